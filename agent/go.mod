@@ -1,0 +1,3 @@
+module emberbox.dev/agent
+
+go 1.24

@@ -1,0 +1,1 @@
+"""Emberbox: untrusted programs, each in a microVM of its own."""

@@ -1,0 +1,254 @@
+"""Every error that Emberbox raises on purpose.
+
+::
+
+    EmberboxError
+    ├── InvalidInput            the caller's mistake
+    │   ├── InvalidManifest     a runtime's manifest: file, field, what is allowed
+    │   ├── InvalidSettings     the settings file or an EMBERBOX_ variable
+    │   ├── InvalidPath         a path that leads out of its folder, or cannot be one
+    │   └── UnknownRuntime      no runtime of that name, alias or file extension
+    ├── RequirementMissing      the host lacks something; the message holds the command that mends it
+    ├── NoSpace                 the data folder's disk is full
+    ├── ImageError
+    │   ├── ImageBuildFailed
+    │   └── ImageCorrupt        a stored image or template is not what was stored
+    ├── VmmError
+    │   ├── VmmStartFailed
+    │   ├── VmmDied             the process behind a VM ended by itself
+    │   ├── VmmTimeout
+    │   └── SnapshotFailed
+    ├── GuestError
+    │   ├── GuestViolation      the guest broke the protocol; its sandbox is ended
+    │   ├── GuestVersionMismatch
+    │   ├── GuestTimeout        the agent did not answer in time; its sandbox is ended
+    │   ├── GuestGone           the stream to the guest ended
+    │   └── GuestRequestFailed  the agent answered with an error; `reason` is the protocol's code
+    ├── SandboxClosed           the sandbox was used after its end
+    ├── EngineClosed            the engine was used after its end
+    ├── DataFolderBusy          another process holds what cannot be shared
+    └── CapacityExhausted       all slots are in use, and waiting was bounded
+
+Each class has a stable `code` for programs, the HTTP `status` that the API answers with, and `retryable`: whether the same
+call may succeed later without a change by the caller.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EmberboxError(Exception):
+    """Root of all errors that Emberbox raises on purpose.
+
+    Args:
+        message: For people. Says what is wrong and what to do next. Never holds a secret.
+        detail: For logs: output of a tool, a path, an address. None when there is none.
+    """
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, detail: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+
+
+class InvalidInput(EmberboxError):
+    """The caller passed something that cannot be used; nothing was done."""
+
+    code = "invalid_input"
+    status = 422
+
+
+class InvalidManifest(InvalidInput):
+    """A runtime's manifest has a mistake.
+
+    Args:
+        file: The manifest's path.
+        field: The field with the mistake, dotted (`run.argv`).
+        problem: What is wrong and what is allowed.
+    """
+
+    code = "invalid_manifest"
+
+    def __init__(self, file: str, field: str, problem: str) -> None:
+        super().__init__(f"{file}: {field}: {problem}")
+        self.file = file
+        self.field = field
+        self.problem = problem
+
+
+class InvalidSettings(InvalidInput):
+    """The settings file or an EMBERBOX_ variable has a mistake."""
+
+    code = "invalid_settings"
+
+
+class InvalidPath(InvalidInput):
+    """A path leads out of its folder, or cannot be a path at all."""
+
+    code = "invalid_path"
+
+
+class UnknownRuntime(InvalidInput):
+    """No runtime has that name, alias or file extension."""
+
+    code = "unknown_runtime"
+    status = 404
+
+
+class RequirementMissing(EmberboxError):
+    """The host lacks a program, a package or a right.
+
+    Args:
+        message: What is missing and what follows.
+        mend: The one command that mends it, or None where there is none.
+    """
+
+    code = "requirement_missing"
+    status = 503
+
+    def __init__(self, message: str, *, mend: str | None = None, detail: str | None = None) -> None:
+        super().__init__(message if mend is None else f"{message}\n  To mend it: {mend}", detail=detail)
+        self.mend = mend
+
+
+class NoSpace(EmberboxError):
+    """The disk under the data folder is full; nothing half-written is left."""
+
+    code = "no_space"
+    status = 507
+    retryable = True
+
+
+class ImageError(EmberboxError):
+    """Something is wrong with an image or a template."""
+
+    code = "image_error"
+
+
+class ImageBuildFailed(ImageError):
+    """A build step failed; the store is as it was before. `detail` holds the tool's last output."""
+
+    code = "image_build_failed"
+
+
+class ImageCorrupt(ImageError):
+    """A stored image or template differs from what was stored."""
+
+    code = "image_corrupt"
+
+
+class VmmError(EmberboxError):
+    """The virtual machine monitor failed."""
+
+    code = "vmm_error"
+    status = 503
+    retryable = True
+
+
+class VmmStartFailed(VmmError):
+    """The VMM process did not come up; it is gone. `detail` holds what it printed."""
+
+    code = "vmm_start_failed"
+
+
+class VmmDied(VmmError):
+    """The VMM process ended by itself."""
+
+    code = "vmm_died"
+
+
+class VmmTimeout(VmmError):
+    """The VMM did not answer within its bound."""
+
+    code = "vmm_timeout"
+
+
+class SnapshotFailed(VmmError):
+    """A snapshot could not be saved or loaded."""
+
+    code = "snapshot_failed"
+
+
+class GuestError(EmberboxError):
+    """Something is wrong between the host and a guest's agent."""
+
+    code = "guest_error"
+    status = 502
+
+
+class GuestViolation(GuestError):
+    """The guest sent what the protocol does not allow; its sandbox is ended."""
+
+    code = "guest_violation"
+
+
+class GuestVersionMismatch(GuestError):
+    """The agent speaks another version of the protocol; rebuild the image."""
+
+    code = "guest_version_mismatch"
+
+
+class GuestTimeout(GuestError):
+    """The agent did not answer within its bound; its sandbox is ended."""
+
+    code = "guest_timeout"
+    status = 504
+    retryable = True
+
+
+class GuestGone(GuestError):
+    """The stream to the guest ended."""
+
+    code = "guest_gone"
+    retryable = True
+
+
+class GuestRequestFailed(GuestError):
+    """The agent answered a request with an error; the sandbox stays usable.
+
+    Args:
+        reason: The protocol's error code, such as `not_found` or `no_space`.
+        message: For people.
+    """
+
+    code = "guest_request_failed"
+    status = 422
+
+    def __init__(self, reason: str, message: str, *, detail: str | None = None) -> None:
+        super().__init__(message, detail=detail)
+        self.reason = reason
+
+
+class SandboxClosed(EmberboxError):
+    """The sandbox was used after its end."""
+
+    code = "sandbox_closed"
+    status = 409
+
+
+class EngineClosed(EmberboxError):
+    """The engine was used before its start or after its end."""
+
+    code = "engine_closed"
+    status = 503
+
+
+class DataFolderBusy(EmberboxError):
+    """Another process holds what cannot be shared."""
+
+    code = "data_folder_busy"
+    status = 503
+    retryable = True
+
+
+class CapacityExhausted(EmberboxError):
+    """All slots are in use, and waiting was bounded."""
+
+    code = "capacity_exhausted"
+    status = 503
+    retryable = True

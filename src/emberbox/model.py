@@ -1,0 +1,177 @@
+"""The values that cross Emberbox's layers: what is asked of a sandbox and what comes back.
+
+Plain frozen dataclasses: they cost nothing to import and check themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from emberbox.errors import InvalidInput
+
+MIB = 1024 * 1024
+
+
+class RunStatus(StrEnum):
+    """How a run ended. Exactly one holds."""
+
+    SUCCEEDED = "succeeded"
+    """Exited with code 0."""
+    FAILED = "failed"
+    """Exited with another code, or by itself through a signal."""
+    TIMED_OUT = "timed_out"
+    """Reached its wall-clock limit and was killed."""
+    CPU_LIMIT = "cpu_limit"
+    """Used up its CPU time and was killed."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """Was killed for want of memory."""
+    OUTPUT_LIMIT = "output_limit"
+    """Wrote more than it may and was killed."""
+    CANCELLED = "cancelled"
+    """Was ended by its caller."""
+    START_FAILED = "start_failed"
+    """Could not be started: no such program, not executable."""
+    VM_DIED = "vm_died"
+    """The VM ended or stopped answering under the run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of one run. None means no bound besides the VM's own size.
+
+    Args:
+        timeout_s: Wall-clock time in seconds.
+        cpu_s: CPU time of all its processes together, in seconds.
+        memory_mib: Memory of all its processes together, in MiB; None leaves all that the VM has but the agent's reserve.
+        pids: Processes and threads alive at once.
+        open_files: Descriptors for each process.
+        keep_bytes: Bytes kept of each output stream; the rest is counted and flagged.
+        output_bytes: Bytes over both output streams at which the run is killed.
+    """
+
+    timeout_s: float | None = 30.0
+    cpu_s: float | None = None
+    memory_mib: int | None = None
+    pids: int | None = 256
+    open_files: int | None = 1024
+    keep_bytes: int | None = MIB
+    output_bytes: int | None = 64 * MIB
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value is not None and not value > 0:
+                raise InvalidInput(f"the limit {name} must be above 0 or None, not {value}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunMetrics:
+    """Where a run's time and memory went. Times in milliseconds of wall clock unless named otherwise.
+
+    `queue_ms`: wait for a slot. `boot_ms`: from asking for a VM to a VM that takes requests (near 0 from a pool).
+    `run_ms`: the program, by the guest's clock. `total_ms`: from the call to the result. `source`: where the VM came from.
+    """
+
+    queue_ms: float = 0.0
+    boot_ms: float = 0.0
+    run_ms: float = 0.0
+    total_ms: float = 0.0
+    cpu_user_ms: float = 0.0
+    cpu_system_ms: float = 0.0
+    peak_memory_mib: float = 0.0
+    source: Literal["pool", "clone", "cold", "sandbox"] = "sandbox"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What became of one run.
+
+    `stdout` and `stderr` hold the bytes that were kept; `stdout_bytes` and `stderr_bytes` count all that was written.
+    `exit_code` and `signal` are None when they do not apply. `message` says in words why the run ended when it did not simply exit.
+    """
+
+    status: RunStatus
+    stdout_data: bytes = b""
+    stderr_data: bytes = b""
+    exit_code: int | None = None
+    signal: int | None = None
+    message: str | None = None
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+    metrics: RunMetrics = field(default_factory=RunMetrics)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the program exited with code 0."""
+        return self.status is RunStatus.SUCCEEDED
+
+    @property
+    def stdout(self) -> str:
+        """Standard output as text; bytes that are not UTF-8 become U+FFFD."""
+        return self.stdout_data.decode("utf-8", "replace")
+
+    @property
+    def stderr(self) -> str:
+        """Standard error as text; bytes that are not UTF-8 become U+FFFD."""
+        return self.stderr_data.decode("utf-8", "replace")
+
+    @property
+    def stdout_truncated(self) -> bool:
+        """Whether more was written to standard output than was kept."""
+        return self.stdout_bytes > len(self.stdout_data)
+
+    @property
+    def stderr_truncated(self) -> bool:
+        """Whether more was written to standard error than was kept."""
+        return self.stderr_bytes > len(self.stderr_data)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON-ready values, the streams as text."""
+        return {
+            "status": self.status.value,
+            "exit_code": self.exit_code,
+            "signal": self.signal,
+            "message": self.message,
+            "stdout": self.stdout,
+            "stderr": self.stderr,
+            "stdout_bytes": self.stdout_bytes,
+            "stderr_bytes": self.stderr_bytes,
+            "stdout_truncated": self.stdout_truncated,
+            "stderr_truncated": self.stderr_truncated,
+            "metrics": {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self.metrics).items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A piece of a running program's output, in the order in which it arrived."""
+
+    stream: Literal["stdout", "stderr"]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEntry:
+    """One entry of a listed folder. `name` is relative to the folder; names that are not UTF-8 carry surrogate escapes."""
+
+    name: str
+    type: Literal["file", "directory", "link", "other"]
+    size: int
+    mode: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestMetrics:
+    """A guest's own count of itself: times in ms since its boot, memory and disk in bytes."""
+
+    uptime_ms: int
+    cpu_user_ms: int
+    cpu_system_ms: int
+    memory_total: int
+    memory_available: int
+    disk_total: int
+    disk_used: int
+    processes: int
+    load1: float
