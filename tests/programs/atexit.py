@@ -1,0 +1,1 @@
+import atexit; atexit.register(print, 'bye'); print('hi')

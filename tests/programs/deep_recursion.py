@@ -1,0 +1,4 @@
+def f(): return f()
+try:
+    f()
+except RecursionError as e: print(e)

@@ -1,0 +1,1 @@
+print(input('name? ')); print(input()); input()

@@ -1,0 +1,1 @@
+import helper; print(helper.__file__, helper.__name__)

@@ -1,0 +1,3 @@
+import pickle
+class A: pass
+print(pickle.loads(pickle.dumps(A())).__class__)

@@ -1,0 +1,1 @@
+import os; print(os.getsid(0) == os.getpid() == os.getpgrp())
