@@ -88,7 +88,7 @@ class RunResult:
     """What became of one run.
 
     `stdout` and `stderr` hold the bytes that were kept; `stdout_bytes` and `stderr_bytes` count all that was written.
-    `exit_code` and `signal` are None when they do not apply. `message` says in words why the run ended when it did not simply exit.
+    `exit_code` and `signal` are None when they do not apply. `message` says why the run ended when it did not simply exit.
     """
 
     status: RunStatus

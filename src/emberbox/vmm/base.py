@@ -7,13 +7,15 @@ A frozen `MachineSpec` goes in, a running `Machine` comes out. What only some dr
 from __future__ import annotations
 
 import re
-from asyncio import StreamReader, StreamWriter
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from emberbox.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
+    from pathlib import Path
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 

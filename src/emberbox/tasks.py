@@ -1,0 +1,102 @@
+"""Background tasks that are never orphans: each has a name and an owner that waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class TaskKeeper:
+    """Owns tasks that outlive the call that started them, and waits for all of them at its close."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self, work: Coroutine[Any, Any, _T], name: str) -> asyncio.Task[_T]:
+        """Start `work`; its failure is logged, not lost."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("background task %s failed: %s", task.get_name(), error, extra={"action": "task.failed"}, exc_info=error)
+
+    async def settle(self) -> None:
+        """Wait until every task that runs now has ended by itself."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    async def cancel(self) -> None:
+        """Cancel what still runs and wait until it has ended."""
+        for task in self._tasks:
+            task.cancel()
+        await self.settle()
+
+
+async def shielded(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run `work` to its end even when the caller is cancelled meanwhile; the cancellation is raised afterwards."""
+    task = asyncio.get_running_loop().create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            if task.cancelled():
+                raise
+            cancelled = error
+        except BaseException:
+            break
+    if cancelled is not None:
+        if task.exception() is not None:
+            _log.warning("clean-up failed: %s", task.exception(), extra={"action": "undo.failed"})
+        raise cancelled
+    return task.result()
+
+
+class UndoStack:
+    """Undo steps, run last in, first out; shielded from cancellation; one that fails does not stop the others."""
+
+    def __init__(self) -> None:
+        self._stack = AsyncExitStack()
+        self._closing: asyncio.Task[None] | None = None
+
+    def push(self, undo: Callable[[], Awaitable[object]]) -> None:
+        """Register an asynchronous step."""
+
+        async def step() -> None:
+            try:
+                await undo()
+            except Exception as error:
+                _log.warning("clean-up step failed: %s", error, extra={"action": "undo.failed"}, exc_info=error)
+
+        self._stack.push_async_callback(step)
+
+    def push_call(self, undo: Callable[..., object], *arguments: object) -> None:
+        """Register a quick synchronous step."""
+
+        async def step() -> None:
+            undo(*arguments)
+
+        self.push(step)
+
+    async def close(self) -> None:
+        """Run every step once; later calls wait for the first."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._stack.aclose())
+        closing = self._closing
+        await shielded(_await(closing))
+
+
+async def _await(task: asyncio.Task[_T]) -> _T:
+    return await task
