@@ -1,0 +1,289 @@
+"""One channel: a request, the streams that belong to it, and its one RESULT."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+from emberbox.errors import EmberboxError, GuestRequestFailed, GuestTimeout, GuestViolation
+from emberbox.guest.credit import ReceiveWindow, SendCredit
+from emberbox.guest.fields import Fields
+from emberbox.guest.frames import END, Frame, FrameType, decode_credit, decode_object, encode_credit, encode_object, violation
+from emberbox.guest.inbox import Inbox
+
+T = TypeVar("T")
+
+MAX_EVENTS = 256
+"""EVENT frames that one channel may carry."""
+ABANDON_S = 10.0
+"""How long an agent may take to end a channel that was cancelled; then it counts as hung."""
+
+EventHandler = Callable[[str, Fields], None]
+
+
+class Link(Protocol):
+    """What a channel needs of its session."""
+
+    def send(self, type_: FrameType, channel: int, payload: bytes = b"", flags: int = 0) -> None:
+        """Put a frame on the wire; does nothing once the session has ended."""
+
+    async def flush(self) -> None:
+        """Wait while too much is unsent."""
+
+    def fail(self, error: EmberboxError) -> None:
+        """End the session."""
+
+
+def same_again(error: EmberboxError) -> EmberboxError:
+    """Return a copy of an error, so that each waiter raises one of its own."""
+    if isinstance(error, GuestRequestFailed):
+        return GuestRequestFailed(error.reason, error.message, detail=error.detail)
+    return type(error)(error.message, detail=error.detail)
+
+
+class Channel(Generic[T]):
+    """An open request. Made by `Session.open`; not for two readers of its pieces at once.
+
+    Args:
+        link: The session.
+        number: The channel's id.
+        operation: The request's `op`, for messages.
+        parse: Makes the value from a RESULT that is ok; may raise `GuestViolation`.
+        streams: Streams that may come from the guest.
+        on_event: Called for each EVENT; may raise `GuestViolation`.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        number: int,
+        operation: str,
+        parse: Callable[[Fields], T],
+        *,
+        streams: tuple[int, ...] = (),
+        on_event: EventHandler | None = None,
+    ) -> None:
+        self.number = number
+        self.operation = operation
+        self.windows = {stream: ReceiveWindow() for stream in streams}
+        self._link = link
+        self._parse = parse
+        self._on_event = on_event
+        self._credit = SendCredit()
+        self._inbox = Inbox()
+        self._events = 0
+        self._loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._arrival: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._value: T | None = None
+        self._error: EmberboxError | None = None
+        self._abandoned: asyncio.TimerHandle | None = None
+        self._sent_end = False
+
+    @property
+    def done(self) -> bool:
+        """Whether the RESULT has come or the session has ended."""
+        return self._done.done()
+
+    # what comes from the guest; called by the session alone
+
+    def receive(self, frame: Frame) -> bool:
+        """Take a frame; returns True when it was the RESULT. Raises `GuestViolation`."""
+        match frame.type:
+            case FrameType.DATA:
+                self._receive_data(frame)
+            case FrameType.RESULT:
+                self._receive_result(Fields(decode_object(frame.payload), f"RESULT of {self.operation}"))
+                return True
+            case FrameType.CREDIT:
+                if frame.stream != 0:
+                    raise violation(f"CREDIT for stream {frame.stream}, which the host does not send")
+                self._credit.grant(decode_credit(frame.payload))
+                _wake(self._room)
+            case _:
+                self._receive_event(Fields(decode_object(frame.payload), f"EVENT of {self.operation}"))
+        return False
+
+    def _receive_data(self, frame: Frame) -> None:
+        window = self.windows.get(frame.stream)
+        if window is None:
+            raise violation(f"DATA on stream {frame.stream}, which {self.operation} does not have")
+        window.accept(len(frame.payload), end=frame.end)
+        if self._abandoned is not None:
+            self._consumed(frame.stream, len(frame.payload))
+            return
+        self._inbox.put(frame.stream, frame.payload)
+        _wake(self._arrival)
+
+    def _receive_event(self, fields: Fields) -> None:
+        self._events += 1
+        if self._events > MAX_EVENTS:
+            raise violation(f"more than {MAX_EVENTS} events on one channel")
+        name = fields.token("event")
+        if self._on_event is not None:
+            self._on_event(name, fields)
+
+    def _receive_result(self, fields: Fields) -> None:
+        if any(window.started and not window.ended for window in self.windows.values()):
+            raise violation("a RESULT ahead of the END of its streams")
+        if fields.boolean("ok"):
+            self._value = self._parse(fields)
+        else:
+            error = fields.object("error")
+            self._error = GuestRequestFailed(error.token("code"), f"{self.operation}: {error.text('message')}")
+        self._finish()
+
+    def fail(self, error: EmberboxError) -> None:
+        """End the channel because its session has ended."""
+        if not self.done:
+            self._error = error
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._abandoned is not None:
+            self._abandoned.cancel()
+        _wake(self._done)
+        _wake(self._arrival)
+        _wake(self._room)
+
+    # what the caller does
+
+    async def wait(self, timeout_s: float | None) -> T:
+        """Wait for the RESULT and return its value. May be cancelled and called again.
+
+        Raises:
+            TimeoutError: No RESULT within `timeout_s` seconds; the channel stays open.
+            GuestError: The request failed, or the session ended.
+        """
+        if not self.done:
+            await asyncio.wait((self._done,), timeout=timeout_s)
+            if not self.done:
+                raise TimeoutError
+        if self._error is not None:
+            raise same_again(self._error)
+        return self._value  # type: ignore[return-value]
+
+    async def answer(self, timeout_s: float) -> T:
+        """Wait for a RESULT that an agent owes within a bound; an agent that fails it costs its session.
+
+        Cancelling abandons the request.
+
+        Raises:
+            GuestTimeout: No RESULT within `timeout_s` seconds; the session is ended.
+            GuestError: The request failed, or the session ended.
+        """
+        try:
+            return await self.wait(timeout_s)
+        except TimeoutError:
+            raise self.hung(timeout_s) from None
+        except asyncio.CancelledError:
+            self.abandon()
+            raise
+
+    def hung(self, timeout_s: float) -> GuestTimeout:
+        """End the session for an agent that kept silent for `timeout_s` seconds; returns the error to raise."""
+        error = GuestTimeout(f"the guest's agent did not answer {self.operation} within {timeout_s:g} s; its sandbox was ended")
+        self._link.fail(error)
+        return GuestTimeout(error.message)
+
+    def broken(self, what: str) -> GuestViolation:
+        """End the session for a guest that broke the protocol; returns the error to raise."""
+        self._link.fail(violation(what))
+        return violation(what)
+
+    def control(self, name: str, **fields: Any) -> None:
+        """Send a CONTROL; does nothing once the channel is done."""
+        if not self.done:
+            self._link.send(FrameType.CONTROL, self.number, encode_object({"control": name, **fields}))
+
+    def abandon(self) -> None:
+        """Cancel the request and throw away what still comes. The agent has `ABANDON_S` to end it. Repeating is harmless."""
+        if self.done or self._abandoned is not None:
+            self._inbox.clear()
+            return
+        self._abandoned = self._loop.call_later(ABANDON_S, lambda: self.hung(ABANDON_S))
+        self.control("cancel")
+        for stream, size in self._inbox.clear().items():
+            self._consumed(stream, size)
+        _wake(self._arrival)
+
+    def take(self) -> tuple[int, bytes] | None:
+        """Return the next piece that has come, as its stream and its bytes; None when there is none now."""
+        if not self._inbox:
+            return None
+        stream, data = self._inbox.take()
+        self._consumed(stream, len(data))
+        return stream, data
+
+    def _consumed(self, stream: int, size: int) -> None:
+        grant = self.windows[stream].consume(size)
+        if grant and not self.done:
+            self._link.send(FrameType.CREDIT, self.number, encode_credit(grant), stream)
+
+    async def arrival(self) -> bool:
+        """Wait until `take` has something to return; False when nothing will come any more."""
+        while not self._inbox:
+            if self.done or self._abandoned is not None:
+                return False
+            self._arrival = self._loop.create_future()
+            try:
+                await self._arrival
+            finally:
+                self._arrival = None
+        return True
+
+    async def pieces(self, stall_s: float | None) -> AsyncGenerator[tuple[int, bytes], None]:
+        """Yield what comes until the channel is done; does not raise the request's error, `wait` does.
+
+        Raises:
+            GuestTimeout: Nothing came for `stall_s` seconds; the session is ended. None waits for ever.
+        """
+        while True:
+            while (piece := self.take()) is not None:
+                yield piece
+            try:
+                async with asyncio.timeout(stall_s):
+                    if not await self.arrival():
+                        return
+            except TimeoutError:
+                raise self.hung(stall_s or 0) from None
+
+    async def send_data(self, data: bytes, stall_s: float | None = None) -> None:
+        """Send `data` on stream 0 as credit allows; drops it once the channel is done. One sender at a time.
+
+        Raises:
+            GuestTimeout: No credit came for `stall_s` seconds; the session is ended. None waits for ever.
+        """
+        rest = memoryview(data)
+        while rest and not self.done and self._abandoned is None:
+            size = self._credit.spend(len(rest))
+            if size:
+                self._link.send(FrameType.DATA, self.number, bytes(rest[:size]))
+                rest = rest[size:]
+                await self._link.flush()
+                continue
+            try:
+                async with asyncio.timeout(stall_s):
+                    await self._wait_for_room()
+            except TimeoutError:
+                raise self.hung(stall_s or 0) from None
+
+    async def _wait_for_room(self) -> None:
+        self._room = self._loop.create_future()
+        try:
+            await self._room
+        finally:
+            self._room = None
+
+    def end_data(self) -> None:
+        """Send the END of stream 0. Repeating is harmless."""
+        if not self._sent_end and not self.done:
+            self._sent_end = True
+            self._link.send(FrameType.DATA, self.number, b"", END)
+
+
+def _wake(future: asyncio.Future[None] | None) -> None:
+    if future is not None and not future.done():
+        future.set_result(None)

@@ -1,0 +1,196 @@
+"""The host's side of the guest protocol, as typed operations."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from emberbox.errors import EmberboxError, GuestGone, InvalidInput
+from emberbox.guest.answers import (
+    AgentInfo,
+    PrepareResult,
+    read_clock,
+    read_hello,
+    read_info,
+    read_metrics,
+    read_nothing,
+    read_prepare,
+    read_resume,
+)
+from emberbox.guest.fields import Fields
+from emberbox.guest.files import FileOperations
+from emberbox.guest.frames import MAX_JSON, encode_object
+from emberbox.guest.process import GuestProcess
+from emberbox.guest.session import Session
+
+if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
+    from collections.abc import Callable
+
+    from emberbox.guest.channel import Channel
+    from emberbox.guest.requests import ExecRequest, WaitingSpec
+    from emberbox.model import GuestMetrics
+
+T = TypeVar("T")
+
+
+class PendingRequest(Generic[T]):
+    """A request that was sent and not waited for."""
+
+    def __init__(self, channel: Channel[T]) -> None:
+        self._channel = channel
+
+    async def result(self, timeout_s: float) -> T:
+        """Wait for the answer.
+
+        Raises:
+            GuestTimeout: No answer within `timeout_s` seconds; the session is ended.
+            GuestError: The request failed, or the session ended.
+        """
+        return await self._channel.answer(timeout_s)
+
+
+class GuestClient(FileOperations):
+    """The connection to one guest's agent, which it trusts in nothing.
+
+    A guest that breaks the protocol, keeps silent, or goes away fails the session: every call then raises the same error and
+    `failure` holds it; the sandbox is of no use any more. An operation that the agent answers with an error raises
+    `GuestRequestFailed` and harms nothing else. Any number of operations may run at once, up to the protocol's 64.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @classmethod
+    def attach(cls, reader: StreamReader, writer: StreamWriter, *, name: str = "guest") -> GuestClient:
+        """Take over a connection and start reading. Sends nothing yet.
+
+        Args:
+            reader: What the guest sends.
+            writer: Where to send to; closed with the client.
+            name: Names the guest in logs.
+        """
+        return cls(Session(reader, writer, name=name))
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session is over, for whatever reason."""
+        return self._session.ended
+
+    @property
+    def failure(self) -> EmberboxError | None:
+        """Why the session ended; None while it lives and after an orderly `close`."""
+        return self._session.failure
+
+    async def wait_closed(self) -> None:
+        """Wait until the session is over."""
+        await self._session.wait_ended()
+
+    async def close(self) -> None:
+        """End the session: what waits is failed, newest first. Finishes even when cancelled; repeating is harmless."""
+        await self._session.close()
+
+    async def hello(self, *, timeout_s: float) -> AgentInfo:
+        """Greet an agent that was booted cold. Clones are not greeted: their first request is `resume`.
+
+        Raises:
+            GuestVersionMismatch: It speaks another version; the session is ended.
+            GuestTimeout: No HELLO within `timeout_s` seconds; the session is ended.
+            GuestError: The session ended.
+        """
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            mine = version("emberbox")
+        except PackageNotFoundError:
+            mine = "0"
+        values = await self._session.greet(timeout_s=timeout_s, host_version=mine)
+        try:
+            return read_hello(Fields(values, "HELLO"))
+        except EmberboxError as error:
+            self._session.fail(error)
+            raise
+
+    def start_resume(self, *, entropy: bytes, unix_ns: int, hostname: str, disk_bytes: int | None = None) -> PendingRequest[int]:
+        """Send `resume` without waiting; the agent carries it out before what is sent behind it.
+
+        Args:
+            entropy: 32 to 512 fresh random bytes for the guest's kernel.
+            unix_ns: The time in ns since 1970.
+            hostname: The clone's own name.
+            disk_bytes: Size that the scratch disk has now; None without one.
+        """
+        if not 32 <= len(entropy) <= 512:
+            raise InvalidInput(f"a clone takes 32 to 512 bytes of entropy, not {len(entropy)}")
+        request = {
+            "op": "resume",
+            "entropy": base64.b64encode(entropy).decode("ascii"),
+            "unix_ns": unix_ns,
+            "hostname": hostname,
+            "disk_bytes": disk_bytes,
+        }
+        return PendingRequest(self._session.open(request, read_resume))
+
+    async def resume(
+        self, *, entropy: bytes, unix_ns: int, hostname: str, disk_bytes: int | None = None, timeout_s: float
+    ) -> int:
+        """Do `start_resume` and wait; returns the guest's clock in ns."""
+        pending = self.start_resume(entropy=entropy, unix_ns=unix_ns, hostname=hostname, disk_bytes=disk_bytes)
+        return await pending.result(timeout_s)
+
+    async def clock(self, unix_ns: int, *, timeout_s: float = 10.0) -> tuple[int, int]:
+        """Set the guest's clock; returns it in ns before and after."""
+        return await self._call({"op": "clock", "unix_ns": unix_ns}, read_clock, timeout_s)
+
+    async def ping(self, *, timeout_s: float = 5.0) -> None:
+        """Find out that the agent answers within `timeout_s` seconds; the session is ended if not."""
+        await self._call({"op": "ping"}, read_nothing, timeout_s)
+
+    async def info(self, *, timeout_s: float = 10.0) -> AgentInfo:
+        """Return who answers, and in what machine."""
+        return await self._call({"op": "info"}, read_info, timeout_s)
+
+    async def metrics(self, *, timeout_s: float = 10.0) -> GuestMetrics:
+        """Return the guest's own count of itself."""
+        return await self._call({"op": "metrics"}, read_metrics, timeout_s)
+
+    async def prepare(self, *, waiting: WaitingSpec | None, work_bytes: int | None = None, timeout_s: float) -> PrepareResult:
+        """Make a template ready: start the interpreter that waits, and size the work folder.
+
+        Args:
+            waiting: The interpreter; None for none.
+            work_bytes: Size of the work folder where it lives in memory; None for the agent's default.
+            timeout_s: Seconds until the agent counts as hung.
+        """
+        fields = {"waiting": None if waiting is None else waiting.fields(), "work_bytes": work_bytes}
+        return await self._call({"op": "prepare", **fields}, read_prepare, timeout_s)
+
+    async def flush(self, *, timeout_s: float) -> None:
+        """Make the guest ready for a snapshot."""
+        await self._call({"op": "flush"}, read_nothing, timeout_s)
+
+    async def shutdown(self, *, timeout_s: float = 5.0) -> None:
+        """Ask the guest to reboot, which ends its VM; a connection that ends thereby is no error."""
+        try:
+            await self._call({"op": "shutdown"}, read_nothing, timeout_s)
+        except GuestGone:
+            return
+
+    async def start(self, request: ExecRequest) -> GuestProcess:
+        """Send an exec; does not wait for the program to start.
+
+        Files that do not fit into one request are written first, one by one; of these, `GuestRequestFailed` is raised here.
+
+        Raises:
+            InvalidInput: Arguments and variables alone are too large, or not text.
+            GuestError: The session has ended.
+        """
+        fields = request.fields()
+        if sum(len(file["data"]) for file in fields["files"]) > MAX_JSON // 2 or len(encode_object(fields)) > MAX_JSON:
+            for file in request.files:
+                await self.write_file(file.path, file.data, mode=file.mode, user="root" if request.user == "root" else None)
+            fields["files"] = []
+        return GuestProcess(self._session, fields, stdin=request.stdin)
+
+    async def _call(self, request: dict[str, Any], parse: Callable[[Fields], T], timeout_s: float) -> T:
+        return await self._session.open(request, parse).answer(timeout_s)

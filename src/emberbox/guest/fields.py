@@ -1,0 +1,133 @@
+"""Reading what a guest claims: every field's type and range is checked before it is used."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+from emberbox.guest.frames import violation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from emberbox.errors import GuestViolation
+
+MAX_COUNT = 2**63 - 1
+"""Largest count that is believed."""
+_TOKEN = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+def clean_text(text: str, limit: int = 500) -> str:
+    """Return `text` fit for a message or a log: at most `limit` characters, one line, nothing that steers a terminal."""
+    text = text[:limit]
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+
+
+class Fields:
+    """The fields of one JSON object from a guest. Each reader raises `GuestViolation` for what it cannot be.
+
+    Args:
+        values: The object.
+        where: Names it in messages (`RESULT of exec`).
+    """
+
+    __slots__ = ("_values", "_where")
+
+    def __init__(self, values: Mapping[str, Any], where: str) -> None:
+        self._values = values
+        self._where = where
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def integer(self, name: str, *, low: int = 0, high: int = MAX_COUNT) -> int:
+        """Return the integer `name`, from `low` to `high`."""
+        value = self._values.get(name)
+        if type(value) is not int or not low <= value <= high:
+            raise self._wrong(name, f"an integer from {low} to {high}")
+        return value
+
+    def optional_integer(self, name: str, *, low: int = 0, high: int = MAX_COUNT) -> int | None:
+        """Return the integer `name`, or None where it is null or missing."""
+        return None if self._values.get(name) is None else self.integer(name, low=low, high=high)
+
+    def number(self, name: str, *, low: float = 0.0, high: float = 1e12) -> float:
+        """Return the finite number `name`, from `low` to `high`."""
+        value = self._values.get(name)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high or not math.isfinite(value):
+            raise self._wrong(name, f"a number from {low} to {high}")
+        return float(value)
+
+    def boolean(self, name: str, *, default: bool | None = None) -> bool:
+        """Return the truth value `name`; `default` where it is missing, unless that is None."""
+        value = self._values.get(name, default)
+        if type(value) is not bool:
+            raise self._wrong(name, "true or false")
+        return value
+
+    def text(self, name: str, *, limit: int = 500) -> str:
+        """Return the text `name`, cleaned and cut to `limit` characters."""
+        value = self._values.get(name)
+        if type(value) is not str:
+            raise self._wrong(name, "text")
+        return clean_text(value, limit)
+
+    def optional_text(self, name: str, *, limit: int = 500) -> str | None:
+        """Return the text `name`, cleaned; None where it is null or missing."""
+        return None if self._values.get(name) is None else self.text(name, limit=limit)
+
+    def token(self, name: str) -> str:
+        """Return the identifier `name`: a small letter, then small letters, digits, underscores; at most 64."""
+        value = self._values.get(name)
+        if type(value) is not str or not _TOKEN.fullmatch(value):
+            raise self._wrong(name, "an identifier")
+        return value
+
+    def choice(self, name: str, allowed: frozenset[str]) -> str:
+        """Return the text `name`, which must be one of `allowed`."""
+        value = self._values.get(name)
+        if type(value) is not str or value not in allowed:
+            raise self._wrong(name, f"one of {', '.join(sorted(allowed))}")
+        return value
+
+    def tokens(self, name: str, *, most: int = 64) -> tuple[str, ...]:
+        """Return the short texts in the list `name`, at most `most`, cleaned."""
+        value = self._values.get(name)
+        if type(value) is not list or len(value) > most or any(type(item) is not str for item in value):
+            raise self._wrong(name, f"a list of at most {most} texts")
+        return tuple(clean_text(item, 64) for item in value)
+
+    def object(self, name: str) -> Fields:
+        """Return the fields of the object `name`."""
+        value = self._values.get(name)
+        if type(value) is not dict:
+            raise self._wrong(name, "an object")
+        return Fields(value, f"{self._where}, {name}")
+
+    def file_name(self) -> str:
+        """Return the relative name in `name` or `name_b64`; bytes that are not UTF-8 become surrogate escapes.
+
+        A name can be no way out: absolute, empty, `.`, `..` and NUL are violations.
+        """
+        raw = self._raw_name()
+        parts = raw.split(b"/")
+        if len(raw) > 4096 or b"\0" in raw or any(part in (b"", b".", b"..") for part in parts):
+            raise self._wrong("name", "a relative path without empty or dot parts, at most 4096 bytes")
+        return raw.decode("utf-8", "surrogateescape")
+
+    def _raw_name(self) -> bytes:
+        name, encoded = self._values.get("name"), self._values.get("name_b64")
+        try:
+            if type(name) is str and encoded is None:
+                return name.encode("utf-8")
+            if type(encoded) is str and name is None:
+                return base64.b64decode(encoded, validate=True)
+        except (UnicodeEncodeError, binascii.Error, ValueError) as error:
+            raise self._wrong("name", "UTF-8, or base64 in name_b64") from error
+        raise self._wrong("name", "given as name or name_b64, not both")
+
+    def _wrong(self, name: str, wanted: str) -> GuestViolation:
+        return violation(f"{self._where}: {name} must be {wanted}")

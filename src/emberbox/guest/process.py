@@ -1,0 +1,215 @@
+"""A program that runs in a guest."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from emberbox.errors import GuestTimeout, InvalidInput
+from emberbox.guest.answers import MAX_PID, ExecOutcome, read_outcome
+from emberbox.guest.frames import violation
+from emberbox.model import Output
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable
+
+    from emberbox.guest.channel import Channel
+    from emberbox.guest.fields import Fields
+    from emberbox.guest.session import Session
+
+_STDOUT, _STDERR = 1, 2
+_NAMES: dict[int, Literal["stdout", "stderr"]] = {_STDOUT: "stdout", _STDERR: "stderr"}
+
+
+class GuestProcess:
+    """A running exec. Made by `GuestClient.start`.
+
+    Either iterate `output` or call `collect`, once. What is not consumed waits in the guest: at most 256 KiB of each stream are
+    held here, and a program that writes more blocks on its pipe.
+    """
+
+    def __init__(self, session: Session, request: dict[str, Any], *, stdin: bool) -> None:
+        self.pid: int | None = None
+        """The main process's id in the guest; None until the agent said `started`."""
+        self.waiting = False
+        """Whether a waiting interpreter took the run."""
+        self._stdin = stdin
+        self._stdin_lock = asyncio.Lock()
+        self._channel: Channel[ExecOutcome] = session.open(
+            request, self._read_outcome, streams=(_STDOUT, _STDERR), on_event=self._on_event
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether the outcome is known or the session has ended."""
+        return self._channel.done
+
+    def _read_outcome(self, fields: Fields) -> ExecOutcome:
+        windows = self._channel.windows
+        return read_outcome(fields, received=(windows[_STDOUT].received, windows[_STDERR].received), waiting=self.waiting)
+
+    def _on_event(self, name: str, fields: Fields) -> None:
+        if name != "started":
+            return
+        if self.pid is not None:
+            raise violation("a program that started twice")
+        self.pid = fields.integer("pid", low=1, high=MAX_PID)
+        self.waiting = fields.boolean("waiting", default=False)
+
+    async def write_stdin(self, data: bytes) -> None:
+        """Send `data` to the program; waits while it does not read. Dropped without a word once the program has ended.
+
+        Cancelling may leave a part sent.
+
+        Raises:
+            InvalidInput: The request had `stdin=False`.
+        """
+        if not self._stdin:
+            raise InvalidInput("this program was started without standard input")
+        async with self._stdin_lock:
+            await self._channel.send_data(data)
+
+    async def close_stdin(self) -> None:
+        """Let the program see the end of its input, after what was written. Repeating is harmless."""
+        if self._stdin:
+            async with self._stdin_lock:
+                self._channel.end_data()
+
+    async def output(self) -> AsyncGenerator[Output, None]:
+        """Yield output as it arrives, until the program has ended; then `result` does not wait. Leaving early is fine."""
+        async with aclosing(self._channel.pieces(None)) as pieces:
+            async for stream, data in pieces:
+                yield Output(_NAMES[stream], data)
+
+    async def signal(self, number: int) -> None:
+        """Send a signal (1 to 64) to the main process; does nothing once it has ended."""
+        if not 1 <= number <= 64:
+            raise InvalidInput(f"a signal's number is 1 to 64, not {number}")
+        self._channel.control("signal", signal=number)
+
+    async def kill(self) -> None:
+        """Kill the whole process group; the outcome follows as usual."""
+        self._channel.control("kill")
+
+    async def cancel(self) -> None:
+        """End the run; its outcome says `cancelled`."""
+        self._channel.control("cancel")
+
+    def abandon(self) -> None:
+        """Cancel the run and throw away its output; the agent must end it within seconds. Repeating is harmless."""
+        self._channel.abandon()
+
+    async def result(self, *, timeout_s: float | None) -> ExecOutcome:
+        """Wait for the outcome. Does not consume output: a program that writes more than fits never ends by itself.
+
+        May be cancelled and called again.
+
+        Args:
+            timeout_s: Seconds to wait; None for no bound but the run's own limits.
+
+        Raises:
+            GuestTimeout: It still runs; nothing was done to it.
+            GuestRequestFailed: The agent did not take the request.
+            GuestError: The session ended.
+        """
+        try:
+            return await self._channel.wait(timeout_s)
+        except TimeoutError:
+            raise _still_runs(timeout_s) from None
+
+    async def collect(
+        self,
+        *,
+        stdin: bytes | AsyncIterable[bytes] | None = None,
+        keep_stdout: int | None,
+        keep_stderr: int | None,
+        timeout_s: float | None,
+    ) -> ExecOutcome:
+        """Feed `stdin`, read everything, and return the outcome with the first bytes of both streams.
+
+        When this is cancelled, times out, or `stdin` raises, the run is abandoned.
+
+        Args:
+            stdin: Sent and then closed; None closes it at once.
+            keep_stdout: Bytes to keep, whatever the guest sends; None for all (then the request's limits are the only bound).
+            keep_stderr: The same for standard error.
+            timeout_s: Seconds for all of it; None for no bound but the run's own limits.
+
+        Raises:
+            GuestTimeout: It ran for longer; it is abandoned.
+            GuestRequestFailed: The agent did not take the request.
+            GuestError: The session ended.
+        """
+        kept = {_STDOUT: _Kept(keep_stdout), _STDERR: _Kept(keep_stderr)}
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._exchange(stdin, kept)
+                outcome = await self._channel.wait(None)
+        except TimeoutError:
+            raise _still_runs(timeout_s) from None
+        finally:
+            self._channel.abandon()
+        return replace(outcome, stdout=kept[_STDOUT].joined(), stderr=kept[_STDERR].joined())
+
+    async def _exchange(self, stdin: bytes | AsyncIterable[bytes] | None, kept: dict[int, _Kept]) -> None:
+        if not self._stdin or not stdin:
+            await self.close_stdin()
+            await self._drain(kept)
+            return
+        feeder = asyncio.create_task(self._feed(stdin), name="guest-stdin")
+        feeder.add_done_callback(self._fed)
+        try:
+            await self._drain(kept)
+        finally:
+            feeder.cancel()
+            await asyncio.wait((feeder,))
+        if not feeder.cancelled():
+            feeder.result()
+
+    def _fed(self, feeder: asyncio.Task[None]) -> None:
+        if not feeder.cancelled() and feeder.exception() is not None:
+            self._channel.abandon()
+
+    async def _feed(self, stdin: bytes | AsyncIterable[bytes]) -> None:
+        if isinstance(stdin, bytes):
+            await self.write_stdin(stdin)
+        else:
+            async for data in stdin:
+                if self.ended:
+                    return
+                await self.write_stdin(data)
+        await self.close_stdin()
+
+    async def _drain(self, kept: dict[int, _Kept]) -> None:
+        channel = self._channel
+        while True:
+            while (piece := channel.take()) is not None:
+                kept[piece[0]].add(piece[1])
+            if not await channel.arrival():
+                return
+
+
+class _Kept:
+    """The first bytes of a stream."""
+
+    __slots__ = ("_pieces", "_room")
+
+    def __init__(self, most: int | None) -> None:
+        self._pieces: list[bytes] = []
+        self._room = most
+
+    def add(self, data: bytes) -> None:
+        if self._room is None:
+            self._pieces.append(data)
+        elif self._room > 0:
+            self._pieces.append(data[: self._room])
+            self._room -= len(data)
+
+    def joined(self) -> bytes:
+        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+
+
+def _still_runs(timeout_s: float | None) -> GuestTimeout:
+    return GuestTimeout(f"the program still ran after {timeout_s or 0:g} s")

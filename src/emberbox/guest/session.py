@@ -1,0 +1,310 @@
+"""One session with an agent: the byte stream, its one reader, and the table of channels.
+
+Whatever the guest does wrong ends the session, and everybody who waits learns why. What is bounded here:
+
+- frames a second: a guest that sends more than `FRAMES_PER_SECOND` is read more slowly, so that it cannot keep the event loop
+  from other sandboxes; that is no violation, for a program may well write byte by byte
+- frames that carry nothing: by `emberbox.guest.credit` and `channel.MAX_EVENTS`, in proportion to what the host did
+- open channels: `MAX_CHANNELS`
+- memory: `MAX_CHANNELS` × 2 streams × 256 KiB, plus one frame
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from asyncio import StreamReader, StreamWriter
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from emberbox.errors import EmberboxError, GuestError, GuestGone, GuestRequestFailed, GuestTimeout, GuestVersionMismatch
+from emberbox.guest.channel import Channel, EventHandler, same_again
+from emberbox.guest.fields import Fields
+from emberbox.guest.frames import (
+    MINOR,
+    PROTOCOL,
+    Frame,
+    FrameDecoder,
+    FrameType,
+    decode_object,
+    encode,
+    encode_object,
+    violation,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
+
+MAX_CHANNELS = 64
+FRAMES_PER_SECOND = 20_000
+"""Frames that are taken from a guest in a second, on average; as many may come at once after a quiet time."""
+READ_BYTES = 131_072
+UNSENT_BYTES = 262_144
+"""Bytes that may wait for the guest's end before senders wait too."""
+FLUSH_S = 60.0
+"""How long a guest may read nothing while senders wait."""
+CLOSE_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class Session:
+    """A session over one connection. The reader starts at once; nothing is sent until something is asked for.
+
+    Args:
+        reader: What the guest sends.
+        writer: Where to send to; closed with the session.
+        name: Names the guest in logs.
+    """
+
+    def __init__(self, reader: StreamReader, writer: StreamWriter, *, name: str) -> None:
+        self._name = name
+        self._reader = reader
+        self._writer = writer
+        self._channels: dict[int, Channel[Any]] = {}
+        self._next = 0
+        self._opened = False
+        self._hellos_sent = 0
+        self._hellos_seen = 0
+        self._hello: dict[str, Any] | None = None
+        self._hello_came = asyncio.Event()
+        self._ended = asyncio.Event()
+        self.failure: EmberboxError | None = None
+        """Why the session ended; None while it lives and after an orderly `close`."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"guest-reader-{name}")
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the session is over, for whatever reason."""
+        return self._ended.is_set()
+
+    async def wait_ended(self) -> None:
+        """Wait until the session is over."""
+        await self._ended.wait()
+
+    # sending
+
+    def send(self, type_: FrameType, channel: int, payload: bytes = b"", flags: int = 0) -> None:
+        """Put a frame on the wire; does nothing once the session has ended."""
+        if not self.ended:
+            self._writer.write(encode(type_, channel, payload, flags))
+
+    async def flush(self) -> None:
+        """Wait while too much is unsent.
+
+        Raises:
+            GuestTimeout: The guest read nothing for `FLUSH_S`; the session is ended.
+            GuestError: The session ended meanwhile.
+        """
+        if self.ended or self._writer.transport.get_write_buffer_size() <= UNSENT_BYTES:
+            return
+        try:
+            async with asyncio.timeout(FLUSH_S):
+                await self._writer.drain()
+        except TimeoutError:
+            error = GuestTimeout(f"the guest read nothing for {FLUSH_S:g} s; its sandbox was ended")
+            self.fail(error)
+            raise GuestTimeout(error.message) from None
+        except OSError as error:
+            self.fail(gone())
+            raise gone() from error
+
+    def open(
+        self,
+        request: Mapping[str, Any],
+        parse: Callable[[Fields], T],
+        *,
+        streams: tuple[int, ...] = (),
+        on_event: EventHandler | None = None,
+    ) -> Channel[T]:
+        """Send a REQUEST and return its channel, without waiting.
+
+        Args:
+            request: The JSON object, with `op`.
+            parse: Makes the value from the RESULT.
+            streams: Streams that the guest may send on.
+            on_event: Called for each EVENT.
+
+        Raises:
+            GuestError: The session has ended.
+            GuestRequestFailed: All channels are open (`busy`).
+            InvalidInput: The request is too large or holds text that is not UTF-8.
+        """
+        self.check()
+        if len(self._channels) >= MAX_CHANNELS:
+            raise GuestRequestFailed("busy", f"{MAX_CHANNELS} operations are under way in this sandbox; wait for one to end")
+        number = self._free_number()
+        frame = encode(FrameType.REQUEST, number, encode_object(request))
+        channel = Channel(self, number, str(request["op"]), parse, streams=streams, on_event=on_event)
+        self._channels[number] = channel
+        self._opened = True
+        self._writer.write(frame)
+        return channel
+
+    def check(self) -> None:
+        """Raise the session's end, if it has come."""
+        if self.failure is not None:
+            raise same_again(self.failure)
+        if self.ended or self._closing is not None:
+            raise GuestGone("the connection to the guest was closed")
+
+    def _free_number(self) -> int:
+        while True:
+            self._next = self._next % (2**32 - 1) + 1
+            if self._next not in self._channels:
+                return self._next
+
+    # the greeting
+
+    async def greet(self, *, timeout_s: float, host_version: str) -> dict[str, Any]:
+        """Wait for the agent's HELLO and answer it; returns it.
+
+        A port may lose what was sent ahead of its opening, so the host asks again, ever more rarely: its own HELLO at any
+        time makes the agent say HELLO.
+
+        Raises:
+            GuestVersionMismatch: The agent speaks another version or refused ours.
+            GuestTimeout: No HELLO within `timeout_s` seconds; the session is ended.
+            GuestError: The session ended.
+        """
+        mine = encode_object({"protocol": PROTOCOL, "minor": MINOR, "host": host_version})
+        patience = 2.0
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not await self._hello_within(patience):
+                    self._say_hello(mine)
+                    patience *= 2
+        except TimeoutError:
+            error = GuestTimeout(f"the guest's agent did not say hello within {timeout_s:g} s; its sandbox was ended")
+            self.fail(error)
+            raise GuestTimeout(error.message) from None
+        self.check()
+        self._say_hello(mine)
+        return self._hello or {}
+
+    def _say_hello(self, payload: bytes) -> None:
+        self._hellos_sent += 1
+        self.send(FrameType.HELLO, 0, payload)
+
+    async def _hello_within(self, patience: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._hello_came.wait()
+        return self._hello_came.is_set()
+
+    # receiving
+
+    async def _run(self) -> None:
+        try:
+            await self._read()
+            self.fail(gone())
+        except GuestError as error:
+            self.fail(error)
+        except OSError as error:
+            _log.debug("stream to guest broke: %s", error, extra={"action": "guest.gone", "guest": self._name})
+            self.fail(gone())
+        except Exception as error:
+            _log.exception("reader failed", extra={"action": "guest.reader_failed", "guest": self._name})
+            self.fail(GuestError("the host failed to read from the guest; its sandbox was ended", detail=repr(error)))
+
+    async def _read(self) -> None:
+        decoder = FrameDecoder()
+        clock = asyncio.get_running_loop().time
+        allowance, last = float(FRAMES_PER_SECOND), clock()
+        while data := await self._reader.read(READ_BYTES):
+            for frame in decoder.feed(data):
+                allowance -= 1
+                self._dispatch(frame)
+                if self.ended:
+                    return
+            now = clock()
+            allowance, last = min(allowance + (now - last) * FRAMES_PER_SECOND, FRAMES_PER_SECOND), now
+            if allowance < 0:
+                await asyncio.sleep(-allowance / FRAMES_PER_SECOND)
+
+    def _dispatch(self, frame: Frame) -> None:
+        if not frame.channel:
+            self._dispatch_greeting(frame)
+            return
+        channel = self._channels.get(frame.channel)
+        if channel is None:
+            raise violation(f"{frame.type.name} on a channel that is not open")
+        if channel.receive(frame):
+            del self._channels[frame.channel]
+
+    def _dispatch_greeting(self, frame: Frame) -> None:
+        fields = Fields(decode_object(frame.payload), frame.type.name)
+        if frame.type is FrameType.REFUSE:
+            self._refused(fields)
+            return
+        self._hellos_seen += 1
+        if self._hellos_seen > (self._hellos_sent or (0 if self._opened else 1)):
+            raise violation("a HELLO that nobody asked for")
+        theirs = fields.integer("protocol", high=2**31)
+        if theirs != PROTOCOL:
+            self._refuse(theirs)
+            return
+        if self._hello is None:
+            self._hello = decode_object(frame.payload)
+        self._hello_came.set()
+
+    def _refuse(self, theirs: int) -> None:
+        message = f"the host speaks protocol {PROTOCOL}, the agent {theirs}"
+        self.send(FrameType.REFUSE, 0, encode_object({"code": "protocol_version", "message": message}))
+        self.fail(GuestVersionMismatch(f"{message}; rebuild the image with this version of Emberbox"), abort=False)
+
+    def _refused(self, fields: Fields) -> None:
+        code, message = fields.token("code"), fields.text("message")
+        if code == "protocol_version":
+            raise GuestVersionMismatch(f"the agent refused: {message}; rebuild the image with this version of Emberbox")
+        raise GuestError(f"the agent refused to go on ({code}); its sandbox was ended", detail=message)
+
+    # the end
+
+    def fail(self, error: EmberboxError, *, abort: bool = True) -> None:
+        """End the session: everybody who waits gets `error`, the connection goes. Repeating is harmless.
+
+        Args:
+            error: Why.
+            abort: False lets what was written before go out.
+        """
+        if self.ended:
+            return
+        self.failure = error
+        _log.info("session ended: %s", error, extra={"action": "guest.session_failed", "guest": self._name, "code": error.code})
+        self._end(error, abort=abort)
+
+    def _end(self, error: EmberboxError, *, abort: bool) -> None:
+        self._ended.set()
+        self._hello_came.set()
+        channels, self._channels = list(self._channels.values()), {}
+        for channel in reversed(channels):
+            channel.fail(error)
+        if abort:
+            self._writer.transport.abort()
+        else:
+            self._writer.close()
+
+    async def close(self) -> None:
+        """End the session in order. Finishes even when cancelled; repeating is harmless."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close(), name=f"guest-close-{self._name}")
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        if not self.ended:
+            self._end(GuestGone("the connection to the guest was closed"), abort=False)
+        self._task.cancel()
+        await asyncio.wait((self._task,))
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self._writer.wait_closed()
+        self._writer.transport.abort()
+
+
+def gone() -> GuestGone:
+    """Return the error for a stream that ended."""
+    return GuestGone("the connection to the guest ended; its VM may have stopped")
