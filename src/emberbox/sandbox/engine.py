@@ -1,0 +1,300 @@
+"""The engine: everything between a call and a program in a microVM of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
+
+from emberbox.config import Settings, load_settings
+from emberbox.errors import EngineClosed, InvalidInput
+from emberbox.images import Image, ImageStore
+from emberbox.model import Limits, RunResult
+from emberbox.runtimes import Runtime, builtin_folder, discover
+from emberbox.sandbox.machines import MachineMaker, MachineSize
+from emberbox.sandbox.pool import Pool, PoolStatus
+from emberbox.sandbox.runfolder import SLOTS, RunFolder
+from emberbox.sandbox.sandbox import Sandbox
+from emberbox.sandbox.slots import Slots
+from emberbox.sandbox.template import Template, TemplateStore, check_size
+from emberbox.tasks import TaskKeeper, UndoStack
+from emberbox.vmm import SnapshotDriver, choose_driver, kill_leftovers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from emberbox.images import Progress
+    from emberbox.sandbox.machines import LiveMachine
+    from emberbox.vmm import DriverReport
+
+_log = logging.getLogger(__name__)
+
+OVERHEAD_MIB = 64
+"""About what a machine takes besides its guest's memory; for the default of `capacity.machines`."""
+
+
+class Engine:
+    """Runs programs in microVMs. Use it as `async with Engine() as engine`.
+
+    Any number of engines, in one process or many, may share a data folder. Entering cleans up what a killed engine left.
+
+    Args:
+        settings: None reads them from the file and the environment.
+        **flags: Values that win over all, such as `data=`; see `load_settings`.
+    """
+
+    def __init__(self, settings: Settings | None = None, **flags: Any) -> None:
+        self.settings = settings if settings is not None else load_settings(**flags)
+        self.runtimes = discover([builtin_folder(), *self.settings.runtimes])
+        self.images = ImageStore(self.settings.data / "images")
+        self._undo = UndoStack()
+        self._keeper = TaskKeeper()
+        self._pools: dict[str, Pool] = {}
+        self._live: set[Sandbox] = set()
+        self._maker: MachineMaker | None = None
+        self._templates: TemplateStore | None = None
+        self._report: DriverReport | None = None
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._undo.close()
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def _start(self) -> None:
+        driver, self._report = await choose_driver(self.settings.vmm, self.settings.data)
+        folder = await asyncio.to_thread(RunFolder.claim, self.settings.data / "run", kill_leftovers)
+        self._undo.push_call(folder.release)
+        slots = Slots(folder.number * SLOTS, self._machines())
+        self._maker = MachineMaker(driver, folder, slots, self.settings, self._launches())
+        if isinstance(driver, SnapshotDriver):
+            self._templates = TemplateStore(self.settings.data / "templates", self._maker, driver, driver.name, self._report)
+            self._undo.push(self._templates.close)
+        self._undo.push(self._keeper.settle)
+        self._undo.push(self._end_machines)
+        _log.info("engine started: %s", self._report.reason, extra={"action": "engine.started"})
+
+    async def close(self) -> None:
+        """End every sandbox and give back all that was held. Repeating is harmless; finishes even when cancelled."""
+        self._maker, maker = None, self._maker
+        await self._undo.close()
+        if maker is not None:
+            _log.info("engine ended", extra={"action": "engine.ended"})
+
+    async def _end_machines(self) -> None:
+        pools, self._pools = list(self._pools.values()), {}
+        for pool in pools:
+            await pool.close()
+        for sandbox in list(self._live):
+            await sandbox.close()
+
+    def _machines(self) -> int:
+        wanted = self.settings.capacity.machines
+        if wanted == 0:
+            total_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (1024 * 1024)
+            wanted = max(2, int(total_mib * 0.8) // (256 + OVERHEAD_MIB))
+        return min(wanted, SLOTS)
+
+    def _launches(self) -> int:
+        return self.settings.capacity.launches or max(2, len(os.sched_getaffinity(0)) * 2)
+
+    @property
+    def driver(self) -> DriverReport:
+        """What the machines run on, and why. Raises `EngineClosed` outside of `async with`."""
+        if self._report is None:
+            raise EngineClosed("the engine was not started; use it with 'async with'")
+        return self._report
+
+    @property
+    def _making(self) -> MachineMaker:
+        if self._maker is None:
+            raise EngineClosed("the engine is not running; use it with 'async with'")
+        return self._maker
+
+    # -- images and templates ----------------------------------------------------------------------------------------------
+
+    async def image(self, runtime: Runtime, progress: Progress | None = None) -> Image:
+        """Return the runtime's image; builds it first when there is none, which takes up to minutes."""
+        return self.images.find(runtime) or await self.images.build(runtime, progress)
+
+    async def template(
+        self, runtime: str, *, memory_mib: int | None = None, vcpus: int | None = None, progress: Progress | None = None
+    ) -> Template:
+        """Return the template of a runtime at a size, opened; builds image and template when there is none."""
+        found = self.runtimes.get(runtime)
+        return await self._template(found, _size(found, memory_mib, vcpus), progress)
+
+    async def _template(self, runtime: Runtime, size: MachineSize, progress: Progress | None = None) -> Template:
+        self._making  # noqa: B018  raises when the engine has ended
+        if self._templates is None:
+            raise InvalidInput("this driver takes no snapshots; use cold=True")
+        return await self._templates.get(runtime, await self.image(runtime, progress), size, progress)
+
+    # -- sandboxes --------------------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def sandbox(
+        self,
+        runtime: str,
+        *,
+        memory_mib: int | None = None,
+        vcpus: int | None = None,
+        disk_mib: int | None = None,
+        limits: Limits | None = None,
+        cold: bool = False,
+        script_drive: Path | None = None,
+    ) -> AsyncIterator[Sandbox]:
+        """Open a sandbox: `async with engine.sandbox("python") as sandbox`.
+
+        Args:
+            runtime: Name or alias.
+            memory_mib: Guest memory in MiB; None for the runtime's default.
+            vcpus: Virtual CPUs; None for the runtime's default.
+            disk_mib: Bound of what may be written, in guest memory; None for half of that.
+            limits: Bounds of runs that name none; None for the runtime's defaults.
+            cold: Boot instead of cloning.
+            script_drive: Raw image of a file system, mounted read-only at /mnt/script; implies a cold boot.
+
+        Raises:
+            UnknownRuntime, InvalidInput, CapacityExhausted, VmmError, GuestError, ImageError: With nothing left behind.
+        """
+        sandbox = await self.open_sandbox(
+            runtime, memory_mib=memory_mib, vcpus=vcpus, disk_mib=disk_mib, limits=limits, cold=cold, script_drive=script_drive
+        )
+        try:
+            yield sandbox
+        finally:
+            await sandbox.close()
+
+    async def open_sandbox(
+        self,
+        runtime: str,
+        *,
+        memory_mib: int | None = None,
+        vcpus: int | None = None,
+        disk_mib: int | None = None,
+        limits: Limits | None = None,
+        cold: bool = False,
+        script_drive: Path | None = None,
+    ) -> Sandbox:
+        """Open a sandbox that the caller closes; arguments as for `sandbox`."""
+        found = self.runtimes.get(runtime)
+        size = _size(found, memory_mib, vcpus)
+        disk = disk_mib if disk_mib is not None else found.limits.disk_mib
+        _check_disk(disk, size)
+        waiting = False
+        if cold or script_drive is not None:
+            image = await self.image(found)
+            live = await self._making.boot(image, size, disk_mib=disk, script_drive=script_drive)
+        else:
+            template = await self._template(found, size)
+            live = await self._claim(template, disk)
+            waiting = template.record.waiting
+        default = Limits(timeout_s=found.limits.timeout_s, pids=found.limits.pids)
+        sandbox = Sandbox(live, found, limits or default, waiting=waiting)
+        self._live.add(sandbox)
+        live.undo.push_call(self._live.discard, sandbox)
+        return sandbox
+
+    async def _claim(self, template: Template, disk_mib: int | None) -> LiveMachine:
+        if self.settings.pool.maximum > 0 and disk_mib == template.runtime.limits.disk_mib:
+            return await self._pool(template).claim()
+        return await self._clone(template, disk_mib)
+
+    async def _clone(self, template: Template, disk_mib: int | None) -> LiveMachine:
+        return await self._making.clone(template.snapshot, template.image, template.size, disk_mib=disk_mib)
+
+    def _pool(self, template: Template) -> Pool:
+        key = template.record.key
+        if key not in self._pools:
+            disk_mib = template.runtime.limits.disk_mib
+            self._pools[key] = Pool(template, lambda: self._clone(template, disk_mib), self.settings.pool, self._keeper)
+        return self._pools[key]
+
+    async def warm_pool(
+        self, runtime: str, count: int, *, memory_mib: int | None = None, vcpus: int | None = None, timeout_s: float = 300.0
+    ) -> bool:
+        """Keep `count` sandboxes ready from now on, and wait until they are.
+
+        Returns:
+            False when that took longer than `timeout_s`.
+
+        Raises:
+            InvalidInput: `pool.maximum` is lower.
+        """
+        if count > self.settings.pool.maximum:
+            raise InvalidInput(f"pool.maximum is {self.settings.pool.maximum}; raise it to keep {count} ready")
+        pool = self._pool(await self.template(runtime, memory_mib=memory_mib, vcpus=vcpus))
+        pool.keep(count)
+        return await pool.full(timeout_s)
+
+    def pools(self) -> list[PoolStatus]:
+        """Return what each pool holds."""
+        return [pool.status() for pool in self._pools.values()]
+
+    @property
+    def machines(self) -> int:
+        """How many machines live: in use, in pools, and being made or ended."""
+        return self._making.slots.in_use
+
+    # -- one program ------------------------------------------------------------------------------------------------------------------
+
+    async def run(
+        self,
+        code: str | bytes | Path,
+        args: Sequence[str] = (),
+        *,
+        runtime: str,
+        stdin: bytes | AsyncIterable[bytes] | None = None,
+        env: Mapping[str, str] | None = None,
+        files: Mapping[str, bytes | Path] | None = None,
+        timeout_s: float | None = None,
+        limits: Limits | None = None,
+        name: str | None = None,
+        memory_mib: int | None = None,
+        vcpus: int | None = None,
+        disk_mib: int | None = None,
+        cold: bool = False,
+    ) -> RunResult:
+        """Run one script in a sandbox of its own, which is thrown away. Arguments as for `Sandbox.run` and `sandbox`.
+
+        Returns as soon as the result is known; the machine is ended in the background.
+        """
+        begun = time.perf_counter()
+        sandbox = await self.open_sandbox(
+            runtime, memory_mib=memory_mib, vcpus=vcpus, disk_mib=disk_mib, limits=limits, cold=cold
+        )
+        try:
+            result = await sandbox.run(code, args, stdin=stdin, env=env, files=files, timeout_s=timeout_s, name=name)
+        finally:
+            self._keeper.start(sandbox.close(), f"close-{sandbox.id}")
+        return replace(result, metrics=replace(result.metrics, total_ms=(time.perf_counter() - begun) * 1000))
+
+
+def _size(runtime: Runtime, memory_mib: int | None, vcpus: int | None) -> MachineSize:
+    size = MachineSize(
+        vcpus=runtime.limits.vcpus if vcpus is None else vcpus,
+        memory_mib=runtime.limits.memory_mib if memory_mib is None else memory_mib,
+    )
+    check_size(size)
+    return size
+
+
+def _check_disk(disk_mib: int | None, size: MachineSize) -> None:
+    if disk_mib is not None and not 1 <= disk_mib <= size.memory_mib:
+        raise InvalidInput(
+            f"disk_mib must be 1 to the VM's memory ({size.memory_mib}), not {disk_mib}: files are kept in guest memory"
+        )

@@ -1,0 +1,136 @@
+"""The folder of what lives at run time, and the cleaning up after engines that died.
+
+Each engine holds one numbered folder `<data>/run/<n>/` by a lock on `<data>/run/<n>.lock`, which the kernel lets go of when
+the engine ends in whatever way. A folder whose lock is free belongs to nobody: what it names is killed and removed. Lock
+files stay, so that two engines can never hold the same number through different files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from emberbox.errors import CapacityExhausted, NoSpace, RequirementMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_log = logging.getLogger(__name__)
+
+ENGINES = 100
+"""Engines at once on one data folder."""
+SLOTS = 100
+"""Machines at once of one engine."""
+
+
+class RunFolder:
+    """One engine's folder of live machines.
+
+    Attributes:
+        path: The folder; private to the owner.
+        number: Its number, below `ENGINES`; machines of this engine use the slots from `number * SLOTS`.
+    """
+
+    def __init__(self, path: Path, number: int, lock: int) -> None:
+        self.path = path
+        self.number = number
+        self._lock = lock
+
+    @classmethod
+    def claim(cls, root: Path, kill: Callable[[Path], int]) -> RunFolder:
+        """Take the first free number and clean up after every engine that died.
+
+        Args:
+            root: `<data>/run`; made when missing.
+            kill: Ends the machines that a dead engine's folder names; returns how many there were.
+
+        Raises:
+            CapacityExhausted: `ENGINES` engines live already.
+            NoSpace: The folder cannot be made for want of space.
+            RequirementMissing: The folder cannot be written.
+        """
+        try:
+            root.mkdir(mode=0o755, parents=True, exist_ok=True)
+            held = [(number, lock) for number in _numbers(root) if (lock := _try_lock(root / f"{number}.lock")) is not None]
+            if not held:
+                raise CapacityExhausted(f"{ENGINES} engines use {root} already; end one, or use another data folder")
+            for number, _ in held:
+                _clean(root / str(number), kill)
+            number, lock = held[0]
+            for _, other in held[1:]:
+                os.close(other)
+            path = root / str(number)
+            path.mkdir(mode=0o700)
+        except OSError as error:
+            raise _explain(root, error) from error
+        return cls(path, number, lock)
+
+    @contextlib.contextmanager
+    def machine_folder(self, machine_id: str) -> Iterator[Path]:
+        """Make a machine's folder; it is removed at the end."""
+        folder = self.make(machine_id)
+        try:
+            yield folder
+        finally:
+            self.remove(folder)
+
+    def make(self, machine_id: str) -> Path:
+        """Make a machine's folder. Raises `NoSpace` when the disk is full."""
+        folder = self.path / machine_id
+        try:
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise _explain(folder, error) from error
+        return folder
+
+    def remove(self, folder: Path) -> None:
+        """Remove a machine's folder. Repeating is harmless."""
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def release(self) -> None:
+        """Remove the folder and let go of the number. Repeating is harmless."""
+        if self._lock >= 0:
+            shutil.rmtree(self.path, ignore_errors=True)
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _numbers(root: Path) -> Iterator[int]:
+    """Yield the numbers in use so far, then the first new one."""
+    known = sorted(int(file.stem) for file in root.glob("*.lock") if file.stem.isdecimal())
+    yield from known
+    fresh = next((number for number in range(ENGINES) if number not in known), None)
+    if fresh is not None:
+        yield fresh
+
+
+def _try_lock(file: Path) -> int | None:
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _clean(folder: Path, kill: Callable[[Path], int]) -> None:
+    if folder.exists():
+        killed = kill(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        _log.info(
+            "cleaned up %s after an engine that died; %d machines ended", folder, killed, extra={"action": "engine.reconcile"}
+        )
+
+
+def _explain(path: Path, error: OSError) -> Exception:
+    if error.errno in (28, 122):  # ENOSPC, EDQUOT
+        return NoSpace(f"no space left under {path.parent}; free some or set EMBERBOX_DATA to a folder on another disk")
+    return RequirementMissing(
+        f"{error.filename or path} cannot be used ({error.strerror}); set EMBERBOX_DATA to a folder that you may write to"
+    )
