@@ -61,7 +61,7 @@ class Engine:
         self._templates: TemplateStore | None = None
         self._report: DriverReport | None = None
 
-    # -- life --------------------------------------------------------------------------------------------------------
+    # -- life ------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         try:
@@ -124,7 +124,7 @@ class Engine:
             raise EngineClosed("the engine is not running; use it with 'async with'")
         return self._maker
 
-    # -- images and templates ----------------------------------------------------------------------------------------------
+    # -- images and templates --------------------------------------------------------------------------------
 
     async def image(self, runtime: Runtime, progress: Progress | None = None) -> Image:
         """Return the runtime's image; builds it first when there is none, which takes up to minutes."""
@@ -143,7 +143,7 @@ class Engine:
             raise InvalidInput("this driver takes no snapshots; use cold=True")
         return await self._templates.get(runtime, await self.image(runtime, progress), size, progress)
 
-    # -- sandboxes --------------------------------------------------------------------------------------------------------------
+    # -- sandboxes -------------------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def sandbox(
@@ -250,7 +250,7 @@ class Engine:
         """How many machines live: in use, in pools, and being made or ended."""
         return self._making.slots.in_use
 
-    # -- one program ------------------------------------------------------------------------------------------------------------------
+    # -- one program -----------------------------------------------------------------------------------------
 
     async def run(
         self,

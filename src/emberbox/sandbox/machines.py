@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from emberbox.errors import EmberboxError, GuestError, GuestTimeout
 from emberbox.guest import GuestClient
@@ -70,7 +70,7 @@ class LiveMachine:
     source: Literal["pool", "clone", "cold"]
     queue_ms: float = 0.0
     boot_ms: float = 0.0
-    resume: PendingRequest | None = None
+    resume: PendingRequest[int] | None = None
     resume_sent: float = 0.0
     made: float = field(default_factory=time.monotonic)
 
@@ -208,7 +208,15 @@ class MachineMaker:
         )  # fmt: skip
 
 
-def _identity(name: str, disk_mib: int | None) -> dict[str, object]:
+class _Identity(TypedDict):
+    entropy: bytes
+    unix_ns: int
+    hostname: str
+    disk_bytes: int | None
+
+
+def _identity(name: str, disk_mib: int | None) -> _Identity:
+    """Return what tells a machine from its twins."""
     return {
         "entropy": os.urandom(64),
         "unix_ns": time.time_ns(),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from emberbox.errors import EmberboxError
 from emberbox.sandbox.demand import Demand
 from emberbox.sandbox.template import prime
-from emberbox.vmm import MachineState
+from emberbox.vmm.base import MachineState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -77,8 +77,8 @@ class Pool:
     def status(self) -> PoolStatus:
         """Return the pool's counts."""
         return PoolStatus(
-            template=self._template.record.key, runtime=self._template.runtime.name, ready=len(self._ready), target=self._target(),
-            claims=self._claims, misses=self._misses, failures=self._failures,
+            template=self._template.record.key, runtime=self._template.runtime.name,
+            ready=len(self._ready), target=self._target(), claims=self._claims, misses=self._misses, failures=self._failures,
         )  # fmt: skip
 
     def keep(self, minimum: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from emberbox.errors import GuestError, GuestRequestFailed, GuestTimeout, SandboxClosed, VmmError
 from emberbox.model import RunMetrics, RunResult, RunStatus
@@ -13,7 +13,7 @@ from emberbox.sandbox.outcome import result_of
 from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator
+    from collections.abc import AsyncIterable, AsyncIterator, Coroutine
     from types import TracebackType
 
     from emberbox.guest import ExecOutcome, ExecRequest, GuestProcess
@@ -134,9 +134,9 @@ class Process:
     def _patience(self) -> float | None:
         return None if self._limits.timeout_s is None else self._limits.timeout_s + GRACE_S
 
-    async def _bounded(self, work: object) -> ExecOutcome:
+    async def _bounded(self, work: Coroutine[Any, Any, ExecOutcome]) -> ExecOutcome:
         """Wait for `work`; a run without a limit of its own ends when the agent stops answering."""
-        task: asyncio.Task[ExecOutcome] = asyncio.ensure_future(work)  # type: ignore[arg-type]
+        task = asyncio.create_task(work, name=f"run-{self._sandbox.id}")
         try:
             while True:
                 done, _ = await asyncio.wait({task}, timeout=CHECK_S)

@@ -13,7 +13,6 @@ from emberbox.guest import ExecLimits, ExecRequest, InlineFile, WaitingRun
 from emberbox.model import Limits, RunMetrics
 from emberbox.sandbox.files import SandboxFiles
 from emberbox.sandbox.process import Process
-from emberbox.vmm import MachineState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping, Sequence
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from emberbox.model import GuestMetrics, RunResult
     from emberbox.runtimes import Runtime
     from emberbox.sandbox.machines import LiveMachine
+    from emberbox.vmm import MachineState
 
 CONFIRM_S = 60.0
 INLINE_BYTES = 65_536
@@ -32,8 +32,8 @@ INLINE_BYTES = 65_536
 class Sandbox(SandboxFiles):
     """One microVM in use. Made by `Engine.sandbox`; use it with `async with`.
 
-    Runs may follow one another in it and see each other's files: a sandbox is one trust domain. Methods raise `SandboxClosed` after
-    its end, and `GuestError` or `VmmError` when its VM is gone.
+    Runs may follow one another in it and see each other's files: a sandbox is one trust domain. Methods raise `SandboxClosed`
+    after its end, and `GuestError` or `VmmError` when its VM is gone.
 
     Args:
         live: The machine.
@@ -83,7 +83,7 @@ class Sandbox(SandboxFiles):
             raise SandboxClosed(f"the sandbox {self.id} has ended")
         return self._live.guest
 
-    # -- running -----------------------------------------------------------------------------------------------------
+    # -- running ---------------------------------------------------------------------------------------------
 
     async def run(
         self,
@@ -208,7 +208,7 @@ class Sandbox(SandboxFiles):
         await self.write_file(path, data)
         return None
 
-    # -- state -------------------------------------------------------------------------------------------------------
+    # -- state -----------------------------------------------------------------------------------------------
 
     async def metrics(self) -> GuestMetrics:
         """Return the guest's own count of its memory, disk, CPU time and processes."""

@@ -68,7 +68,7 @@ _lock = threading.Lock()
 
 def shared_engine() -> EngineThread:
     """Return the process's own engine, started at its first use."""
-    global _shared  # noqa: PLW0603
+    global _shared
     with _lock:
         if _shared is None or _shared._closed:
             _shared = EngineThread()

@@ -19,7 +19,7 @@ import time
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from emberbox.errors import EmberboxError, ImageBuildFailed, InvalidInput, NoSpace
 from emberbox.guest import ExecLimits, ExecRequest, InlineFile, WaitingRun, WaitingSpec
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from emberbox.guest import GuestClient
-    from emberbox.images import Image
-    from emberbox.images import Progress
+    from emberbox.images import Image, Progress
     from emberbox.runtimes import Runtime
     from emberbox.sandbox.machines import MachineMaker, MachineSize
     from emberbox.vmm import DriverReport, LoadedSnapshot, SnapshotDriver
@@ -252,7 +251,7 @@ async def _run_warm(guest: GuestClient, runtime: Runtime, script: Path, *, waiti
     request = ExecRequest(
         argv=runtime.command(path),
         env=dict(runtime.env),
-        files=(InlineFile(path, script.read_bytes()),),
+        files=(InlineFile(path, await asyncio.to_thread(script.read_bytes)),),
         waiting=WaitingRun(path) if waiting else None,
         limits=ExecLimits(wall_ms=int(WARM_TIMEOUT_S * 1000)),
     )
