@@ -1,0 +1,21 @@
+"""Runtimes: languages that can be run, each a folder with a manifest, found by scanning.
+
+`discover` reads folders into a `RuntimeCatalog`; a `Runtime` is what one manifest says, checked.
+"""
+
+from emberbox.runtimes.catalog import RuntimeCatalog, builtin_folder, discover
+from emberbox.runtimes.manifest import MANIFEST_NAME, load
+from emberbox.runtimes.runtime import DefaultLimits, ImageRecipe, Runtime, WaitingRecipe, WarmRecipe
+
+__all__ = [
+    "MANIFEST_NAME",
+    "DefaultLimits",
+    "ImageRecipe",
+    "Runtime",
+    "RuntimeCatalog",
+    "WaitingRecipe",
+    "WarmRecipe",
+    "builtin_folder",
+    "discover",
+    "load",
+]

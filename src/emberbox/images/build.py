@@ -1,0 +1,143 @@
+"""Builds the parts of an image, each under a key of its own, and only those that are missing."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import logging
+import tarfile
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from emberbox.errors import ImageCorrupt, NoSpace
+from emberbox.images.initramfs import build_initramfs, read_agent
+from emberbox.images.kernel import fetch_kernel
+from emberbox.images.layout import Layout
+from emberbox.images.locks import locked
+from emberbox.images.modules import Module
+from emberbox.images.objects import ObjectStore, StoredObject, write_atomically
+from emberbox.images.progress import Progress
+from emberbox.images.recipe import BUILDER_VERSION, Recipe, key_of
+from emberbox.images.records import PartRecord, encode, read_part
+from emberbox.images.rootfs import build_rootfs
+
+_log = logging.getLogger(__name__)
+_WAIT_FOR_OTHERS_S = 3600.0
+
+Work = Callable[[Path], Awaitable[tuple[dict[str, StoredObject], dict[str, Any]]]]
+
+
+class PartBuilder:
+    """Builds parts into a store.
+
+    Args:
+        layout: The store's folders; they exist.
+        objects: Where files go.
+        architecture: `amd64` or `arm64`.
+        suite: Debian release.
+        progress: Takes news.
+        force: True builds anew what is there already.
+    """
+
+    def __init__(
+        self, layout: Layout, objects: ObjectStore, *, architecture: str, suite: str, progress: Progress, force: bool
+    ) -> None:
+        self._layout = layout
+        self._objects = objects
+        self._architecture = architecture
+        self._suite = suite
+        self._progress = progress
+        self._force = force
+
+    async def kernel(self) -> PartRecord:
+        """Return the kernel and its modules: the one that is stored, else the newest that apt offers."""
+        inputs = {"architecture": self._architecture, "suite": self._suite, "builder": BUILDER_VERSION}
+
+        async def work(folder: Path) -> tuple[dict[str, StoredObject], dict[str, Any]]:
+            kernel = await fetch_kernel(self._architecture, folder, self._progress)
+            modules = folder / "modules.tar"
+            await asyncio.to_thread(_pack_modules, kernel.modules, modules)
+            stored = {
+                "kernel": await asyncio.to_thread(self._objects.add, kernel.vmlinux, "vmlinux"),
+                "modules": await asyncio.to_thread(self._objects.add, modules, "modules.tar"),
+            }
+            return stored, {"package": kernel.package, "version": kernel.version}
+
+        return await self._part("kernel", inputs, work)
+
+    async def initramfs(self, kernel: PartRecord, agent: Path, agent_digest: str) -> PartRecord:
+        """Return the initramfs of a kernel's modules and an agent."""
+        inputs = {"modules": kernel.objects["modules"].digest, "agent": agent_digest, "builder": BUILDER_VERSION}
+
+        async def work(folder: Path) -> tuple[dict[str, StoredObject], dict[str, Any]]:
+            modules = await asyncio.to_thread(_unpack_modules, self._objects.path(kernel.objects["modules"]))
+            archive = folder / "initramfs.cpio"
+            archive.write_bytes(build_initramfs(read_agent(agent), modules))
+            return {"initramfs": await asyncio.to_thread(self._objects.add, archive, "initramfs.cpio")}, {}
+
+        return await self._part("initramfs", inputs, work)
+
+    async def rootfs(self, recipe: Recipe) -> PartRecord:
+        """Return the root filesystem of a recipe."""
+
+        async def work(folder: Path) -> tuple[dict[str, StoredObject], dict[str, Any]]:
+            built = await build_rootfs(recipe, self._suite, self._architecture, folder, self._progress)
+            stored = await asyncio.to_thread(self._objects.add, built.path, "rootfs.ext4")
+            return {"rootfs": stored}, {"packages": {package.name: package.version for package in built.packages}}
+
+        return await self._part("rootfs", recipe.inputs(self._suite, self._architecture), work)
+
+    async def _part(self, kind: str, inputs: Mapping[str, Any], work: Work) -> PartRecord:
+        key = key_of(dict(inputs))
+        record = self._layout.parts / kind / f"{key}.json"
+        asked_at = time.time()
+        if not self._force and (known := self._known(record)) is not None:
+            return known
+        lock = self._layout.locks / f"{kind}-{key}.lock"
+        async with locked(lock, what=f"building the same {kind}", timeout_s=_WAIT_FOR_OTHERS_S):
+            known = self._known(record)
+            if known is not None and (not self._force or known.built_at >= asked_at):
+                return known
+            async with self._layout.build_folder() as folder:
+                try:
+                    objects, about = await work(folder)
+                    made = PartRecord(kind=kind, key=key, inputs=inputs, objects=objects, built_at=time.time(), about=about)
+                    _make_folder(record.parent)
+                    write_atomically(record, encode(made), folder)
+                except OSError as error:
+                    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                        raise NoSpace(
+                            f"the disk is full under {self._layout.root}; free some space", detail=str(error)
+                        ) from error
+                    raise
+            _log.info("built %s %s", kind, key[:12], extra={"action": "images.part_built", "kind": kind, "key": key})
+            return made
+
+    def _known(self, record: Path) -> PartRecord | None:
+        part = read_part(record)
+        return part if part is not None and all(self._objects.has(stored) for stored in part.objects.values()) else None
+
+
+def _make_folder(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)
+
+
+def _pack_modules(modules: tuple[Module, ...], archive: Path) -> None:
+    with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for module in modules:
+            member = tarfile.TarInfo(module.file_name)
+            member.size = len(module.data)
+            tar.addfile(member, io.BytesIO(module.data))
+
+
+def _unpack_modules(archive: Path) -> tuple[Module, ...]:
+    try:
+        with tarfile.open(archive) as tar:
+            members = [(member.name.removesuffix(".ko"), tar.extractfile(member)) for member in tar.getmembers()]
+            return tuple(Module(name, content.read(), ()) for name, content in members if content is not None)
+    except (OSError, tarfile.TarError) as error:
+        raise ImageCorrupt("the stored kernel modules cannot be read; build the image anew", detail=str(archive)) from error

@@ -1,0 +1,44 @@
+"""The guest's first root: the agent as /init, and the modules that it inserts before anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from emberbox.errors import RequirementMissing
+from emberbox.images import cpio
+from emberbox.images.modules import Module
+
+
+def agent_path(architecture: str) -> Path:
+    """Return where the compiled agent for `architecture` (`amd64`, `arm64`) lies in this installation."""
+    return Path(__file__).resolve().parent.parent / "_builtin" / "agent" / f"emberbox-agent-{architecture}"
+
+
+def read_agent(path: Path) -> bytes:
+    """Return the agent's bytes; raises `RequirementMissing` that says how to compile it when it is not there."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise RequirementMissing(
+            f"the compiled guest agent is missing ({path.name}); a wheel holds it, a source tree compiles it",
+            mend="python hatch_build.py (in the source tree), or: pip install --force-reinstall emberbox",
+            detail=str(path),
+        ) from error
+
+
+def build_initramfs(agent: bytes, modules: Sequence[Module]) -> bytes:
+    """Return the archive: `/init`, `/modules/NAME.ko` and `/modules/order`, which names one file a line in the order of insertion.
+
+    Same agent and modules give the same bytes. Not compressed: unpacking costs a guest more than reading.
+    """
+    order = "".join(f"{module.file_name}\n" for module in modules).encode()
+    entries = [
+        cpio.file("init", agent, 0o755),
+        cpio.folder("dev"),
+        cpio.character_device("dev/console", 5, 1),
+        cpio.folder("modules"),
+        cpio.file("modules/order", order),
+        *(cpio.file(f"modules/{module.file_name}", module.data) for module in modules),
+    ]
+    return cpio.write_cpio(entries)

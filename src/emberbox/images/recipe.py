@@ -1,0 +1,117 @@
+"""What an image is made from, and the keys that follow from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from emberbox.images.packages import BASE, INSTALLERS
+from emberbox.images.tree import NEVER
+
+BUILDER_VERSION = 1
+"""Raised whenever the same inputs give another image."""
+
+
+class ImageInputs(Protocol):
+    """A runtime's part that says what its root filesystem is made from."""
+
+    @property
+    def packages(self) -> Sequence[str]:
+        """Debian packages."""
+
+    @property
+    def files(self) -> Path | None:
+        """Folder copied onto the root."""
+
+    @property
+    def remove(self) -> Sequence[str]:
+        """Globs that are removed."""
+
+
+class BuildableRuntime(Protocol):
+    """What an image needs to know of a runtime."""
+
+    @property
+    def name(self) -> str:
+        """Its name, safe as a folder's."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest over all its files."""
+
+    @property
+    def image(self) -> ImageInputs:
+        """What the root filesystem is made from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A root filesystem's inputs.
+
+    Args:
+        name: The runtime's name.
+        packages: Debian packages.
+        files: Folder copied onto the root, or None.
+        remove: Globs that are removed.
+        files_digest: SHA-256 over that folder.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    files: Path | None
+    remove: tuple[str, ...]
+    files_digest: str
+
+    @classmethod
+    def of(cls, runtime: BuildableRuntime) -> Recipe:
+        """Return a runtime's recipe; reads its files."""
+        image = runtime.image
+        return cls(
+            name=runtime.name,
+            packages=tuple(image.packages),
+            files=image.files,
+            remove=tuple(image.remove),
+            files_digest=files_digest(image.files),
+        )
+
+    def inputs(self, suite: str, architecture: str) -> dict[str, Any]:
+        """Return what the root filesystem's key is made from; changes of a runtime that do not touch it are not in it."""
+        return {
+            "packages": sorted(self.packages),
+            "remove": sorted(self.remove),
+            "files": self.files_digest,
+            "suite": suite,
+            "architecture": architecture,
+            "builder": BUILDER_VERSION,
+            "base": sorted(BASE),
+            "installers": sorted(INSTALLERS),
+            "never": sorted(NEVER),
+        }
+
+
+def key_of(inputs: dict[str, Any]) -> str:
+    """Return the SHA-256, as hex, over inputs, whatever their order."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def files_digest(folder: Path | None) -> str:
+    """Return the SHA-256 over names, modes and content below a folder; of nothing for None."""
+    digest = hashlib.sha256()
+    for root, folders, files in os.walk(folder) if folder is not None else ():
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        for name in sorted([*folders, *files]):
+            path = Path(root) / name
+            digest.update(_entry(path, path.relative_to(folder or path).as_posix()))
+    return digest.hexdigest()
+
+
+def _entry(path: Path, name: str) -> bytes:
+    mode = path.lstat().st_mode
+    content = path.read_bytes() if stat.S_ISREG(mode) else os.fsencode(path.readlink()) if stat.S_ISLNK(mode) else b""
+    return json.dumps([name, mode, hashlib.sha256(content).hexdigest()]).encode()

@@ -1,0 +1,152 @@
+"""A runtime's root filesystem: packages installed by mmdebstrap, pruned, and written as one ext4 file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pwd
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emberbox.errors import RequirementMissing
+from emberbox.images import apt
+from emberbox.images.ext4 import Owner, make_ext4
+from emberbox.images.guest_files import add_guest_files, copy_files
+from emberbox.images.packages import Package
+from emberbox.images.process import run_tool
+from emberbox.images.progress import Progress
+from emberbox.images.recipe import Recipe
+from emberbox.images.requirements import find_program
+from emberbox.images.tree import unpack
+
+_INSTALL_S = 1800.0
+_OWN_USERS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class RootFilesystem:
+    """A built root filesystem and what is installed in it."""
+
+    path: Path
+    packages: tuple[Package, ...]
+
+
+async def build_rootfs(recipe: Recipe, suite: str, architecture: str, folder: Path, progress: Progress) -> RootFilesystem:
+    """Build a runtime's root filesystem as `rootfs.ext4` in `folder`.
+
+    Args:
+        recipe: Packages, files and what to remove.
+        suite: Debian release.
+        architecture: `amd64` or `arm64`.
+        folder: An empty folder, which the caller removes.
+        progress: Takes what the tools print.
+
+    Raises:
+        RequirementMissing: The host lacks a program or a right.
+        ImageBuildFailed: A step failed; the detail holds the tool's last output.
+        NoSpace: The disk is full.
+    """
+    archive = folder / "root.tar"
+    await _install(recipe, suite, architecture, archive, folder, progress)
+    root = folder / "root"
+    owners, packages = await _in_thread(_prepare, archive, root, recipe)
+    archive.unlink()
+    image = folder / "rootfs.ext4"
+    await make_ext4(root, image, owners)
+    await asyncio.to_thread(shutil.rmtree, root)
+    return RootFilesystem(image, packages)
+
+
+async def _install(recipe: Recipe, suite: str, architecture: str, archive: Path, folder: Path, progress: Progress) -> None:
+    program = find_program("mmdebstrap")
+    sources = await apt.debian_sources(suite) if apt.is_debian() else ()
+    if apt.is_debian() and not sources:
+        raise RequirementMissing("apt has no package lists of Debian itself", mend="sudo apt-get update")
+    argv = [program, *_mode(), "--variant=essential", "--format=tar", f"--architectures={architecture}"]
+    argv += [f"--include={','.join(recipe.packages)}"] if recipe.packages else []
+    argv += [f"--aptopt={option}" for option in await apt.acquire_options()]
+    argv += [f"--dpkgopt=path-exclude={pattern}" for pattern in ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*")]
+    argv += [suite, str(archive)]
+    if sources:
+        # As a file: mmdebstrap pastes an existing file's content, whatever it holds.
+        listing = folder / "sources.list"
+        listing.write_text("".join(f"{source.line()}\n" for source in sources), encoding="utf-8")
+        argv.append(str(listing))
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    # mmdebstrap's inner user writes here in unshare mode.
+    scratch.chmod(0o1777)
+    progress.log(" ".join(argv[1:]))
+    await run_tool(
+        [*_private_mounts(), *argv],
+        what=f"install the packages of the runtime {recipe.name!r}",
+        timeout_s=_INSTALL_S,
+        env={"TMPDIR": str(scratch), "SOURCE_DATE_EPOCH": "0"},
+        on_line=progress.log,
+    )
+
+
+def _mode() -> list[str]:
+    if os.geteuid() == 0:
+        return ["--mode=root"]
+    check_subordinate_users()
+    return ["--mode=unshare"]
+
+
+def _private_mounts() -> list[str]:
+    """Mounts and processes of a root build end with it, even when it is killed."""
+    if os.geteuid() != 0:
+        return []
+    return [find_program("unshare"), "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--"]
+
+
+def check_subordinate_users(subuid: Path = Path("/etc/subuid"), subgid: Path = Path("/etc/subgid")) -> None:
+    """Raise `RequirementMissing` where this user may not use the user numbers that an unprivileged build needs."""
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    names = {user, str(os.geteuid())}
+    for file in (subuid, subgid):
+        if not _has_range(file, names):
+            raise RequirementMissing(
+                f"the user {user} has no subordinate user numbers in {file}; building images without root needs {_OWN_USERS} of them",
+                mend=f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user} (or build as root)",
+            )
+    if shutil.which("newuidmap") is None:
+        raise RequirementMissing(
+            "the program 'newuidmap' is missing; building images without root needs it", mend="sudo apt-get install uidmap"
+        )
+
+
+def _has_range(file: Path, names: set[str]) -> bool:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    ranges = [line.split(":") for line in lines if line.count(":") == 2]
+    return any(name in names and count.isdigit() and int(count) >= _OWN_USERS for name, _, count in ranges)
+
+
+def _prepare(archive: Path, root: Path, recipe: Recipe, stop: threading.Event) -> tuple[dict[str, Owner], tuple[Package, ...]]:
+    unpacked = unpack(archive, root, recipe.packages, recipe.remove, stop)
+    owners = dict(unpacked.owners)
+    if recipe.files is not None:
+        for name in copy_files(recipe.files, root):
+            owners.pop(name, None)
+    owners |= add_guest_files(root, 0)
+    return owners, unpacked.packages
+
+
+async def _in_thread(function: Any, *arguments: Any) -> Any:
+    """Run blocking work in a thread which ends early, and is waited for, when this task is cancelled."""
+    stop = threading.Event()
+    work = asyncio.ensure_future(asyncio.to_thread(function, *arguments, stop))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        stop.set()
+        with contextlib.suppress(Exception):
+            await work
+        raise

@@ -1,0 +1,182 @@
+"""From `runtime.toml` to a `Runtime`, each mistake told with its file, field and what is allowed."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from emberbox.errors import InvalidManifest
+from emberbox.runtimes.fields import Fields
+from emberbox.runtimes.fingerprint import folder_fingerprint
+from emberbox.runtimes.runtime import (
+    OUTPUT,
+    PLACEHOLDER,
+    SCRIPT,
+    DefaultLimits,
+    ImageRecipe,
+    Runtime,
+    WaitingRecipe,
+    WarmRecipe,
+)
+
+MANIFEST_NAME = "runtime.toml"
+
+_MAX_BYTES = 65_536
+_NAME = r"[a-z][a-z0-9-]{0,31}"
+_NAME_ALLOWED = "1 to 32 of a-z, 0-9 and '-', starting with a letter"
+_ALIAS = r"[a-z][a-z0-9.+#-]{0,31}"
+_PACKAGE = r"[a-z0-9][a-z0-9+.-]{1,127}"
+_EXTENSION = r"\.[A-Za-z0-9][A-Za-z0-9_+-]{0,15}"
+_FILE = r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}"
+
+
+def load(file: Path) -> Runtime:
+    """Read one manifest.
+
+    Args:
+        file: Path of a `runtime.toml`; its folder's name must be the runtime's name.
+
+    Raises:
+        InvalidManifest: The first mistake found.
+    """
+    fields = Fields(file, _parse(file))
+    name = fields.text("name", _NAME, _NAME_ALLOWED)
+    folder = file.parent.absolute()
+    if name != folder.name:
+        raise fields.mistake("name", f"must equal the folder's name, {folder.name!r}, not {name!r}")
+    compile_argv = _compile(fields.table("compile")) if fields.has("compile") else _absent(fields, "compile")
+    argv, main = _run(fields.table("run"), compiled=compile_argv is not None)
+    runtime = Runtime(
+        name=name,
+        version=fields.text("version", r"\S(.{0,62}\S)?", "text of 1 to 64 characters"),
+        description=fields.text("description", r".{0,200}", "text of at most 200 characters", default=""),
+        aliases=_aliases(fields, name),
+        extensions=fields.distinct("extensions", _EXTENSION, "a dot and 1 to 16 letters, digits, '_', '+' or '-'"),
+        folder=folder,
+        image=_image(fields.table("image"), folder),
+        argv=argv,
+        main=main,
+        compile=compile_argv,
+        waiting=_waiting(fields.table("waiting")) if fields.has("waiting") else _absent(fields, "waiting"),
+        warm=_warm(fields.table("warm"), folder),
+        limits=_limits(fields.table("limits")),
+        env=fields.variables("env"),
+        fingerprint=folder_fingerprint(folder),
+    )
+    fields.finish()
+    return runtime
+
+
+def _parse(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise InvalidManifest(str(file), "(file)", f"is larger than {_MAX_BYTES} bytes")
+        return tomllib.loads(content.decode())
+    except OSError as error:
+        raise InvalidManifest(str(file), "(file)", f"cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidManifest(str(file), "(file)", f"is not TOML: {error}") from error
+
+
+def _absent(fields: Fields, name: str) -> None:
+    fields.table(name)
+
+
+def _aliases(fields: Fields, name: str) -> tuple[str, ...]:
+    aliases = fields.distinct("aliases", _ALIAS, "1 to 32 of a-z, 0-9 and '.+#-', starting with a letter")
+    if name in aliases:
+        raise fields.mistake("aliases", f"names the runtime itself, {name!r}; leave it out")
+    return aliases
+
+
+def _image(fields: Fields, folder: Path) -> ImageRecipe:
+    packages = fields.distinct("packages", _PACKAGE, "a Debian package's name: 2 to 128 of a-z, 0-9 and '+.-'")
+    files = None
+    if fields.has("files"):
+        files = _beside(fields, "files", fields.text("files", _FILE, "the name of a folder beside the manifest"), folder)
+        if not files.is_dir() or files.is_symlink():
+            raise fields.mistake("files", f"must be a folder beside the manifest; {files} is none")
+    else:
+        _absent(fields, "files")
+    remove = fields.texts("remove")
+    for index, pattern in enumerate(remove):
+        parts = PurePosixPath(pattern).parts
+        if not parts or pattern.startswith("/") or ".." in parts or all(set(part) <= {"*"} for part in parts):
+            raise fields.mistake(f"remove[{index}]", f"must be a glob relative to the root, without '..', not {pattern!r}")
+    fields.finish()
+    return ImageRecipe(packages=packages, files=files, remove=remove)
+
+
+def _run(fields: Fields, *, compiled: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    argv = fields.texts("argv", at_least=1, allowed="a part of the command")
+    script, output = _count(argv, SCRIPT), _count(argv, OUTPUT)
+    if script + output != 1 or (output and not compiled):
+        allowed = f"{SCRIPT} or {OUTPUT}" if compiled else SCRIPT
+        raise fields.mistake("argv", f"must hold {allowed} exactly once, where the script's path goes")
+    if SCRIPT in argv[0]:
+        raise fields.mistake("argv", f"must start with a program; {SCRIPT} goes behind it")
+    main = fields.texts("main", _FILE, "a file's name, without folders")
+    fields.finish()
+    return argv, main
+
+
+def _compile(fields: Fields) -> tuple[str, ...]:
+    argv = fields.texts("argv", at_least=1, allowed="a part of the command")
+    for placeholder in (SCRIPT, OUTPUT):
+        if _count(argv, placeholder) != 1:
+            raise fields.mistake("argv", f"must hold {placeholder} exactly once")
+    fields.finish()
+    return argv
+
+
+def _waiting(fields: Fields) -> WaitingRecipe:
+    argv = fields.texts("argv", at_least=1, allowed="a part of the command")
+    if argv.count(PLACEHOLDER) != 1:
+        raise fields.mistake("argv", f"must hold {PLACEHOLDER} exactly once, as an argument of its own")
+    preload = fields.distinct("preload", r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*", "a module's name")
+    env = fields.variables("env")
+    fields.finish()
+    return WaitingRecipe(argv=argv, preload=preload, env=env)
+
+
+def _warm(fields: Fields, folder: Path) -> WarmRecipe:
+    allowed = "the name of a file beside the manifest"
+    names = fields.distinct("run", _FILE, allowed)
+    prime = fields.text("prime", _FILE, allowed) if fields.has("prime") else _absent(fields, "prime")
+    files = tuple(_file(fields, "run", name, folder) for name in names)
+    fields.finish()
+    return WarmRecipe(run=files, prime=_file(fields, "prime", prime, folder) if prime is not None else None)
+
+
+def _limits(fields: Fields) -> DefaultLimits:
+    usual = DefaultLimits()
+    limits = DefaultLimits(
+        memory_mib=fields.integer("memory_mib", 64, 65_536, usual.memory_mib) or usual.memory_mib,
+        vcpus=fields.integer("vcpus", 1, 32, usual.vcpus) or usual.vcpus,
+        timeout_s=fields.number("timeout_s", 0, 86_400, usual.timeout_s),
+        disk_mib=fields.integer("disk_mib", 1, 1_048_576, usual.disk_mib),
+        pids=fields.integer("pids", 1, 32_768, usual.pids) or usual.pids,
+    )
+    fields.finish()
+    return limits
+
+
+def _file(fields: Fields, field: str, name: str, folder: Path) -> Path:
+    path = _beside(fields, field, name, folder)
+    if not path.is_file():
+        raise fields.mistake(field, f"there is no file {name!r} beside the manifest")
+    return path
+
+
+def _beside(fields: Fields, field: str, name: str, folder: Path) -> Path:
+    path = folder / name
+    if path.resolve().parent != folder.resolve():
+        raise fields.mistake(field, f"{name!r} must lie beside the manifest, not behind a link")
+    return path
+
+
+def _count(argv: tuple[str, ...], placeholder: str) -> int:
+    return sum(argument.count(placeholder) for argument in argv)

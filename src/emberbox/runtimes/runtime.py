@@ -1,0 +1,157 @@
+"""What a manifest says, as values that cannot change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+SCRIPT = "{script}"
+"""Stands for the script's path in a command."""
+OUTPUT = "{output}"
+"""Stands for the compiled program's path in a command."""
+PLACEHOLDER = "{placeholder}"
+"""Stands for the path that the waiting interpreter is started with."""
+
+
+def _no_variables() -> Mapping[str, str]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRecipe:
+    """What the root filesystem is made from.
+
+    Args:
+        packages: Debian packages; what they depend on comes with them.
+        files: Folder that is copied onto the root, owned by root, modes kept. None when there is none.
+        remove: Globs relative to the root, removed after the packages are installed.
+    """
+
+    packages: tuple[str, ...] = ()
+    files: Path | None = None
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingRecipe:
+    """How an interpreter is kept waiting in a template.
+
+    Args:
+        argv: The command, with `{placeholder}`.
+        preload: Modules that it imports before it waits.
+        env: Added to its environment.
+    """
+
+    argv: tuple[str, ...]
+    preload: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=_no_variables, hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmRecipe:
+    """What fills a template's page cache, and what a pooled clone runs once after its restore.
+
+    Args:
+        run: Files beside the manifest, run one after the other before the snapshot.
+        prime: File beside the manifest; None for nothing.
+    """
+
+    run: tuple[Path, ...] = ()
+    prime: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefaultLimits:
+    """Sizes and bounds of a run that names none.
+
+    Args:
+        memory_mib: Memory of the VM in MiB.
+        vcpus: Virtual CPUs.
+        timeout_s: Wall-clock time in seconds.
+        disk_mib: Scratch disk in MiB; None keeps writes in the guest's memory.
+        pids: Processes and threads alive at once.
+    """
+
+    memory_mib: int = 256
+    vcpus: int = 1
+    timeout_s: float = 30.0
+    disk_mib: int | None = None
+    pids: int = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """A language that can be run.
+
+    Args:
+        name: Equal to its folder's name.
+        version: The language's version, for people.
+        description: One line for people.
+        aliases: Other names.
+        extensions: File extensions with their dot.
+        folder: Where the manifest lies.
+        image: What the root filesystem is made from.
+        argv: The command, with `{script}` (or `{output}` where it is compiled first).
+        main: Names looked for in an archive, in this order.
+        compile: Command with `{script}` and `{output}`; None when nothing is compiled.
+        waiting: None when no interpreter waits.
+        warm: What a template runs before its snapshot.
+        limits: Defaults of a run.
+        env: Added to every run's environment.
+        fingerprint: SHA-256 over all files of the folder: names, modes and content.
+    """
+
+    name: str
+    version: str
+    description: str
+    aliases: tuple[str, ...]
+    extensions: tuple[str, ...]
+    folder: Path
+    image: ImageRecipe
+    argv: tuple[str, ...]
+    main: tuple[str, ...]
+    fingerprint: str
+    compile: tuple[str, ...] | None = None
+    waiting: WaitingRecipe | None = None
+    warm: WarmRecipe = WarmRecipe()
+    limits: DefaultLimits = DefaultLimits()
+    env: Mapping[str, str] = field(default_factory=_no_variables, hash=False)
+
+    @property
+    def manifest(self) -> Path:
+        """The manifest's path."""
+        return self.folder / "runtime.toml"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name, then the aliases."""
+        return (self.name, *self.aliases)
+
+    def command(self, script: str, args: Sequence[str] = (), *, output: str | None = None) -> tuple[str, ...]:
+        """Return the command that runs `script` (a path in the guest) with the program's own arguments behind it.
+
+        Args:
+            script: The script's path in the guest.
+            args: Arguments of the program.
+            output: Path of the compiled program, for runtimes that compile; None means the script's path and `.out`.
+        """
+        return (*_fill(self.argv, script, output), *args)
+
+    def compile_command(self, script: str, *, output: str | None = None) -> tuple[str, ...] | None:
+        """Return the command that compiles `script` to `output`, or None when nothing is compiled."""
+        return None if self.compile is None else _fill(self.compile, script, output)
+
+
+def _fill(argv: Sequence[str], script: str, output: str | None) -> tuple[str, ...]:
+    values = {SCRIPT: script, OUTPUT: output if output is not None else f"{script}.out"}
+    return tuple(_fill_one(argument, values) for argument in argv)
+
+
+def _fill_one(argument: str, values: Mapping[str, str]) -> str:
+    for placeholder, value in values.items():
+        before, found, after = argument.partition(placeholder)
+        if found:
+            return before + value + after
+    return argument
