@@ -80,7 +80,8 @@ class Channel(Generic[T]):
         self._value: T | None = None
         self._error: EmberboxError | None = None
         self._abandoned: asyncio.TimerHandle | None = None
-        self._sent_end = False
+        self.sent_end = False
+        """Whether stream 0 was ended."""
 
     @property
     def done(self) -> bool:
@@ -279,8 +280,8 @@ class Channel(Generic[T]):
 
     def end_data(self) -> None:
         """Send the END of stream 0. Repeating is harmless."""
-        if not self._sent_end and not self.done:
-            self._sent_end = True
+        if not self.sent_end and not self.done:
+            self.sent_end = True
             self._link.send(FrameType.DATA, self.number, b"", END)
 
 

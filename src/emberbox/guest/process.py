@@ -64,11 +64,13 @@ class GuestProcess:
         Cancelling may leave a part sent.
 
         Raises:
-            InvalidInput: The request had `stdin=False`.
+            InvalidInput: The request had `stdin=False`, or `close_stdin` was called.
         """
         if not self._stdin:
             raise InvalidInput("this program was started without standard input")
         async with self._stdin_lock:
+            if self._channel.sent_end:
+                raise InvalidInput("the program's standard input was closed already")
             await self._channel.send_data(data)
 
     async def close_stdin(self) -> None:

@@ -31,6 +31,7 @@ from emberbox.guest.frames import (
     encode_object,
     violation,
 )
+from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,6 +47,8 @@ UNSENT_BYTES = 262_144
 FLUSH_S = 60.0
 """How long a guest may read nothing while senders wait."""
 CLOSE_S = 1.0
+HELLO_AGAIN_S = 2.0
+"""How long to wait for the agent's HELLO before asking for it; doubled each time."""
 
 _log = logging.getLogger(__name__)
 
@@ -171,7 +174,7 @@ class Session:
             GuestError: The session ended.
         """
         mine = encode_object({"protocol": PROTOCOL, "minor": MINOR, "host": host_version})
-        patience = 2.0
+        patience = HELLO_AGAIN_S
         try:
             async with asyncio.timeout(timeout_s):
                 while not await self._hello_within(patience):
@@ -292,7 +295,7 @@ class Session:
         """End the session in order. Finishes even when cancelled; repeating is harmless."""
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close(), name=f"guest-close-{self._name}")
-        await asyncio.shield(self._closing)
+        await shielded(_join(self._closing))
 
     async def _close(self) -> None:
         if not self.ended:
@@ -303,6 +306,10 @@ class Session:
             async with asyncio.timeout(CLOSE_S):
                 await self._writer.wait_closed()
         self._writer.transport.abort()
+
+
+async def _join(task: asyncio.Task[None]) -> None:
+    await task
 
 
 def gone() -> GuestGone:
