@@ -68,7 +68,6 @@ class Session:
         self._writer = writer
         self._channels: dict[int, Channel[Any]] = {}
         self._next = 0
-        self._opened = False
         self._hellos_sent = 0
         self._hellos_seen = 0
         self._hello: dict[str, Any] | None = None
@@ -143,7 +142,6 @@ class Session:
         frame = encode(FrameType.REQUEST, number, encode_object(request))
         channel = Channel(self, number, str(request["op"]), parse, streams=streams, on_event=on_event)
         self._channels[number] = channel
-        self._opened = True
         self._writer.write(frame)
         return channel
 
@@ -244,7 +242,7 @@ class Session:
             self._refused(fields)
             return
         self._hellos_seen += 1
-        if self._hellos_seen > (self._hellos_sent or (0 if self._opened else 1)):
+        if self._hellos_seen > max(1, self._hellos_sent):
             raise violation("a HELLO that nobody asked for")
         theirs = fields.integer("protocol", high=2**31)
         if theirs != PROTOCOL:

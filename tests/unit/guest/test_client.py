@@ -17,6 +17,7 @@ from emberbox.errors import (
     InvalidPath,
 )
 from emberbox.guest import ExecRequest, GuestClient, WaitingSpec
+from emberbox.guest.frames import FrameType, encode
 from emberbox.guest.session import MAX_CHANNELS
 from emberbox.testing import FakeAgent, FakeProgram
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tests.unit.guest.conftest import Connect
 
 RUN = ExecRequest(argv=("program",))
+HELLO = encode(FrameType.HELLO, 0, b'{"protocol":1,"minor":0,"agent":"x","features":[]}')
 
 
 async def test_hello_tells_who_answers(connect: Connect) -> None:
@@ -80,6 +82,16 @@ async def test_clone_goes_on_with_resume_and_exec_right_behind(connect: Connect)
     assert [request["op"] for request in agent.requests] == ["resume", "exec"]
     with pytest.raises(InvalidInput):
         client.start_resume(entropy=bytes(8), unix_ns=1, hostname="x")
+
+
+async def test_clone_whose_agent_greets_all_the_same(connect: Connect) -> None:
+    client, agent = await connect(clone=True)
+    pending = client.start_resume(entropy=bytes(32), unix_ns=1, hostname="a")
+    agent.send_raw(HELLO)
+    assert await pending.result(5) == 1
+    agent.send_raw(HELLO)
+    with pytest.raises(GuestViolation):
+        await client.ping()
 
 
 async def test_small_operations(connect: Connect) -> None:
