@@ -1,5 +1,54 @@
+// Command emberbox-agent is process 1 of an Emberbox guest. With --stdio, --socket or --listen it serves a host without being that.
 package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+
+	"emberbox.dev/agent/internal/port"
+	"emberbox.dev/agent/internal/service"
+	"emberbox.dev/agent/internal/session"
+)
 
 var version = "dev"
 
-func main() { _ = version }
+const (
+	collectPercent = 400
+	memoryGoal     = 32 << 20
+)
+
+func main() {
+	// The guest is small and the agent idle: fewer collections are worth some memory.
+	debug.SetGCPercent(collectPercent)
+	debug.SetMemoryLimit(memoryGoal)
+	if os.Getpid() == 1 {
+		guest()
+		return
+	}
+	if err := host(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "emberbox-agent:", err)
+		os.Exit(1)
+	}
+}
+
+// serve talks with one host after another until the port has no more.
+func serve(way port.Port, work *service.Service) error {
+	talk := session.New(version, service.Features, work)
+	for {
+		link, err := way.Accept(talk.Greeting())
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		err = talk.Serve(link)
+		_ = link.Close()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "emberbox-agent: the link to the host:", err)
+		}
+	}
+}

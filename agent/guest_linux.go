@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"emberbox.dev/agent/internal/boot"
+	"emberbox.dev/agent/internal/cgroup"
+	"emberbox.dev/agent/internal/environment"
+	"emberbox.dev/agent/internal/identity"
+	"emberbox.dev/agent/internal/machine"
+	"emberbox.dev/agent/internal/metrics"
+	"emberbox.dev/agent/internal/nursery"
+	"emberbox.dev/agent/internal/port"
+	"emberbox.dev/agent/internal/process"
+	"emberbox.dev/agent/internal/service"
+)
+
+const (
+	portName   = "emberbox.0"
+	workFolder = "/work"
+	groupsRoot = "/sys/fs/cgroup"
+	lastWords  = 100 * time.Millisecond
+)
+
+// guest is the agent as process 1. It ends the machine when it cannot go on.
+func guest() {
+	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGPIPE, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	err := serveGuest()
+	boot.Complain(err)
+	time.Sleep(lastWords)
+	_ = syscall.Reboot(syscall.LINUX_REBOOT_CMD_RESTART)
+	select {}
+}
+
+func serveGuest() error {
+	system, err := boot.Start()
+	if err != nil {
+		return err
+	}
+	process.Protect()
+	reaper := process.NewReaper()
+	tree, err := cgroup.NewTree(groupsRoot, metrics.MemoryTotal())
+	if err != nil {
+		return fmt.Errorf("cannot set up cgroups: %w", err)
+	}
+	tree.Prepare()
+	way, err := guestPort(system.CommandLine)
+	if err != nil {
+		return err
+	}
+	base := environment.Load("")
+	waiting := nursery.New(reaper, tree, identity.Unprivileged, base, workFolder)
+	return serve(way, &service.Service{
+		Version:     version,
+		Work:        workFolder,
+		Users:       identity.Table{Default: identity.Unprivileged},
+		Environment: base,
+		Runner:      process.NewRunner(reaper, tree, waiting),
+		Nursery:     waiting,
+		Machine:     &machine.Guest{Upper: system.Upper, Drive: system.ScriptDrive, Tree: tree},
+	})
+}
+
+func guestPort(commandLine string) (port.Port, error) {
+	if number, ok := port.VsockPort(commandLine); ok {
+		return port.ListenVsock(number)
+	}
+	return port.OpenVirtio(portName)
+}

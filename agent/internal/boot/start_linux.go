@@ -1,0 +1,109 @@
+// Package boot turns a kernel with an initramfs into a guest: modules, disks, the root file system, the few mounts that programs expect.
+package boot
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+)
+
+const (
+	rootDevice   = "/dev/vda"
+	scriptDevice = "/dev/vdb"
+	deviceBound  = 10 * time.Second
+	devicePoll   = time.Millisecond
+	folderMode   = 0o755
+)
+
+// System is what the boot has found.
+type System struct {
+	CommandLine string
+	// Upper is an open folder of the tmpfs that takes all writes.
+	Upper int
+	// ScriptDrive is "" without a second drive, "mounted", or an error.
+	ScriptDrive string
+}
+
+// Complain prints a line to the console.
+func Complain(err error) {
+	console, bad := os.OpenFile("/dev/console", os.O_WRONLY, 0)
+	if bad != nil {
+		console = os.Stderr
+	}
+	fmt.Fprintf(console, "emberbox-agent: %v\n", err)
+}
+
+// Start boots and returns within the new root. An error leaves the machine half set up: the caller ends it.
+func Start() (*System, error) {
+	for _, m := range early {
+		if err := m.mount(""); err != nil {
+			return nil, err
+		}
+	}
+	text, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return nil, err
+	}
+	system := &System{CommandLine: string(text)}
+	if err := loadModules("/modules"); err != nil {
+		return nil, err
+	}
+	if err := await(rootDevice); err != nil {
+		return nil, err
+	}
+	if err := system.makeRoot(); err != nil {
+		return nil, err
+	}
+	system.mountScript()
+	if err := switchRoot(); err != nil {
+		return nil, err
+	}
+	return system, system.furnish()
+}
+
+// await waits, bounded, for a device to appear.
+func await(path string) error {
+	for end := time.Now().Add(deviceBound); ; time.Sleep(devicePoll) {
+		if _, err := os.Stat(path); err == nil {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("the device %s did not appear within %v; are the modules for it in the initramfs?", path, deviceBound)
+		}
+	}
+}
+
+// furnish does what is left once the new root is in place.
+func (s *System) furnish() error {
+	for _, m := range late {
+		if err := m.mount(""); err != nil {
+			return err
+		}
+	}
+	if err := makeFolder("/tmp", 0o1777, 0); err != nil {
+		return err
+	}
+	if _, err := os.Lstat("/work"); os.IsNotExist(err) {
+		if err := makeFolder("/work", folderMode, 1000); err != nil {
+			return err
+		}
+	}
+	if err := loopbackUp(); err != nil {
+		return err
+	}
+	return os.Chdir("/")
+}
+
+func makeFolder(path string, mode uint32, owner int) error {
+	if err := os.MkdirAll(path, folderMode); err != nil {
+		return err
+	}
+	if err := syscall.Chown(path, owner, owner); err != nil {
+		return &os.PathError{Op: "chown", Path: path, Err: err}
+	}
+	if err := syscall.Chmod(path, mode); err != nil {
+		return &os.PathError{Op: "chmod", Path: path, Err: err}
+	}
+	return nil
+}

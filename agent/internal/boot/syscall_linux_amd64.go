@@ -1,0 +1,4 @@
+package boot
+
+// finitModule is missing from the syscall package's frozen table.
+const finitModule = 313

@@ -1,0 +1,2 @@
+// Package nursery keeps an interpreter waiting for the next run (spec/waiting-interpreter.md).
+package nursery

@@ -1,0 +1,180 @@
+package process
+
+import (
+	"errors"
+	"sync"
+	"syscall"
+	"time"
+
+	"emberbox.dev/agent/internal/cgroup"
+	"emberbox.dev/agent/internal/message"
+	"emberbox.dev/agent/internal/session"
+)
+
+// Waiter hands a run to an interpreter that waits.
+type Waiter interface {
+	// Take starts the program's script by the waiting interpreter with those standard streams; ok is false where none waits,
+	// or where the program has to be started the ordinary way.
+	Take(p *Program, files [3]int) (child *Child, group cgroup.Group, ok bool)
+	// Refill makes the next interpreter wait. It is called when a run is over.
+	Refill()
+}
+
+// Runner carries out runs.
+type Runner struct {
+	Reaper *Reaper
+	Groups cgroup.Factory
+	Waiter Waiter
+
+	mu     sync.Mutex
+	idle   sync.Cond
+	active int
+}
+
+// NewRunner returns a runner.
+func NewRunner(reaper *Reaper, groups cgroup.Factory, waiter Waiter) *Runner {
+	r := &Runner{Reaper: reaper, Groups: groups, Waiter: waiter}
+	r.idle.L = &r.mu
+	return r
+}
+
+// AwaitIdle returns when no run is active, or false when that takes longer than the bound.
+func (r *Runner) AwaitIdle(bound time.Duration) bool {
+	late := false
+	timer := time.AfterFunc(bound, func() {
+		r.mu.Lock()
+		late = true
+		r.idle.Broadcast()
+		r.mu.Unlock()
+	})
+	defer timer.Stop()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.active > 0 && !late {
+		r.idle.Wait()
+	}
+	return r.active == 0
+}
+
+func (r *Runner) count(change int) {
+	r.mu.Lock()
+	r.active += change
+	r.idle.Broadcast()
+	r.mu.Unlock()
+}
+
+// Run carries out one program and finishes the call. What follows the result is done before it returns.
+func (r *Runner) Run(call *session.Call, p *Program) {
+	r.count(1)
+	defer r.count(-1)
+	call.End(session.Output)
+	call.End(session.Errors)
+	group, waited := r.run(call, p)
+	if group != nil {
+		group.Remove()
+	}
+	if waited {
+		r.Waiter.Refill()
+	}
+	r.Groups.Prepare()
+}
+
+func (r *Runner) run(call *session.Call, p *Program) (group cgroup.Group, waited bool) {
+	pipes, err := openPipes(p.Input)
+	if err != nil {
+		call.Fail(err)
+		return nil, false
+	}
+	defer pipes.closeOurs()
+	waker, err := newWaker()
+	if err != nil {
+		pipes.closeTheirs()
+		call.Fail(err)
+		return nil, false
+	}
+	defer waker.close()
+	work := newRun(call, p.Limits, pipes, waker)
+	work.began = time.Now()
+	work.child, work.group, waited, err = r.start(p, pipes)
+	pipes.closeTheirs()
+	if err != nil {
+		finishUnstarted(call, err)
+		return work.group, waited
+	}
+	call.OnChange(waker.wake)
+	work.child.OnExit(waker.wake)
+	_ = call.Event(message.Build().Text("event", "started").Int("pid", int64(work.child.PID)).Bool("waiting", waited).Bytes())
+	work.conduct()
+	work.finish()
+	return work.group, waited
+}
+
+func (r *Runner) start(p *Program, pipes *pipes) (child *Child, group cgroup.Group, waited bool, err error) {
+	if p.Script != nil && r.Waiter != nil {
+		if child, group, ok := r.Waiter.Take(p, pipes.theirs); ok {
+			return child, group, true, nil
+		}
+	}
+	if group, err = r.Groups.New(); err != nil {
+		return nil, nil, false, err
+	}
+	if err = group.Limit(p.Limits.MemoryBytes, p.Limits.Processes); err != nil {
+		return nil, group, false, err
+	}
+	child, err = r.Reaper.Spawn(p, group, pipes.theirs[:])
+	return child, group, false, err
+}
+
+func finishUnstarted(call *session.Call, err error) {
+	var failed *StartError
+	if !errors.As(err, &failed) {
+		call.Fail(err)
+		return
+	}
+	call.Succeed(func(b *message.Builder) {
+		b.Text("reason", "start_failed").Null("exit_code").Null("signal")
+		b.Text("message", failed.Message).Text("errno_name", failed.ErrnoName())
+		for _, name := range []string{"wall_us", "cpu_user_us", "cpu_system_us", "peak_memory_bytes", "stdout_bytes", "stderr_bytes", "pids_denied"} {
+			b.Int(name, 0)
+		}
+	})
+}
+
+// finish sends the result.
+func (r *run) finish() {
+	r.call.OnChange(nil)
+	usage := r.group.Usage()
+	status := r.exit.Status
+	reason := r.reason
+	if reason == "" {
+		reason = naturalEnd(status, usage)
+	}
+	main := r.exit.Usage
+	r.call.Succeed(func(b *message.Builder) {
+		b.Text("reason", reason)
+		if status.Exited() {
+			b.Int("exit_code", int64(status.ExitStatus())).Null("signal")
+		} else {
+			b.Null("exit_code").Int("signal", int64(status.Signal()))
+		}
+		b.Int("wall_us", r.wall.Microseconds())
+		b.Int("cpu_user_us", max(usage.UserMicroseconds, microseconds(main.Utime)))
+		b.Int("cpu_system_us", max(usage.SystemMicroseconds, microseconds(main.Stime)))
+		b.Int("peak_memory_bytes", max(usage.PeakBytes, main.Maxrss*1024))
+		b.Int("stdout_bytes", r.outlets[0].count).Int("stderr_bytes", r.outlets[1].count)
+		b.Int("pids_denied", usage.DeniedProcesses)
+	})
+}
+
+func naturalEnd(status syscall.WaitStatus, usage cgroup.Usage) string {
+	switch {
+	case status.Exited():
+		return "exited"
+	case status.Signal() == syscall.SIGKILL && usage.OutOfMemoryKills > 0:
+		return "out_of_memory"
+	default:
+		return "signalled"
+	}
+}
+
+func microseconds(t syscall.Timeval) int64 { return t.Sec*1e6 + t.Usec }

@@ -1,0 +1,47 @@
+package process
+
+import (
+	"os"
+	"sync"
+	"syscall"
+
+	"emberbox.dev/agent/internal/cgroup"
+)
+
+// starts lets one program start at a time: the agent's own protection is off for that moment.
+var starts sync.Mutex
+
+// Spawn starts a program in a group, with the descriptors as its 0, 1, 2 and so on. The error is a *StartError.
+func (r *Reaper) Spawn(p *Program, group cgroup.Group, files []int) (*Child, error) {
+	path, err := p.find()
+	if err != nil {
+		return nil, err
+	}
+	attr := &syscall.ProcAttr{Dir: p.Dir, Env: p.Env, Sys: &syscall.SysProcAttr{Setsid: true}}
+	for _, fd := range files {
+		attr.Files = append(attr.Files, uintptr(fd))
+	}
+	if os.Geteuid() == 0 {
+		attr.Sys.Credential = &syscall.Credential{Uid: p.User.ID, Gid: p.User.Group, Groups: []uint32{p.User.Group}}
+	}
+	fd, ok := group.FD()
+	attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = ok, fd
+	child, err := r.Start(func() (int, error) {
+		starts.Lock()
+		defer starts.Unlock()
+		shield.set(false)
+		defer shield.set(true)
+		pid, err := syscall.ForkExec(path, p.Argv, attr)
+		if err == nil {
+			p.Limits.restrict(pid)
+		}
+		return pid, err
+	})
+	if err != nil {
+		return nil, p.explain(err)
+	}
+	if !ok {
+		_ = group.Add(child.PID)
+	}
+	return child, nil
+}
