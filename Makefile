@@ -1,0 +1,72 @@
+# Two commands matter: `make demo` runs a real program in a microVM, `make test` passes the tests. Both set up what they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.installed
+AGENT := $(wildcard agent/*.go agent/internal/*/*.go agent/go.mod)
+BUILT := src/emberbox/_builtin/agent/emberbox-agent-amd64
+TEST_DATA := $(CURDIR)/.cache/test-data
+
+.PHONY: help demo test test-unit test-e2e check check-go check-python format bench setup packages clean
+
+help: ## say what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+packages: ## install the Debian packages that are needed, or print the line that does
+	@./scripts/packages.sh $(PACKAGES)
+
+$(SETUP): pyproject.toml hatch_build.py
+	@./scripts/venv.sh "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+$(BUILT): $(AGENT) hatch_build.py | $(SETUP)
+	@echo "compiling the guest agent"
+	@$(BIN)/python hatch_build.py
+
+setup: packages $(SETUP) $(BUILT) ## install everything and build images and templates
+	$(BIN)/emberbox setup
+
+demo: packages $(SETUP) $(BUILT) ## set everything up and run a real program in a microVM
+	@$(BIN)/emberbox setup --runtime python
+	@echo
+	@$(BIN)/emberbox run --time examples/postcard.py
+
+test: PACKAGES = test
+test: packages $(SETUP) $(BUILT) ## set up what is needed and pass the tests
+	cd agent && PATH="$(CURDIR)/$(BIN):$$PATH" GOPROXY=off GOTOOLCHAIN=local go test ./...
+	$(BIN)/pytest tests
+
+test-unit: $(SETUP) $(BUILT) ## the tests that start no VM
+	cd agent && PATH="$(CURDIR)/$(BIN):$$PATH" GOPROXY=off GOTOOLCHAIN=local go test ./...
+	$(BIN)/pytest tests/unit
+
+test-e2e: PACKAGES = test
+test-e2e: packages $(SETUP) $(BUILT) ## the tests on real VMs
+	$(BIN)/pytest tests/e2e
+
+check: check-python check-go ## format, lint, types, layers
+
+check-python: $(SETUP)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check-go: $(SETUP)
+	@unformatted="$$($(BIN)/python scripts/gofmt.py agent)"; test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
+	cd agent && PATH="$(CURDIR)/$(BIN):$$PATH" GOPROXY=off GOTOOLCHAIN=local go vet ./...
+
+format: $(SETUP) ## put the source into its form
+	$(BIN)/ruff check --fix --select I
+	$(BIN)/ruff format
+	@$(BIN)/python scripts/gofmt.py --write agent
+
+bench: PACKAGES = bench
+bench: packages $(SETUP) $(BUILT) ## measure, and write bench/results/
+	$(BIN)/emberbox setup --runtime python
+	$(BIN)/emberbox bench --output bench/results
+
+clean: ## remove what was built here; images and templates stay in the data folder
+	rm -rf $(VENV) .cache dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/emberbox/_builtin
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

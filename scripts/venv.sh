@@ -1,0 +1,12 @@
+#!/bin/sh
+# Makes the virtual environment with Emberbox and its development tools in it. Usage: venv.sh PYTHON FOLDER
+set -eu
+python="$1"
+folder="$2"
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    echo "Emberbox needs Python 3.11 or newer; $python is older. Set PYTHON=… to a newer one." >&2
+    exit 1
+fi
+[ -x "$folder/bin/python" ] || "$python" -m venv "$folder"
+echo "installing Emberbox and its tools into $folder"
+"$folder/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'

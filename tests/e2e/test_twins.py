@@ -1,0 +1,90 @@
+"""Clones of one template must not share what only one may have."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from emberbox import Engine
+from emberbox.guest import GuestClient
+from emberbox.sandbox import machines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CLONES = 20
+PROGRAM = """
+import json, os, random, secrets, socket, ssl, tempfile, uuid
+print(json.dumps({
+    "random": random.random(), "uuid4": str(uuid.uuid4()), "uuid1": str(uuid.uuid1()), "urandom": os.urandom(16).hex(),
+    "secrets": secrets.token_hex(16), "ssl": ssl.RAND_bytes(16).hex(), "kernel": open("/proc/sys/kernel/random/uuid").read(),
+    "getrandom": os.getrandom(16).hex(), "device": open("/dev/urandom", "rb").read(16).hex(), "tempfile": tempfile.mktemp(),
+    "systemrandom": random.SystemRandom().random(), "shuffle": str(random.sample(range(10**6), 8)), "hostname": socket.gethostname(),
+}))
+"""
+
+
+async def test_no_two_clones_draw_the_same(engine: Engine) -> None:
+    results = await asyncio.gather(*(engine.run(PROGRAM, runtime="python") for _ in range(CLONES)))
+    drawn = [json.loads(result.stdout) for result in results]
+    for source in drawn[0]:
+        values = [one[source] for one in drawn]
+        assert len(set(values)) == CLONES, f"{source} repeats: {values}"
+
+
+@pytest.fixture
+def without_entropy() -> Iterator[None]:
+    """Clone as if nobody had thought of twins."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(machines.os, "urandom", bytes)
+    patch.setattr(machines.time, "time_ns", lambda: 1_700_000_000_000_000_000)
+    patch.setattr(machines, "CLOCK_SLACK_NS", 2**62)
+    yield
+    patch.undo()
+
+
+async def test_the_clocks_of_clones_are_right(engine: Engine) -> None:
+    code = "import time; print(time.time())"
+    for _ in range(5):
+        async with engine.sandbox("python") as sandbox:
+            await sandbox.confirm()
+            before = time.time()
+            guest = float((await sandbox.run(code)).stdout)
+            after = time.time()
+        assert before - 0.05 <= guest <= after + 0.05
+
+
+async def test_the_clock_of_a_template_made_ten_minutes_ago_is_right(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The template's guest believes that it is ten minutes earlier than it is; its clone must not."""
+    template = await engine.template("python")
+    async with engine.sandbox("python") as sandbox:
+        guest = sandbox.guest
+        await sandbox.confirm()
+        await guest.clock(time.time_ns() - 600 * 10**9, timeout_s=10)
+        early = float((await sandbox.run("import time; print(time.time())")).stdout)
+        assert time.time() - early > 590
+        await guest.resume(entropy=bytes(32), unix_ns=time.time_ns(), hostname="later", disk_bytes=None, timeout_s=10)
+        before = time.time()
+        late = float((await sandbox.run("import time; print(time.time())")).stdout)
+        assert before - 0.05 <= late <= time.time() + 0.05
+    assert template.record.waiting
+
+
+async def test_the_agent_is_told_before_a_program_runs(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control: with the same entropy and time, clones do show the same; so the test above can fail."""
+    sent: list[bytes] = []
+    original = GuestClient.start_resume
+
+    def spy(self: GuestClient, **identity: object) -> object:
+        sent.append(identity["entropy"])  # type: ignore[arg-type]
+        return original(self, **identity)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(GuestClient, "start_resume", spy)
+    for _ in range(3):
+        await engine.run("print(1)", runtime="python")
+    assert len(set(sent)) == 3
+    assert all(len(entropy) >= 32 for entropy in sent)

@@ -1,0 +1,89 @@
+"""Settings from all sources, and their reference."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from emberbox import config
+from emberbox.config import Settings, load_settings
+from emberbox.errors import InvalidSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REFERENCE = Path(__file__).parents[2] / "docs/settings.md"
+
+
+def _all_settings() -> Iterator[tuple[str, dataclasses.Field[object]]]:
+    for field in dataclasses.fields(Settings):
+        group = config._GROUPS.get(field.name)
+        if group is None:
+            yield field.name, field
+        else:
+            for inner in dataclasses.fields(group):
+                yield f"{field.name}.{inner.name}", inner
+
+
+@pytest.mark.parametrize(("name", "field"), list(_all_settings()), ids=lambda value: value if isinstance(value, str) else "")
+def test_each_setting_is_in_the_reference(name: str, field: dataclasses.Field[object]) -> None:
+    rows = [line for line in REFERENCE.read_text().splitlines() if line.startswith(f"| `{name}` |")]
+    assert len(rows) == 1
+    if field.default is not dataclasses.MISSING:
+        assert f"| `{field.default}` |" in rows[0]
+
+
+def test_the_reference_names_no_other_setting() -> None:
+    listed = {line.split("`")[1] for line in REFERENCE.read_text().splitlines() if line.startswith("| `")}
+    assert listed == {name for name, _ in _all_settings()}
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('data = "/from/file"\n[vmm]\nboot_timeout_s = 5\ndriver = "qemu"\n[pool]\nmaximum = 2\n')
+    environment = {"EMBERBOX_CONFIG": str(file), "EMBERBOX_POOL_MAXIMUM": "7", "EMBERBOX_RUNTIMES": "/a:/b"}
+    settings = load_settings(environment, data=tmp_path)
+    assert settings.data == tmp_path
+    assert (settings.vmm.boot_timeout_s, settings.vmm.driver, settings.pool.maximum) == (5.0, "qemu", 7)
+    assert settings.runtimes == (Path("/a"), Path("/b"))
+    assert load_settings(environment).data == Path("/from/file")
+
+
+def test_the_data_folder_of_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('data = "/from/file"\n')
+    assert load_settings({"EMBERBOX_CONFIG": str(file), "EMBERBOX_DATA": "/from/env"}).data == Path("/from/env")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nonsense = 1", "nonsense is no setting; here are data, "),
+        ("[pool]\nsize = 1", "pool.size is no setting; here are minimum, "),
+        ("[pool]\nmaximum = -1", "pool.maximum must be a whole number from 0, not -1"),
+        ("[pool]\nmaximum = true", "pool.maximum must be a whole number"),
+        ("[pool]\nmaximum = 'x'", "pool.maximum must be a whole number"),
+        ("pool = 3", "pool: must be a table"),
+        ("runtimes = 3", "runtimes must be a list of paths"),
+        ("vmm = {driver = 3}", "vmm.driver must be text"),
+        ("x = ", "config.toml"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    with pytest.raises(InvalidSettings, match=message):
+        load_settings({"EMBERBOX_CONFIG": str(file)})
+
+
+def test_an_unknown_variable_of_a_group_is_an_error() -> None:
+    with pytest.raises(InvalidSettings, match="EMBERBOX_POOL_SIZE is no setting"):
+        load_settings({"EMBERBOX_POOL_SIZE": "1"})
+
+
+def test_a_named_file_must_exist() -> None:
+    with pytest.raises(InvalidSettings, match="does not exist"):
+        load_settings({"EMBERBOX_CONFIG": "/no/such/file"})

@@ -1,0 +1,88 @@
+"""Tasks that are never orphans, and undo that is never cut short."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from emberbox.tasks import TaskKeeper, UndoStack, shielded
+
+
+async def test_undo_runs_last_in_first_out_and_survives_a_failing_step(caplog: pytest.LogCaptureFixture) -> None:
+    done: list[str] = []
+
+    async def failing() -> None:
+        done.append("failing")
+        raise OSError("no")
+
+    undo = UndoStack()
+    undo.push_call(done.append, "first")
+    undo.push(failing)
+    undo.push_call(done.append, "last")
+    with caplog.at_level(logging.WARNING):
+        await undo.close()
+    assert done == ["last", "failing", "first"]
+    assert "clean-up step failed: no" in caplog.text
+    await undo.close()
+    assert len(done) == 3
+
+
+async def test_undo_finishes_when_its_caller_is_cancelled() -> None:
+    done: list[str] = []
+
+    async def slow() -> None:
+        await asyncio.sleep(0.05)
+        done.append("slow")
+
+    undo = UndoStack()
+    undo.push_call(done.append, "first")
+    undo.push(slow)
+    closing = asyncio.ensure_future(undo.close())
+    await asyncio.sleep(0.01)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert done == ["slow", "first"]
+
+
+async def test_two_closers_wait_for_the_same_undo() -> None:
+    runs: list[int] = []
+
+    async def slow() -> None:
+        await asyncio.sleep(0.02)
+        runs.append(1)
+
+    undo = UndoStack()
+    undo.push(slow)
+    await asyncio.gather(undo.close(), undo.close())
+    assert runs == [1]
+
+
+async def test_shielded_returns_and_raises_what_the_work_does() -> None:
+    async def fails() -> None:
+        raise ValueError("x")
+
+    assert await shielded(asyncio.sleep(0, "value")) == "value"
+    with pytest.raises(ValueError, match="x"):
+        await shielded(fails())
+
+
+async def test_a_keeper_logs_failures_and_settles(caplog: pytest.LogCaptureFixture) -> None:
+    async def fails() -> None:
+        raise ValueError("lost")
+
+    keeper = TaskKeeper()
+    keeper.start(fails(), "f")
+    later = keeper.start(asyncio.sleep(0.01, 5), "later")
+    await keeper.settle()
+    assert later.result() == 5
+    assert "background task f failed: lost" in caplog.text
+
+
+async def test_a_keeper_cancels_what_runs() -> None:
+    keeper = TaskKeeper()
+    task = keeper.start(asyncio.sleep(100), "long")
+    await keeper.cancel()
+    assert task.cancelled()
