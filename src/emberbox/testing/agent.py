@@ -174,7 +174,7 @@ class FakeAgent:
     def _requested(self, frame: Frame) -> None:
         request = decode_object(frame.payload)
         self.requests.append(request)
-        if self._misconduct is not None:
+        if self._misconduct is not None and len(self.requests) == 1:
             self.send_raw(misconduct_bytes(self._misconduct, frame.channel))
             return
         if not self._silent:

@@ -60,6 +60,7 @@ def _credit(channel: int, amount: int) -> bytes:
     return encode(FrameType.CREDIT, channel, struct.pack(">I", amount))
 
 
+_REFUSAL = b'{"ok":false,"error":{"code":"internal","message":""}}'
 _BYTES: dict[Misconduct, Callable[[int], bytes]] = {
     Misconduct.UNKNOWN_TYPE: lambda c: _raw(0, 99, 0, 0, c),
     Misconduct.OVERSIZED: lambda c: _raw(2**32 - 1, FrameType.RESULT, 0, 0, c),
@@ -77,8 +78,8 @@ _BYTES: dict[Misconduct, Callable[[int], bytes]] = {
     Misconduct.CREDIT_OVERFLOW: lambda c: _credit(c, 2**31 - 1),
     Misconduct.EVENT_FLOOD: lambda c: encode(FrameType.EVENT, c, b'{"event":"x"}') * (MAX_EVENTS + 1),
     Misconduct.SECOND_HELLO: lambda _: encode(FrameType.HELLO, 0, b'{"protocol":1,"minor":0,"agent":"x","features":[]}'),
-    Misconduct.RESULT_TWICE: lambda c: _result(c, b'{"ok":false,"error":{"code":"internal","message":""}}') * 2,
-    Misconduct.RESULT_BEFORE_END: lambda c: _data(c, b"x") + _result(c, b'{"ok":true}'),
+    Misconduct.RESULT_TWICE: lambda c: _result(c, _REFUSAL) * 2,
+    Misconduct.RESULT_BEFORE_END: lambda c: _data(c, b"x") + _result(c, _REFUSAL),
     Misconduct.RESULT_WITHOUT_OK: lambda c: _result(c, b"{}"),
     Misconduct.GARBAGE: lambda _: b"GET / HTTP/1.1\r\nHost: guest\r\n\r\n",
 }

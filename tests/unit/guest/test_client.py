@@ -296,7 +296,7 @@ async def test_names_that_are_not_utf8(connect: Connect) -> None:
 
 async def _lines(run: object, data: bytes) -> dict[str, object]:
     await run.write(data)  # type: ignore[attr-defined]
-    return {"entries": 1, "truncated": False}
+    return {"entries": 1, "truncated": False, "size": 100, "mode": 0}
 
 
 async def test_download_that_exceeds_what_was_asked_for(connect: Connect) -> None:

@@ -75,6 +75,16 @@ def test_header_alone_tells_the_violation(vector: dict[str, Any]) -> None:
         decode(header)
 
 
+@pytest.mark.parametrize(
+    "vector",
+    [v for v in VECTORS["violations"] if v["name"].startswith("reserved") or "flag" in v["name"]],
+    ids=lambda v: v["name"],
+)
+def test_reserved_bits_are_refused_by_the_decoder(vector: dict[str, Any]) -> None:
+    with pytest.raises(GuestViolation):
+        decode(bytes_of(vector))
+
+
 @given(st.lists(frames(), max_size=12), st.data())
 def test_same_frames_wherever_the_stream_is_cut(sent: list[Frame], data: st.DataObject) -> None:
     wire = b"".join(map(encode_frame, sent))

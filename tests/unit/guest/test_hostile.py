@@ -57,7 +57,8 @@ async def babble(data: bytes, *, opened: bool = True, greeted: bool = True) -> t
 @pytest.mark.parametrize("kind", list(Misconduct))
 async def test_misconduct_ends_the_session_for_all_who_wait(connect: Connect, kind: Misconduct) -> None:
     client, _ = await connect(misconduct=kind)
-    results = await asyncio.wait_for(asyncio.gather(collect(client), client.ping(), return_exceptions=True), 10)
+    process = await client.start(RUN)
+    results = await asyncio.wait_for(asyncio.gather(process.result(timeout_s=5), client.ping(), return_exceptions=True), 10)
     if kind is Misconduct.RESULT_TWICE:
         assert isinstance(results[0], GuestRequestFailed | GuestViolation)
     else:
@@ -115,6 +116,26 @@ def test_any_frames_end_in_a_guest_error(sent: list[Frame]) -> None:
     _, error = asyncio.run(babble(b"".join(map(encode_frame, sent))))
     assert isinstance(error, GuestError)
     assert str(error).isprintable()
+
+
+async def test_program_that_starts_twice() -> None:
+    started = encode(FrameType.EVENT, 1, b'{"event":"started","pid":7}')
+    _, error = await babble(started * 2)
+    assert isinstance(error, GuestViolation)
+
+
+async def test_what_comes_after_giving_up_is_thrown_away_and_granted(connect: Connect) -> None:
+    client, agent = await connect(silent=True)
+    process = await client.start(RUN)
+    process.abandon()
+    for _ in range(16):
+        agent.send(FrameType.DATA, 1, bytes(65_536), 1)
+    agent.send(FrameType.DATA, 1, b"", 0x81)
+    agent.send(FrameType.RESULT, 1, b'{"ok":false,"error":{"code":"cancelled","message":"as asked"}}')
+    with pytest.raises(GuestRequestFailed):
+        await process.result(timeout_s=5)
+    assert [piece async for piece in process.output()] == []
+    assert client.failure is None
 
 
 async def test_memory_of_a_session_is_bounded(connect: Connect) -> None:
