@@ -19,22 +19,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from emberbox.errors import EmberboxError, GuestError, GuestGone, GuestRequestFailed, GuestTimeout, GuestVersionMismatch
 from emberbox.guest.channel import Channel, EventHandler, same_again
-from emberbox.guest.fields import Fields
 from emberbox.guest.frames import (
-    MINOR,
-    PROTOCOL,
     Frame,
     FrameDecoder,
     FrameType,
-    decode_object,
     encode,
     encode_object,
     violation,
 )
+from emberbox.guest.greeting import Greeting
 from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from emberbox.guest.fields import Fields
 
 T = TypeVar("T")
 
@@ -47,8 +46,6 @@ UNSENT_BYTES = 262_144
 FLUSH_S = 60.0
 """How long a guest may read nothing while senders wait."""
 CLOSE_S = 1.0
-HELLO_AGAIN_S = 2.0
-"""How long to wait for the agent's HELLO before asking for it; doubled each time."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,10 +65,7 @@ class Session:
         self._writer = writer
         self._channels: dict[int, Channel[Any]] = {}
         self._next = 0
-        self._hellos_sent = 0
-        self._hellos_seen = 0
-        self._hello: dict[str, Any] | None = None
-        self._hello_came = asyncio.Event()
+        self._greeting = Greeting(self.send)
         self._ended = asyncio.Event()
         self.failure: EmberboxError | None = None
         """Why the session ended; None while it lives and after an orderly `close`."""
@@ -158,43 +152,21 @@ class Session:
             if self._next not in self._channels:
                 return self._next
 
-    # the greeting
-
     async def greet(self, *, timeout_s: float, host_version: str) -> dict[str, Any]:
         """Wait for the agent's HELLO and answer it; returns it.
 
-        A port may lose what was sent ahead of its opening, so the host asks again, ever more rarely: its own HELLO at any
-        time makes the agent say HELLO.
-
         Raises:
-            GuestVersionMismatch: The agent speaks another version or refused ours.
+            GuestVersionMismatch: The agent speaks another version or refused ours; the session is ended.
             GuestTimeout: No HELLO within `timeout_s` seconds; the session is ended.
             GuestError: The session ended.
         """
-        mine = encode_object({"protocol": PROTOCOL, "minor": MINOR, "host": host_version})
-        patience = HELLO_AGAIN_S
         try:
-            async with asyncio.timeout(timeout_s):
-                while not await self._hello_within(patience):
-                    self._say_hello(mine)
-                    patience *= 2
-        except TimeoutError:
-            error = GuestTimeout(f"the guest's agent did not say hello within {timeout_s:g} s; its sandbox was ended")
+            hello = await self._greeting.exchange(timeout_s=timeout_s, host_version=host_version)
+        except GuestTimeout as error:
             self.fail(error)
-            raise GuestTimeout(error.message) from None
+            raise
         self.check()
-        self._say_hello(mine)
-        return self._hello or {}
-
-    def _say_hello(self, payload: bytes) -> None:
-        self._hellos_sent += 1
-        self.send(FrameType.HELLO, 0, payload)
-
-    async def _hello_within(self, patience: float) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                await self._hello_came.wait()
-        return self._hello_came.is_set()
+        return hello
 
     # receiving
 
@@ -203,7 +175,8 @@ class Session:
             await self._read()
             self.fail(gone())
         except GuestError as error:
-            self.fail(error)
+            # A mismatch is the agent's to hear of; what was written goes out first.
+            self.fail(error, abort=not isinstance(error, GuestVersionMismatch))
         except OSError as error:
             _log.debug("stream to guest broke: %s", error, extra={"action": "guest.gone", "guest": self._name})
             self.fail(gone())
@@ -228,40 +201,13 @@ class Session:
 
     def _dispatch(self, frame: Frame) -> None:
         if not frame.channel:
-            self._dispatch_greeting(frame)
+            self._greeting.receive(frame)
             return
         channel = self._channels.get(frame.channel)
         if channel is None:
             raise violation(f"{frame.type.name} on a channel that is not open")
         if channel.receive(frame):
             del self._channels[frame.channel]
-
-    def _dispatch_greeting(self, frame: Frame) -> None:
-        fields = Fields(decode_object(frame.payload), frame.type.name)
-        if frame.type is FrameType.REFUSE:
-            self._refused(fields)
-            return
-        self._hellos_seen += 1
-        if self._hellos_seen > max(1, self._hellos_sent):
-            raise violation("a HELLO that nobody asked for")
-        theirs = fields.integer("protocol", high=2**31)
-        if theirs != PROTOCOL:
-            self._refuse(theirs)
-            return
-        if self._hello is None:
-            self._hello = decode_object(frame.payload)
-        self._hello_came.set()
-
-    def _refuse(self, theirs: int) -> None:
-        message = f"the host speaks protocol {PROTOCOL}, the agent {theirs}"
-        self.send(FrameType.REFUSE, 0, encode_object({"code": "protocol_version", "message": message}))
-        self.fail(GuestVersionMismatch(f"{message}; rebuild the image with this version of Emberbox"), abort=False)
-
-    def _refused(self, fields: Fields) -> None:
-        code, message = fields.token("code"), fields.text("message")
-        if code == "protocol_version":
-            raise GuestVersionMismatch(f"the agent refused: {message}; rebuild the image with this version of Emberbox")
-        raise GuestError(f"the agent refused to go on ({code}); its sandbox was ended", detail=message)
 
     # the end
 
@@ -280,7 +226,7 @@ class Session:
 
     def _end(self, error: EmberboxError, *, abort: bool) -> None:
         self._ended.set()
-        self._hello_came.set()
+        self._greeting.stop()
         channels, self._channels = list(self._channels.values()), {}
         for channel in reversed(channels):
             channel.fail(error)

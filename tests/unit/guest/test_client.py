@@ -42,7 +42,7 @@ async def test_hello_tells_who_answers(connect: Connect) -> None:
 async def test_hello_that_was_lost_is_asked_for_again(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     client, agent = await connect(clone=True)
     agent.greetings.append({})  # so that the next HELLO counts as a later one, which the agent answers
-    monkeypatch.setattr("emberbox.guest.session.HELLO_AGAIN_S", 0.05)
+    monkeypatch.setattr("emberbox.guest.greeting.HELLO_AGAIN_S", 0.05)
     assert (await client.hello(timeout_s=5)).agent == "0.1.0"
     await client.ping()
 
