@@ -145,11 +145,14 @@ class GuestProcess:
             GuestError: The session ended.
         """
         kept = {_STDOUT: _Kept(keep_stdout), _STDERR: _Kept(keep_stderr)}
+        deadline = asyncio.timeout(timeout_s)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with deadline:
                 await self._exchange(stdin, kept)
                 outcome = await self._channel.wait(None)
         except TimeoutError:
+            if not deadline.expired():
+                raise
             raise _still_runs(timeout_s) from None
         finally:
             self._channel.abandon()

@@ -93,10 +93,10 @@ async def test_stdin_after_the_end_is_dropped(connect: Connect) -> None:
 async def test_stdin_that_fails_abandons_the_run(connect: Connect) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield b"a"
-        raise LookupError("the caller's own")
+        raise TimeoutError("the caller's own")
 
     client, _ = await connect(program=FakeProgram(echo=True))
-    with pytest.raises(LookupError):
+    with pytest.raises(TimeoutError, match="own"):
         await collect(await client.start(FED), stdin=pieces())
     await client.ping()
 
