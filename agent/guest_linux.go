@@ -52,7 +52,9 @@ func serveGuest() error {
 		return err
 	}
 	base := environment.Load("")
-	waiting := nursery.New(reaper, tree, identity.Unprivileged, base, workFolder)
+	waiting := &nursery.Nursery{
+		Reaper: reaper, Groups: tree, Home: tree.Nursery, User: identity.Unprivileged, Environment: base, Work: workFolder,
+	}
 	return serve(way, &service.Service{
 		Version:     version,
 		Work:        workFolder,

@@ -40,13 +40,16 @@ func host(arguments []string) error {
 	}
 	user := identity.Current(folder)
 	reaper := process.NewReaper()
-	waiting := nursery.New(reaper, cgroup.Bare{}, user, hostEnvironment(), folder)
+	base := hostEnvironment()
+	waiting := &nursery.Nursery{
+		Reaper: reaper, Groups: cgroup.Bare{}, Home: cgroup.Bare{}.New, User: user, Environment: base, Work: folder,
+	}
 	defer waiting.Stop()
 	return serve(way, &service.Service{
 		Version:     version,
 		Work:        folder,
 		Users:       identity.Table{Default: user},
-		Environment: hostEnvironment(),
+		Environment: base,
 		Runner:      process.NewRunner(reaper, cgroup.Bare{}, waiting),
 		Nursery:     waiting,
 		Machine:     machine.Host{Work: folder},

@@ -77,8 +77,8 @@ func (s *shielding) set(on bool) {
 	_, _ = s.file.WriteAt([]byte(text), 0)
 }
 
-// restrict applies those limits of single processes that differ from what the agent's children inherit.
-func (l Limits) restrict(pid int) {
+// Restrict applies those limits of single processes that differ from what the agent's children inherit.
+func (l Limits) Restrict(pid int) {
 	if l.OpenFiles != defaultOpenFiles {
 		limit(pid, syscall.RLIMIT_NOFILE, l.OpenFiles, maxOpenFiles)
 	}

@@ -9,25 +9,26 @@ import (
 
 const closed = -1
 
-// pipes are a program's standard streams: the program's ends and the agent's, which do not block.
-type pipes struct {
+// Pipes are a program's standard streams: the program's ends and the agent's, which do not block.
+type Pipes struct {
 	theirs [3]int
 	ours   [3]int
 }
 
-func openPipes(input bool) (*pipes, error) {
-	p := &pipes{[3]int{closed, closed, closed}, [3]int{closed, closed, closed}}
+// OpenPipes makes a program's standard streams; without input its standard input is /dev/null.
+func OpenPipes(input bool) (*Pipes, error) {
+	p := &Pipes{[3]int{closed, closed, closed}, [3]int{closed, closed, closed}}
 	for stream := range p.ours {
 		if err := p.open(stream, input); err != nil {
-			p.closeTheirs()
-			p.closeOurs()
+			p.CloseTheirs()
+			p.CloseOurs()
 			return nil, err
 		}
 	}
 	return p, nil
 }
 
-func (p *pipes) open(stream int, input bool) error {
+func (p *Pipes) open(stream int, input bool) error {
 	if stream == session.Input && !input {
 		fd, err := syscall.Open("/dev/null", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 		p.theirs[stream] = fd
@@ -44,8 +45,17 @@ func (p *pipes) open(stream int, input bool) error {
 	return syscall.SetNonblock(p.ours[stream], true)
 }
 
-func (p *pipes) closeTheirs() { closeAll(&p.theirs) }
-func (p *pipes) closeOurs()   { closeAll(&p.ours) }
+// Theirs returns the program's ends.
+func (p *Pipes) Theirs() []int { return p.theirs[:] }
+
+// Errors returns the agent's end of standard error.
+func (p *Pipes) Errors() int { return p.ours[session.Errors] }
+
+// CloseTheirs closes the program's ends in the agent, once the program has them.
+func (p *Pipes) CloseTheirs() { closeAll(&p.theirs) }
+
+// CloseOurs closes the agent's ends.
+func (p *Pipes) CloseOurs() { closeAll(&p.ours) }
 
 func closeAll(fds *[3]int) {
 	for i := range fds {

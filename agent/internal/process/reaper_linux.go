@@ -7,6 +7,8 @@ import (
 	"syscall"
 )
 
+var errKnown = errors.New("the process is already a child that is waited for")
+
 // Exit is how a process ended.
 type Exit struct {
 	Status syscall.WaitStatus
@@ -51,6 +53,9 @@ func (r *Reaper) Start(start func() (pid int, err error)) (*Child, error) {
 	defer r.mu.Unlock()
 	r.starting--
 	var child *Child
+	if _, known := r.children[pid]; err == nil && known {
+		err = errKnown
+	}
 	if err == nil {
 		child = &Child{PID: pid, reaper: r}
 		if exit, ended := r.early[pid]; ended {

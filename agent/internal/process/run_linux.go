@@ -24,7 +24,7 @@ type run struct {
 	child   *Child
 	group   cgroup.Group
 	limits  Limits
-	pipes   *pipes
+	pipes   *Pipes
 	waker   *waker
 	outlets [2]outlet
 	buffer  []byte
@@ -36,7 +36,7 @@ type run struct {
 	exit     Exit
 }
 
-func newRun(call *session.Call, limits Limits, pipes *pipes, waker *waker) *run {
+func newRun(call *session.Call, limits Limits, pipes *Pipes, waker *waker) *run {
 	r := &run{call: call, limits: limits, pipes: pipes, waker: waker, buffer: make([]byte, frame.HeaderSize+frame.MaxData)}
 	for i := range r.outlets {
 		r.outlets[i] = outlet{stream: i + 1, fd: &pipes.ours[i+1], keep: limits.OutputKeep[i]}

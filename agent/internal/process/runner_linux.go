@@ -80,15 +80,15 @@ func (r *Runner) Run(call *session.Call, p *Program) {
 }
 
 func (r *Runner) run(call *session.Call, p *Program) (group cgroup.Group, waited bool) {
-	pipes, err := openPipes(p.Input)
+	pipes, err := OpenPipes(p.Input)
 	if err != nil {
 		call.Fail(err)
 		return nil, false
 	}
-	defer pipes.closeOurs()
+	defer pipes.CloseOurs()
 	waker, err := newWaker()
 	if err != nil {
-		pipes.closeTheirs()
+		pipes.CloseTheirs()
 		call.Fail(err)
 		return nil, false
 	}
@@ -96,7 +96,7 @@ func (r *Runner) run(call *session.Call, p *Program) (group cgroup.Group, waited
 	work := newRun(call, p.Limits, pipes, waker)
 	work.began = time.Now()
 	work.child, work.group, waited, err = r.start(p, pipes)
-	pipes.closeTheirs()
+	pipes.CloseTheirs()
 	if err != nil {
 		finishUnstarted(call, err)
 		return work.group, waited
@@ -109,7 +109,7 @@ func (r *Runner) run(call *session.Call, p *Program) (group cgroup.Group, waited
 	return work.group, waited
 }
 
-func (r *Runner) start(p *Program, pipes *pipes) (child *Child, group cgroup.Group, waited bool, err error) {
+func (r *Runner) start(p *Program, pipes *Pipes) (child *Child, group cgroup.Group, waited bool, err error) {
 	if p.Script != nil && r.Waiter != nil {
 		if child, group, ok := r.Waiter.Take(p, pipes.theirs); ok {
 			return child, group, true, nil

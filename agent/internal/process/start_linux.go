@@ -33,7 +33,7 @@ func (r *Reaper) Spawn(p *Program, group cgroup.Group, files []int) (*Child, err
 		defer shield.set(true)
 		pid, err := syscall.ForkExec(path, p.Argv, attr)
 		if err == nil {
-			p.Limits.restrict(pid)
+			p.Limits.Restrict(pid)
 		}
 		return pid, err
 	})
