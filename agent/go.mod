@@ -1,3 +1,3 @@
 module emberbox.dev/agent
 
-go 1.24
+go 1.25

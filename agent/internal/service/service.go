@@ -95,6 +95,18 @@ func findFiles(op string) handler {
 		return (*Service).writeFile
 	case "read_file":
 		return (*Service).readFile
+	case "list":
+		return (*Service).list
+	case "stat":
+		return (*Service).stat
+	case "make_directory":
+		return (*Service).makeDirectory
+	case "delete":
+		return (*Service).delete
+	case "tar_in":
+		return (*Service).tarIn
+	case "tar_out":
+		return (*Service).tarOut
 	}
 	return (*Service).unknown
 }
