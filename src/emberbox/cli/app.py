@@ -1,0 +1,86 @@
+"""The command tree, for all that is not the quick way of `emberbox run`: help, completion, and the other commands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from emberbox.cli import bench, doctor, images, run_command, runtimes, setup, templates
+from emberbox.cli.context import GlobalOptions, configure_logging
+from emberbox.cli.failures import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_EPILOG = """\b
+Examples:
+  emberbox doctor                 what this machine has, and what it lacks
+  emberbox setup                  install what is missing, build all runtimes
+  emberbox run hello.py           run a script in a microVM of its own
+  emberbox run -c 'echo $((6*7))' -r bash
+"""
+
+
+def make_app() -> typer.Typer:
+    """Return the command tree."""
+    app = typer.Typer(
+        name="emberbox", help="Run untrusted programs, each in a microVM of its own.", epilog=_EPILOG, no_args_is_help=True,
+        rich_markup_mode=None, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+    )  # fmt: skip
+    app.callback()(_global)
+    for module in (run_command, setup, doctor, runtimes, images, templates, bench):
+        module.register(app)
+    return app
+
+
+def _global(
+    ctx: typer.Context,
+    data: Annotated[str | None, typer.Option(metavar="DIR", help="Folder of images and templates [env: EMBERBOX_DATA].")] = None,
+    config: Annotated[str | None, typer.Option(metavar="FILE", help="Settings file [env: EMBERBOX_CONFIG].")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show details and tracebacks of errors [env: EMBERBOX_DEBUG].")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Write the log to standard error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    ctx.obj = GlobalOptions(data=data, config=config, debug=debug, verbose=verbose)
+    configure_logging(ctx.obj)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"emberbox {version('emberbox')}")
+        raise typer.Exit
+
+
+def run_app(words: Sequence[str]) -> int:
+    """Run the command tree and return the exit code."""
+    return guarded(_options_for_failures(words), lambda: _invoke(words))
+
+
+def _invoke(words: Sequence[str]) -> int:
+    try:
+        code = make_app()(args=list(words), prog_name="emberbox", standalone_mode=False)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        # Mistakes in the command line. Typer's own class of them has moved between versions; what it can do has not.
+        show: Any = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        return int(getattr(error, "exit_code", 1))
+    return code if isinstance(code, int) else 0
+
+
+def _options_for_failures(words: Sequence[str]) -> GlobalOptions:
+    """Tell what failures need to know, even those of reading the command line itself."""
+    before_command = []
+    for word in words:
+        if word == "--":
+            break
+        before_command.append(word)
+    return GlobalOptions(debug="--debug" in before_command)

@@ -1,0 +1,79 @@
+"""What the commands share: the options before the command, the settings, and the parts made from them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from emberbox.config import Settings
+    from emberbox.images import ImageStore
+    from emberbox.runtimes import RuntimeCatalog
+    from emberbox.sandbox import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalOptions:
+    """The options before the command.
+
+    Args:
+        data: Folder of images, templates and what lives at run time; None for the settings' own.
+        config: Settings file; None for the usual places.
+        debug: Show details and tracebacks of errors.
+        verbose: Write the log to standard error.
+    """
+
+    data: str | None = None
+    config: str | None = None
+    debug: bool = False
+    verbose: bool = False
+
+    @property
+    def wants_details(self) -> bool:
+        """Whether errors come with details and tracebacks: by `--debug`, or by EMBERBOX_DEBUG set to anything but 0."""
+        return self.debug or os.environ.get("EMBERBOX_DEBUG", "0") not in {"", "0"}
+
+    def settings(self) -> Settings:
+        """Read the settings; raises `InvalidSettings`."""
+        from emberbox.config import load_settings
+
+        environment = dict(os.environ)
+        if self.config is not None:
+            environment["EMBERBOX_CONFIG"] = self.config
+        return load_settings(environment, data=self.data)
+
+
+def make_engine(settings: Settings) -> Engine:
+    """Return an engine that was not started yet."""
+    from emberbox.sandbox import Engine
+
+    return Engine(settings)
+
+
+def catalog(settings: Settings) -> RuntimeCatalog:
+    """Return all runtimes: the built-in ones and the settings' own."""
+    from emberbox.runtimes import builtin_folder, discover
+
+    return discover([builtin_folder(), *settings.runtimes])
+
+
+def image_store(settings: Settings) -> ImageStore:
+    """Return the store of images in the data folder."""
+    from emberbox.images import ImageStore
+
+    return ImageStore(settings.data / "images")
+
+
+def configure_logging(options: GlobalOptions) -> None:
+    """Send the log to standard error with `--verbose`, else nowhere: what people must know is said by the commands."""
+    import logging
+
+    logger = logging.getLogger("emberbox")
+    if not options.verbose:
+        logger.addHandler(logging.NullHandler())
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(action)s %(message)s", defaults={"action": "-"}))
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG if options.wants_details else logging.INFO)

@@ -1,0 +1,84 @@
+"""What the exit code of `emberbox` says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from emberbox.model import RunResult
+
+OK = 0
+FINDINGS = 1
+"""`doctor` found something missing, `images verify` something corrupt."""
+USAGE = 2
+"""The caller's mistake: an option, a file, a runtime that does not exist."""
+REQUIREMENT_MISSING = 69
+"""The host lacks something (EX_UNAVAILABLE of sysexits.h)."""
+FAILURE = 70
+"""Emberbox or the VM failed (EX_SOFTWARE of sysexits.h)."""
+TIMED_OUT = 124
+"""As `timeout` from coreutils says it."""
+OUTPUT_LIMIT = 125
+START_FAILED = 127
+"""As shells say that there is no such command."""
+OUT_OF_MEMORY = 137
+"""128 + SIGKILL, as the kernel's own out-of-memory killer makes it look."""
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+RUN_EPILOG = """\b
+Exit codes:
+  0-255  the program's own
+  124    ran into its time limit
+  125    wrote more than --max-output
+  127    could not be started
+  128+N  ended by signal N
+  130    interrupted (Ctrl-C)
+  137    ran out of memory
+  2      a mistake in the command line, the file or the settings
+  69     the host lacks something; the message says what to do
+  70     the VM died, or Emberbox failed
+
+\b
+Examples:
+  emberbox run hello.py
+  emberbox run report.py -f data.csv -t 60 -- --verbose data.csv
+  emberbox run -c 'print(6 * 7)' -r python
+  cat numbers.txt | emberbox run sum.sh --time
+  curl -s https://example.org/x.py | emberbox run - -r python
+"""
+
+_BY_STATUS = {
+    "succeeded": OK,
+    "timed_out": TIMED_OUT,
+    "cpu_limit": TIMED_OUT,
+    "out_of_memory": OUT_OF_MEMORY,
+    "output_limit": OUTPUT_LIMIT,
+    "cancelled": INTERRUPTED,
+    "start_failed": START_FAILED,
+    "vm_died": FAILURE,
+}
+
+
+def of_result(result: RunResult) -> int:
+    """Return the exit code that tells what became of a run: the program's own wherever it has one to tell."""
+    code = _BY_STATUS.get(result.status.value)
+    if code is not None:
+        return code
+    if result.signal is not None:
+        return of_signal(result.signal)
+    return result.exit_code if result.exit_code is not None else FAILURE
+
+
+def of_signal(number: int) -> int:
+    """Return the exit code of a process that a signal ended, as shells give it."""
+    return 128 + number
+
+
+def of_error(error: BaseException) -> int:
+    """Return the exit code for an error that ended a command."""
+    from emberbox.errors import InvalidInput, RequirementMissing
+
+    if isinstance(error, InvalidInput):
+        return USAGE
+    return REQUIREMENT_MISSING if isinstance(error, RequirementMissing) else FAILURE

@@ -1,0 +1,84 @@
+"""The one place where an error becomes a message on standard error and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from emberbox.cli import exit_codes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from emberbox.cli.context import GlobalOptions
+
+
+def say(text: str) -> None:
+    """Write a line of Emberbox's own to standard error, marked as such."""
+    write_line(f"emberbox: {printable(text)}")
+
+
+def write_line(text: str) -> None:
+    """Write a line to standard error; a reader that has gone away is no error."""
+    try:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+    except OSError:
+        pass
+
+
+def printable(text: str) -> str:
+    """Return `text` without control characters, so that what a guest said cannot steer the terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)
+
+
+def guarded(options: GlobalOptions, command: Callable[[], int]) -> int:
+    """Run a command and return its exit code, or tell its failure and return the code for that.
+
+    Expected failures come without a traceback; `--debug` shows it, and the detail.
+    """
+    try:
+        return command()
+    except BrokenPipeError:
+        _forget_standard_output()
+        return exit_codes.BROKEN_PIPE
+    except KeyboardInterrupt:
+        return exit_codes.INTERRUPTED
+    except Exception as error:
+        return _tell(error, options)
+
+
+def _tell(error: Exception, options: GlobalOptions) -> int:
+    from emberbox.errors import EmberboxError
+
+    if isinstance(error, EmberboxError):
+        say(error.message)
+        detail = error.detail
+    elif isinstance(error, OSError):
+        say(str(error))
+        detail = None
+    else:
+        say(f"internal error: {type(error).__name__}: {error}")
+        write_line("This is a mistake in Emberbox; please report it with what emberbox --debug shows.")
+        detail = None
+    if options.wants_details:
+        _tell_details(error, detail)
+    elif detail:
+        write_line("  (emberbox --debug … shows the details)")
+    return exit_codes.of_error(error)
+
+
+def _tell_details(error: Exception, detail: str | None) -> None:
+    import traceback
+
+    if detail:
+        write_line(f"--- detail\n{printable(detail)}")
+    write_line("--- traceback\n" + printable("".join(traceback.format_exception(error))))
+
+
+def _forget_standard_output() -> None:
+    """Let the interpreter's own flush at exit find something that takes it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)

@@ -1,0 +1,126 @@
+"""`emberbox images`: what VMs boot from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from emberbox.cli import context, exit_codes
+from emberbox.cli.completion import runtime_names
+from emberbox.cli.failures import say
+from emberbox.cli.tables import megabytes, print_json, print_table, when
+
+if TYPE_CHECKING:
+    from emberbox.images import StoredImage
+
+_JSON = typer.Option("--json", help="Print JSON.")
+_RUNTIME = typer.Argument(metavar="RUNTIME", help="Name or alias of a runtime.", autocompletion=runtime_names)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(help="Show, build and remove the images that VMs boot from.", no_args_is_help=True, rich_markup_mode=None)
+    group.command("list")(show)
+    group.command("build")(build)
+    group.command("inspect")(inspect)
+    group.command("verify")(verify)
+    group.command("prune")(prune)
+    app.add_typer(group, name="images")
+    app.add_typer(group, name="image", hidden=True)
+
+
+def describe(stored: StoredImage) -> dict[str, Any]:
+    """Return what is known of an image, as JSON-ready values, without its packages."""
+    image = stored.image
+    return {
+        "runtime": image.runtime,
+        "key": image.key,
+        "newest": stored.newest,
+        "built_at": stored.built_at,
+        "bytes": sum(image.sizes.values()),
+        "sizes": dict(image.sizes),
+        "digests": dict(image.digests),
+        "files": {"kernel": str(image.kernel), "initramfs": str(image.initramfs), "rootfs": str(image.rootfs)},
+        "inputs": dict(stored.inputs),
+    }
+
+
+def show(ctx: typer.Context, json: Annotated[bool, _JSON] = False) -> None:
+    """List all images, newest first."""
+    found = [describe(stored) for stored in context.image_store(ctx.obj.settings()).list()]
+    if json:
+        print_json(found)
+    elif not found:
+        say("there are no images yet; build them: emberbox setup")
+    else:
+        rows = [
+            (v["runtime"], v["key"][:12], when(v["built_at"]), megabytes(v["bytes"]), "newest" if v["newest"] else "old")
+            for v in found
+        ]
+        print_table(("RUNTIME", "KEY", "BUILT", "SIZE", ""), rows, right=("SIZE",))
+
+
+def build(
+    ctx: typer.Context,
+    names: Annotated[list[str], typer.Argument(metavar="RUNTIME...", help="Runtimes.", autocompletion=runtime_names)],
+    force: Annotated[bool, typer.Option("--force", help="Build anew, with the newest packages.")] = False,
+) -> int:
+    """Build the images of runtimes; what is built already is kept."""
+    from emberbox.cli.interrupts import run_interruptible
+    from emberbox.cli.progress import ShownProgress
+
+    settings = ctx.obj.settings()
+    catalog = context.catalog(settings)
+    runtimes = [catalog.get(name) for name in names]
+    store = context.image_store(settings)
+
+    async def work() -> int:
+        for runtime in runtimes:
+            with ShownProgress(runtime.name) as progress:
+                await store.build(runtime, progress, force)
+        return exit_codes.OK
+
+    return run_interruptible(work)
+
+
+def inspect(
+    ctx: typer.Context,
+    runtime: Annotated[str, _RUNTIME],
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="KEY", help="Beginning of an image's key; left out, the newest.")
+    ] = None,
+) -> None:
+    """Show what an image is made of, as JSON, with the versions of all its packages."""
+    settings = ctx.obj.settings()
+    stored = context.image_store(settings).inspect(context.catalog(settings).get(runtime).name, key)
+    print_json({**describe(stored), "packages": dict(stored.packages)})
+
+
+def verify(ctx: typer.Context) -> int:
+    """Read all images whole and compare them with their digests."""
+    from emberbox.errors import ImageCorrupt
+
+    store = context.image_store(ctx.obj.settings())
+    code = exit_codes.OK
+    for stored in store.list():
+        name = f"{stored.image.runtime} {stored.image.key[:12]}"
+        try:
+            store.verify(stored.image)
+        except ImageCorrupt as error:
+            say(f"{name}: {error.message}")
+            code = exit_codes.FINDINGS
+        else:
+            typer.echo(f"{name}: as it was built")
+    return code
+
+
+def prune(
+    ctx: typer.Context, dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")] = False
+) -> None:
+    """Remove all images but the newest of each runtime, and files that no image needs."""
+    report = context.image_store(ctx.obj.settings()).prune(dry_run=dry_run)
+    word = "would remove" if dry_run else "removed"
+    typer.echo(f"{word} {len(report.images)} images and {len(report.objects)} files: {megabytes(report.bytes_freed)}")
+    for key in report.images:
+        typer.echo(f"  {key[:12]}")

@@ -1,0 +1,146 @@
+"""`emberbox run`: one program in a VM of its own, its output as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from emberbox.cli import context, exit_codes
+from emberbox.cli.failures import say, write_line
+from emberbox.cli.interrupts import run_interruptible
+from emberbox.cli.run_inputs import Program, read_environment, read_files, read_program
+from emberbox.cli.streams import Sink, read_pieces
+from emberbox.model import MIB, Limits, RunStatus
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Mapping
+    from pathlib import Path
+
+    from emberbox.cli.context import GlobalOptions
+    from emberbox.cli.run_options import RunOptions
+    from emberbox.config import Settings
+    from emberbox.model import RunResult
+    from emberbox.runtimes import Runtime
+    from emberbox.sandbox import Engine, Process, Sandbox
+
+QUIET_S = 1.0
+"""A preparation that takes longer than this is told of."""
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
+
+
+def execute(options: GlobalOptions, run: RunOptions) -> int:
+    """Carry out `emberbox run`; returns the exit code.
+
+    Raises:
+        EmberboxError: Before the program ran: a mistake in the options, no image and no way to build one, no VM.
+        BrokenPipeError: Nobody reads the output any more; the program was ended.
+    """
+    context.configure_logging(options)
+    settings = options.settings()
+    env = read_environment(run.env)
+    files = read_files(run.files)
+    program = read_program(run, context.catalog(settings))
+    return run_interruptible(lambda: _run(settings, run, program, env, files))
+
+
+async def _run(settings: Settings, run: RunOptions, program: Program, env: Mapping[str, str], files: Mapping[str, Path]) -> int:
+    async with context.make_engine(settings) as engine:
+        await _prepare(engine, run, program.runtime)
+        async with engine.sandbox(
+            program.runtime.name, memory_mib=run.memory_mib, vcpus=run.vcpus, disk_mib=run.disk_mib, cold=run.cold
+        ) as sandbox:
+            result = await _run_in(sandbox, run, program, env, files)
+    return _tell(run, result)
+
+
+async def _run_in(
+    sandbox: Sandbox, run: RunOptions, program: Program, env: Mapping[str, str], files: Mapping[str, Path]
+) -> RunResult:
+    stdin = read_pieces(_STDIN) if _passes_stdin(run) else None
+    script = await sandbox.start_script(
+        program.code,
+        run.args,
+        stdin=stdin is not None,
+        env=env,
+        files=dict(files),
+        limits=_limits(run, program.runtime),
+        name=program.name,
+    )
+    async with script as process:
+        return await process.collect(stdin) if run.json else await _follow(process, stdin)
+
+
+async def _prepare(engine: Engine, run: RunOptions, runtime: Runtime) -> None:
+    """Have the image and, unless booting cold, the template; says so where that takes a while."""
+    from emberbox.cli.progress import LateProgress
+
+    with LateProgress(f"preparing {runtime.name} for its first use here", after_s=QUIET_S) as progress:
+        if run.cold:
+            await engine.image(runtime, progress)
+        else:
+            await engine.template(runtime.name, memory_mib=run.memory_mib, vcpus=run.vcpus, progress=progress)
+
+
+def _limits(run: RunOptions, runtime: Runtime) -> Limits:
+    usual = Limits()
+    timeout_s = runtime.limits.timeout_s if run.timeout_s is None else run.timeout_s or None
+    output_bytes = usual.output_bytes if run.max_output_mib is None else run.max_output_mib * MIB or None
+    keep_bytes = usual.keep_bytes if run.json else None
+    return Limits(timeout_s=timeout_s, pids=runtime.limits.pids, keep_bytes=keep_bytes, output_bytes=output_bytes)
+
+
+def _passes_stdin(run: RunOptions) -> bool:
+    if run.file == "-":
+        return False
+    return run.interactive or not _is_terminal(_STDIN)
+
+
+def _is_terminal(descriptor: int) -> bool:
+    try:
+        return os.isatty(descriptor)
+    except OSError:
+        return False
+
+
+async def _follow(process: Process, stdin: AsyncIterable[bytes] | None) -> RunResult:
+    """Copy output to where it belongs until the program ends, feeding it meanwhile."""
+    sinks = {"stdout": Sink(_STDOUT), "stderr": Sink(_STDERR)}
+    feeder = asyncio.create_task(_feed(process, stdin), name="run-stdin") if stdin is not None else None
+    try:
+        async for piece in process.output():
+            await sinks[piece.stream].write(piece.data)
+    finally:
+        if feeder is not None:
+            feeder.cancel()
+            await asyncio.wait((feeder,))
+    if feeder is not None and not feeder.cancelled():
+        feeder.result()
+    return await process.result()
+
+
+async def _feed(process: Process, stdin: AsyncIterable[bytes]) -> None:
+    from emberbox.errors import GuestError, VmmError
+
+    try:
+        async for data in stdin:
+            await process.write_stdin(data)
+        await process.close_stdin()
+    except (GuestError, VmmError):
+        return  # the output ends as well, and its reader tells why
+
+
+def _tell(run: RunOptions, result: RunResult) -> int:
+    if run.json:
+        import json
+
+        sys.stdout.write(json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+    elif result.message is not None and result.status is not RunStatus.SUCCEEDED:
+        say(result.message)
+    if run.time:
+        from emberbox.cli.times import table
+
+        write_line(table(result.metrics))
+    return exit_codes.of_result(result)

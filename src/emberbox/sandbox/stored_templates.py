@@ -1,0 +1,59 @@
+"""The templates on disk, seen without an engine: to be listed, and removed when nothing uses them any more."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from emberbox.sandbox.template import TemplateRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+_log = logging.getLogger(__name__)
+
+
+def stored_templates(root: Path) -> list[TemplateRecord]:
+    """Return the templates below `root` (`<data>/templates`), newest first; those that cannot be read are left out."""
+    records = [record for file in root.glob("*/template.json") if (record := _read(file)) is not None]
+    return sorted(records, key=lambda record: -record.built_at)
+
+
+def _read(file: Path) -> TemplateRecord | None:
+    try:
+        record = TemplateRecord(**json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        _log.warning("template %s cannot be read: %s", file.parent.name, error, extra={"action": "template.corrupt"})
+        return None
+    return record if record.key == file.parent.name else None
+
+
+def prune_templates(root: Path, *, keep_images: Collection[str], dry_run: bool = False) -> list[TemplateRecord]:
+    """Remove the templates of images other than those, and return what was removed, or would be.
+
+    A template that is being built just now stays. Machines cloned from a removed one go on: they hold its files open.
+
+    Args:
+        root: `<data>/templates`.
+        keep_images: Keys of images whose templates stay.
+        dry_run: True removes nothing.
+    """
+    doomed = [record for record in stored_templates(root) if record.image not in keep_images]
+    return doomed if dry_run else [record for record in doomed if _remove(root, record.key)]
+
+
+def _remove(root: Path, key: str) -> bool:
+    lock = os.open(root / f"{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(root / key)
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    finally:
+        os.close(lock)
+    return True
