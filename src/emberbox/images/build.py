@@ -10,19 +10,21 @@ import tarfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import ImageCorrupt, NoSpace
 from emberbox.images.initramfs import build_initramfs, read_agent
 from emberbox.images.kernel import fetch_kernel
-from emberbox.images.layout import Layout
 from emberbox.images.locks import locked
 from emberbox.images.modules import Module
 from emberbox.images.objects import ObjectStore, StoredObject, write_atomically
-from emberbox.images.progress import Progress
 from emberbox.images.recipe import BUILDER_VERSION, Recipe, key_of
 from emberbox.images.records import PartRecord, encode, read_part
 from emberbox.images.rootfs import build_rootfs
+
+if TYPE_CHECKING:
+    from emberbox.images.layout import Layout
+    from emberbox.images.progress import Progress
 
 _log = logging.getLogger(__name__)
 _WAIT_FOR_OTHERS_S = 3600.0

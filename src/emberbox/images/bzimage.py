@@ -1,7 +1,7 @@
 """Finds the kernel proper inside the files that distributions ship.
 
-Sources: the kernel's Documentation/arch/x86/boot.rst (fields `setup_sects`, `payload_offset`, `payload_length`), Documentation/arch/arm64/booting.rst
-(magic at 0x38).
+Sources: the kernel's Documentation/arch/x86/boot.rst (fields `setup_sects`, `payload_offset`, `payload_length`) and
+Documentation/arch/arm64/booting.rst (magic at 0x38).
 """
 
 from __future__ import annotations

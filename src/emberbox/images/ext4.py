@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emberbox.errors import ImageBuildFailed, NoSpace
 from emberbox.images.process import run_tool
 from emberbox.images.requirements import find_program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 BLOCK = 4096
 _INODE_BYTES = 256
@@ -55,7 +58,7 @@ async def make_ext4(folder: Path, image: Path, owners: Mapping[str, Owner], *, t
         )
         script.unlink()
     except BaseException:
-        image.unlink(missing_ok=True)
+        _discard(image)
         raise
 
 
@@ -76,12 +79,16 @@ async def _make(folder: Path, image: Path, time_s: int) -> None:
             )
             return
         except ImageBuildFailed as error:
-            image.unlink(missing_ok=True)
+            _discard(image)
             if "Could not allocate" not in (error.detail or ""):
                 raise
             # What directories and extent trees take cannot be told beforehand to the block.
             blocks += blocks // 20
     raise NoSpace(f"the root filesystem did not fit {blocks * BLOCK // 1024**2} MiB", detail=str(folder))
+
+
+def _discard(image: Path) -> None:
+    image.unlink(missing_ok=True)
 
 
 def estimate(folder: Path) -> tuple[int, int]:
@@ -105,7 +112,7 @@ def estimate(folder: Path) -> tuple[int, int]:
 def _content_blocks(path: Path, information: os.stat_result) -> int:
     if stat.S_ISDIR(information.st_mode):
         # Names take 8 bytes and their length; three quarters of a block are usually filled.
-        taken = sum(12 + len(os.fsencode(name)) for name in os.listdir(path))
+        taken = sum(12 + len(os.fsencode(entry.name)) for entry in path.iterdir())
         return 1 + taken * 4 // (3 * BLOCK)
     if stat.S_ISREG(information.st_mode):
         return (information.st_size + BLOCK - 1) // BLOCK

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emberbox.images.ext4 import Owner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 USER_ID = 1000
 """User and group number of the unprivileged user whom programs run as."""

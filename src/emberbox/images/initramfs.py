@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emberbox.errors import RequirementMissing
 from emberbox.images import cpio
-from emberbox.images.modules import Module
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from emberbox.images.modules import Module
 
 
 def agent_path(architecture: str) -> Path:
@@ -28,9 +32,10 @@ def read_agent(path: Path) -> bytes:
 
 
 def build_initramfs(agent: bytes, modules: Sequence[Module]) -> bytes:
-    """Return the archive: `/init`, `/modules/NAME.ko` and `/modules/order`, which names one file a line in the order of insertion.
+    """Return the archive: `/init`, `/modules/NAME.ko` and `/modules/order`.
 
-    Same agent and modules give the same bytes. Not compressed: unpacking costs a guest more than reading.
+    The latter names one file a line, in the order of insertion. Same agent and modules give the same bytes. Not
+    compressed: unpacking costs an emulated guest more than the larger file costs.
     """
     order = "".join(f"{module.file_name}\n" for module in modules).encode()
     entries = [

@@ -6,15 +6,19 @@ import asyncio
 import re
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emberbox.errors import ImageBuildFailed, RequirementMissing
 from emberbox.images.apt import newest_version
 from emberbox.images.bzimage import Payload, find_payload, unpack_here
 from emberbox.images.modules import Module, choose_modules
 from emberbox.images.process import run_tool
-from emberbox.images.progress import Progress
 from emberbox.images.requirements import find_program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from emberbox.images.progress import Progress
 
 _DOWNLOAD_S = 600.0
 _UNPACK_S = 120.0
@@ -52,9 +56,7 @@ async def fetch_kernel(architecture: str, folder: Path, progress: Progress) -> K
     package, version = await _resolve(architecture)
     progress.log(f"kernel package {package} {version}")
     await _download(package, version, folder, progress)
-    archive = next(folder.glob("*.deb"), None)
-    if archive is None:
-        raise ImageBuildFailed(f"apt downloaded no file for {package}; are the host's package lists fresh (sudo apt-get update)?")
+    archive = _downloaded(package, folder)
     tree = folder / "tree"
     await run_tool(
         [find_program("dpkg-deb"), "-x", str(archive), str(tree)], what="unpack the kernel package", timeout_s=_UNPACK_S
@@ -66,6 +68,12 @@ async def fetch_kernel(architecture: str, folder: Path, progress: Progress) -> K
     await asyncio.to_thread(shutil.rmtree, tree)
     archive.unlink()
     return Kernel(package=package, version=version, vmlinux=vmlinux, modules=modules)
+
+
+def _downloaded(package: str, folder: Path) -> Path:
+    for archive in folder.glob("*.deb"):
+        return archive
+    raise ImageBuildFailed(f"apt downloaded no file for {package}; are the host's package lists fresh (sudo apt-get update)?")
 
 
 async def _resolve(architecture: str) -> tuple[str, str]:

@@ -8,14 +8,17 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emberbox.errors import EmberboxError, NoSpace
 from emberbox.images.locks import is_locked, locked, try_lock
 from emberbox.images.process import run_tool
 from emberbox.images.requirements import find_program
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
 
 _log = logging.getLogger(__name__)
 _SHORT_S = 30.0
@@ -96,10 +99,16 @@ class Layout:
 
 async def remove_tree(folder: Path) -> None:
     """Remove a build's folder, also what a killed unprivileged build left as another user."""
-    await asyncio.to_thread(shutil.rmtree, folder, True)
-    if folder.exists() and os.geteuid() != 0:
+    if await asyncio.to_thread(_remove, folder):
+        return
+    if os.geteuid() != 0:
         with contextlib.suppress(EmberboxError):
             argv = [find_program("mmdebstrap"), "--unshare-helper", "rm", "-rf", str(folder)]
             await run_tool(argv, what="remove a build's folder", timeout_s=_REMOVE_S)
-    if folder.exists():
+    if not await asyncio.to_thread(_remove, folder):
         _log.warning("cannot remove %s", folder, extra={"action": "images.remove_failed"})
+
+
+def _remove(folder: Path) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()

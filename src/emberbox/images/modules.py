@@ -1,18 +1,21 @@
 """Chooses the kernel modules that a guest needs, and the order in which they go in.
 
-An unpacked kernel package has no `modules.dep` (installing it makes one), so dependencies are read from the modules themselves: the `.modinfo` section's
-`depends=` entry.
+An unpacked kernel package has no `modules.dep` (installing it makes one), so dependencies are read from the modules
+themselves: the `depends=` entry of the `.modinfo` section.
 """
 
 from __future__ import annotations
 
 import lzma
 import struct
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emberbox.errors import ImageBuildFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
 
 WANTED = (
     "virtio_mmio",

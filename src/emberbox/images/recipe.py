@@ -6,13 +6,15 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from emberbox.images.packages import BASE, INSTALLERS
 from emberbox.images.tree import NEVER
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 BUILDER_VERSION = 1
 """Raised whenever the same inputs give another image."""

@@ -38,6 +38,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("lz4", "lz4", "unpacks the guest's kernel"),
     Requirement("mke2fs", "e2fsprogs", "makes root filesystems"),
     Requirement("debugfs", "e2fsprogs", "sets owners in root filesystems"),
+    Requirement("setpriv", "util-linux", "ends a build's processes with its builder"),
     Requirement("unshare", "util-linux", "keeps mounts of a build to itself"),
 )
 """What `ImageStore.build` needs on the host."""

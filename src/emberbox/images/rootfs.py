@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import pwd
 import shutil
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from emberbox.errors import RequirementMissing
 from emberbox.images import apt
 from emberbox.images.ext4 import Owner, make_ext4
 from emberbox.images.guest_files import add_guest_files, copy_files
-from emberbox.images.packages import Package
 from emberbox.images.process import run_tool
-from emberbox.images.progress import Progress
-from emberbox.images.recipe import Recipe
 from emberbox.images.requirements import find_program
 from emberbox.images.tree import unpack
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from emberbox.images.packages import Package
+    from emberbox.images.progress import Progress
+    from emberbox.images.recipe import Recipe
+
 _INSTALL_S = 1800.0
 _OWN_USERS = 65_536
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ async def build_rootfs(recipe: Recipe, suite: str, architecture: str, folder: Pa
     archive = folder / "root.tar"
     await _install(recipe, suite, architecture, archive, folder, progress)
     root = folder / "root"
-    owners, packages = await _in_thread(_prepare, archive, root, recipe)
+    owners, packages = await _in_thread(functools.partial(_prepare, archive, root, recipe))
     archive.unlink()
     image = folder / "rootfs.ext4"
     await make_ext4(root, image, owners)
@@ -82,10 +88,10 @@ async def _install(recipe: Recipe, suite: str, architecture: str, archive: Path,
     scratch.chmod(0o1777)
     progress.log(" ".join(argv[1:]))
     await run_tool(
-        [*_private_mounts(), *argv],
+        [*_bound_to_this_process(), *argv],
         what=f"install the packages of the runtime {recipe.name!r}",
         timeout_s=_INSTALL_S,
-        env={"TMPDIR": str(scratch), "SOURCE_DATE_EPOCH": "0"},
+        env={"TMPDIR": str(scratch)},
         on_line=progress.log,
     )
 
@@ -97,11 +103,16 @@ def _mode() -> list[str]:
     return ["--mode=unshare"]
 
 
-def _private_mounts() -> list[str]:
-    """Mounts and processes of a root build end with it, even when it is killed."""
+def _bound_to_this_process() -> list[str]:
+    """A build's processes and mounts end with the builder, even when that is killed.
+
+    As root they live in namespaces of their own, whose end takes them along; in unshare mode mmdebstrap makes such itself.
+    """
+    setpriv = find_program("setpriv")
     if os.geteuid() != 0:
-        return []
-    return [find_program("unshare"), "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--"]
+        return [setpriv, "--pdeathsig=TERM", "--"]
+    unshare = [find_program("unshare"), "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--"]
+    return [setpriv, "--pdeathsig=KILL", "--", *unshare]
 
 
 def check_subordinate_users(subuid: Path = Path("/etc/subuid"), subgid: Path = Path("/etc/subgid")) -> None:
@@ -111,7 +122,8 @@ def check_subordinate_users(subuid: Path = Path("/etc/subuid"), subgid: Path = P
     for file in (subuid, subgid):
         if not _has_range(file, names):
             raise RequirementMissing(
-                f"the user {user} has no subordinate user numbers in {file}; building images without root needs {_OWN_USERS} of them",
+                f"the user {user} has no subordinate user numbers in {file}; "
+                f"building images without root needs {_OWN_USERS} of them",
                 mend=f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user} (or build as root)",
             )
     if shutil.which("newuidmap") is None:
@@ -139,10 +151,10 @@ def _prepare(archive: Path, root: Path, recipe: Recipe, stop: threading.Event) -
     return owners, unpacked.packages
 
 
-async def _in_thread(function: Any, *arguments: Any) -> Any:
-    """Run blocking work in a thread which ends early, and is waited for, when this task is cancelled."""
+async def _in_thread(function: Callable[[threading.Event], _Result]) -> _Result:
+    """Run blocking work in a thread; when this task is cancelled, the work's event is set and its end waited for."""
     stop = threading.Event()
-    work = asyncio.ensure_future(asyncio.to_thread(function, *arguments, stop))
+    work = asyncio.ensure_future(asyncio.to_thread(function, stop))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import ImageCorrupt, ImageError
 from emberbox.images.apt import host_architecture, host_suite
@@ -19,6 +17,10 @@ from emberbox.images.progress import Progress, SilentProgress
 from emberbox.images.recipe import BUILDER_VERSION, BuildableRuntime, Recipe, key_of
 from emberbox.images.records import ImageRecord, PartRecord, encode, images_in, parts_in
 from emberbox.images.requirements import check_requirements
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
 
 BUILD_SPACE = 1024 * 1024 * 1024
 """Free bytes that a build asks for before it begins."""
@@ -159,7 +161,8 @@ class ImageStore:
             ImageBuildFailed: A step failed; `detail` holds the tool's last output.
             NoSpace: The disk is full.
 
-        Safe to cancel and to repeat: the store is as it was, or holds finished parts. Where another process builds the same, this waits for it.
+        Safe to cancel and to repeat: the store is as it was, or holds finished parts. Where another process builds the
+        same, this waits for it.
         """
         news: Progress = progress or SilentProgress()
         if not force and (found := self.find(runtime)) is not None:
@@ -255,7 +258,7 @@ class ImageStore:
             yield image
 
     def prune(self, *, dry_run: bool = False, keep: Collection[str] = ()) -> PruneReport:
-        """Remove every image that is neither its runtime's newest, nor leased, nor named in `keep`, and files that no image needs.
+        """Remove images that are neither their runtime's newest, nor leased, nor named in `keep`; then files that none needs.
 
         Args:
             dry_run: True removes nothing.

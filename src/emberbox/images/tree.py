@@ -8,14 +8,17 @@ import re
 import shutil
 import stat
 import tarfile
-import threading
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emberbox.errors import ImageBuildFailed
 from emberbox.images.ext4 import Owner
 from emberbox.images.packages import Package, needed, parse_status
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
 NEVER = (
     "boot",
@@ -62,8 +65,8 @@ class Unpacked:
 def unpack(archive: Path, folder: Path, wanted: Sequence[str], remove: Sequence[str], stop: threading.Event) -> Unpacked:
     """Unpack `archive` into the new folder `folder`.
 
-    Left out are the packages that neither `wanted` nor a usual guest needs, what `NEVER` and `remove` match, devices, and the bits that
-    let a program act as another user.
+    Left out are the packages that neither `wanted` nor a usual guest needs, what `NEVER` and `remove` match, devices, and
+    the bits that let a program act as another user.
 
     Args:
         archive: Tar of an installed root with dpkg's database.
@@ -109,7 +112,7 @@ class GlobMatcher:
         """Tell it of a path relative to the root."""
         known = self._known.get(path)
         if known is None:
-            known = self.matches(posixpath.dirname(path)) or any(expression.fullmatch(path) for expression in self._expressions)
+            known = self.matches(path.rpartition("/")[0]) or any(expression.fullmatch(path) for expression in self._expressions)
             self._known[path] = known
         return known
 
@@ -122,19 +125,30 @@ def glob_expression(pattern: str) -> str:
 
 
 def _part_expression(part: str) -> str:
-    tokens = re.findall(r"\[!?\]?[^\]]*\]|.", part)
-    return "".join(_token_expression(token) for token in tokens)
+    pieces = re.findall(r"\[!?\]?[^\]]*\]|.", part)
+    return "".join(_piece_expression(piece) for piece in pieces)
 
 
-def _token_expression(token: str) -> str:
-    if token == "*":
+def _piece_expression(piece: str) -> str:
+    if piece == "*":
         return "[^/]*"
-    if token == "?":
+    if piece == "?":
         return "[^/]"
-    if len(token) > 1:
-        inner = token[1:-1].replace("\\", "\\\\")
-        return f"[^{inner[1:]}]" if inner.startswith("!") else f"[{inner}]"
-    return re.escape(token)
+    if len(piece) > 1:
+        return _set_expression(piece)
+    return re.escape(piece)
+
+
+def _set_expression(piece: str) -> str:
+    negated = piece[1] == "!"
+    inner = "".join("-" if character == "-" else re.escape(character) for character in piece[2 if negated else 1 : -1])
+    expression = f"[{'^/' if negated else ''}{inner}]"
+    try:
+        re.compile(expression)
+    except re.error:
+        # A set that cannot be one, such as [z-a], stands for itself.
+        return re.escape(piece)
+    return expression
 
 
 def _files_only_of(
@@ -177,6 +191,7 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, root: Pa
         return True
     if member.issym():
         target.symlink_to(member.linkname)
+        _set_time(target, member)
         return True
     if member.islnk():
         source = root / posixpath.normpath(member.linkname).lstrip("/")
@@ -203,7 +218,7 @@ def _finish_folders(folders: list[tuple[Path, tarfile.TarInfo]], root: Path) -> 
 
 
 def _set_time(path: Path, member: tarfile.TarInfo) -> None:
-    os.utime(path, (int(member.mtime), int(member.mtime)))
+    os.utime(path, (int(member.mtime), int(member.mtime)), follow_symlinks=False)
 
 
 def _text(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], name: str) -> str:

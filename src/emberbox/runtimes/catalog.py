@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emberbox.errors import InvalidManifest, UnknownRuntime
 from emberbox.runtimes.manifest import MANIFEST_NAME, load
-from emberbox.runtimes.runtime import Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from emberbox.runtimes.runtime import Runtime
 
 _SHEBANG_BYTES = 512
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import InvalidManifest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -33,17 +35,18 @@ class Fields:
         """Return the error that names this field; the caller raises it."""
         return InvalidManifest(str(self._file), f"{self._prefix}{name}", problem)
 
-    def has(self, name: str) -> bool:
-        """Tell whether the field is there, without asking for it."""
-        return name in self._values
-
     def text(self, name: str, pattern: str | None = None, allowed: str = "text", default: str | None = None) -> str:
         """Return a text of one line. `allowed` describes `pattern`; without a default the field must be there."""
         value = self._take(name, default, f"is missing; it must be {allowed}")
         return self._check_text(name, value, pattern, allowed)
 
+    def optional_text(self, name: str, pattern: str, allowed: str) -> str | None:
+        """Return a text of one line, or None when the field is missing."""
+        value = self._take(name, None, "", optional=True)
+        return None if value is None else self._check_text(name, value, pattern, allowed)
+
     def texts(self, name: str, pattern: str | None = None, allowed: str = "text", at_least: int = 0) -> tuple[str, ...]:
-        """Return a list of texts, each as `text` allows, none of them twice; missing means empty."""
+        """Return a list of texts, each as `text` allows; missing means empty."""
         value = self._take(name, [], "")
         if not isinstance(value, list):
             raise self.mistake(name, f"must be a list, each entry {allowed}; not {_shown(value)}")
@@ -93,6 +96,11 @@ class Fields:
         if not isinstance(value, dict):
             raise self.mistake(name, f"must be a table ([{self._prefix}{name}]), not {_shown(value)}")
         return Fields(self._file, value, f"{self._prefix}{name}.")
+
+    def optional_table(self, name: str) -> Fields | None:
+        """Return a table within this one, or None when it is missing."""
+        table = self.table(name)
+        return table if name in self._values else None
 
     def finish(self) -> None:
         """Raise `InvalidManifest` for the first field that nobody asked for, with the nearest name that exists."""

@@ -45,7 +45,8 @@ def load(file: Path) -> Runtime:
     folder = file.parent.absolute()
     if name != folder.name:
         raise fields.mistake("name", f"must equal the folder's name, {folder.name!r}, not {name!r}")
-    compile_argv = _compile(fields.table("compile")) if fields.has("compile") else _absent(fields, "compile")
+    compiling, waiting = fields.optional_table("compile"), fields.optional_table("waiting")
+    compile_argv = None if compiling is None else _compile(compiling)
     argv, main = _run(fields.table("run"), compiled=compile_argv is not None)
     runtime = Runtime(
         name=name,
@@ -58,7 +59,7 @@ def load(file: Path) -> Runtime:
         argv=argv,
         main=main,
         compile=compile_argv,
-        waiting=_waiting(fields.table("waiting")) if fields.has("waiting") else _absent(fields, "waiting"),
+        waiting=None if waiting is None else _waiting(waiting),
         warm=_warm(fields.table("warm"), folder),
         limits=_limits(fields.table("limits")),
         env=fields.variables("env"),
@@ -81,10 +82,6 @@ def _parse(file: Path) -> dict[str, Any]:
         raise InvalidManifest(str(file), "(file)", f"is not TOML: {error}") from error
 
 
-def _absent(fields: Fields, name: str) -> None:
-    fields.table(name)
-
-
 def _aliases(fields: Fields, name: str) -> tuple[str, ...]:
     aliases = fields.distinct("aliases", _ALIAS, "1 to 32 of a-z, 0-9 and '.+#-', starting with a letter")
     if name in aliases:
@@ -94,13 +91,7 @@ def _aliases(fields: Fields, name: str) -> tuple[str, ...]:
 
 def _image(fields: Fields, folder: Path) -> ImageRecipe:
     packages = fields.distinct("packages", _PACKAGE, "a Debian package's name: 2 to 128 of a-z, 0-9 and '+.-'")
-    files = None
-    if fields.has("files"):
-        files = _beside(fields, "files", fields.text("files", _FILE, "the name of a folder beside the manifest"), folder)
-        if not files.is_dir() or files.is_symlink():
-            raise fields.mistake("files", f"must be a folder beside the manifest; {files} is none")
-    else:
-        _absent(fields, "files")
+    files = _folder(fields, folder)
     remove = fields.texts("remove")
     for index, pattern in enumerate(remove):
         parts = PurePosixPath(pattern).parts
@@ -145,7 +136,7 @@ def _waiting(fields: Fields) -> WaitingRecipe:
 def _warm(fields: Fields, folder: Path) -> WarmRecipe:
     allowed = "the name of a file beside the manifest"
     names = fields.distinct("run", _FILE, allowed)
-    prime = fields.text("prime", _FILE, allowed) if fields.has("prime") else _absent(fields, "prime")
+    prime = fields.optional_text("prime", _FILE, allowed)
     files = tuple(_file(fields, "run", name, folder) for name in names)
     fields.finish()
     return WarmRecipe(run=files, prime=_file(fields, "prime", prime, folder) if prime is not None else None)
@@ -162,6 +153,16 @@ def _limits(fields: Fields) -> DefaultLimits:
     )
     fields.finish()
     return limits
+
+
+def _folder(fields: Fields, folder: Path) -> Path | None:
+    name = fields.optional_text("files", _FILE, "the name of a folder beside the manifest")
+    if name is None:
+        return None
+    files = _beside(fields, "files", name, folder)
+    if not files.is_dir():
+        raise fields.mistake("files", f"must be a folder beside the manifest; there is no folder {name!r}")
+    return files
 
 
 def _file(fields: Fields, field: str, name: str, folder: Path) -> Path:

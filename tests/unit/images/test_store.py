@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from emberbox.errors import DataFolderBusy, ImageBuildFailed, ImageCorrupt, ImageError, NoSpace, RequirementMissing
+from emberbox.images import ImageStore, build, store
+from emberbox.images.kernel import Kernel
+from emberbox.images.modules import Module
+from emberbox.images.packages import Package
+from emberbox.images.rootfs import RootFilesystem
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from emberbox.images.progress import Progress
+    from emberbox.images.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Inputs:
+    packages: tuple[str, ...] = ("toy",)
+    files: Path | None = None
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Toy:
+    name: str = "toy"
+    fingerprint: str = "f1"
+    image: Inputs = field(default_factory=Inputs)
+
+
+class Builders:
+    """Stand-ins for what downloads; they count their calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.kernel_version = "6.1-1"
+        self.failure: BaseException | None = None
+        self.delay_s = 0.0
+        self.in_rootfs = asyncio.Event()
+
+    async def fetch_kernel(self, architecture: str, folder: Path, progress: Progress) -> Kernel:
+        self.calls.append("kernel")
+        vmlinux = folder / "vmlinux"
+        vmlinux.write_text(f"kernel {self.kernel_version}")
+        modules = (Module("virtio", b"module", ()),)
+        return Kernel(package="linux", version=self.kernel_version, vmlinux=vmlinux, modules=modules)
+
+    async def build_rootfs(
+        self, recipe: Recipe, suite: str, architecture: str, folder: Path, progress: Progress
+    ) -> RootFilesystem:
+        self.calls.append("rootfs")
+        self.in_rootfs.set()
+        (folder / "partial").write_text("x")
+        await asyncio.sleep(self.delay_s)
+        if self.failure is not None:
+            raise self.failure
+        image = folder / "rootfs.ext4"
+        image.write_text(f"root of {recipe.packages} in {suite}, build {len(self.calls)}")
+        return RootFilesystem(image, (Package("toy", "1", "amd64", (), ()),))
+
+
+@pytest.fixture
+def builders(monkeypatch: pytest.MonkeyPatch) -> Builders:
+    builders = Builders()
+    monkeypatch.setattr(build, "fetch_kernel", builders.fetch_kernel)
+    monkeypatch.setattr(build, "build_rootfs", builders.build_rootfs)
+    monkeypatch.setattr(store, "check_requirements", lambda: None)
+    monkeypatch.setattr(store, "BUILD_SPACE", 1)
+    return builders
+
+
+def make_store(tmp_path: Path) -> ImageStore:
+    agent = tmp_path / "agent"
+    if not agent.exists():
+        agent.write_bytes(b"agent one")
+    return ImageStore(tmp_path / "images", architecture="amd64", suite="bookworm", agent=agent)
+
+
+def building(tmp_path: Path) -> list[Path]:
+    return list((tmp_path / "images" / "building").iterdir())
+
+
+async def test_build_then_find(tmp_path: Path, builders: Builders) -> None:
+    images = make_store(tmp_path)
+    assert images.find(Toy()) is None and images.list() == []
+    image = await images.build(Toy())
+    assert builders.calls == ["kernel", "rootfs"]
+    assert image.kernel.read_text() == "kernel 6.1-1" and image.rootfs.read_text().startswith("root of ('toy',)")
+    assert b"agent one" in image.initramfs.read_bytes() and b"modules/virtio.ko" in image.initramfs.read_bytes()
+    assert images.find(Toy()) == make_store(tmp_path).find(Toy()) == image
+    assert await images.build(Toy()) == image and len(builders.calls) == 2
+    images.verify(image)
+    assert building(tmp_path) == []
+
+
+async def test_files_are_readable_to_all_and_unchangeable(tmp_path: Path, builders: Builders) -> None:
+    previous = os.umask(0o077)
+    try:
+        image = await make_store(tmp_path).build(Toy())
+    finally:
+        os.umask(previous)
+    for path in (image.kernel, image.initramfs, image.rootfs):
+        assert path.stat().st_mode & 0o777 == 0o444
+        for folder in path.relative_to(tmp_path).parents[:-1]:
+            assert (tmp_path / folder).stat().st_mode & 0o777 == 0o755
+
+
+async def test_a_new_agent_rebuilds_only_the_initramfs(tmp_path: Path, builders: Builders) -> None:
+    images = make_store(tmp_path)
+    old = await images.build(Toy())
+    (tmp_path / "agent").write_bytes(b"agent two, longer")
+    assert images.find(Toy()) is None
+    new = await images.build(Toy())
+    assert builders.calls == ["kernel", "rootfs"]
+    assert (new.kernel, new.rootfs) == (old.kernel, old.rootfs) and new.initramfs != old.initramfs and new.key != old.key
+
+
+async def test_a_changed_runtime_gets_a_new_image_and_rebuilds_only_what_it_must(tmp_path: Path, builders: Builders) -> None:
+    images = make_store(tmp_path)
+    old = await images.build(Toy())
+    new = await images.build(Toy(fingerprint="f2"))
+    assert new.key != old.key and new.rootfs == old.rootfs and builders.calls == ["kernel", "rootfs"]
+    await images.build(Toy(fingerprint="f3", image=Inputs(packages=("toy", "more"))))
+    assert builders.calls == ["kernel", "rootfs", "rootfs"]
+    assert images.find(Toy()) == old
+
+
+async def test_force_takes_the_newest_of_everything(tmp_path: Path, builders: Builders) -> None:
+    images = make_store(tmp_path)
+    old = await images.build(Toy())
+    builders.kernel_version = "6.1-2"
+    new = await images.build(Toy(), force=True)
+    assert builders.calls == ["kernel", "rootfs"] * 2
+    assert new.key != old.key and images.find(Toy()) == new
+    assert [stored.newest for stored in images.list()] == [True, False]
+    assert images.inspect("toy").inputs["kernel_version"] == "6.1-2"
+    assert images.inspect("toy", old.key[:8]).image == old
+    assert images.inspect("toy").packages == {"toy": "1"}
+    with pytest.raises(ImageError, match="emberbox image build other"):
+        images.inspect("other")
+
+
+async def test_find_is_fast(tmp_path: Path, builders: Builders) -> None:
+    images = make_store(tmp_path)
+    await images.build(Toy())
+    images.find(Toy())
+    began = time.perf_counter()
+    for _ in range(50):
+        images.find(Toy())
+    assert (time.perf_counter() - began) / 50 < 0.002
+
+
+async def test_two_builders_at_once_build_once(tmp_path: Path, builders: Builders) -> None:
+    builders.delay_s = 0.2
+    one, two = await asyncio.gather(make_store(tmp_path).build(Toy()), make_store(tmp_path).build(Toy()))
+    assert one.rootfs == two.rootfs and builders.calls.count("rootfs") == 1
+
+
+@pytest.mark.parametrize("failure", [ImageBuildFailed("broken"), OSError(28, "No space left on device"), RuntimeError("bug")])
+async def test_a_failed_build_leaves_nothing_and_can_be_repeated(tmp_path: Path, builders: Builders, failure: Exception) -> None:
+    images = make_store(tmp_path)
+    builders.failure = failure
+    with pytest.raises(NoSpace if isinstance(failure, OSError) else type(failure)):
+        await images.build(Toy())
+    assert building(tmp_path) == [] and images.find(Toy()) is None
+    builders.failure = None
+    image = await images.build(Toy())
+    assert images.find(Toy()) == image
+    assert builders.calls == ["kernel", "rootfs", "rootfs"]
+
+
+async def test_a_cancelled_build_leaves_nothing(tmp_path: Path, builders: Builders) -> None:
+    builders.delay_s = 30
+    task = asyncio.create_task(make_store(tmp_path).build(Toy()))
+    await builders.in_rootfs.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert building(tmp_path) == []
+
+
+async def test_too_little_space_is_told_before_anything_is_done(
+    tmp_path: Path, builders: Builders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "BUILD_SPACE", 1 << 60)
+    with pytest.raises(NoSpace, match="MiB are free"):
+        await make_store(tmp_path).build(Toy())
+    assert builders.calls == []
+
+
+def _build_for_ever(root: Path, calls: multiprocessing.SimpleQueue[str]) -> None:
+    async def slow_rootfs(recipe: Recipe, suite: str, architecture: str, folder: Path, progress: Progress) -> RootFilesystem:
+        (folder / "half").write_text("half")
+        calls.put("building")
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    vars(build)["build_rootfs"] = slow_rootfs
+    asyncio.run(make_store(root).build(Toy()))
+
+
+async def test_a_killed_build_is_cleaned_up_by_the_next(tmp_path: Path, builders: Builders) -> None:
+    context = multiprocessing.get_context("fork")
+    calls = context.SimpleQueue()
+    process = context.Process(target=_build_in_fork, args=(tmp_path, calls))
+    process.start()
+    assert await asyncio.to_thread(calls.get) == "building"
+    images = make_store(tmp_path)
+    [left] = building(tmp_path)
+    with pytest.raises(DataFolderBusy, match="building an image"):
+        images.prune()
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    await asyncio.to_thread(process.join)
+    assert left.exists()
+    image = await images.build(Toy())
+    assert building(tmp_path) == [] and images.find(Toy()) == image
+
+
+def _build_in_fork(root: Path, calls: multiprocessing.SimpleQueue[str]) -> None:
+    # The test's own event loop is copied into the child, where asyncio must not see it running.
+    asyncio.events._set_running_loop(None)
+    _build_for_ever(root, calls)
+
+
+async def test_prune_keeps_what_is_newest_leased_or_named(tmp_path: Path, builders: Builders) -> None:
+    images = make_store(tmp_path)
+    first = await images.build(Toy())
+    second = await images.build(Toy(), force=True)
+    third = await images.build(Toy(), force=True)
+    with images.lease(first):
+        report = images.prune(dry_run=True)
+        assert report.images == (second.key,) and report.bytes_freed > 0 and second.rootfs.exists()
+        assert images.prune(keep=[second.key]).images == ()
+        assert images.prune().images == (second.key,)
+    assert first.rootfs.exists() and not second.rootfs.exists()
+    assert images.prune().images == (first.key,)
+    assert not first.rootfs.exists() and images.find(Toy()) == third
+    images.verify(third)
+    with pytest.raises(ImageCorrupt, match="is gone"), images.lease(first):
+        pass
+    (tmp_path / "agent").write_bytes(b"agent two, longer")
+    calls = list(builders.calls)
+    await images.build(Toy())
+    assert builders.calls == calls, "the kernel's modules must outlive a prune"
+
+
+def test_prune_of_nothing(tmp_path: Path) -> None:
+    assert make_store(tmp_path).prune().bytes_freed == 0
+
+
+async def test_damage_is_found_and_mended(tmp_path: Path, builders: Builders) -> None:
+    images = make_store(tmp_path)
+    image = await images.build(Toy())
+    image.rootfs.chmod(0o644)
+    content = image.rootfs.read_text()
+    image.rootfs.write_text(content.upper())
+    with pytest.raises(ImageCorrupt, match=r"rootfs\.ext4 is not what was stored"):
+        images.verify(image)
+    image.rootfs.write_text("short")
+    assert images.find(Toy()) is None
+    assert (await images.build(Toy())).rootfs.exists()
+    shutil.rmtree(image.kernel.parent)
+    assert images.find(Toy()) is None
+    with pytest.raises(ImageCorrupt, match="cannot be read"):
+        images.verify(image)
+    await images.build(Toy())
+    images.verify(images.inspect("toy").image)
+
+
+async def test_an_unreadable_record_is_as_good_as_none(tmp_path: Path, builders: Builders) -> None:
+    images = make_store(tmp_path)
+    await images.build(Toy())
+    for record in (tmp_path / "images").glob("*/*/*.json"):
+        record.write_text("{")
+    assert images.find(Toy()) is None and images.list() == []
+    assert (await images.build(Toy())).rootfs.exists()
+
+
+async def test_without_an_agent_the_mending_command_is_told(tmp_path: Path, builders: Builders) -> None:
+    images = ImageStore(tmp_path / "images", architecture="amd64", suite="bookworm", agent=tmp_path / "none")
+    with pytest.raises(RequirementMissing, match="hatch_build"):
+        images.find(Toy())
+    with pytest.raises(RequirementMissing, match="hatch_build"):
+        await images.build(Toy())
+    assert not (tmp_path / "images").exists()
