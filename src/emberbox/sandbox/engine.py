@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import time
@@ -11,10 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from emberbox.config import Settings, load_settings
-from emberbox.errors import EngineClosed, InvalidInput
+from emberbox.errors import EngineClosed, InvalidInput, RequirementMissing
 from emberbox.images import Image, ImageStore
 from emberbox.model import Limits, RunResult
 from emberbox.runtimes import Runtime, builtin_folder, discover
+from emberbox.sandbox.leftovers import end_leftovers
 from emberbox.sandbox.machines import MachineMaker, MachineSize
 from emberbox.sandbox.pool import Pool, PoolStatus
 from emberbox.sandbox.runfolder import SLOTS, RunFolder
@@ -22,7 +22,8 @@ from emberbox.sandbox.sandbox import Sandbox
 from emberbox.sandbox.slots import Slots
 from emberbox.sandbox.template import Template, TemplateStore, check_size
 from emberbox.tasks import TaskKeeper, UndoStack
-from emberbox.vmm import SnapshotDriver, choose_driver, kill_leftovers
+from emberbox.vmm import SnapshotDriver
+from emberbox.vmm import choose as choose_driver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from emberbox.images import Progress
     from emberbox.sandbox.machines import LiveMachine
-    from emberbox.vmm import DriverReport
+    from emberbox.vmm import Driver, DriverReport
 
 _log = logging.getLogger(__name__)
 
@@ -75,8 +76,8 @@ class Engine:
         await self.close()
 
     async def _start(self) -> None:
-        driver, self._report = await choose_driver(self.settings.vmm, self.settings.data)
-        folder = await asyncio.to_thread(RunFolder.claim, self.settings.data / "run", kill_leftovers)
+        driver, self._report = await _choose(self.settings)
+        folder = await RunFolder.claim(self.settings.data / "run", end_leftovers)
         self._undo.push_call(folder.release)
         slots = Slots(folder.number * SLOTS, self._machines())
         self._maker = MachineMaker(driver, folder, slots, self.settings, self._launches())
@@ -282,6 +283,16 @@ class Engine:
         finally:
             self._keeper.start(sandbox.close(), f"close-{sandbox.id}")
         return replace(result, metrics=replace(result.metrics, total_ms=(time.perf_counter() - begun) * 1000))
+
+
+async def _choose(settings: Settings) -> tuple[Driver, DriverReport]:
+    vmm = settings.vmm
+    accelerator = None if vmm.accelerator == "auto" else vmm.accelerator
+    driver = choose_driver(vmm.driver, settings.data / "vmm", accelerator=accelerator, uid_base=vmm.uid_base)
+    report = await driver.probe()
+    if not report.usable:
+        raise RequirementMissing(report.reason, mend=report.mend)
+    return driver, report
 
 
 def _size(runtime: Runtime, memory_mib: int | None, vcpus: int | None) -> MachineSize:

@@ -18,7 +18,7 @@ MAX_READ_BYTES = 64 * MIB
 
 
 class SandboxFiles(ABC):
-    """File operations, as the guest's unprivileged user. Paths are relative to the work folder, `/work`, or absolute in the guest."""
+    """File operations, as the guest's unprivileged user. Paths are relative to the work folder, `/work`, or absolute."""
 
     @property
     @abstractmethod

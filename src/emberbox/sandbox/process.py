@@ -103,7 +103,7 @@ class Process:
         await self._started.cancel()
 
     async def result(self) -> RunResult:
-        """Wait for the program's end. Output that was not iterated is dropped. Never raises for what the program or its VM does."""
+        """Wait for the program's end; output that was not iterated is dropped. What befalls program or VM is a result."""
         if self._result is None:
             try:
                 async for _ in self._started.output():

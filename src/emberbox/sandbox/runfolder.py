@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from emberbox.errors import CapacityExhausted, NoSpace, RequirementMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sized
     from pathlib import Path
 
 _log = logging.getLogger(__name__)
@@ -42,12 +42,12 @@ class RunFolder:
         self._lock = lock
 
     @classmethod
-    def claim(cls, root: Path, kill: Callable[[Path], int]) -> RunFolder:
+    async def claim(cls, root: Path, kill: Callable[[Path], Awaitable[Sized]]) -> RunFolder:
         """Take the first free number and clean up after every engine that died.
 
         Args:
             root: `<data>/run`; made when missing.
-            kill: Ends the machines that a dead engine's folder names; returns how many there were.
+            kill: Ends the machines that a dead engine's folder names; returns what was ended.
 
         Raises:
             CapacityExhausted: `ENGINES` engines live already.
@@ -60,7 +60,7 @@ class RunFolder:
             if not held:
                 raise CapacityExhausted(f"{ENGINES} engines use {root} already; end one, or use another data folder")
             for number, _ in held:
-                _clean(root / str(number), kill)
+                await _clean(root / str(number), kill)
             number, lock = held[0]
             for _, other in held[1:]:
                 os.close(other)
@@ -119,9 +119,9 @@ def _try_lock(file: Path) -> int | None:
     return descriptor
 
 
-def _clean(folder: Path, kill: Callable[[Path], int]) -> None:
+async def _clean(folder: Path, kill: Callable[[Path], Awaitable[Sized]]) -> None:
     if folder.exists():
-        killed = kill(folder)
+        killed = len(await kill(folder))
         shutil.rmtree(folder, ignore_errors=True)
         _log.info(
             "cleaned up %s after an engine that died; %d machines ended", folder, killed, extra={"action": "engine.reconcile"}

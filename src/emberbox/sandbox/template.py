@@ -279,7 +279,7 @@ def _check_space(root: Path, memory_mib: int) -> None:
     free = shutil.disk_usage(root).free
     if free < memory_mib * MIB:
         raise NoSpace(
-            f"a template needs up to {memory_mib} MiB under {root}, and {free // MIB} MiB are free; free some, or set EMBERBOX_DATA"
+            f"a template needs up to {memory_mib} MiB under {root}; {free // MIB} MiB are free: free some or set EMBERBOX_DATA"
         )
 
 

@@ -1,0 +1,1 @@
+"""Virtual machines: the driver interface (`base`), the drivers, and what they share."""

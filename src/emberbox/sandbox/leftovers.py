@@ -1,0 +1,19 @@
+"""Ends what the machines of a dead engine left: processes and control groups. Their folders are `RunFolder`'s."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emberbox.vmm import Cgroups, kill_leftovers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def end_leftovers(folder: Path) -> list[int]:
+    """End every machine that has a folder in `folder`, whose engine must be gone; returns the pids of the VMMs that still ran."""
+    ended = await kill_leftovers(folder)
+    groups = Cgroups()
+    for prefix in sorted({entry.name.rpartition("-")[0] for entry in folder.iterdir() if "-" in entry.name}):
+        await groups.sweep(f"{prefix}-")
+    return ended
