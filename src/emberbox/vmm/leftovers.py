@@ -1,0 +1,89 @@
+"""Finding and ending VMM processes that an earlier process of ours left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import logging
+import os
+import signal
+from pathlib import Path
+
+from emberbox.vmm.process import command_line, identify
+
+_log = logging.getLogger(__name__)
+
+_MARK = "guest=emberbox-"
+_GONE_S = 10.0
+
+
+def marked(pid: int, machine_id: str = "", *, whole: bool = False) -> bool:
+    """Return whether `pid` is a VMM of ours, for the machine whose id starts with (or, with `whole`, is) `machine_id`."""
+    words = command_line(pid)
+    if not words or not Path(words[0]).name.startswith("qemu-system-"):
+        return False
+    names = [value for option, value in itertools.pairwise(words) if option == "-name"]
+    return any(name == _MARK + machine_id if whole else name.startswith(_MARK + machine_id) for name in names)
+
+
+def find_leftovers(marker: str) -> list[int]:
+    """Return the pids of the VMM processes of machines whose ids start with `marker`."""
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return sorted(pid for pid in pids if marked(pid, marker))
+
+
+async def kill_leftovers(run_root: Path, marker: str | None = None) -> list[int]:
+    """End the VMMs that the records under `run_root` name, and those that carry `marker`; returns their pids.
+
+    Only for a `run_root` whose engine is gone. A process is ended only if pid, start time and mark are those of the record.
+    Waits up to 10 s.
+
+    Args:
+        run_root: Folder of the machines' run folders.
+        marker: Start of the machines' ids, to find those that left no record; None to go by the records alone.
+    """
+    found = _all_recorded(run_root)
+    if marker:
+        found.update(find_leftovers(marker))
+    ended = [pid for pid in sorted(found) if await _end(pid)]
+    if ended:
+        _log.warning("ended %d VMMs of an earlier process", len(ended), extra={"action": "vmm.leftovers", "pids": ended})
+    return ended
+
+
+def _all_recorded(run_root: Path) -> set[int]:
+    return {pid for path in run_root.glob("*/machine.json") if (pid := _recorded(path)) is not None}
+
+
+def _recorded(path: Path) -> int | None:
+    try:
+        record = json.loads(path.read_text())
+        pid, start_time, machine_id = int(record["pid"]), int(record["start_time"]), str(record["id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    identity = identify(pid)
+    return pid if identity is not None and identity.start_time == start_time and marked(pid, machine_id, whole=True) else None
+
+
+async def _end(pid: int) -> bool:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    loop = asyncio.get_running_loop()
+    gone = asyncio.Event()
+    loop.add_reader(descriptor, gone.set)
+    try:
+        # Looked at again now that the descriptor holds on to the process.
+        if not marked(pid):
+            return False
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GONE_S):
+                await gone.wait()
+        return True
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""The driver for QEMU's `microvm` machine, with KVM or with TCG."""

@@ -1,0 +1,321 @@
+"""Freezing a QEMU machine to files, and cloning machines from them.
+
+Source: QEMU's docs/devel/migration and qapi/migration.json. With the capability `x-ignore-shared`, memory that lies in a shared
+file is not written again, so
+a save takes milliseconds. A machine is saved while it runs: then its clones run by themselves as soon as they are loaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import socket
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from emberbox.errors import SnapshotFailed, VmmError
+from emberbox.vmm.base import MachineSpec, Snapshot
+from emberbox.vmm.memory_image import full_digest, reopen, sample_digest, sealed_bytes, sealed_copy
+from emberbox.vmm.qemu.launch import Memory, QemuHost, explained, launch
+from emberbox.vmm.qemu.machine import QemuMachine
+from emberbox.vmm.undo import UndoStack
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from emberbox.vmm.qemu.qmp import Qmp
+
+_CAPABILITIES = {
+    "capabilities": [{"capability": "x-ignore-shared", "state": True}, {"capability": "events", "state": True}],
+}
+_SAVE_S = 60.0
+_RESTORE_S = 30.0
+_STATE_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotRecord:
+    """What is written beside a snapshot, to notice that its files are not what they were.
+
+    Args:
+        memory_bytes: Length of the memory file.
+        memory_mtime_ns: Its time of change.
+        memory_sample: Hash of some of its pages.
+        memory_sha256: Hash of all of it.
+        state_sha256: Hash of the device state.
+        vmm_version: What made it.
+        tsc_khz: The time stamp counter's frequency that its kernel counts with; None where that does not matter.
+        vcpus: Of the template.
+        drives: Number of the template's drives.
+        network: Whether the template has a network device.
+    """
+
+    memory_bytes: int
+    memory_mtime_ns: int
+    memory_sample: str
+    memory_sha256: str
+    state_sha256: str
+    vmm_version: str
+    tsc_khz: int | None
+    vcpus: int
+    drives: int
+    network: bool
+
+
+def record_path(state: Path) -> Path:
+    """Return where the record of the snapshot with the device state `state` is."""
+    return state.with_name(state.name + ".json")
+
+
+class _Progress:
+    """Follows the events of a save, which is over when it is complete, or of a load, which is over when the vCPUs run."""
+
+    def __init__(self, end: str) -> None:
+        self.done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._ends = (end, "failed", "cancelled")
+
+    def take(self, name: str, data: Mapping[str, Any]) -> None:
+        status = "running" if name == "RESUME" else data.get("status") if name == "MIGRATION" else None
+        if status in self._ends and not self.done.done():
+            self.done.set_result(str(status))
+
+
+async def save(host: QemuHost, machine: QemuMachine, state: Path) -> Snapshot:
+    """Write the device state of a template to the new file `state`, end the template, and return the snapshot.
+
+    Raises `SnapshotFailed`; then the machine is killed, and `state` and its record are removed.
+    """
+    try:
+        if machine.memory is None:
+            raise SnapshotFailed(f"virtual machine {machine.spec.id} was not started as a template, so it cannot be frozen")
+        await _write_state(machine, state)
+        await machine.kill()
+        snapshot = Snapshot(memory=machine.memory, state=state, vmm_version=host.version)
+        await asyncio.to_thread(_record, snapshot, machine.spec, host.hardware.tsc_khz)
+    except BaseException as error:
+        await machine.kill()
+        _discard(state)
+        if isinstance(error, (VmmError, OSError)) and not isinstance(error, SnapshotFailed):
+            raise SnapshotFailed(f"virtual machine {machine.spec.id} cannot be frozen: {error}", detail=str(error)) from error
+        raise
+    return snapshot
+
+
+def _discard(state: Path) -> None:
+    state.unlink(missing_ok=True)
+    record_path(state).unlink(missing_ok=True)
+
+
+async def _write_state(machine: QemuMachine, state: Path) -> None:
+    progress = _Progress("completed")
+    control = machine.control
+    control.on_event = progress.take
+    # By way of a socket, not of a file: QEMU may not write long files, and what it says is bounded here.
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=ours)
+    receiving = asyncio.create_task(_receive(reader))
+    try:
+        with theirs:
+            answers = [
+                control.send("migrate-set-capabilities", _CAPABILITIES),
+                control.send("getfd", {"fdname": "state"}, fd=theirs.fileno()),
+                control.send("migrate", {"uri": "fd:state"}),
+            ]
+        status = await _outcome(control, progress, answers, _SAVE_S)
+        if status != "completed":
+            raise SnapshotFailed(f"QEMU could not save virtual machine {machine.spec.id}: {status}")
+        async with asyncio.timeout(_SAVE_S):
+            data = await receiving
+    finally:
+        receiving.cancel()
+        writer.transport.abort()
+    await asyncio.to_thread(_write_new, state, data)
+
+
+async def _receive(reader: asyncio.StreamReader) -> bytes:
+    data = bytearray()
+    while piece := await reader.read(65_536):
+        data += piece
+        if len(data) > _STATE_BYTES:
+            raise SnapshotFailed(f"QEMU sent a device state of more than {_STATE_BYTES} bytes")
+    return bytes(data)
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+
+
+async def _outcome(control: Qmp, progress: _Progress, answers: list[asyncio.Future[Any]], timeout_s: float) -> str:
+    try:
+        async with asyncio.timeout(timeout_s):
+            for answer in answers:
+                await answer
+            await asyncio.wait((progress.done, control.lost), return_when=asyncio.FIRST_COMPLETED)
+    except TimeoutError as error:
+        raise SnapshotFailed(f"QEMU did not finish within {timeout_s:g} s") from error
+    return progress.done.result() if progress.done.done() else "QEMU ended"
+
+
+def _record(snapshot: Snapshot, spec: MachineSpec, tsc_khz: int | None) -> None:
+    descriptor = os.open(snapshot.memory, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        if os.geteuid() == 0:
+            os.fchown(descriptor, 0, 0)
+        os.fchmod(descriptor, 0o400)
+        os.fsync(descriptor)
+        status = os.fstat(descriptor)
+        record = SnapshotRecord(
+            memory_bytes=status.st_size,
+            memory_mtime_ns=status.st_mtime_ns,
+            memory_sample=sample_digest(descriptor),
+            memory_sha256=full_digest(descriptor),
+            state_sha256=hashlib.sha256(snapshot.state.read_bytes()).hexdigest(),
+            vmm_version=snapshot.vmm_version,
+            tsc_khz=tsc_khz,
+            vcpus=spec.vcpus,
+            drives=len(spec.drives),
+            network=spec.network is not None,
+        )
+    finally:
+        os.close(descriptor)
+    _write_new(record_path(snapshot.state), json.dumps(asdict(record)).encode())
+
+
+def verify(snapshot: Snapshot) -> None:
+    """Compare every byte of the snapshot with its record. Blocks (about 1 GB/s). Raises `SnapshotFailed`."""
+    record, _ = _checked(snapshot)
+    descriptor = os.open(snapshot.memory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if full_digest(descriptor) != record.memory_sha256:
+            raise SnapshotFailed(f"the memory image {snapshot.memory} has changed; build the template anew")
+    finally:
+        os.close(descriptor)
+
+
+def _checked(snapshot: Snapshot) -> tuple[SnapshotRecord, bytes]:
+    """Check what can be checked quickly; returns the record and the device state. Raises `SnapshotFailed`."""
+    try:
+        record = SnapshotRecord(**json.loads(record_path(snapshot.state).read_text()))
+        state = snapshot.state.read_bytes()
+        descriptor = os.open(snapshot.memory, os.O_RDONLY | os.O_CLOEXEC)
+    except (OSError, ValueError, TypeError) as error:
+        raise SnapshotFailed("the snapshot is incomplete; build the template anew", detail=str(error)) from error
+    try:
+        status = os.fstat(descriptor)
+        same = (
+            (status.st_size, status.st_mtime_ns) == (record.memory_bytes, record.memory_mtime_ns)
+            and sample_digest(descriptor) == record.memory_sample
+            and hashlib.sha256(state).hexdigest() == record.state_sha256
+        )
+    finally:
+        os.close(descriptor)
+    if not same:
+        raise SnapshotFailed(
+            "the snapshot's files have changed since they were made; build the template anew", detail=str(snapshot.memory)
+        )
+    return record, state
+
+
+def _pin(host: QemuHost, snapshot: Snapshot) -> tuple[SnapshotRecord, int, int]:
+    record, state = _checked(snapshot)
+    if record.vmm_version != host.version or snapshot.vmm_version != host.version:
+        raise SnapshotFailed(f"the snapshot is from {record.vmm_version}, this is {host.version}; build the template anew")
+    here = host.hardware.tsc_khz
+    if record.tsc_khz is not None and (here is None or abs(here - record.tsc_khz) > record.tsc_khz / 1000):
+        raise SnapshotFailed(
+            "the processor's clock runs at another frequency than when the snapshot was made; build the template anew"
+        )
+    try:
+        memory = sealed_copy(snapshot.memory, "emberbox-memory")
+    except OSError as error:
+        raise SnapshotFailed(
+            f"the memory image {snapshot.memory} cannot be loaded: {error.strerror}", detail=str(error)
+        ) from error
+    try:
+        return record, memory, sealed_bytes(state, "emberbox-state")
+    except BaseException:
+        os.close(memory)
+        raise
+
+
+class QemuLoadedSnapshot:
+    """A snapshot pinned in memory, from which clones are made (see `LoadedSnapshot`)."""
+
+    def __init__(self, host: QemuHost, record: SnapshotRecord, memory: int, state: int) -> None:
+        self._host = host
+        self._record = record
+        self._memory = memory
+        self._state = state
+        self._closed = False
+
+    @classmethod
+    async def open(cls, host: QemuHost, snapshot: Snapshot) -> QemuLoadedSnapshot:
+        """Check the snapshot and copy its memory to where nobody can change it. Raises `SnapshotFailed`."""
+        loading = asyncio.create_task(asyncio.to_thread(_pin, host, snapshot))
+        try:
+            record, memory, state = await asyncio.shield(loading)
+        except asyncio.CancelledError:
+            loading.add_done_callback(_close_pinned)
+            raise
+        return cls(host, record, memory, state)
+
+    async def restore(self, spec: MachineSpec) -> QemuMachine:
+        """Start a clone; it runs when this returns.
+
+        Raises `SnapshotFailed` or `VmmStartFailed` with nothing left behind; safe to cancel.
+        """
+        self._check(spec)
+        undo = UndoStack()
+        try:
+            with explained(spec, "could not be cloned"):
+                return await self._restore(spec, undo)
+        except BaseException:
+            await undo.unwind()
+            raise
+
+    async def close(self) -> None:
+        """Let go of the memory. Clones that live go on; repeating is harmless."""
+        if not self._closed:
+            self._closed = True
+            os.close(self._memory)
+            os.close(self._state)
+
+    def _check(self, spec: MachineSpec) -> None:
+        if self._closed:
+            raise SnapshotFailed("the snapshot was closed")
+        record = self._record
+        given = (spec.memory_mib * 1024 * 1024, spec.vcpus, len(spec.drives), spec.network is not None)
+        if given != (record.memory_bytes, record.vcpus, record.drives, record.network):
+            raise SnapshotFailed("a clone must have its template's memory, vCPUs, drives and network device")
+
+    async def _restore(self, spec: MachineSpec, undo: UndoStack) -> QemuMachine:
+        state = reopen(self._state)
+        launched = await launch(self._host, spec, memory=Memory(descriptor=self._memory, shared=False), state=state, undo=undo)
+        progress = _Progress("running")
+        control = launched.control
+        control.on_event = progress.take
+        answers = [
+            control.send("qmp_capabilities"),
+            control.send("migrate-set-capabilities", _CAPABILITIES),
+            control.send("migrate-incoming", {"uri": f"fd:{state}"}),
+        ]
+        status = await _outcome(control, progress, answers, _RESTORE_S)
+        if status != "running":
+            raise SnapshotFailed(f"the snapshot could not be loaded: {status}")
+        machine = QemuMachine(spec, launched)
+        machine.running()
+        return machine
+
+
+def _close_pinned(loading: asyncio.Task[tuple[SnapshotRecord, int, int]]) -> None:
+    if not loading.cancelled() and loading.exception() is None:
+        _, memory, state = loading.result()
+        os.close(memory)
+        os.close(state)
