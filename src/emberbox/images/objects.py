@@ -96,7 +96,7 @@ class ObjectStore:
             raise ImageCorrupt(f"the image's file {stored.name} cannot be read: {error.strerror}", detail=str(path)) from error
         if digest != stored.digest:
             raise ImageCorrupt(
-                f"the image's file {stored.name} is not what was stored; build the image anew: emberbox image build --force",
+                f"the image's file {stored.name} is not what was stored; build the image anew: emberbox images build --force",
                 detail=f"{path}: {digest}",
             )
 

@@ -245,7 +245,7 @@ class ImageStore:
             if stored.image.runtime == runtime and stored.image.key.startswith(key or ""):
                 return stored
         which = f" whose key begins with {key!r}" if key else ""
-        raise ImageError(f"there is no image of {runtime!r}{which}; build it: emberbox image build {runtime}")
+        raise ImageError(f"there is no image of {runtime!r}{which}; build it: emberbox images build {runtime}")
 
     @contextlib.contextmanager
     def lease(self, image: Image) -> Iterator[Image]:

@@ -147,7 +147,7 @@ async def test_force_takes_the_newest_of_everything(tmp_path: Path, builders: Bu
     assert images.inspect("toy").inputs["kernel_version"] == "6.1-2"
     assert images.inspect("toy", old.key[:8]).image == old
     assert images.inspect("toy").packages == {"toy": "1"}
-    with pytest.raises(ImageError, match="emberbox image build other"):
+    with pytest.raises(ImageError, match="emberbox images build other"):
         images.inspect("other")
 
 
