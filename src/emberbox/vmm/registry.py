@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from emberbox.vmm.base import Driver
+    from emberbox.config import VmmSettings
+    from emberbox.vmm.base import Driver, DriverReport
 
 
 def _qemu(folder: Path, options: dict[str, Any]) -> Driver:
@@ -39,3 +40,15 @@ def choose(name: str, folder: Path, **options: Any) -> Driver:
     if chosen not in DRIVERS:
         raise InvalidInput(f"there is no VMM driver {name!r}; there are: auto, {', '.join(sorted(DRIVERS))}")
     return DRIVERS[chosen](folder, options)
+
+
+async def choose_driver(settings: VmmSettings, data: Path) -> tuple[Driver, DriverReport]:
+    """Return the driver that the settings ask for, and what probing it found; it may be unusable.
+
+    Args:
+        settings: The driver, its accelerator and its first uid.
+        data: The data folder; drivers keep what they prepare in its folder `vmm`.
+    """
+    accelerator = None if settings.accelerator == "auto" else settings.accelerator
+    driver = choose(settings.driver, data / "vmm", accelerator=accelerator, uid_base=settings.uid_base)
+    return driver, await driver.probe()

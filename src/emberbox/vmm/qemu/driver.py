@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import EmberboxError, InvalidInput, RequirementMissing
+from emberbox.tasks import UndoStack
 from emberbox.vmm import confinement
 from emberbox.vmm.base import DriverReport, Machine, MachineSpec, Snapshot
 from emberbox.vmm.leftovers import marked
@@ -19,7 +20,6 @@ from emberbox.vmm.qemu.launch import Launched, Memory, QemuHost, control_socket,
 from emberbox.vmm.qemu.machine import QemuMachine, spec_from_state
 from emberbox.vmm.qemu.qmp import Qmp
 from emberbox.vmm.qemu.snapshot import QemuLoadedSnapshot, save
-from emberbox.vmm.undo import UndoStack
 
 if TYPE_CHECKING:
     from emberbox.vmm.acceleration import Acceleration
@@ -168,7 +168,7 @@ async def _boot(host: QemuHost, spec: MachineSpec, memory: Memory | None = None,
             machine = QemuMachine(spec, launched, memory=file)
             machine.running()
     except BaseException:
-        await undo.unwind()
+        await undo.close()
         raise
     _log.info("machine booted", extra={"action": "vmm.start", "machine": spec.id, "pid": machine.pid})
     return machine
@@ -198,9 +198,9 @@ async def _reconnect(host: QemuHost, spec: MachineSpec, process: VmmProcess, mem
     undo = UndoStack()
     group = None if host.cgroups is None else host.cgroups.find(spec.id)
     if group is not None:
-        undo.push("control group", group.remove)
-    undo.push("VMM process", process.kill)
-    undo.push("control connection", control.close)
+        undo.push(group.remove)
+    undo.push(process.kill)
+    undo.push_call(control.close)
     machine = QemuMachine(spec, Launched(process=process, control=control, group=group, undo=undo), memory=memory)
     machine.take_event("RESUME" if status.get("running") else "STOP", {})
     _log.info("machine adopted", extra={"action": "vmm.adopt", "machine": spec.id, "pid": process.pid})

@@ -24,8 +24,8 @@ from emberbox.vmm.tap import open_tap
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from emberbox.tasks import UndoStack
     from emberbox.vmm.base import MachineSpec
-    from emberbox.vmm.undo import UndoStack
 
 SPAWN_S = 15.0
 OVERHEAD_MIB = 192
@@ -127,10 +127,10 @@ async def launch(
         spec: The machine.
         memory: Its memory's file; None for anonymous memory.
         state: An open device state, which makes it a clone, and which is closed here; None for a cold boot.
-        undo: Where to register what undoes the start; the caller unwinds it when this, or a later step, fails.
+        undo: Where to register what undoes the start; the caller closes it when this, or a later step, fails.
     """
     descriptors = Descriptors()
-    undo.push("descriptors", descriptors.close)
+    undo.push_call(descriptors.close)
     if state is not None:
         descriptors.own(state)
     wiring = _wire(host, spec, descriptors, memory, state)
@@ -138,7 +138,7 @@ async def launch(
     process = await _spawn(host, spec, arguments(spec, host.hardware, wiring), descriptors.numbers, group, undo)
     descriptors.close()
     control = await Qmp.connect(control_socket(spec.run_dir))
-    undo.push("control connection", control.close)
+    undo.push_call(control.close)
     return Launched(process=process, control=control, group=group, undo=undo)
 
 
@@ -163,14 +163,14 @@ async def _spawn(
 ) -> VmmProcess:
     if host.jail is None:
         parent = _start(spec, command, inherited)
-        undo.push("VMM's parent process", lambda: _end_parent(parent))
+        undo.push(lambda: _end_parent(parent))
         return _watch(parent.pid, parent, undo, wrapped=False)
     told, tell = os.pipe2(os.O_CLOEXEC)
     held, release = os.pipe2(os.O_CLOEXEC)
     try:
         wrapped = confinement.wrap(_cell(host, host.jail, spec), command, tell, held)
         parent = _start(spec, wrapped, [*inherited, tell, held])
-        undo.push("VMM's parent process", lambda: _end_parent(parent))
+        undo.push(lambda: _end_parent(parent))
         os.close(tell)
         tell = -1
         pid = await _child_pid(told)
@@ -206,7 +206,7 @@ def _start(spec: MachineSpec, command: list[str], inherited: list[int]) -> subpr
 
 def _watch(pid: int, parent: subprocess.Popen[bytes], undo: UndoStack, *, wrapped: bool) -> VmmProcess:
     process = VmmProcess(pid, parent, wrapped=wrapped)
-    undo.push("VMM process", process.kill)
+    undo.push(process.kill)
     return process
 
 
@@ -254,7 +254,7 @@ def _make_group(host: QemuHost, spec: MachineSpec, undo: UndoStack) -> Cgroup | 
         return None
     memory = (spec.memory_mib + OVERHEAD_MIB) * 1024 * 1024
     group = host.cgroups.create(spec.id, CgroupLimits(memory_bytes=memory, pids=_THREADS + spec.vcpus, cpus=host.cpus))
-    undo.push("control group", group.remove)
+    undo.push(group.remove)
     return group
 
 

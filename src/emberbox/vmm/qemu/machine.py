@@ -40,7 +40,7 @@ class QemuMachine:
         self._process = launched.process
         self.control = launched.control
         self.memory = memory
-        self._undo = launched.undo.take()
+        self._undo = launched.undo
         self._state = MachineState.STARTING
         self._ending = False
         self._identity = identify(self._process.pid)
@@ -89,7 +89,7 @@ class QemuMachine:
         self._ending = True
         if not self._process.ended:
             self._process.killed = True
-        await self._undo.unwind()
+        await self._undo.close()
 
     async def wait(self) -> int:
         """Wait for the QEMU process to end; returns its exit code (negative: the signal; 255: adopted, so not known)."""

@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import SnapshotFailed, VmmError
+from emberbox.tasks import UndoStack
 from emberbox.vmm.base import MachineSpec, Snapshot
 from emberbox.vmm.memory_image import full_digest, reopen, sample_digest, sealed_bytes, sealed_copy
 from emberbox.vmm.qemu.launch import Memory, QemuHost, explained, launch
 from emberbox.vmm.qemu.machine import QemuMachine
-from emberbox.vmm.undo import UndoStack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -277,7 +277,7 @@ class QemuLoadedSnapshot:
             with explained(spec, "could not be cloned"):
                 return await self._restore(spec, undo)
         except BaseException:
-            await undo.unwind()
+            await undo.close()
             raise
 
     async def close(self) -> None:
