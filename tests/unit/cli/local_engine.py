@@ -49,11 +49,10 @@ class LocalProcess:
 
     async def __aexit__(self, *error: object) -> None:
         if self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
             note("process killed")
-        # Let the transports close before the loop does.
+        # Kills what still runs. `wait` alone would wait for pipes that nobody reads.
         self._process._transport.close()  # type: ignore[attr-defined]
+        await self._process.wait()
 
     async def output(self) -> AsyncIterator[Output]:
         arrived: asyncio.Queue[Output | None] = asyncio.Queue(maxsize=4)
@@ -114,7 +113,8 @@ class LocalProcess:
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    for piece in ():
+    nothing: tuple[bytes, ...] = ()
+    for piece in nothing:
         yield piece
 
 
@@ -127,7 +127,7 @@ class LocalSandbox:
         limits: Limits, name: str | None,
     ) -> LocalProcess:  # fmt: skip
         script = self.folder / (name or (code.name if isinstance(code, Path) else "main.py"))
-        script.write_bytes(code.read_bytes() if isinstance(code, Path) else code)
+        script.write_bytes(code.read_bytes() if isinstance(code, Path) else code)  # noqa: ASYNC240
         for path, source in files.items():
             (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / path).write_bytes(source.read_bytes())

@@ -1,0 +1,167 @@
+"""The commands besides `run`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from emberbox.cli import doctor, setup
+from emberbox.cli.main import main
+from emberbox.doctor import Finding, Level
+from emberbox.errors import RequirementMissing
+from tests.unit.cli.conftest import ROOT, environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EMBERBOX_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("EMBERBOX_CONFIG", str(tmp_path / "config.toml"))
+    (tmp_path / "config.toml").write_text("")
+    return tmp_path / "data"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("emberbox 0.")
+
+
+@pytest.mark.parametrize("line", ["--help", "run --help", "setup -h", "images --help", "images build --help"])
+def test_help_fits_80_columns(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(line.split()) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("Usage: emberbox")
+    assert max(map(len, told.splitlines())) <= 80
+
+
+def test_run_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["run", "--help"])
+    told = capsys.readouterr().out
+    for code in ("2 ", "69", "70", "124", "125", "127", "128+N", "130", "137"):
+        assert f"\n    {code}" in told
+
+
+def test_runtimes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runtimes", "--json"]) == 0
+    found = {runtime["name"]: runtime for runtime in json.loads(capsys.readouterr().out)}
+    assert set(found["python"]) == {
+        "name", "version", "description", "aliases", "extensions", "waiting", "built", "image_bytes", "folder",
+    }  # fmt: skip
+    assert found["python"]["waiting"] is True
+    assert (found["python"]["built"], found["python"]["image_bytes"]) == (False, None)
+    main(["runtimes"])
+    assert "not built" in capsys.readouterr().out
+
+
+def test_a_runtime_with_a_mistake_is_the_callers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine/bad").mkdir(parents=True)
+    (tmp_path / "mine/bad/runtime.toml").write_text('name = "other"')
+    (tmp_path / "config.toml").write_text(f'runtimes = ["{tmp_path}/mine"]')
+    assert main(["runtimes"]) == 2
+    assert "runtime.toml: name:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["images", "list"], ["templates", "list"]])
+def test_empty_lists(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    told = capsys.readouterr()
+    assert (told.out, "emberbox setup" in told.err) == ("", True)
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_inspecting_what_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["images", "inspect", "python"]) == 70
+    assert "there is no image of 'python'" in capsys.readouterr().err
+
+
+def test_building_an_unknown_runtime(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["images", "build", "cobol"]) == 2
+    assert "there is no runtime 'cobol'" in capsys.readouterr().err
+
+
+def test_pruning_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["images", "prune", "--dry-run"]) == 0
+    assert main(["templates", "prune"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["would remove 0 images and 0 files: 0 MB", "removed 0 templates: 0 MB"]
+
+
+def _finding(level: Level) -> Finding:
+    return Finding(key="k", title="Thing", level=level, found="[bold]as is[/]", follows="so", mend="mend it")
+
+
+@pytest.mark.parametrize(("level", "code"), [(Level.OK, 0), (Level.WARNING, 0), (Level.MISSING, 1)])
+def test_doctor(level: Level, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    async def diagnose(settings: Any) -> list[Finding]:
+        return [_finding(level)]
+
+    monkeypatch.setattr("emberbox.doctor.diagnose", diagnose)
+    assert main(["doctor", "--json"]) == code
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"] is (level is not Level.MISSING)
+    assert told["findings"] == [
+        {"key": "k", "title": "Thing", "level": str(level), "found": "[bold]as is[/]", "follows": "so", "mend": "mend it"}
+    ]
+    assert main(["doctor"]) == code
+    text = capsys.readouterr().out
+    assert "[bold]as is[/]" in text
+    assert "$ mend it" in text
+    assert "\x1b" not in text
+
+
+def test_verdicts() -> None:
+    assert doctor._verdict([_finding(Level.OK)]) == "Ready to run programs."
+    assert doctor._verdict([_finding(Level.WARNING)]) == "Ready to run programs; 1 to look at."
+    assert doctor._verdict([_finding(Level.MISSING), _finding(Level.WARNING)]).startswith("1 missing, 1 to look at.")
+
+
+def test_nothing_missing_installs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup, "_rights", lambda: pytest.fail("looked for rights"))
+    setup.install_missing([], yes=True)
+
+
+def test_without_rights_the_line_to_type_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup, "_rights", lambda: None)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(RequirementMissing) as raised:
+        setup.install_missing(["qemu-system-x86", "bubblewrap"], yes=True)
+    assert raised.value.mend == "sudo apt-get install -y bubblewrap qemu-system-x86"
+
+
+def test_without_a_terminal_and_yes_nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup, "_rights", list)
+    monkeypatch.setattr("subprocess.run", lambda *a, **k: pytest.fail("ran something"))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: False))
+    with pytest.raises(RequirementMissing, match="nothing was installed"):
+        setup.install_missing(["lz4"], yes=False)
+
+
+def test_yes_installs(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+    monkeypatch.setattr(setup, "_rights", lambda: ["sudo", "-n"])
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("subprocess.run", lambda command, **options: ran.append(command))
+    setup.install_missing(["lz4"], yes=True)
+    assert ran[-1] == ["sudo", "-n", "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-q", "lz4"]
+
+
+def test_completion_is_offered(tmp_path: Path) -> None:
+    variables = environment(tmp_path, _EMBERBOX_COMPLETE="complete_bash", COMP_WORDS="emberbox run --runtime py", COMP_CWORD="3")
+    command = [sys.executable, "-c", "import sys; from emberbox.cli.main import main; sys.exit(main([]))"]
+    done = subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert "python" in done.stdout.split()
+
+
+def test_the_hot_path_imports_neither_typer_nor_rich() -> None:
+    heavy = ("typer", "rich", "pydantic", "importlib.metadata")
+    line = f"import sys; from emberbox.cli import main, run; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "[]\n"
