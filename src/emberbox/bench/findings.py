@@ -1,0 +1,82 @@
+"""All that one benchmark run found, and its JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from emberbox.bench.targets import Target, ratios, targets
+
+if TYPE_CHECKING:
+    from emberbox.bench.host import HostFacts
+    from emberbox.bench.samplers.burst import Burst
+    from emberbox.bench.samplers.memory import MemoryUse
+    from emberbox.bench.samplers.throughput import Throughput
+    from emberbox.bench.statistics import Series
+
+SCHEMA = 1
+"""Raised when a field of the JSON changes its meaning or goes away; new fields do not raise it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Findings:
+    """What was measured.
+
+    Attributes:
+        host: The machine.
+        taken_at: When it began, ISO 8601 in UTC.
+        quick: Whether fewer samples were taken.
+        duration_s: How long it took in all.
+        latencies: Of what was measured in turns.
+        skipped: What was not measured, and why, by name.
+        throughput, memory, burst: None when not measured.
+        engine_parts: Parts of the clone's latency, as the engine tells them.
+        steps: The same and more, taken one after another.
+        start_up: Parts of the command's start, in milliseconds.
+    """
+
+    host: HostFacts
+    taken_at: str
+    quick: bool
+    duration_s: float = 0.0
+    latencies: list[Series] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    throughput: Throughput | None = None
+    memory: MemoryUse | None = None
+    burst: Burst | None = None
+    engine_parts: list[Series] = field(default_factory=list)
+    steps: list[Series] = field(default_factory=list)
+    start_up: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def medians(self) -> dict[str, float]:
+        """Medians of the latencies in milliseconds, by name."""
+        return {series.name: series.median for series in self.latencies if series.median is not None}
+
+    @property
+    def targets(self) -> list[Target]:
+        """The targets, held against this."""
+        return targets(self.medians, self.throughput, self.memory, self.burst)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values; the fields are stable within a `schema`."""
+        compared = {name: None if value is None else round(value, 4) for name, value in ratios(self.medians).items()}
+        return {
+            "schema": SCHEMA,
+            "taken_at": self.taken_at,
+            "duration_s": round(self.duration_s, 1),
+            "quick": self.quick,
+            "host": {**asdict(self.host), "load_average": [round(load, 2) for load in self.host.load_average]},
+            "latencies": {series.name: series.to_dict() for series in self.latencies},
+            "ratios": compared,
+            "throughput": None if self.throughput is None else self.throughput.to_dict(),
+            "memory": None if self.memory is None else self.memory.to_dict(),
+            "burst": None if self.burst is None else self.burst.to_dict(),
+            "breakdown": {
+                "engine": {series.name: series.to_dict() for series in self.engine_parts},
+                "steps": {series.name: series.to_dict() for series in self.steps},
+                "start_up": {name: round(value, 1) for name, value in self.start_up.items()},
+            },
+            "skipped": self.skipped,
+            "targets": [target.to_dict() for target in self.targets],
+        }

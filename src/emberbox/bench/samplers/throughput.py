@@ -1,0 +1,108 @@
+"""How many programs a second, each in a new clone, the whole host gets done."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from emberbox.bench.samplers.base import HELLO, BenchError, checked, settle
+from emberbox.bench.statistics import percentile
+from emberbox.errors import EmberboxError
+
+if TYPE_CHECKING:
+    from emberbox.sandbox import Engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Throughput:
+    """What was reached.
+
+    Args:
+        concurrency: Programs under way at once, the best of what was tried.
+        window_s: Length of each window.
+        windows: VMs a second in each window.
+        tried: VMs a second at each concurrency that was tried.
+        failures: Programs that failed.
+    """
+
+    concurrency: int
+    window_s: float
+    windows: list[float]
+    tried: dict[str, float]
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        """VMs a second: the median of the windows."""
+        return percentile(self.windows, 50)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {
+            "unit": "VMs/s",
+            "median": round(self.median, 2),
+            "minimum": round(min(self.windows), 2),
+            "maximum": round(max(self.windows), 2),
+            "concurrency": self.concurrency,
+            "window_s": self.window_s,
+            "windows": [round(rate, 2) for rate in self.windows],
+            "tried": {key: round(rate, 2) for key, rate in self.tried.items()},
+            "failures": self.failures,
+        }
+
+
+async def measure_throughput(engine: Engine, runtime: str, *, trial_s: float, window_s: float, windows: int) -> Throughput:
+    """Try some concurrencies for `trial_s` each, then take `windows` windows of `window_s` seconds at the best.
+
+    The VMs are confined as ever; ending them counts, since it goes on beside the next ones.
+    """
+    cores = len(os.sched_getaffinity(0))
+    failures: list[str] = []
+    tried = {}
+    for concurrency in sorted({cores, cores + 1, 2 * cores, 3 * cores}):
+        tried[concurrency] = (await _windows(engine, runtime, concurrency, trial_s, 1, failures))[0]
+    best = max(tried, key=lambda concurrency: tried[concurrency])
+    rates = await _windows(engine, runtime, best, window_s, windows, failures)
+    return Throughput(
+        concurrency=best,
+        window_s=window_s,
+        windows=rates,
+        tried={str(concurrency): rate for concurrency, rate in tried.items()},
+        failures=failures,
+    )
+
+
+async def _windows(
+    engine: Engine, runtime: str, concurrency: int, window_s: float, windows: int, failures: list[str]
+) -> list[float]:
+    """Keep `concurrency` programs under way; count those that end in each window, behind a first second that does not count."""
+    ends: list[float] = []
+    begun = time.perf_counter() + 1.0
+    until = begun + window_s * windows
+
+    async def work() -> None:
+        while time.perf_counter() < until:
+            try:
+                checked(await engine.run(HELLO, runtime=runtime))
+                ends.append(time.perf_counter())
+            except (BenchError, EmberboxError) as error:
+                failures.append(str(error))
+
+    async with asyncio.timeout(1.0 + window_s * windows + 60), asyncio.TaskGroup() as group:
+        for _ in range(concurrency):
+            group.create_task(work())
+    await settle(engine)
+    return rates_of(ends, begun, window_s, windows)
+
+
+def rates_of(ends: list[float], begun: float, window_s: float, windows: int) -> list[float]:
+    """Return how many of the moments `ends` lie in each window, a second."""
+    counts = [0] * windows
+    for end in ends:
+        number = int((end - begun) // window_s)
+        if 0 <= number < windows:
+            counts[number] += 1
+    return [count / window_s for count in counts]

@@ -1,0 +1,92 @@
+"""The JSON's shape, the tables, and the files."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+import emberbox.bench
+from emberbox.bench.report import markdown, print_report, write
+from emberbox.bench.session import Session
+
+from .fakes import some_findings
+from .test_targets import GOOD
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from emberbox.bench.findings import Findings
+
+FIELDS = {
+    "schema", "taken_at", "duration_s", "quick", "host", "latencies", "ratios", "throughput", "memory", "burst", "breakdown",
+    "skipped", "targets",
+}  # fmt: skip
+
+
+def test_the_json_has_its_fields_and_survives_json() -> None:
+    values = some_findings(GOOD).to_dict()
+    assert json.loads(json.dumps(values)) == values
+    assert set(values) == FIELDS
+    assert values["schema"] == 1
+    assert values["latencies"]["clone"]["samples"] == [119.0, 120.0, 121.0]
+    assert values["ratios"]["clone / gVisor (b/d)"] == 0.6
+    assert values["throughput"]["median"] == 13.0
+    assert values["memory"]["pss"]["maximum"] == 41.0
+    assert values["burst"]["succeeded"] == 50
+    assert values["targets"][0] == {
+        "name": "b: clone ÷ gVisor", "measured": 0.6, "bound": 0.7, "unit": "", "at_least": False, "met": True,
+    }  # fmt: skip
+
+
+def test_the_json_has_all_fields_when_nothing_was_measured() -> None:
+    values = some_findings({}, whole=False).to_dict()
+    assert set(values) == FIELDS
+    assert (values["throughput"], values["memory"], values["burst"]) == (None, None, None)
+
+
+def test_the_table_says_what_is_met_and_what_is_not() -> None:
+    stream = io.StringIO()
+    print_report(some_findings(GOOD), Console(file=stream, width=160, markup=False))
+    lines = stream.getvalue().splitlines()
+    assert any("label of clone" in line and "120" in line for line in lines)
+    assert any("clone ÷ gVisor" in line and line.rstrip().endswith("met") and "NOT" not in line for line in lines)
+    assert any("largest idle sandbox" in line and "NOT MET" in line for line in lines)
+    assert any("gvisor: runsc is not installed" in line for line in lines)
+
+
+def test_markdown_rows_have_as_many_cells_as_their_columns() -> None:
+    text = markdown(some_findings(GOOD))
+    assert "Some \\| CPU" in text
+    width = None
+    for line in text.splitlines():
+        cells = line.replace("\\|", "").count("|") if line.startswith("|") else None
+        assert cells is None or width is None or cells == width
+        width = cells
+
+
+def test_files_are_written_whole_and_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    write(some_findings({}), folder)
+    write(some_findings(GOOD), folder)
+    assert sorted(file.name for file in folder.iterdir()) == ["latest.json", "latest.md"]
+    assert json.loads((folder / "latest.json").read_text())["latencies"]["pool"]["summary"]["n"] == 3
+
+
+def test_json_is_all_that_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    async def measured(self: Session) -> Findings:
+        self._say("progress")
+        return some_findings(GOOD)
+
+    monkeypatch.setattr(Session, "run", measured)
+    monkeypatch.setattr(Session, "__init__", lambda self, options, say: setattr(self, "_say", say))
+    assert emberbox.bench.run(json=True, output=tmp_path) == 0
+    printed = capsys.readouterr()
+    assert set(json.loads(printed.out)) == FIELDS
+    assert printed.err == ""
+    assert emberbox.bench.run(output=tmp_path) == 0
+    assert capsys.readouterr().err == "progress\n"

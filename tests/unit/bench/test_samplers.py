@@ -1,0 +1,52 @@
+"""What can be measured without a VM: processes of the host, windows, copies."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from emberbox.bench.samplers.base import BenchError, Unavailable, time_process
+from emberbox.bench.samplers.cold import copy_bytes
+from emberbox.bench.samplers.processes import HostProcess
+from emberbox.bench.samplers.throughput import rates_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def test_a_process_is_timed_from_start_to_end() -> None:
+    elapsed_ms = await time_process([sys.executable, "-c", "import time; time.sleep(0.1); print('hello world')"])
+    assert 100 <= elapsed_ms < 10_000
+
+
+@pytest.mark.parametrize("code", ["print('hello')", "print('hello world'); raise SystemExit(3)", ""])
+async def test_another_output_or_exit_code_is_a_failure(code: str) -> None:
+    with pytest.raises(BenchError):
+        await time_process([sys.executable, "-c", code])
+
+
+async def test_a_process_that_hangs_is_killed_with_its_children() -> None:
+    begun = time.monotonic()
+    with pytest.raises(BenchError, match="-9"):
+        await time_process(["/bin/sh", "-c", "sleep 60 & sleep 60; exit"], timeout_s=0.3)
+    assert time.monotonic() - begun < 10
+
+
+async def test_what_is_not_installed_is_unavailable() -> None:
+    with pytest.raises(Unavailable, match="not installed"):
+        await HostProcess("x", "x", ("no-such-wrapper-here",)).open()
+
+
+def test_ends_are_counted_in_their_windows() -> None:
+    ends = [9.9, 10.0, 11.9, 12.0, 15.9, 16.0, 99.0]
+    assert rates_of(ends, begun=10.0, window_s=2.0, windows=3) == [1.0, 0.5, 0.5]
+
+
+def test_a_copy_has_the_same_bytes_and_can_be_read_by_all(tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(bytes(range(256)) * 9000)
+    copy_bytes(tmp_path / "image", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == (tmp_path / "image").read_bytes()
+    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o644
