@@ -91,7 +91,7 @@ def test_the_root_holds_the_guests_user_and_no_program_that_changes_users(python
 @pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root")
 def test_the_standard_library_imports_and_pip_runs(python_root: Path) -> None:
     code = (
-        "import ssl, sqlite3, lzma, bz2, ctypes, curses, readline, dbm.gnu, venv, zoneinfo, asyncio, multiprocessing, hashlib\n"
+        "import ssl, sqlite3, lzma, bz2, ctypes, curses, readline, dbm.gnu, distutils.core, venv, zoneinfo, asyncio, multiprocessing, hashlib\n"
         "assert zoneinfo.ZoneInfo('Europe/Berlin') and ssl.create_default_context().get_ca_certs()\n"
     )
     chroot = shutil.which("chroot", path="/usr/sbin:/sbin:/usr/bin:/bin")
