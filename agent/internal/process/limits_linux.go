@@ -38,13 +38,17 @@ const (
 	defaultOpenFiles = 1024
 	maxOpenFiles     = 1 << 20
 	limitCore        = 4
+	closeRange       = 436 // the same on every architecture
+	firstInherited   = 3
+	onExec           = 4
 	infinity         = ^uint64(0)
 )
 
-// Protect gives the agent the limits that its children inherit, and keeps the kernel from choosing it when memory runs out.
+// Protect gives the agent the limits that its children inherit, keeps descriptors that it was started with from them, and keeps the kernel from choosing it when memory runs out.
 // It needs the rights of root; without them it does what it may.
 func Protect() {
 	syscall.Umask(0o022)
+	syscall.RawSyscall(closeRange, firstInherited, ^uintptr(0)>>32, onExec)
 	_ = syscall.Setrlimit(limitCore, &syscall.Rlimit{})
 	_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: defaultOpenFiles, Max: defaultOpenFiles})
 	if os.Getpid() == 1 {
