@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emberbox.cli import exit_codes
-from emberbox.cli.tables import console, print_json
+from emberbox.cli.tables import print_json, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,10 +59,7 @@ def print_findings(found: Sequence[Finding]) -> None:
     table.add_column(overflow="fold")
     for finding in found:
         table.add_row(Text(finding.level, style=_STYLES[finding.level]), Text(finding.title), _explained(finding))
-    output = console()
-    output.print(table)
-    output.print()
-    output.print(_verdict(found))
+    show(table, "", _verdict(found))
 
 
 def _explained(finding: Finding) -> RenderableType:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 PLAIN_WIDTH = 200
 """Columns where standard output is no terminal, so that lines are not broken for a reader that has no width."""
@@ -22,6 +22,18 @@ def console() -> Console:
     return Console(markup=False, highlight=False, emoji=False, width=width)
 
 
+def show(*things: RenderableType) -> None:
+    """Print to standard output; without a terminal, no line ends in the blanks that fill up a table."""
+    output = console()
+    if output.is_terminal:
+        output.print(*things, sep="\n")
+        return
+    with output.capture() as captured:
+        output.print(*things, sep="\n")
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+    sys.stdout.flush()
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:
     """Print rows under their columns' names; those in `right` are aligned to the right."""
     from rich.table import Table
@@ -33,7 +45,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right:
         table.add_column(name, justify="right" if name in right else "left", overflow="fold", no_wrap=False)
     for row in rows:
         table.add_row(*(printable(cell) for cell in row))
-    console().print(table)
+    show(table)
 
 
 def print_json(value: object) -> None:
