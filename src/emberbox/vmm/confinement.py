@@ -26,7 +26,8 @@ class Cell:
         root: The jail root.
         uid: Its uid and gid where we are root; ignored otherwise, when it keeps ours in a user namespace.
         devices: Device nodes that it may use, such as /dev/kvm.
-        die_with_parent: Whether it ends with the process that started it.
+        die_with_parent: Whether it ends with the process that started it. bubblewrap's init dies then, and the kernel ends all
+            in its PID namespace with it; a parent-death signal for the VMM itself would be refused, since its uid is another.
     """
 
     root: Path
@@ -53,9 +54,10 @@ def wrap(cell: Cell, command: list[str], info_fd: int, block_fd: int, *, as_root
     arguments += [
         "--clearenv",
         "--new-session",
-        "--as-pid-1",
         "--info-fd",
         str(info_fd),
+        "--block-fd",
+        str(block_fd),
         "--hostname",
         "emberbox",
         "--chdir",
@@ -74,8 +76,7 @@ def wrap(cell: Cell, command: list[str], info_fd: int, block_fd: int, *, as_root
 def _without_rights(cell: Cell) -> list[str]:
     arguments = [str(SETPRIV), "--reuid", str(cell.uid), "--regid", str(cell.uid), "--clear-groups"]
     arguments += ["--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs"]
-    # A change of uid clears the parent-death signal that bubblewrap set (prctl(2)).
-    return [*arguments, "--pdeathsig", "KILL", "--"] if cell.die_with_parent else [*arguments, "--"]
+    return [*arguments, "--"]
 
 
 def limit(pid: int, *, file_bytes: int, processes: int | None) -> None:

@@ -52,11 +52,19 @@ def command_line(pid: int) -> list[str]:
     return [part.decode("utf-8", "surrogateescape") for part in raw.split(b"\0")[:-1]]
 
 
+def children(pid: int) -> list[int]:
+    """Return the pids of the children of the process `pid`; empty when it is gone."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
 class VmmProcess:
     """A running VMM process.
 
     Args:
-        pid: Host pid of the VMM itself.
+        pid: Host pid of the VMM itself, or of the init of its PID namespace, which ends with it and it with that.
         parent: The process that was started here and whose exit code tells the VMM's; None when adopted.
         wrapped: Whether `parent` is a wrapper, which reports a signal N as 128 + N.
     """

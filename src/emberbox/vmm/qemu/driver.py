@@ -201,7 +201,7 @@ async def _reconnect(host: QemuHost, spec: MachineSpec, process: VmmProcess, mem
         undo.push(group.remove)
     undo.push(process.kill)
     undo.push_call(control.close)
-    machine = QemuMachine(spec, Launched(process=process, control=control, group=group, undo=undo), memory=memory)
+    machine = QemuMachine(spec, Launched(process=process, confined=False, control=control, group=group, undo=undo), memory=memory)
     machine.take_event("RESUME" if status.get("running") else "STOP", {})
     _log.info("machine adopted", extra={"action": "vmm.adopt", "machine": spec.id, "pid": process.pid})
     return machine

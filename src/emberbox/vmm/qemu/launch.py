@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from emberbox.errors import VmmError, VmmStartFailed
 from emberbox.vmm import confinement
 from emberbox.vmm.cgroup import Cgroup, CgroupLimits, Cgroups
-from emberbox.vmm.process import VmmProcess, reap
+from emberbox.vmm.process import VmmProcess, children, reap
 from emberbox.vmm.qemu.arguments import Hardware, Wiring, arguments
 from emberbox.vmm.qemu.descriptors import Descriptors
 from emberbox.vmm.qemu.qmp import Qmp
@@ -76,9 +76,18 @@ class Memory:
 
 @dataclass(slots=True, kw_only=True)
 class Launched:
-    """A QEMU process that waits for its first command."""
+    """A QEMU process that waits for its first command.
+
+    Args:
+        process: QEMU, or the init of its PID namespace.
+        confined: Whether it is the init.
+        control: The control connection.
+        group: Its control group, if it has one.
+        undo: What undoes all that.
+    """
 
     process: VmmProcess
+    confined: bool
     control: Qmp
     group: Cgroup | None
     undo: UndoStack
@@ -139,7 +148,7 @@ async def launch(
     descriptors.close()
     control = await Qmp.connect(control_socket(spec.run_dir))
     undo.push_call(control.close)
-    return Launched(process=process, control=control, group=group, undo=undo)
+    return Launched(process=process, confined=host.jail is not None, control=control, group=group, undo=undo)
 
 
 def _wire(host: QemuHost, spec: MachineSpec, descriptors: Descriptors, memory: Memory | None, state: int | None) -> Wiring:
@@ -224,9 +233,9 @@ async def _end_parent(parent: subprocess.Popen[bytes]) -> None:
 
 
 def _kill_children(pid: int) -> None:
-    with contextlib.suppress(OSError):
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            os.kill(int(child), signal.SIGKILL)
+    for child in children(pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
 
 
 async def _child_pid(told: int) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from emberbox.errors import VmmDied
 from emberbox.vmm import sockets
 from emberbox.vmm.base import Drive, MachineSpec, MachineState, NetworkAttachment
-from emberbox.vmm.process import identify
+from emberbox.vmm.process import children, identify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +43,8 @@ class QemuMachine:
         self._undo = launched.undo
         self._state = MachineState.STARTING
         self._ending = False
-        self._identity = identify(self._process.pid)
+        self._pid = _qemu_pid(launched)
+        self._identity = identify(self._pid)
         self.control.on_event = self.take_event
 
     @property
@@ -54,7 +55,7 @@ class QemuMachine:
     @property
     def pid(self) -> int:
         """Host pid of the QEMU process itself."""
-        return self._process.pid
+        return self._pid
 
     async def open_channel(self) -> tuple[StreamReader, StreamWriter]:
         """Connect to the agent's byte stream. One connection at a time; raises `VmmDied`.
@@ -141,6 +142,15 @@ class QemuMachine:
         if self._process.ended or self._ending:
             raise VmmDied(f"virtual machine {self._spec.id} has ended")
         await self.control.execute(name, timeout_s=_CONTROL_S)
+
+
+def _qemu_pid(launched: Launched) -> int:
+    if not launched.confined:
+        return launched.process.pid
+    found = children(launched.process.pid)
+    if not found:
+        raise VmmDied("QEMU ended as soon as it ran")
+    return found[0]
 
 
 def spec_from_state(values: Mapping[str, Any]) -> MachineSpec:
