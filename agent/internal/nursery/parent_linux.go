@@ -16,8 +16,8 @@ import (
 
 const (
 	maxLastWords  = 2000
-	adoptionTries = 100
-	adoptionPause = time.Millisecond
+	adoptionTries = 1000
+	adoptionPause = 2 * time.Millisecond
 )
 
 // parent is the interpreter that waits and is forked.

@@ -50,7 +50,7 @@ func Protect() {
 	syscall.Umask(0o022)
 	syscall.RawSyscall(closeRange, firstInherited, ^uintptr(0)>>32, onExec)
 	_ = syscall.Setrlimit(limitCore, &syscall.Rlimit{})
-	_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: defaultOpenFiles, Max: defaultOpenFiles})
+	setOpenFiles(defaultOpenFiles)
 	if os.Getpid() == 1 {
 		shield.open()
 	}

@@ -31,7 +31,9 @@ func (r *Reaper) Spawn(p *Program, group cgroup.Group, files []int) (*Child, err
 		defer starts.Unlock()
 		shield.set(false)
 		defer shield.set(true)
+		undo := r.lend(p.Limits)
 		pid, err := syscall.ForkExec(path, p.Argv, attr)
+		undo()
 		if err == nil {
 			p.Limits.Restrict(pid)
 		}
@@ -44,4 +46,27 @@ func (r *Reaper) Spawn(p *Program, group cgroup.Group, files []int) (*Child, err
 		_ = group.Add(child.PID)
 	}
 	return child, nil
+}
+
+const (
+	fewChildren = 4
+	fewFiles    = 64
+)
+
+// lend lets the agent itself have the program's limit of open files while it starts, so that the program has it from its first
+// instruction. Where the agent's own descriptors might not fit, and where it is
+// not process 1 and may lack the right to take its own limit back, the limit is set just after the start instead.
+func (r *Reaper) lend(l Limits) (undo func()) {
+	r.mu.Lock()
+	busy := len(r.children) > fewChildren
+	r.mu.Unlock()
+	if busy || l.OpenFiles < fewFiles || l.OpenFiles == defaultOpenFiles || os.Getpid() != 1 {
+		return func() {}
+	}
+	setOpenFiles(min(l.OpenFiles, maxOpenFiles))
+	return func() { setOpenFiles(defaultOpenFiles) }
+}
+
+func setOpenFiles(number int64) {
+	_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: uint64(number), Max: uint64(number)})
 }

@@ -28,17 +28,23 @@ func TestProgramsStreamsAndExit(t *testing.T) {
 
 func TestSurroundings(t *testing.T) {
 	a := start(t)
-	r := a.shell(`pwd; echo "$HOME $USER $A"; umask; ulimit -n; ulimit -c; ls /proc/self/fd | tr '\n' ' '; cat sub/f; readlink /proc/self/fd/0`, fields{
+	r := a.shell(`sleep 0.1; pwd; echo "$HOME $USER $A"; umask; ulimit -n; ulimit -c; ls /proc/self/fd | tr '\n' ' '; cat sub/f; readlink /proc/self/fd/0`, fields{
 		"env":    fields{"A": "ä b"},
 		"files":  []fields{{"path": "sub/f", "data": base64.StdEncoding.EncodeToString([]byte("staged\n")), "mode": 0o600}},
-		"limits": fields{"open_files": 50},
+		"limits": fields{"open_files": 100},
 	})
-	want := a.work + "\n" + a.work + " user ä b\n0022\n50\n0\n0 1 2 3 staged\n/dev/null\n"
+	want := a.work + "\n" + a.work + " user ä b\n0022\n100\n0\n0 1 2 3 staged\n/dev/null\n"
 	if r.output[1] != want {
 		t.Fatalf("got %q, want %q (%s)", r.output[1], want, r.output[2])
 	}
 	if info, err := os.Stat(a.work + "/sub/f"); err != nil || info.Mode() != 0o600 {
 		t.Fatalf("the staged file is %v %v", info, err)
+	}
+}
+
+func TestSignalsAreNotIgnored(t *testing.T) {
+	if r := start(t).shell("kill -TERM $$; sleep 5", nil); r.number("signal") != 15 {
+		t.Fatalf("got %v", r.fields)
 	}
 }
 

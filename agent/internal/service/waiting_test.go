@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // interpret stands in for a waiting interpreter: this very test program, started by the nursery. Its child is the program once more.
@@ -165,8 +166,13 @@ func TestInterpreterThatIsGone(t *testing.T) {
 // killWaiting ends all children of this process that play the interpreter, as a program of the same user may.
 func killWaiting(t *testing.T) {
 	t.Helper()
-	for _, pid := range children(t) {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
+	for end := time.Now().Add(5 * time.Second); len(children(t)) > 0; time.Sleep(time.Millisecond) {
+		for _, pid := range children(t) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		if time.Now().After(end) {
+			t.Fatal("the interpreter does not end")
+		}
 	}
 }
 
