@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from emberbox.runtimes import Runtime
     from emberbox.sandbox import Engine, Process, Sandbox
 
-QUIET_S = 1.0
+QUIET_S = 1.5
 """A preparation that takes longer than this is told of."""
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 

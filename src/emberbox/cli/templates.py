@@ -35,7 +35,7 @@ def show(ctx: typer.Context, json: Annotated[bool, typer.Option("--json", help="
     elif not found:
         say("there are no templates yet; they are made at first use, or by: emberbox setup")
     else:
-        columns = ("RUNTIME", "KEY", "SIZE OF VM", "MADE FOR", "WAITING", "BUILT", "ON DISK")
+        columns = ("RUNTIME", "KEY", "VM", "DRIVER", "WAITING", "BUILT", "ON DISK")
         print_table(columns, [_row(record) for record in found], right=("ON DISK",))
 
 
@@ -43,8 +43,8 @@ def _row(record: TemplateRecord) -> tuple[str, ...]:
     return (
         record.runtime,
         record.key[:12],
-        f"{record.vcpus} CPU, {record.memory_mib} MiB",
-        f"{record.driver} {record.vmm_version} {record.accelerator}",
+        f"{record.vcpus} × {record.memory_mib} MiB",
+        f"{record.driver} {record.accelerator}",
         "yes" if record.waiting else "no",
         when(record.built_at),
         megabytes(record.stored_bytes),

@@ -138,7 +138,7 @@ def test_times(emberbox: Emberbox) -> None:
 
 
 def test_a_long_preparation_is_told_of(emberbox: Emberbox) -> None:
-    done = emberbox(*code("print(1)"), LOCAL_ENGINE_BUILDS="1.3")
+    done = emberbox(*code("print(1)"), LOCAL_ENGINE_BUILDS="1.8")
     assert done.stdout == b"1\n"
     assert b"preparing python for its first use here: kernel (50%)" in done.stderr
     assert b"\x1b" not in done.stderr
