@@ -130,16 +130,19 @@ class Qmp(asyncio.Protocol):
             if not answer.done():
                 answer.set_exception(VmmDied(f"QEMU ended while it was to carry out {command}"))
 
-    def _take(self, message: dict[str, Any]) -> None:
+    def _take(self, message: Any) -> None:
+        if not isinstance(message, dict):
+            raise TypeError("not an object")
         if "event" in message:
             if self.on_event is not None:
                 self.on_event(str(message["event"]), message.get("data") or {})
         elif ("return" in message or "error" in message) and self._waiting:
+            problem = str(message["error"].get("desc", "")) if "error" in message else None
             command, answer = self._waiting.popleft()
             if answer.done():
                 return
-            if "error" in message:
-                answer.set_exception(QmpRefused(f"QEMU refused {command}: {message['error'].get('desc', '')}"))
+            if problem is not None:
+                answer.set_exception(QmpRefused(f"QEMU refused {command}: {problem}"))
             else:
                 answer.set_result(message["return"])
 
