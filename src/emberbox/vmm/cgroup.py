@@ -82,7 +82,11 @@ class Cgroups:
         if self.parents:
             return True
         try:
-            self.parents = self._unified() if self.unified else self._split()
+            parents = self._unified() if self.unified else self._split()
+            for parent in parents:
+                if not os.access(parent, os.W_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(parent))
+            self.parents = parents
         except OSError as error:
             self.reason = f"no control groups for VMMs: {error.strerror or error} ({error.filename or self._root})"
             return False
