@@ -5,4 +5,4 @@
 set -euo pipefail
 
 most=${1:-10}
-tr -cs '[:alpha:]' '\n' | tr '[:upper:]' '[:lower:]' | grep -v '^$' | sort | uniq -c | sort -rn | head -n "$most"
+tr -cs '[:alpha:]' '\n' | tr '[:upper:]' '[:lower:]' | grep -v '^$' | sort | uniq -c | sort -rn | sed -n "1,${most}p"
