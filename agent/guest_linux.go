@@ -55,7 +55,7 @@ func serveGuest() error {
 	}
 	base := environment.Load("")
 	waiting := &nursery.Nursery{
-		Reaper: reaper, Groups: tree, Home: tree.Nursery, User: identity.Unprivileged, Environment: base, Work: workFolder,
+		Reaper: reaper, Groups: tree, User: identity.Unprivileged, Environment: base, Work: workFolder,
 	}
 	return serve(way, &service.Service{
 		Version:     version,

@@ -42,7 +42,7 @@ func host(arguments []string) error {
 	reaper := process.NewReaper()
 	base := hostEnvironment()
 	waiting := &nursery.Nursery{
-		Reaper: reaper, Groups: cgroup.Bare{}, Home: cgroup.Bare{}.New, User: user, Environment: base, Work: folder,
+		Reaper: reaper, Groups: cgroup.Bare{}, User: user, Environment: base, Work: folder,
 	}
 	defer waiting.Stop()
 	return serve(way, &service.Service{

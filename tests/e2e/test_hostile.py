@@ -13,7 +13,7 @@ import pytest
 
 from emberbox import Engine, Limits, RunResult, RunStatus
 from emberbox.errors import GuestRequestFailed, InvalidInput
-from emberbox.vmm import MachineState
+from emberbox.vmm.base import MachineState
 
 if TYPE_CHECKING:
     from pathlib import Path

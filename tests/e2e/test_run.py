@@ -14,7 +14,7 @@ import pytest
 import emberbox
 from emberbox import Engine, Limits, RunStatus
 from emberbox.errors import GuestRequestFailed, InvalidInput, SandboxClosed, UnknownRuntime
-from emberbox.vmm import MachineState
+from emberbox.vmm.base import MachineState
 
 if TYPE_CHECKING:
     from pathlib import Path

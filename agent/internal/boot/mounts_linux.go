@@ -48,6 +48,7 @@ const (
 	lower   = "/lower"
 	upper   = "/upper"
 	newRoot = "/root-new"
+	userID  = 1000
 )
 
 var diskKinds = []string{"ext4", "squashfs", "erofs", "iso9660"}
@@ -104,6 +105,28 @@ func diskSize(commandLine string) (bytes int64, ok bool) {
 		}
 	}
 	return 0, false
+}
+
+// makeScratch puts the folders that programs write to beside the overlay, on the same tmpfs and so under the same bound: writing
+// through the overlay would cost an emulated guest several times as much.
+func makeScratch() error {
+	for _, folder := range []struct {
+		name  string
+		mode  uint32
+		owner int
+	}{{"/work", folderMode, userID}, {"/tmp", 0o1777, 0}} {
+		source, target := upper+"/scratch"+folder.name, newRoot+folder.name
+		if err := makeFolder(source, folder.mode, folder.owner); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(target, folderMode); err != nil {
+			return err
+		}
+		if err := syscall.Mount(source, target, "", syscall.MS_BIND, ""); err != nil {
+			return fmt.Errorf("cannot mount %s: %w", folder.name, err)
+		}
+	}
+	return nil
 }
 
 // mountScript mounts the second drive if there is one. A failure is not fatal: it is told in the answer to `info`.

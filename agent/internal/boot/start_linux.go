@@ -55,6 +55,9 @@ func Start() (*System, error) {
 	if err := system.makeRoot(); err != nil {
 		return nil, err
 	}
+	if err := makeScratch(); err != nil {
+		return nil, err
+	}
 	system.mountScript()
 	if err := switchRoot(); err != nil {
 		return nil, err
@@ -78,14 +81,6 @@ func await(path string) error {
 func (s *System) furnish() error {
 	for _, m := range late {
 		if err := m.mount(""); err != nil {
-			return err
-		}
-	}
-	if err := makeFolder("/tmp", 0o1777, 0); err != nil {
-		return err
-	}
-	if _, err := os.Lstat("/work"); os.IsNotExist(err) {
-		if err := makeFolder("/work", folderMode, 1000); err != nil {
 			return err
 		}
 	}

@@ -20,7 +20,7 @@ const (
 	unboundedText = "max"
 )
 
-// Tree is the guest's hierarchy: `agent` for the agent, `nursery` for the waiting interpreter, `runs/N` for each run.
+// Tree is the guest's hierarchy: `agent` for the agent, `runs/N` for each run and each interpreter that waits for one.
 type Tree struct {
 	root  string
 	mu    sync.Mutex
@@ -35,7 +35,7 @@ func NewTree(root string, memoryTotal int64) (*Tree, error) {
 	if err := put(filepath.Join(root, "cgroup.subtree_control"), controllers); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"agent", "nursery", "runs"} {
+	for _, name := range []string{"agent", "runs"} {
 		if err := os.Mkdir(filepath.Join(root, name), createdMode); err != nil && !os.IsExist(err) {
 			return nil, err
 		}
@@ -99,11 +99,6 @@ func (t *Tree) leave(path string) {
 	t.mu.Lock()
 	t.left = append(t.left, path)
 	t.mu.Unlock()
-}
-
-// Nursery returns the group of the waiting interpreter, which is never removed.
-func (t *Tree) Nursery() (Group, error) {
-	return openFolder(filepath.Join(t.root, "nursery"), nil)
 }
 
 // Processes counts the processes and threads of all runs.

@@ -1,8 +1,9 @@
-// Package nursery keeps an interpreter waiting for the next run (spec/waiting-interpreter.md).
+// Package nursery keeps interpreters waiting for runs (spec/waiting-interpreter.md).
 package nursery
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -10,185 +11,138 @@ import (
 	"emberbox.dev/agent/internal/cgroup"
 	"emberbox.dev/agent/internal/environment"
 	"emberbox.dev/agent/internal/identity"
-	"emberbox.dev/agent/internal/message"
 	"emberbox.dev/agent/internal/process"
 )
 
 const (
 	readyBound = 20 * time.Second
-	forkBound  = 5 * time.Second
 	maxOrder   = 131072
+	// stock is how many wait in a template: one to prime a clone with, one for its run.
+	stock = 2
 )
 
-var errNothingWaits = errors.New("no interpreter waits")
+var errUnready = errors.New("the waiting interpreter is not ready")
 
-// Nursery is one waiting interpreter and the child that it has ready. It is safe for use by several goroutines.
+// Nursery is a stock of waiting interpreters. It is safe for use by several goroutines.
 type Nursery struct {
 	Reaper *process.Reaper
-	// Groups makes the group of each child.
-	Groups cgroup.Factory
-	// Home makes the group of the interpreter itself.
-	Home        func() (cgroup.Group, error)
+	// Groups makes the group of each interpreter.
+	Groups      cgroup.Factory
 	User        identity.User
 	Environment environment.Base
 	Work        string
 
-	mu     sync.Mutex
-	parent *parent
-	ready  *ready
+	mu      sync.Mutex
+	recipe  *recipe
+	waiting []*waiting
 }
 
-// ready is a child that waits for its order.
-type ready struct {
-	child *process.Child
-	group cgroup.Group
-	order *socket
-}
+// recipe says how an interpreter is started.
+type recipe struct{ argv, env, preload []string }
 
-// Prepare starts the interpreter and its first child, in place of one that waited before. The error says why none waits.
+// Prepare starts interpreters, in place of those that waited before. The error says why none waits.
 func (n *Nursery) Prepare(argv, env, preload []string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.stop()
-	group, err := n.Home()
-	if err != nil {
-		return err
+	n.recipe = &recipe{argv, env, preload}
+	for range stock {
+		if err := n.add(); err != nil {
+			n.stop()
+			return err
+		}
 	}
-	added := append(append([]string{}, env...), "EMBERBOX_WAITING_FD=3", "EMBERBOX_WAITING_PRELOAD="+strings.Join(preload, ","))
-	program := &process.Program{
-		Argv: argv, Env: n.Environment.For(n.User, added), Dir: n.Work, User: n.User, Limits: process.DefaultLimits,
-	}
-	n.parent, err = start(n.Reaper, program, group)
-	if err == nil {
-		err = n.parent.awaitReady(readyBound)
-	}
-	if err == nil {
-		err = n.refill()
-	}
-	if err != nil {
-		n.stop()
-	}
-	return err
+	return nil
 }
 
-// Stop ends the interpreter and its child.
+// Stop ends all interpreters.
 func (n *Nursery) Stop() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.stop()
 }
 
-// Refill implements process.Waiter.
+func (n *Nursery) stop() {
+	n.recipe = nil
+	for _, w := range n.waiting {
+		w.drop()
+	}
+	n.waiting = nil
+}
+
+// Refill implements process.Waiter: it starts another interpreter when none is left, and gives up where that fails.
 func (n *Nursery) Refill() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.parent != nil && n.refill() != nil {
-		n.stop()
+	n.refill()
+}
+
+func (n *Nursery) refill() {
+	if n.recipe != nil && len(n.waiting) == 0 && n.add() != nil {
+		n.recipe = nil
 	}
 }
 
-func (n *Nursery) stop() {
-	n.dropReady()
-	if n.parent != nil {
-		n.parent.close()
-		n.parent = nil
-	}
-}
-
-func (n *Nursery) dropReady() {
-	if n.ready == nil {
-		return
-	}
-	n.ready.order.close()
-	n.ready.group.Kill()
-	n.ready.group.Remove()
-	n.ready = nil
-}
-
-// refill makes the next child wait; one that waits already and lives is kept.
-func (n *Nursery) refill() error {
-	if n.ready != nil {
-		if _, ended := n.ready.child.Exit(); !ended {
-			return nil
-		}
-		n.dropReady()
-	}
-	if n.parent == nil {
-		return errNothingWaits
+func (n *Nursery) add() error {
+	r := n.recipe
+	added := append(append([]string{}, r.env...), "EMBERBOX_WAITING_FD=3", "EMBERBOX_WAITING_PRELOAD="+strings.Join(r.preload, ","))
+	program := &process.Program{
+		Argv: r.argv, Env: n.Environment.For(n.User, added), Dir: n.Work, User: n.User, Limits: process.DefaultLimits,
 	}
 	group, err := n.Groups.New()
 	if err != nil {
 		return err
 	}
-	ours, theirs, err := newPair()
+	w, err := start(n.Reaper, program, group)
 	if err != nil {
-		group.Remove()
-		return err
-	}
-	child, err := n.Reaper.Start(func() (int, error) { return n.parent.fork(theirs, forkBound) })
-	theirs.close()
-	if err == nil {
-		err = group.Add(child.PID)
-	}
-	if err != nil {
-		ours.close()
 		group.Kill()
 		group.Remove()
 		return err
 	}
-	n.ready = &ready{child, group, ours}
+	if err := w.awaitReady(readyBound); err != nil {
+		w.drop()
+		return err
+	}
+	n.waiting = append(n.waiting, w)
 	return nil
 }
 
 // Take implements process.Waiter. Whatever fails here makes the run start its program the ordinary way.
-func (n *Nursery) Take(p *process.Program, files [3]int) (*process.Child, cgroup.Group, bool) {
-	order := orderOf(p)
-	if len(order) > maxOrder {
-		return nil, nil, false
+func (n *Nursery) Take(p *process.Program) (*process.Taken, bool) {
+	order, ok := orderOf(p)
+	if !ok {
+		return nil, false
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.parent == nil {
-		return nil, nil, false
+	for range stock + 1 {
+		n.refill() // a run that comes right behind another may be sooner than what follows that one
+		if len(n.waiting) == 0 {
+			break
+		}
+		w := n.waiting[0]
+		n.waiting = n.waiting[1:]
+		if _, ended := w.child.Exit(); !ended && w.obey(p, order) == nil {
+			return &process.Taken{Child: w.child, Group: w.group, Pipes: w.pipes}, true
+		}
+		w.drop()
 	}
-	err := n.refill()
-	if err == nil {
-		err = n.ready.take(p, order, files)
-	}
-	if err != nil {
-		n.stop()
-		return nil, nil, false
-	}
-	taken := n.ready
-	n.ready = nil
-	taken.order.close()
-	return taken.child, taken.group, true
+	return nil, false
 }
 
-func (r *ready) take(p *process.Program, order []byte, files [3]int) error {
-	if err := r.group.Limit(p.Limits.MemoryBytes, p.Limits.Processes); err != nil {
-		return err
-	}
-	p.Limits.Restrict(r.child.PID)
-	return r.order.send(order, files[:])
-}
-
-// orderOf writes the order of spec/waiting-interpreter.md for a program.
-func orderOf(p *process.Program) []byte {
-	env := message.Build()
-	for _, entry := range p.Env {
-		name, value, _ := strings.Cut(entry, "=")
-		env.Text(name, value)
-	}
+// orderOf writes the order of spec/waiting-interpreter.md for a program; ok is false where it cannot be an order.
+func orderOf(p *process.Program) (order []byte, ok bool) {
 	path := p.Script.Path
 	if !strings.HasPrefix(path, "/") {
 		path = strings.TrimSuffix(p.Dir, "/") + "/" + path
 	}
-	return message.Build().
-		Text("script", path).
-		Texts("argv", append([]string{p.Script.Path}, p.Script.Args...)).
-		Texts("orig_argv", p.Argv).
-		Object("env", env).
-		Text("cwd", p.Dir).
-		Bytes()
+	order = append(append(append(order, path...), 0), p.Dir...)
+	order = strconv.AppendInt(append(order, 0), int64(len(p.Script.Args)+1), 10)
+	order = append(append(order, 0), p.Script.Path...)
+	for _, fields := range [2][]string{p.Script.Args, p.Added} {
+		for _, field := range fields {
+			order = append(append(order, 0), field...)
+		}
+	}
+	return order, len(order) <= maxOrder
 }

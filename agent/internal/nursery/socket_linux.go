@@ -6,11 +6,10 @@ import (
 	"syscall"
 	"time"
 
-	"emberbox.dev/agent/internal/message"
 	"emberbox.dev/agent/internal/poll"
 )
 
-const maxAnswer = 65536
+const maxAnswer = 4096
 
 var (
 	errSilent = errors.New("the waiting interpreter does not answer")
@@ -29,33 +28,29 @@ func newPair() (ours, theirs *socket, err error) {
 }
 
 // send never waits: a peer that does not take its messages is broken.
-func (s *socket) send(text []byte, files []int) error {
-	var rights []byte
-	if len(files) > 0 {
-		rights = syscall.UnixRights(files...)
-	}
-	_, err := syscall.SendmsgN(s.fd, text, rights, nil, syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL)
+func (s *socket) send(text []byte) error {
+	_, err := syscall.SendmsgN(s.fd, text, nil, nil, syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL)
 	return os.NewSyscallError("sendmsg", err)
 }
 
-func (s *socket) receive(bound time.Duration) (message.Object, error) {
+func (s *socket) receive(bound time.Duration) (string, error) {
 	got, err := poll.One(s.fd, poll.In, bound)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	if got == 0 {
-		return nil, errSilent
+		return "", errSilent
 	}
 	buffer := make([]byte, maxAnswer)
 	// Descriptors that a peer might send along are not taken: without room for them the kernel closes them.
 	n, _, err := syscall.Recvfrom(s.fd, buffer, syscall.MSG_DONTWAIT)
 	if err != nil && !errors.Is(err, syscall.ECONNRESET) {
-		return nil, os.NewSyscallError("recv", err)
+		return "", os.NewSyscallError("recv", err)
 	}
 	if n <= 0 {
-		return nil, errEnded
+		return "", errEnded
 	}
-	return message.Parse(buffer[:n])
+	return string(buffer[:n]), nil
 }
 
 func (s *socket) close() {

@@ -51,6 +51,9 @@ func (p *Pipes) Theirs() []int { return p.theirs[:] }
 // Errors returns the agent's end of standard error.
 func (p *Pipes) Errors() int { return p.ours[session.Errors] }
 
+// CloseInput lets the program see the end of its input.
+func (p *Pipes) CloseInput() { shut(&p.ours[session.Input]) }
+
 // CloseTheirs closes the program's ends in the agent, once the program has them.
 func (p *Pipes) CloseTheirs() { closeAll(&p.theirs) }
 

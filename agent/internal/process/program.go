@@ -14,6 +14,7 @@ import (
 type Program struct {
 	Argv   []string
 	Env    []string // complete
+	Added  []string // what of Env the request brought
 	Dir    string
 	User   identity.User
 	Input  bool // false: standard input is /dev/null

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"emberbox.dev/agent/internal/cgroup"
-	"emberbox.dev/agent/internal/frame"
 	"emberbox.dev/agent/internal/poll"
 	"emberbox.dev/agent/internal/session"
 )
@@ -36,10 +35,10 @@ type run struct {
 	exit     Exit
 }
 
-func newRun(call *session.Call, limits Limits, pipes *Pipes, waker *waker) *run {
-	r := &run{call: call, limits: limits, pipes: pipes, waker: waker, buffer: make([]byte, frame.HeaderSize+frame.MaxData)}
+func newRun(call *session.Call, limits Limits, taken *Taken, waker *waker, buffer []byte) *run {
+	r := &run{call: call, child: taken.Child, group: taken.Group, limits: limits, pipes: taken.Pipes, waker: waker, buffer: buffer}
 	for i := range r.outlets {
-		r.outlets[i] = outlet{stream: i + 1, fd: &pipes.ours[i+1], keep: limits.OutputKeep[i]}
+		r.outlets[i] = outlet{stream: i + 1, fd: &taken.Pipes.ours[i+1], keep: limits.OutputKeep[i]}
 	}
 	return r
 }

@@ -7,17 +7,28 @@ import (
 	"time"
 
 	"emberbox.dev/agent/internal/cgroup"
+	"emberbox.dev/agent/internal/frame"
 	"emberbox.dev/agent/internal/message"
 	"emberbox.dev/agent/internal/session"
 )
 
+// fewBuffers is how many are kept for later runs.
+const fewBuffers = 2
+
 // Waiter hands a run to an interpreter that waits.
 type Waiter interface {
-	// Take starts the program's script by the waiting interpreter with those standard streams; ok is false where none waits,
-	// or where the program has to be started the ordinary way.
-	Take(p *Program, files [3]int) (child *Child, group cgroup.Group, ok bool)
+	// Take runs the program's script by a waiting interpreter; ok is false where none waits, or where the program has to be
+	// started the ordinary way.
+	Take(p *Program) (taken *Taken, ok bool)
 	// Refill makes the next interpreter wait. It is called when a run is over.
 	Refill()
+}
+
+// Taken is an interpreter that became the program, with the streams and the group that it had waited in.
+type Taken struct {
+	Child *Child
+	Group cgroup.Group
+	Pipes *Pipes
 }
 
 // Runner carries out runs.
@@ -26,9 +37,10 @@ type Runner struct {
 	Groups cgroup.Factory
 	Waiter Waiter
 
-	mu     sync.Mutex
-	idle   sync.Cond
-	active int
+	mu      sync.Mutex
+	idle    sync.Cond
+	active  int
+	buffers [][]byte
 }
 
 // NewRunner returns a runner.
@@ -69,60 +81,86 @@ func (r *Runner) Run(call *session.Call, p *Program) {
 	defer r.count(-1)
 	call.End(session.Output)
 	call.End(session.Errors)
-	group, waited := r.run(call, p)
+	group := r.run(call, p)
 	if group != nil {
 		group.Remove()
 	}
-	if waited {
+	if p.Script != nil && r.Waiter != nil {
 		r.Waiter.Refill()
 	}
 	r.Groups.Prepare()
 }
 
-func (r *Runner) run(call *session.Call, p *Program) (group cgroup.Group, waited bool) {
-	pipes, err := OpenPipes(p.Input)
-	if err != nil {
-		call.Fail(err)
-		return nil, false
-	}
-	defer pipes.CloseOurs()
+func (r *Runner) run(call *session.Call, p *Program) cgroup.Group {
 	waker, err := newWaker()
 	if err != nil {
-		pipes.CloseTheirs()
 		call.Fail(err)
-		return nil, false
+		return nil
 	}
 	defer waker.close()
-	work := newRun(call, p.Limits, pipes, waker)
-	work.began = time.Now()
-	work.child, work.group, waited, err = r.start(p, pipes)
-	pipes.CloseTheirs()
+	began := time.Now()
+	taken, waited, err := r.start(p)
 	if err != nil {
 		finishUnstarted(call, err)
-		return work.group, waited
+		return taken.Group
 	}
+	defer taken.Pipes.CloseOurs()
+	work := newRun(call, p.Limits, taken, waker, r.lend())
+	defer r.giveBack(work.buffer)
+	work.began = began
 	call.OnChange(waker.wake)
 	work.child.OnExit(waker.wake)
 	_ = call.Event(message.Build().Text("event", "started").Int("pid", int64(work.child.PID)).Bool("waiting", waited).Bytes())
 	work.conduct()
 	work.finish()
-	return work.group, waited
+	return work.group
 }
 
-func (r *Runner) start(p *Program, pipes *Pipes) (child *Child, group cgroup.Group, waited bool, err error) {
+// start lets an interpreter that waits take the program, or starts it. Where it fails, the group alone may be set.
+func (r *Runner) start(p *Program) (taken *Taken, waited bool, err error) {
 	if p.Script != nil && r.Waiter != nil {
-		if child, group, ok := r.Waiter.Take(p, pipes.theirs); ok {
-			return child, group, true, nil
+		if taken, ok := r.Waiter.Take(p); ok {
+			return taken, true, nil
 		}
 	}
-	if group, err = r.Groups.New(); err != nil {
-		return nil, nil, false, err
+	taken = &Taken{}
+	if taken.Group, err = r.Groups.New(); err != nil {
+		return taken, false, err
 	}
-	if err = group.Limit(p.Limits.MemoryBytes, p.Limits.Processes); err != nil {
-		return nil, group, false, err
+	if err = taken.Group.Limit(p.Limits.MemoryBytes, p.Limits.Processes); err != nil {
+		return taken, false, err
 	}
-	child, err = r.Reaper.Spawn(p, group, pipes.theirs[:])
-	return child, group, false, err
+	pipes, err := OpenPipes(p.Input)
+	if err != nil {
+		return taken, false, err
+	}
+	defer pipes.CloseTheirs()
+	if taken.Child, err = r.Reaper.Spawn(p, taken.Group, pipes.Theirs()); err != nil {
+		pipes.CloseOurs()
+		return taken, false, err
+	}
+	taken.Pipes = pipes
+	return taken, false, nil
+}
+
+// lend returns a buffer for a run's output: a new one costs an emulated guest more than the run may.
+func (r *Runner) lend() []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if last := len(r.buffers) - 1; last >= 0 {
+		buffer := r.buffers[last]
+		r.buffers = r.buffers[:last]
+		return buffer
+	}
+	return make([]byte, frame.HeaderSize+frame.MaxData)
+}
+
+func (r *Runner) giveBack(buffer []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.buffers) < fewBuffers {
+		r.buffers = append(r.buffers, buffer)
+	}
 }
 
 func finishUnstarted(call *session.Call, err error) {

@@ -38,6 +38,7 @@ func (s *Service) program(fields *message.Reader) (*process.Program, error) {
 	p := &process.Program{
 		Argv:  fields.Texts("argv"),
 		Env:   s.Environment.For(user, added),
+		Added: added,
 		User:  user,
 		Input: fields.Truth("stdin", false),
 	}

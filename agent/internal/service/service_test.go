@@ -50,7 +50,7 @@ func start(t *testing.T) *agent {
 	user := identity.Current(work)
 	base := environment.Merge(environment.Load("/nonexistent"), []string{"PATH=" + os.Getenv("PATH")})
 	waiting := &nursery.Nursery{
-		Reaper: reaper, Groups: cgroup.Bare{}, Home: cgroup.Bare{}.New, User: user, Environment: base, Work: work,
+		Reaper: reaper, Groups: cgroup.Bare{}, User: user, Environment: base, Work: work,
 	}
 	s := session.New("test", service.Features, &service.Service{
 		Version: "test", Work: work, Users: identity.Table{Default: user}, Environment: base,

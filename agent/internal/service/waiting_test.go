@@ -1,7 +1,6 @@
 package service_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"strconv"
@@ -11,87 +10,37 @@ import (
 	"time"
 )
 
-// interpret stands in for a waiting interpreter: this very test program, started by the nursery. Its child is the program once more.
+// interpret stands in for a waiting interpreter: this very test program, started by the nursery.
 func interpret() {
 	switch os.Getenv("FAKE") {
 	case "broken":
 		fmt.Fprintln(os.Stderr, "last words")
 		os.Exit(1)
 	case "unready":
-		say(3, `{"ready": false, "error": "no luck"}`)
-		os.Exit(1)
-	case "intermediate":
-		pid, err := fork("grandchild", 4)
-		if err != nil {
-			os.Exit(1)
-		}
-		say(3, fmt.Sprintf(`{"pid": %d}`, pid))
-		os.Exit(0)
-	case "grandchild":
-		obey()
-	}
-	say(3, `{"ready": true}`)
-	for {
-		_, files := hear(3)
-		if len(files) != 1 {
-			os.Exit(0)
-		}
-		child, err := fork("intermediate", files[0])
-		if err != nil {
-			os.Exit(1)
-		}
-		_ = syscall.Close(files[0])
-		_, _ = syscall.Wait4(child, nil, 0, nil)
-	}
-}
-
-func fork(role string, order int) (int, error) {
-	if err := os.Setenv("FAKE", role); err != nil {
-		return 0, err
-	}
-	return syscall.ForkExec("/proc/self/exe", os.Args, &syscall.ProcAttr{
-		Env: os.Environ(), Files: []uintptr{0, 1, 2, 3, uintptr(order)},
-	})
-}
-
-func say(fd int, text string) {
-	if err := syscall.Sendmsg(fd, []byte(text), nil, nil, 0); err != nil {
+		say("error no luck")
 		os.Exit(1)
 	}
-}
-
-func hear(fd int) (text []byte, files []int) {
-	buffer, rights := make([]byte, 200000), make([]byte, 100)
-	n, m, _, _, err := syscall.Recvmsg(fd, buffer, rights, 0)
-	if err != nil || n == 0 {
+	say("ready")
+	buffer := make([]byte, 200000)
+	n, _ := syscall.Read(3, buffer)
+	if n <= 0 {
 		os.Exit(0)
 	}
-	messages, _ := syscall.ParseSocketControlMessage(rights[:m])
-	for i := range messages {
-		got, _ := syscall.ParseUnixRights(&messages[i])
-		files = append(files, got...)
-	}
-	return buffer[:n], files
-}
-
-func obey() {
-	text, files := hear(4)
-	_, _ = syscall.Setsid()
-	var order struct {
-		Script string            `json:"script"`
-		Argv   []string          `json:"argv"`
-		Env    map[string]string `json:"env"`
-		Cwd    string            `json:"cwd"`
-	}
-	if json.Unmarshal(text, &order) != nil || len(files) != 3 {
+	order := strings.Split(string(buffer[:n]), "\x00")
+	count, err := strconv.Atoi(order[2])
+	if err != nil || len(order) < 3+count {
 		os.Exit(99)
 	}
-	for i, fd := range files {
-		_ = syscall.Dup3(fd, i, 0)
-	}
-	fmt.Printf("%s|%s|%s|%s", order.Script, strings.Join(order.Argv, ","), order.Env["K"], order.Cwd)
-	code, _ := strconv.Atoi(order.Argv[1])
+	argv, added := order[3:3+count], order[3+count:]
+	fmt.Printf("%s|%s|%s|%s", order[0], strings.Join(argv, ","), strings.Join(added, ","), order[1])
+	code, _ := strconv.Atoi(argv[1])
 	os.Exit(code)
+}
+
+func say(text string) {
+	if _, err := syscall.Write(3, []byte(text)); err != nil {
+		os.Exit(1)
+	}
 }
 
 func (a *agent) prepare(env fields) answer {
@@ -122,7 +71,7 @@ func TestWaitingInterpreterTakesRuns(t *testing.T) {
 	}
 	for range 3 {
 		r := a.runScript(nil)
-		if want := a.work + "/main.py|main.py,5,x|v|" + a.work; r.output[1] != want || r.number("exit_code") != 5 {
+		if want := a.work + "/main.py|main.py,5,x|K=v|" + a.work; r.output[1] != want || r.number("exit_code") != 5 {
 			t.Fatalf("got %q %v, want %q", r.output[1], r.fields, want)
 		}
 		if r.events[0]["waiting"] != true {
@@ -157,7 +106,7 @@ func TestInterpreterThatIsGone(t *testing.T) {
 	a.call(fields{"op": "flush"})
 	killWaiting(t)
 	for range 2 {
-		if r := a.runScript(nil); r.output[1] != "plain\n" || r.events[0]["waiting"] != false {
+		if r := a.runScript(nil); r.number("exit_code") != 5 || r.events[0]["waiting"] != true {
 			t.Fatalf("got %q %v", r.output[1], r.fields)
 		}
 	}

@@ -22,8 +22,8 @@ from emberbox.sandbox.sandbox import Sandbox
 from emberbox.sandbox.slots import Slots
 from emberbox.sandbox.template import Template, TemplateStore, check_size
 from emberbox.tasks import TaskKeeper, UndoStack
-from emberbox.vmm import SnapshotDriver
-from emberbox.vmm import choose as choose_driver
+from emberbox.vmm.base import SnapshotDriver
+from emberbox.vmm.registry import choose as choose_driver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from emberbox.images import Progress
     from emberbox.sandbox.machines import LiveMachine
-    from emberbox.vmm import Driver, DriverReport
+    from emberbox.vmm.base import Driver, DriverReport
 
 _log = logging.getLogger(__name__)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emberbox.vmm import Cgroups, kill_leftovers
+from emberbox.vmm.cgroup import Cgroups
+from emberbox.vmm.leftovers import kill_leftovers
 
 if TYPE_CHECKING:
     from pathlib import Path

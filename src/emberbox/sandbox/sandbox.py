@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from emberbox.model import GuestMetrics, RunResult
     from emberbox.runtimes import Runtime
     from emberbox.sandbox.machines import LiveMachine
-    from emberbox.vmm import MachineState
+    from emberbox.vmm.base import MachineState
 
 CONFIRM_S = 60.0
 INLINE_BYTES = 65_536

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from emberbox.errors import EmberboxError, ImageBuildFailed, InvalidInput, NoSpace
 from emberbox.guest import ExecLimits, ExecRequest, InlineFile, WaitingRun, WaitingSpec
 from emberbox.model import MIB
-from emberbox.vmm import Snapshot
+from emberbox.vmm.base import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from emberbox.images import Image, Progress
     from emberbox.runtimes import Runtime
     from emberbox.sandbox.machines import MachineMaker, MachineSize
-    from emberbox.vmm import DriverReport, LoadedSnapshot, SnapshotDriver
+    from emberbox.vmm.base import DriverReport, LoadedSnapshot, SnapshotDriver
 
 _log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CHANNEL = "emberbox.0"
 """Name of the agent's virtio-serial port."""
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-TRANSLATION_MIB = 32
+TRANSLATION_MIB = 64
 """Size of TCG's cache of translated code. Memory is used as far as the cache is filled."""
 KERNEL_ARGS = (
     "console=ttyS0",

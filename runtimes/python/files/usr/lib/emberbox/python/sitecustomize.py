@@ -1,8 +1,9 @@
 """The waiting interpreter: see spec/waiting-interpreter.md.
 
-Python imports this module after it has started and before it opens its main script. Here the process waits; each run is a forked
-child that returns from this module and so goes on as an ordinary `python3 script.py`. Nothing that a program does
-not find in an ordinary process may stay: only modules that are loaded anyway are imported at the top.
+Python imports this module after it has started and before it opens its main script. Here it waits for an order, becomes the program
+that the order names, and returns; what follows is an ordinary `python3 script.py`. Two things shape the code: nothing may stay that a
+program would not find in an ordinary process, and what runs after the wait must be little, since in an emulated machine each
+instruction is translated anew in each clone. So all that can be done ahead is done before the wait.
 """
 
 import os
@@ -10,20 +11,10 @@ import sys
 
 _FD_VARIABLE = "EMBERBOX_WAITING_FD"
 _PRELOAD_VARIABLE = "EMBERBOX_WAITING_PRELOAD"
-_MESSAGE_BYTES = 131_072
-_SCM_RIGHTS = 1
+_ORDER_BYTES = 131_072
 
 
-class _Order(Exception):
-    """Carries a run's order out of the waiting loop, in the child that is to become the program."""
-
-    def __init__(self, order, memory):
-        super().__init__()
-        self.order = order
-        self.memory = memory
-
-
-# -- finding where the interpreter keeps its script's name --------------------------------------------------------
+# -- before the wait ------------------------------------------------------------------------------------------------
 
 
 def _find_names(placeholder):
@@ -85,133 +76,104 @@ def _wide(text):
     return b"".join([ord(character).to_bytes(4, sys.byteorder) for character in text])
 
 
-# -- the waiting loop ------------------------------------------------------------------------------------------------
+def _command_line_place():
+    """Return where the kernel looks for this process's command line: address and room in bytes."""
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    return int(fields[45]), int(fields[46]) - int(fields[45])
 
 
-def _wait(descriptor):
-    """Fork a waiting child for each request; returns only by `_Order`, in a child, or ends the process."""
-    import _socket
+def _forget(folder):
+    """Take this module and its variables out of the interpreter, as if they had never been here."""
+    import posix
 
-    nursery = _socket.socket(fileno=descriptor)
+    for name in ("PYTHONPATH", _FD_VARIABLE, _PRELOAD_VARIABLE):
+        os.environ.pop(name, None)
+        posix.environ.pop(name.encode(), None)
+    sys.path[:] = [entry for entry in sys.path if entry != folder]
+    sys.path_importer_cache.pop(folder, None)
+    sys.modules.pop("sitecustomize", None)
+
+
+def _chain():
+    """Import the sitecustomize that this one stands in front of; returns whether there is one."""
+    try:
+        import sitecustomize  # noqa: F401
+    except ImportError as error:
+        if error.name != "sitecustomize":
+            raise
+        return False
+    return True
+
+
+# -- the wait -------------------------------------------------------------------------------------------------------------
+
+
+def _await_order(socket, preload):
+    """Make ready, wait, and become the program; ends the process where there is nothing to become."""
     placeholder = sys.argv[0]
     try:
         names = _find_names(placeholder)
-        _preload()
-        problem = "" if names else "this interpreter's configuration was not found"
+        if not names:
+            raise RuntimeError("this interpreter's configuration was not found")
+        for name in preload:
+            __import__(name)
+        place = _command_line_place()
+        memory = os.open("/proc/self/mem", os.O_WRONLY)
     except BaseException as error:
-        names, problem = [], f"{type(error).__name__}: {error}"
-    if problem:
-        text = problem.replace("\\", "/").replace('"', "'")
-        nursery.send(f'{{"ready": false, "error": "{text[:500]}"}}'.encode("ascii", "replace"))
+        os.write(socket, f"error {type(error).__name__}: {error}"[:1000].encode("utf-8", "replace"))
         os._exit(1)
-    nursery.send(b'{"ready": true}')
-    while True:
-        message, descriptors = _receive(nursery)
-        if not message:
-            os._exit(0)
-        if len(descriptors) == 1:
-            _grow(nursery, descriptors[0], names, placeholder)
-
-
-def _receive(socket):
-    message, control, _flags, _address = socket.recvmsg(_MESSAGE_BYTES, 256)
-    descriptors = []
-    for _level, kind, data in control:
-        if kind == _SCM_RIGHTS:
-            descriptors += [int.from_bytes(data[at : at + 4], sys.byteorder) for at in range(0, len(data) - 3, 4)]
-    return message, descriptors
-
-
-def _grow(nursery, order_descriptor, names, placeholder):
-    """Fork twice, so that the program becomes a child of PID 1; tell its pid."""
-    first = os.fork()
-    if first == 0:
-        second = os.fork()
-        if second == 0:
-            nursery.close()
-            _await_order(order_descriptor, names, placeholder)
-        nursery.send(f'{{"pid": {second}}}'.encode())
+    os.write(socket, b"ready")
+    order = os.read(socket, _ORDER_BYTES)
+    if not order:
         os._exit(0)
-    os.close(order_descriptor)
-    os.waitpid(first, 0)
+    os.close(socket)
+    try:
+        _become(order, memory, names, len(placeholder), place, preload)
+    except BaseException as error:
+        os.write(2, f"emberbox: the program could not be started: {error}\n".encode("utf-8", "replace"))
+        os._exit(126)
 
 
-def _await_order(descriptor, names, placeholder):
-    import _socket
-
-    socket = _socket.socket(fileno=descriptor)
-    message, descriptors = _receive(socket)
-    socket.close()
-    if not message or len(descriptors) != 3:
-        os._exit(0)
-    # The agent's JSON holds only strings, lists and objects, which are literals of this language as well. The json
-    # package is not used since it would stay behind in sys.modules.
-    order = eval(message.decode(), {"__builtins__": {}})
-    for number, received in enumerate(descriptors):
-        os.dup2(received, number)
-    for received in descriptors:
-        os.close(received)
-    raise _Order(order, (names, placeholder))
+# -- after the wait ---------------------------------------------------------------------------------------------------------
 
 
-# -- becoming the program -----------------------------------------------------------------------------------------------
+def _become(order, memory, names, room, place, preload):
+    fields = order.split(b"\0")
+    script = os.fsdecode(fields[0])
+    count = int(fields[2])
+    arguments = fields[3 : 3 + count]
+    if os.getcwdb() != fields[1]:
+        os.chdir(fields[1])
+    sys.argv[:] = map(os.fsdecode, arguments)
+    sys.orig_argv[1:] = sys.argv
+    if len(fields) > 3 + count:
+        _set_variables(fields[3 + count :])
+    if len(script) >= room:
+        raise ValueError("the script's path is too long")
+    wide = _wide(script + "\0")
+    for address in names:
+        os.pwrite(memory, wide, address)
+    line = b"\0".join([b"python3", *arguments, b""])
+    if len(line) <= place[1]:
+        os.pwrite(memory, line.ljust(place[1], b"\0"), place[0])
+    os.close(memory)
+    if preload:
+        _reseed()
+        _unload_shadowed(os.path.dirname(os.path.realpath(script)), preload)
 
 
-def _become(order, names, placeholder):
-    os.setsid()
-    for number in (0, 1, 2):
-        os.set_inheritable(number, True)
-    _set_environment(order["env"])
-    os.chdir(order["cwd"])
-    _write_names(order["script"], names, placeholder)
-    _write_command_line(order["orig_argv"])
-    sys.argv[:] = order["argv"]
-    sys.orig_argv[:] = order["orig_argv"]
-    _reseed()
-    _unload_shadowed(os.path.dirname(os.path.realpath(order["script"])))
-
-
-def _set_environment(environment):
+def _set_variables(pairs):
     import posix
 
-    os.environ.clear()
-    os.environ.update(environment)
-    posix.environ.clear()
-    posix.environ.update({os.fsencode(key): os.fsencode(value) for key, value in environment.items()})
-    if "TZ" in environment:
-        import time
+    for pair in pairs:
+        key, _, value = pair.partition(b"=")
+        os.environ[os.fsdecode(key)] = os.fsdecode(value)
+        posix.environ[key] = value
+        if key == b"TZ":
+            import time
 
-        time.tzset()
-
-
-def _write_names(script, names, placeholder):
-    data = _wide(script + "\0")
-    if len(data) > len(placeholder) * 4:
-        raise ValueError("the script's path is too long")
-    memory = os.open("/proc/self/mem", os.O_WRONLY)
-    for address in names:
-        os.pwrite(memory, data, address)
-    os.close(memory)
-
-
-def _write_command_line(arguments):
-    """Show the program's own command line in /proc, as far as the placeholder's room goes."""
-    with open("/proc/self/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
-    start, end = int(fields[45]), int(fields[46])
-    text = b"".join(os.fsencode(argument) + b"\0" for argument in arguments)
-    if start and len(text) <= end - start:
-        memory = os.open("/proc/self/mem", os.O_WRONLY)
-        os.pwrite(memory, text.ljust(end - start, b"\0"), start)
-        os.close(memory)
-
-
-# -- what clones must not share --------------------------------------------------------------------------------------------
-
-
-def _preload():
-    for name in filter(None, os.environ.get(_PRELOAD_VARIABLE, "").split(",")):
-        __import__(name)
+            time.tzset()
 
 
 def _reseed():
@@ -225,43 +187,23 @@ def _reseed():
         modules["numpy.random"].seed()
 
 
-def _unload_shadowed(folder):
+def _unload_shadowed(folder, preload):
     """Forget preloaded modules that the program brings itself under the same name."""
-    for name in filter(None, _preloaded.split(",")):
+    for name in preload:
         top = name.partition(".")[0]
         if os.path.exists(f"{folder}/{top}.py") or os.path.isdir(f"{folder}/{top}"):
             for loaded in [m for m in sys.modules if m == top or m.startswith(f"{top}.")]:
                 del sys.modules[loaded]
 
 
-# -- entry --------------------------------------------------------------------------------------------------------------------
+# -- entry ------------------------------------------------------------------------------------------------------------------------
 
-
-def _forget(folder):
-    """Take this module's folder and helpers out of the interpreter, as if it had never been here."""
-    sys.path[:] = [entry for entry in sys.path if entry != folder]
-    sys.path_importer_cache.pop(folder, None)
-    if "_socket" not in _loaded_before:
-        sys.modules.pop("_socket", None)
-    sys.modules.pop("sitecustomize", None)
-
-
-def _chain():
-    """Import the sitecustomize that this one stood in front of, if there is one."""
-    import sitecustomize  # noqa: F401
-
-
-_loaded_before = set(sys.modules)
-_preloaded = os.environ.get(_PRELOAD_VARIABLE, "")
-_descriptor = os.environ.get(_FD_VARIABLE)
-if _descriptor is not None:
-    try:
-        _wait(int(_descriptor))
-    except _Order as _order:
-        try:
-            _become(_order.order, *_order.memory)
-        except BaseException as _error:
-            os.write(2, f"emberbox: the program could not be started: {_error}\n".encode("utf-8", "replace"))
-            os._exit(126)
+_socket = os.environ.get(_FD_VARIABLE)
+_preload = [name for name in os.environ.get(_PRELOAD_VARIABLE, "").split(",") if name]
 _forget(os.path.dirname(__file__))
-_chain()
+_chained = _chain()
+if _socket is not None:
+    _await_order(int(_socket), _preload)
+if not _chained:
+    # What the import of a module that does not exist raises; `site` expects it.
+    raise ImportError("No module named 'sitecustomize'", name="sitecustomize")
