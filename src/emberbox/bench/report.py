@@ -69,6 +69,7 @@ def _whole_host(findings: Findings) -> list[tuple[str, str]]:
         rows.append(
             ("f  VMs a second, each cloned, used once and ended", f"{rate.median:.1f} ({spread}, {rate.concurrency} at once)")
         )
+        rows += _failures(rate.failures)
     if (use := findings.memory) is not None:
         rows.append((
             f"g  memory of an idle sandbox after its program, PSS ({len(use.pss)} of them)",
@@ -83,9 +84,14 @@ def _whole_host(findings: Findings) -> list[tuple[str, str]]:
             rows.append(
                 ("   their latency", f"p50 {figures['median']:.0f}, p99 {figures['p99']:.0f}, max {figures['maximum']:.0f} ms")
             )
+        rows += _failures(burst.failures)
     names = {"interpreter_ms": "i  start of a bare interpreter", "imports_ms": "   imports of emberbox run"}
     rows += [(names.get(name, name), f"{value:.0f} ms") for name, value in findings.start_up.items()]
     return rows
+
+
+def _failures(failures: Sequence[str]) -> list[tuple[str, str]]:
+    return [(f"   failed, the first: {failures[0]}", str(len(failures)))] if failures else []
 
 
 def _targets(findings: Findings) -> list[tuple[str, ...]]:

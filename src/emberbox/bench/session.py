@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from emberbox.config import Settings
 
 RUNTIME = "python"
-BUDGET_S = 270.0
+BUDGET_S = 240.0
 """No round of latencies begins later than that; what is measured behind them takes about a minute."""
 REQUESTS = 50
 SANDBOXES = 10

@@ -59,6 +59,14 @@ def test_the_table_says_what_is_met_and_what_is_not() -> None:
     assert any("gvisor: runsc is not installed" in line for line in lines)
 
 
+def test_failures_are_told_with_their_reason() -> None:
+    findings = some_findings(GOOD)
+    assert findings.burst is not None
+    assert "failed" not in markdown(findings)
+    findings.burst.failures.extend(["the disk is full", "gone"])
+    assert "| failed, the first: the disk is full | 2 |" in markdown(findings)
+
+
 def test_markdown_rows_have_as_many_cells_as_their_columns() -> None:
     text = markdown(some_findings(GOOD))
     assert "Some \\| CPU" in text
