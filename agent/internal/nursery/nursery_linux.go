@@ -103,6 +103,7 @@ func (n *Nursery) add() error {
 		w.drop()
 		return err
 	}
+	w.spent = w.group.Usage()
 	n.waiting = append(n.waiting, w)
 	return nil
 }
@@ -123,7 +124,7 @@ func (n *Nursery) Take(p *process.Program) (*process.Taken, bool) {
 		w := n.waiting[0]
 		n.waiting = n.waiting[1:]
 		if _, ended := w.child.Exit(); !ended && w.obey(p, order) == nil {
-			return &process.Taken{Child: w.child, Group: w.group, Pipes: w.pipes}, true
+			return &process.Taken{Child: w.child, Group: w.group, Pipes: w.pipes, Spent: w.spent}, true
 		}
 		w.drop()
 	}

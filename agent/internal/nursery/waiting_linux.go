@@ -20,6 +20,7 @@ type waiting struct {
 	group cgroup.Group
 	order *socket
 	pipes *process.Pipes
+	spent cgroup.Usage
 }
 
 // start runs an interpreter in its group. Where it fails, the group is the caller's.
@@ -44,7 +45,7 @@ func start(reaper *process.Reaper, program *process.Program, group cgroup.Group)
 		pipes.CloseOurs()
 		return nil, err
 	}
-	return &waiting{child, group, ours, pipes}, nil
+	return &waiting{child: child, group: group, order: ours, pipes: pipes}, nil
 }
 
 // drop ends an interpreter that is not to run anything.

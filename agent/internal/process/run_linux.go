@@ -22,6 +22,7 @@ type run struct {
 	call    *session.Call
 	child   *Child
 	group   cgroup.Group
+	spent   cgroup.Usage
 	limits  Limits
 	pipes   *Pipes
 	waker   *waker
@@ -36,7 +37,7 @@ type run struct {
 }
 
 func newRun(call *session.Call, limits Limits, taken *Taken, waker *waker, buffer []byte) *run {
-	r := &run{call: call, child: taken.Child, group: taken.Group, limits: limits, pipes: taken.Pipes, waker: waker, buffer: buffer}
+	r := &run{call: call, child: taken.Child, group: taken.Group, spent: taken.Spent, limits: limits, pipes: taken.Pipes, waker: waker, buffer: buffer}
 	for i := range r.outlets {
 		r.outlets[i] = outlet{stream: i + 1, fd: &taken.Pipes.ours[i+1], keep: limits.OutputKeep[i]}
 	}
@@ -178,7 +179,8 @@ func (r *run) usedUp() bool {
 	if now.Before(r.cpuCheck) {
 		return false
 	}
-	left := r.limits.CPU - time.Duration(r.group.CPUMicroseconds())*time.Microsecond
+	used := r.group.CPUMicroseconds() - r.spent.UserMicroseconds - r.spent.SystemMicroseconds
+	left := r.limits.CPU - time.Duration(used)*time.Microsecond
 	r.cpuCheck = now.Add(min(max(left, cpuPollLow), cpuPollHigh))
 	return left <= 0
 }

@@ -29,6 +29,8 @@ type Taken struct {
 	Child *Child
 	Group cgroup.Group
 	Pipes *Pipes
+	// Spent is what the group had used when it began to wait.
+	Spent cgroup.Usage
 }
 
 // Runner carries out runs.
@@ -188,6 +190,8 @@ func (r *run) finish() {
 		reason = naturalEnd(status, usage)
 	}
 	main := r.exit.Usage
+	usage.UserMicroseconds = max(usage.UserMicroseconds, microseconds(main.Utime)) - r.spent.UserMicroseconds
+	usage.SystemMicroseconds = max(usage.SystemMicroseconds, microseconds(main.Stime)) - r.spent.SystemMicroseconds
 	r.call.Succeed(func(b *message.Builder) {
 		b.Text("reason", reason)
 		if status.Exited() {
@@ -196,8 +200,8 @@ func (r *run) finish() {
 			b.Null("exit_code").Int("signal", int64(status.Signal()))
 		}
 		b.Int("wall_us", r.wall.Microseconds())
-		b.Int("cpu_user_us", max(usage.UserMicroseconds, microseconds(main.Utime)))
-		b.Int("cpu_system_us", max(usage.SystemMicroseconds, microseconds(main.Stime)))
+		b.Int("cpu_user_us", max(0, usage.UserMicroseconds))
+		b.Int("cpu_system_us", max(0, usage.SystemMicroseconds))
 		b.Int("peak_memory_bytes", max(usage.PeakBytes, main.Maxrss*1024))
 		b.Int("stdout_bytes", r.outlets[0].count).Int("stderr_bytes", r.outlets[1].count)
 		b.Int("pids_denied", usage.DeniedProcesses)

@@ -226,18 +226,23 @@ async def warm(guest: GuestClient, runtime: Runtime) -> bool:
     """
     for script in runtime.warm.run:
         await _run_warm(guest, runtime, script, waiting=False)
-    waiting = False
-    if (recipe := runtime.waiting) is not None:
-        argv = tuple(argument.replace("{placeholder}", placeholder()) for argument in recipe.argv)
-        spec = WaitingSpec(argv=argv, env=dict(recipe.env), preload=recipe.preload)
-        prepared = await guest.prepare(waiting=spec, timeout_s=WARM_TIMEOUT_S)
-        if not prepared.waiting:
-            raise ImageBuildFailed(f"the interpreter of {runtime.name} does not wait: {prepared.waiting_error}")
-        waiting = True
-    if runtime.warm.prime is not None:
-        await _run_warm(guest, runtime, runtime.warm.prime, waiting=waiting)
+    waiting = await _let_wait(guest, runtime)
+    await prime(guest, runtime, waiting=waiting)
+    await _let_wait(guest, runtime)  # the first ones are used up
     await guest.flush(timeout_s=WARM_TIMEOUT_S)
     return waiting
+
+
+async def _let_wait(guest: GuestClient, runtime: Runtime) -> bool:
+    recipe = runtime.waiting
+    if recipe is None:
+        return False
+    argv = tuple(argument.replace("{placeholder}", placeholder()) for argument in recipe.argv)
+    spec = WaitingSpec(argv=argv, env=dict(recipe.env), preload=recipe.preload)
+    prepared = await guest.prepare(waiting=spec, timeout_s=WARM_TIMEOUT_S)
+    if not prepared.waiting:
+        raise ImageBuildFailed(f"the interpreter of {runtime.name} does not wait: {prepared.waiting_error}")
+    return True
 
 
 async def prime(guest: GuestClient, runtime: Runtime, *, waiting: bool) -> None:
