@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from emberbox.vmm.cgroup import Cgroups
@@ -15,6 +16,6 @@ async def end_leftovers(folder: Path) -> list[int]:
     """End every machine that has a folder in `folder`, whose engine must be gone; returns the pids of the VMMs that still ran."""
     ended = await kill_leftovers(folder)
     groups = Cgroups()
-    for prefix in sorted({entry.name.rpartition("-")[0] for entry in folder.iterdir() if "-" in entry.name}):
+    for prefix in sorted({name.rpartition("-")[0] for name in os.listdir(folder) if "-" in name}):
         await groups.sweep(f"{prefix}-")
     return ended

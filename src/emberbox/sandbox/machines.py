@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 KERNEL_ARGS = (
-    # The kernel hands what it does not know to PID 1 as environment: the agent is not to preempt itself by signals.
-    "GODEBUG=asyncpreemptoff=1",
+    # The kernel hands what it does not know to PID 1 as environment: the agent is neither to preempt itself by signals nor to
+    # count processors.
+    "GODEBUG=asyncpreemptoff=1,updatemaxprocs=0",
     # An emulator translates code for each address that it is found at: let it be found where it was.
     "norandmaps",
     # Bookkeeping and second walls that one tenant's own VM has no use for.

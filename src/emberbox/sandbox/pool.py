@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 PING_S = 5.0
+SETTLE_S = 0.05
+"""A refill starts this long after the latest claim, so that it does not slow the run that the claim was for."""
+OVERDUE_S = 0.5
+"""A refill waits no longer than this, however fast claims come."""
 PRIME_CONFIRM_S = 60.0
 RETRY_S = (0.5, 1.0, 2.0, 5.0, 15.0)
 """Pauses after failures in a row, so that a broken template does not spin."""
@@ -68,6 +72,7 @@ class Pool:
         self._wake = asyncio.Event()
         self._filled = asyncio.Event()
         self._urgent = 0
+        self._claimed = float("-inf")
         self._claims = self._misses = self._failures = 0
         self._floor = settings.minimum
         self._closed = False
@@ -101,7 +106,8 @@ class Pool:
     async def claim(self) -> LiveMachine:
         """Return a ready machine, or clone one now. The caller owns it. Raises what cloning raises."""
         self._claims += 1
-        self._demand.claim(time.monotonic())
+        self._claimed = time.monotonic()
+        self._demand.claim(self._claimed)
         while self._ready:
             live = self._ready.popleft()
             if not _alive(live) or self._stale(live):
@@ -146,6 +152,7 @@ class Pool:
                 await self._wake.wait()
                 continue
             try:
+                await self._settle()
                 await self._add()
                 failures_in_a_row = 0
             except EmberboxError as error:
@@ -153,6 +160,11 @@ class Pool:
                 _log.warning("a pool could not be refilled: %s", error, extra={"action": "pool.refill_failed"})
                 await asyncio.sleep(RETRY_S[min(failures_in_a_row, len(RETRY_S) - 1)])
                 failures_in_a_row += 1
+
+    async def _settle(self) -> None:
+        overdue = time.monotonic() + OVERDUE_S
+        while (pause := min(self._claimed + SETTLE_S, overdue) - time.monotonic()) > 0:
+            await asyncio.sleep(pause)
 
     async def _add(self) -> None:
         live = await self._clone()

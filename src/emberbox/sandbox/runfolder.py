@@ -56,7 +56,7 @@ class RunFolder:
         """
         try:
             root.mkdir(mode=0o755, parents=True, exist_ok=True)
-            held = [(number, lock) for number in _numbers(root) if (lock := _try_lock(root / f"{number}.lock")) is not None]
+            held = _lock_free(root)
             if not held:
                 raise CapacityExhausted(f"{ENGINES} engines use {root} already; end one, or use another data folder")
             for number, _ in held:
@@ -100,13 +100,16 @@ class RunFolder:
             self._lock = -1
 
 
-def _numbers(root: Path) -> Iterator[int]:
-    """Yield the numbers in use so far, then the first new one."""
+def _lock_free(root: Path) -> list[tuple[int, int]]:
+    """Lock every number that nobody holds, or a new one where all are held; returns numbers and descriptors, lowest first."""
     known = sorted(int(file.stem) for file in root.glob("*.lock") if file.stem.isdecimal())
-    yield from known
-    fresh = next((number for number in range(ENGINES) if number not in known), None)
-    if fresh is not None:
-        yield fresh
+    held = [(number, lock) for number in known if (lock := _try_lock(root / f"{number}.lock")) is not None]
+    for number in range(ENGINES):
+        if held:
+            break
+        if number not in known and (lock := _try_lock(root / f"{number}.lock")) is not None:
+            held.append((number, lock))
+    return held
 
 
 def _try_lock(file: Path) -> int | None:

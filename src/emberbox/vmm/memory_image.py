@@ -72,8 +72,6 @@ def sealed_copy(path: Path, name: str) -> int:
                     raise OSError(errno.EIO, "the file became shorter while it was read", str(path))
                 start += sent
         fcntl.fcntl(copy, _ADD_SEALS, _SEALS)
-        # Clones use the copy; the file's pages would only take room beside it.
-        os.posix_fadvise(source, 0, 0, os.POSIX_FADV_DONTNEED)
     except BaseException:
         os.close(copy)
         raise

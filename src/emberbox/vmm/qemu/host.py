@@ -14,6 +14,7 @@ from emberbox.vmm.cgroup import Cgroups
 from emberbox.vmm.jail import JailFiles, jail_root
 from emberbox.vmm.qemu.arguments import Hardware
 from emberbox.vmm.qemu.launch import QemuHost
+from emberbox.vmm.remembered import remembered
 from emberbox.vmm.requirements import MEND, find_program, require_programs
 
 LAYOUT = 1
@@ -53,16 +54,19 @@ def _assemble(
 ) -> QemuHost:
     root = jail_root(folder, jail_files(binary, acceleration.name, architecture)) if confine else None
     cgroups = Cgroups()
+    found = remembered(
+        folder / f"{binary.name}.json", binary, lambda: {"version": read_version(binary), "tsc_khz": timestamp.tsc_khz()}
+    )
     hardware = Hardware(
         binary=str(binary),
         accelerator=acceleration.name,
         architecture=architecture,
-        tsc_khz=timestamp.tsc_khz() if acceleration.name == "tcg" else None,
+        tsc_khz=found["tsc_khz"] if acceleration.name == "tcg" else None,
     )
     return QemuHost(
         binary=binary,
         hardware=hardware,
-        version=f"QEMU {read_version(binary)}, {hardware.accelerator}, {hardware.processor}, layout {LAYOUT}",
+        version=f"QEMU {found['version']}, {hardware.accelerator}, {hardware.processor}, layout {LAYOUT}",
         jail=root,
         cgroups=cgroups if confine and cgroups.prepare() else None,
         uid_base=uid_base,

@@ -95,15 +95,31 @@ def _forget(folder):
     sys.modules.pop("sitecustomize", None)
 
 
-def _chain():
-    """Import the sitecustomize that this one stands in front of; returns whether there is one."""
+def _chain(name):
+    """Import the module of that name that an ordinary start would find; returns whether there is one."""
     try:
-        import sitecustomize  # noqa: F401
+        __import__(name)
     except ImportError as error:
-        if error.name != "sitecustomize":
+        if error.name != name:
             raise
         return False
     return True
+
+
+def _freeze():
+    """Take what lives so far out of the garbage collector's rounds, three of which end every program."""
+    import gc
+
+    gc.freeze()
+    if "gc" not in _loaded_before:
+        del sys.modules["gc"]
+
+
+def _user_folder():
+    """Return where the program's user may have put modules that an ordinary start would look at."""
+    import site
+
+    return site.USER_SITE
 
 
 # -- the wait -------------------------------------------------------------------------------------------------------------
@@ -119,6 +135,9 @@ def _await_order(socket, preload):
         for name in preload:
             __import__(name)
         place = _command_line_place()
+        _chain("usercustomize")
+        user_folder = _user_folder()
+        _freeze()
         memory = os.open("/proc/self/mem", os.O_WRONLY)
     except BaseException as error:
         os.write(socket, f"error {type(error).__name__}: {error}"[:1000].encode("utf-8", "replace"))
@@ -130,6 +149,8 @@ def _await_order(socket, preload):
     os.close(socket)
     try:
         _become(order, memory, names, len(placeholder), place, preload)
+        if user_folder and os.path.isdir(user_folder):
+            sys.modules.pop("usercustomize", None)
     except BaseException as error:
         os.write(2, f"emberbox: the program could not be started: {error}\n".encode("utf-8", "replace"))
         os._exit(126)
@@ -198,10 +219,11 @@ def _unload_shadowed(folder, preload):
 
 # -- entry ------------------------------------------------------------------------------------------------------------------------
 
+_loaded_before = set(sys.modules)
 _socket = os.environ.get(_FD_VARIABLE)
 _preload = [name for name in os.environ.get(_PRELOAD_VARIABLE, "").split(",") if name]
 _forget(os.path.dirname(__file__))
-_chained = _chain()
+_chained = _chain("sitecustomize")
 if _socket is not None:
     _await_order(int(_socket), _preload)
 if not _chained:
