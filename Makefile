@@ -30,7 +30,7 @@ setup: packages $(SETUP) $(BUILT) ## install everything and build images and tem
 demo: packages $(SETUP) $(BUILT) ## set everything up and run a real program in a microVM
 	@$(BIN)/emberbox setup --runtime python
 	@echo
-	@$(BIN)/emberbox run --time examples/postcard.py
+	@$(BIN)/emberbox run --time examples/hello_microvm.py
 
 test: PACKAGES = test
 test: packages $(SETUP) $(BUILT) ## set up what is needed and pass the tests

@@ -58,12 +58,21 @@ def extents(descriptor: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def sealed_copy(path: Path, name: str) -> int:
-    """Copy the file to memory and seal it; returns the descriptor. Blocks (about 2 GB/s). Raises `OSError`."""
-    source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def empty_copy(path: Path, name: str) -> int:
+    """Make an in-memory file as long as the file at `path`, all of it a hole; returns its descriptor. Raises `OSError`."""
     copy = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        os.ftruncate(copy, os.fstat(source).st_size)
+        os.ftruncate(copy, path.stat().st_size)
+    except BaseException:
+        os.close(copy)
+        raise
+    return copy
+
+
+def fill_and_seal(copy: int, path: Path) -> None:
+    """Fill what `empty_copy` made and seal it. Blocks (about 2 GB/s). Raises `OSError`."""
+    source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
         for start, end in extents(source):
             os.lseek(copy, start, os.SEEK_SET)
             while start < end:
@@ -72,12 +81,8 @@ def sealed_copy(path: Path, name: str) -> int:
                     raise OSError(errno.EIO, "the file became shorter while it was read", str(path))
                 start += sent
         fcntl.fcntl(copy, _ADD_SEALS, _SEALS)
-    except BaseException:
-        os.close(copy)
-        raise
     finally:
         os.close(source)
-    return copy
 
 
 def sealed_bytes(data: bytes, name: str) -> int:

@@ -127,7 +127,7 @@ class LocalSandbox:
         limits: Limits, name: str | None,
     ) -> LocalProcess:  # fmt: skip
         script = self.folder / (name or (code.name if isinstance(code, Path) else "main.py"))
-        script.write_bytes(code.read_bytes() if isinstance(code, Path) else code)  # noqa: ASYNC240
+        script.write_bytes(code.read_bytes() if isinstance(code, Path) else code)
         for path, source in files.items():
             (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / path).write_bytes(source.read_bytes())

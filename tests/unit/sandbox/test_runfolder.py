@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from emberbox.errors import RequirementMissing
 from emberbox.sandbox.runfolder import RunFolder
 
-if TYPE_CHECKING:
-    from pathlib import Path
+
+async def _nothing(_: Path) -> list[int]:
+    return []
 
 
-def _nothing(_: Path) -> int:
-    return 0
-
-
-def test_each_engine_gets_a_number_of_its_own(tmp_path: Path) -> None:
-    one, two = RunFolder.claim(tmp_path, _nothing), RunFolder.claim(tmp_path, _nothing)
+async def test_each_engine_gets_a_number_of_its_own(tmp_path: Path) -> None:
+    one, two = await RunFolder.claim(tmp_path, _nothing), await RunFolder.claim(tmp_path, _nothing)
     assert (one.number, two.number) == (0, 1)
     assert one.path.stat().st_mode & 0o777 == 0o700
     one.release()
-    three = RunFolder.claim(tmp_path, _nothing)
+    three = await RunFolder.claim(tmp_path, _nothing)
     assert three.number == 0
     two.release()
     three.release()
@@ -33,10 +29,10 @@ def test_each_engine_gets_a_number_of_its_own(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.lock", "1.lock"]
 
 
-def test_a_dead_engines_folder_is_cleaned_and_a_living_ones_is_not(tmp_path: Path) -> None:
+async def test_a_dead_engines_folder_is_cleaned_and_a_living_ones_is_not(tmp_path: Path) -> None:
     code = (
-        "import sys, os; from pathlib import Path; from emberbox.sandbox.runfolder import RunFolder\n"
-        "folder = RunFolder.claim(Path(sys.argv[1]), lambda f: 0); folder.make('m-1'); print(folder.number, flush=True)\n"
+        "import asyncio, sys, os; from pathlib import Path; from emberbox.sandbox.runfolder import RunFolder\n"
+        "folder = asyncio.run(RunFolder.claim(Path(sys.argv[1]), None)); folder.make('m-1'); print(folder.number, flush=True)\n"
         "sys.stdin.read() if sys.argv[2] == 'live' else os.kill(os.getpid(), 9)"
     )
     living = subprocess.Popen([sys.executable, "-c", code, tmp_path, "live"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -45,7 +41,12 @@ def test_a_dead_engines_folder_is_cleaned_and_a_living_ones_is_not(tmp_path: Pat
     dead = subprocess.run([sys.executable, "-c", code, tmp_path, "dead"], stdout=subprocess.PIPE, check=False)
     assert dead.stdout == b"1\n"
     killed: list[Path] = []
-    ours = RunFolder.claim(tmp_path, lambda folder: killed.append(folder) or 1)
+
+    async def kill(folder: Path) -> list[int]:
+        killed.append(folder)
+        return [1]
+
+    ours = await RunFolder.claim(tmp_path, kill)
     assert killed == [tmp_path / "1"]
     assert ours.number == 1
     assert not list(ours.path.iterdir())
@@ -54,17 +55,14 @@ def test_a_dead_engines_folder_is_cleaned_and_a_living_ones_is_not(tmp_path: Pat
     ours.release()
 
 
-def test_a_machine_folder_goes_with_its_use(tmp_path: Path) -> None:
-    folder = RunFolder.claim(tmp_path, _nothing)
+async def test_a_machine_folder_goes_with_its_use(tmp_path: Path) -> None:
+    folder = await RunFolder.claim(tmp_path, _nothing)
     with folder.machine_folder("m") as path:
         (path / "file").touch()
     assert not path.exists()
     folder.release()
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/version"), reason="needs /proc")
-def test_a_folder_that_cannot_be_made_is_told() -> None:
-    from pathlib import Path
-
+async def test_a_folder_that_cannot_be_made_is_told() -> None:
     with pytest.raises(RequirementMissing, match="set EMBERBOX_DATA"):
-        RunFolder.claim(Path("/proc/emberbox/run"), _nothing)
+        await RunFolder.claim(Path("/proc/emberbox/run"), _nothing)

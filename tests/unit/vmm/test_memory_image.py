@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emberbox.vmm.memory_image import create_memory, extents, full_digest, reopen, sample_digest, sealed_bytes, sealed_copy
+from emberbox.vmm.memory_image import (
+    create_memory,
+    empty_copy,
+    extents,
+    fill_and_seal,
+    full_digest,
+    reopen,
+    sample_digest,
+    sealed_bytes,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +29,12 @@ def image(tmp_path: Path) -> Path:
     os.pwrite(descriptor, b"z" * 100, SIZE - 4096)
     os.close(descriptor)
     return tmp_path / "memory"
+
+
+def sealed_copy(path: Path, name: str) -> int:
+    copy = empty_copy(path, name)
+    fill_and_seal(copy, path)
+    return copy
 
 
 def test_a_sealed_copy_is_the_same_with_its_holes(image: Path) -> None:

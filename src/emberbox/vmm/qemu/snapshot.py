@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from emberbox.errors import SnapshotFailed, VmmError
 from emberbox.tasks import UndoStack
 from emberbox.vmm.base import MachineSpec, Snapshot
-from emberbox.vmm.memory_image import full_digest, reopen, sample_digest, sealed_bytes, sealed_copy
+from emberbox.vmm.memory_image import empty_copy, fill_and_seal, full_digest, reopen, sample_digest, sealed_bytes
 from emberbox.vmm.qemu.launch import Memory, QemuHost, explained, launch
 from emberbox.vmm.qemu.machine import QemuMachine
 
@@ -233,11 +233,9 @@ def _pin(host: QemuHost, snapshot: Snapshot) -> tuple[SnapshotRecord, int, int]:
             "the processor's clock runs at another frequency than when the snapshot was made; build the template anew"
         )
     try:
-        memory = sealed_copy(snapshot.memory, "emberbox-memory")
+        memory = empty_copy(snapshot.memory, "emberbox-memory")
     except OSError as error:
-        raise SnapshotFailed(
-            f"the memory image {snapshot.memory} cannot be loaded: {error.strerror}", detail=str(error)
-        ) from error
+        raise _unloadable(snapshot, error) from error
     try:
         return record, memory, sealed_bytes(state, "emberbox-state")
     except BaseException:
@@ -245,11 +243,19 @@ def _pin(host: QemuHost, snapshot: Snapshot) -> tuple[SnapshotRecord, int, int]:
         raise
 
 
-class QemuLoadedSnapshot:
-    """A snapshot pinned in memory, from which clones are made (see `LoadedSnapshot`)."""
+def _unloadable(snapshot: Snapshot, error: OSError) -> SnapshotFailed:
+    return SnapshotFailed(f"the memory image {snapshot.memory} cannot be loaded: {error.strerror}", detail=str(error))
 
-    def __init__(self, host: QemuHost, record: SnapshotRecord, memory: int, state: int) -> None:
+
+class QemuLoadedSnapshot:
+    """A snapshot pinned in memory, from which clones are made (see `LoadedSnapshot`).
+
+    Its memory is copied while the first clone's VMM starts; no clone loads its state before the copy is complete and sealed.
+    """
+
+    def __init__(self, host: QemuHost, snapshot: Snapshot, record: SnapshotRecord, memory: int, state: int) -> None:
         self._host = host
+        self._filling = asyncio.create_task(_fill(snapshot, memory), name="snapshot-memory")
         self._record = record
         self._memory = memory
         self._state = state
@@ -264,7 +270,7 @@ class QemuLoadedSnapshot:
         except asyncio.CancelledError:
             loading.add_done_callback(_close_pinned)
             raise
-        return cls(host, record, memory, state)
+        return cls(host, snapshot, record, memory, state)
 
     async def restore(self, spec: MachineSpec) -> QemuMachine:
         """Start a clone; it runs when this returns.
@@ -284,6 +290,7 @@ class QemuLoadedSnapshot:
         """Let go of the memory. Clones that live go on; repeating is harmless."""
         if not self._closed:
             self._closed = True
+            await asyncio.gather(self._filling, return_exceptions=True)
             os.close(self._memory)
             os.close(self._state)
 
@@ -304,14 +311,22 @@ class QemuLoadedSnapshot:
         answers = [
             control.send("qmp_capabilities"),
             control.send("migrate-set-capabilities", _CAPABILITIES),
-            control.send("migrate-incoming", {"uri": f"fd:{state}"}),
         ]
+        await asyncio.shield(self._filling)
+        answers.append(control.send("migrate-incoming", {"uri": f"fd:{state}"}))
         status = await _outcome(control, progress, answers, _RESTORE_S)
         if status != "running":
             raise SnapshotFailed(f"the snapshot could not be loaded: {status}")
         machine = QemuMachine(spec, launched)
         machine.running()
         return machine
+
+
+async def _fill(snapshot: Snapshot, memory: int) -> None:
+    try:
+        await asyncio.to_thread(fill_and_seal, memory, snapshot.memory)
+    except OSError as error:
+        raise _unloadable(snapshot, error) from error
 
 
 def _close_pinned(loading: asyncio.Task[tuple[SnapshotRecord, int, int]]) -> None:
