@@ -43,7 +43,8 @@ def build_agent(source: Path, target: Path, version: str) -> None:
             "GOPROXY": "off",
             "GOFLAGS": "-mod=mod",
         }
-        command = [go, "build", "-trimpath", "-buildvcs=false", "-ldflags", f"-s -w -X main.version={version}", "-o", str(partial), "."]
+        flags = ["-trimpath", "-buildvcs=false", "-ldflags", f"-s -w -X main.version={version}"]
+        command = [go, "build", *flags, "-o", str(partial), "."]
         subprocess.run(command, cwd=source, env=environment, check=True)
         partial.replace(output)
 

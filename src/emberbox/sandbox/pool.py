@@ -163,7 +163,10 @@ class Pool:
 
     async def _settle(self) -> None:
         overdue = time.monotonic() + OVERDUE_S
-        while (pause := min(self._claimed + SETTLE_S, overdue) - time.monotonic()) > 0:
+        while True:
+            pause = min(self._claimed + SETTLE_S, overdue) - time.monotonic()
+            if pause <= 0:
+                return
             await asyncio.sleep(pause)
 
     async def _add(self) -> None:

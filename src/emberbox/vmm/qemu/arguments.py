@@ -21,7 +21,7 @@ SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=de
 TRANSLATION_MIB = 64
 """Size of TCG's cache of translated code. Memory is used as far as the cache is filled."""
 EMULATED_PROCESSOR = "max,-erms"
-"""With ERMS, kernel and C library copy and clear memory by `rep movsb`, which TCG carries out byte by byte: 20 to 40 times slower."""
+"""With ERMS, kernel and C library move memory by `rep movsb`, which TCG carries out byte by byte: 20 to 40 times slower."""
 KERNEL_ARGS = (
     "console=ttyS0",
     "quiet",
