@@ -68,6 +68,6 @@ async def test_a_file_is_read_and_written_whole(tmp_path: Path, size: int) -> No
 
 
 async def test_a_null_device_is_both_empty_and_bottomless() -> None:
-    with Path(os.devnull).open("r+b", buffering=0) as null:  # noqa: ASYNC230
+    with Path(os.devnull).open("r+b", buffering=0) as null:
         assert [piece async for piece in read_pieces(null.fileno())] == []
         await Sink(null.fileno()).write(b"x" * 10_000)

@@ -1,0 +1,13 @@
+"""The reference of the command line is what the command says."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_reference_is_what_the_command_says() -> None:
+    written = runpy.run_path(str(ROOT / "scripts/cli_reference.py"))["reference"]()
+    assert written == (ROOT / "docs/cli.md").read_text(), "run: .venv/bin/python scripts/cli_reference.py"
