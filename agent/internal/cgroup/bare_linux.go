@@ -29,6 +29,7 @@ type bare struct {
 func (b *bare) FD() (int, bool)          { return 0, false }
 func (b *bare) Limit(int64, int64) error { return nil }
 func (b *bare) Remove()                  {}
+func (b *bare) Thrashes() bool           { return false }
 
 func (b *bare) Add(pid int) error {
 	b.mu.Lock()

@@ -27,6 +27,9 @@ type Group interface {
 	CPUMicroseconds() int64
 	// Usage is all that is counted.
 	Usage() Usage
+	// Thrashes tells whether the group does little but wait for pages that it had to give up for want of memory. It compares with its
+	// last call, which should be about half a second ago, and needs three calls to be sure.
+	Thrashes() bool
 	// Remove gives the group back. It waits, bounded, for the processes that were killed.
 	Remove()
 }

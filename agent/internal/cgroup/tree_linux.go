@@ -108,6 +108,7 @@ type folder struct {
 	path  string
 	fd    int
 	leave func(string)
+	thrash
 }
 
 func openFolder(path string, leave func(string)) (*folder, error) {
@@ -115,7 +116,7 @@ func openFolder(path string, leave func(string)) (*folder, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	return &folder{path, fd, leave}, nil
+	return &folder{path: path, fd: fd, leave: leave}, nil
 }
 
 func (f *folder) FD() (int, bool) { return f.fd, true }

@@ -15,6 +15,7 @@ const (
 	drainBytes  = 2 << 20
 	cpuPollLow  = 5 * time.Millisecond
 	cpuPollHigh = time.Second
+	memoryPoll  = 500 * time.Millisecond
 )
 
 // run is one program at work. One goroutine does it all: it sleeps in poll and moves streams, commands and limits in turn.
@@ -31,6 +32,7 @@ type run struct {
 
 	began    time.Time
 	cpuCheck time.Time
+	memCheck time.Time
 	reason   string // why the agent killed it, "" where it did not
 	wall     time.Duration
 	exit     Exit
@@ -49,9 +51,10 @@ func (r *run) conduct() {
 	if r.pipes.ours[session.Input] == closed {
 		r.call.Discard()
 	}
+	r.memCheck = time.Now().Add(memoryPoll)
 	for !r.ended() {
+		r.enforce() // first: a command may have come before anything could wake this goroutine
 		r.step(r.untilDeadline())
-		r.enforce()
 	}
 	r.group.Kill()
 	shut(&r.pipes.ours[session.Input])
@@ -134,17 +137,15 @@ func (r *run) feed() {
 
 // untilDeadline is how long the program may be left alone.
 func (r *run) untilDeadline() time.Duration {
-	wait := poll.Forever
 	if r.reason != "" {
-		return wait
+		return poll.Forever
 	}
+	wait := max(0, time.Until(r.memCheck))
 	if r.limits.Wall != Unlimited {
-		wait = max(0, r.limits.Wall-time.Since(r.began))
+		wait = min(wait, max(0, r.limits.Wall-time.Since(r.began)))
 	}
 	if r.limits.CPU != Unlimited {
-		if next := max(0, time.Until(r.cpuCheck)); wait == poll.Forever || next < wait {
-			wait = next
-		}
+		wait = min(wait, max(0, time.Until(r.cpuCheck)))
 	}
 	return wait
 }
@@ -170,7 +171,17 @@ func (r *run) enforce() {
 		r.kill("output_limit")
 	case r.limits.CPU != Unlimited && r.usedUp():
 		r.kill("cpu_limit")
+	case r.thrashes():
+		r.kill("out_of_memory")
 	}
+}
+
+func (r *run) thrashes() bool {
+	if now := time.Now(); !now.Before(r.memCheck) {
+		r.memCheck = now.Add(memoryPoll)
+		return r.group.Thrashes()
+	}
+	return false
 }
 
 // usedUp looks at the CPU time no more often than it can reach its limit on one processor.
