@@ -28,8 +28,10 @@ const (
 
 // guest is the agent as process 1. It ends the machine when it cannot go on.
 func guest() {
-	// Ignored signals would stay ignored in every program; caught ones do not.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	// Ignored signals would stay ignored in every program; caught ones do not. The Go runtime ends the process for each of
+	// these that another process sends, unless it is caught.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
+		syscall.SIGABRT, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGSEGV, syscall.SIGSTKFLT, syscall.SIGSYS, syscall.SIGTRAP)
 	err := serveGuest()
 	boot.Complain(err)
 	time.Sleep(lastWords)
