@@ -72,9 +72,11 @@ def _whole_host(findings: Findings) -> list[tuple[str, str]]:
         rows += _failures(rate.failures)
     if (use := findings.memory) is not None:
         rows.append((
-            f"g  memory of an idle sandbox after its program, PSS ({len(use.pss)} of them)",
+            f"g  memory of an idle sandbox, PSS ({len(use.pss)} of them)",
             f"{_median(use.pss):.1f} MiB (largest {max(use.pss):.1f})",
         ))  # fmt: skip
+        if use.used_pss:
+            rows.append(("   after it ran a program", f"{_median(use.used_pss):.1f} MiB (largest {max(use.used_pss):.1f})"))
         rows.append(("   private dirty", f"{_median(use.private_dirty):.1f} MiB"))
         rows += [(f"     {kind}", f"{size:.1f} MiB") for kind, size in use.dirty_kinds.items() if size >= 0.05]
     if (burst := findings.burst) is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from emberbox.bench.samplers.base import HELLO, BenchError, checked, settle
@@ -24,6 +24,7 @@ class MemoryUse:
         dirty_kinds: Mean of the private dirty pages by what they hold.
         processes: Names of the processes of one sandbox, confinement included.
         idle_s: How long the sandboxes had nothing to do before they were looked at.
+        used_pss: The same as `pss` after each has run one program, and been idle again.
     """
 
     pss: list[float]
@@ -32,6 +33,7 @@ class MemoryUse:
     processes: list[str]
     idle_s: float
     failures: list[str] = field(default_factory=list)
+    used_pss: list[float] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
@@ -48,13 +50,16 @@ class MemoryUse:
             },
             "private_dirty_kinds": {kind: round(size, 2) for kind, size in self.dirty_kinds.items()},
             "processes": self.processes,
+            "pss_after_a_program": {"median": round(Summary.of(self.used_pss).median, 2), "maximum": round(max(self.used_pss), 2)}
+            if self.used_pss
+            else None,
             "pss_samples": [round(size, 2) for size in self.pss],
             "private_dirty_samples": [round(size, 2) for size in self.private_dirty],
         }
 
 
 async def measure_memory(engine: Engine, runtime: str, *, count: int, idle_s: float) -> MemoryUse:
-    """Open `count` sandboxes, run one program in each, let them idle for `idle_s` seconds, and look at their processes.
+    """Open `count` sandboxes, let them idle, look at their processes; run one program in each, let them idle, and look again.
 
     Raises:
         BenchError: A program failed, or the processes cannot be read.
@@ -63,11 +68,17 @@ async def measure_memory(engine: Engine, runtime: str, *, count: int, idle_s: fl
     try:
         for _ in range(count):
             sandboxes.append(await engine.open_sandbox(runtime))
-            checked(await sandboxes[-1].run(HELLO))
-        await asyncio.sleep(idle_s)
+            await sandboxes[-1].confirm()
         memory_kib = engine.runtimes.get(runtime).limits.memory_mib * 1024
+        pids = [sandbox.pid for sandbox in sandboxes]
         try:
-            return await asyncio.to_thread(look_at, [sandbox.pid for sandbox in sandboxes], memory_kib, idle_s)
+            await asyncio.sleep(idle_s)
+            idle = await asyncio.to_thread(look_at, pids, memory_kib, idle_s)
+            for sandbox in sandboxes:
+                checked(await sandbox.run(HELLO))
+            await asyncio.sleep(idle_s)
+            used = await asyncio.to_thread(look_at, pids, memory_kib, idle_s)
+            return replace(idle, used_pss=used.pss)
         except OSError as error:
             raise BenchError(f"the VMs' memory cannot be read: {error}") from error
     finally:
