@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,8 @@ from emberbox.images.requirements import check_requirements
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
+
+_log = logging.getLogger(__name__)
 
 BUILD_SPACE = 1024 * 1024 * 1024
 """Free bytes that a build asks for before it begins."""
@@ -249,8 +253,22 @@ class ImageStore:
 
     @contextlib.contextmanager
     def lease(self, image: Image) -> Iterator[Image]:
-        """Keep an image from being pruned for as long as the context lasts, or this process lives."""
-        with locked_now(self._lease_file(image.key), what="removing this image", shared=True):
+        """Keep an image from being pruned for as long as the context lasts, or this process lives.
+
+        A store that may only be read is used without.
+
+        Raises:
+            ImageCorrupt: It was pruned already.
+            DataFolderBusy: Images are being pruned just now; they are not for long.
+        """
+        with contextlib.ExitStack() as lease:
+            try:
+                with locked_now(self._layout.locks / "store.lock", what="pruning images", shared=True):
+                    lease.enter_context(locked_now(self._lease_file(image.key), what="pruning images", shared=True))
+            except OSError as error:
+                if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}:
+                    raise
+                _log.debug("no lease on image %s: %s", image.key, error, extra={"action": "images.no_lease"})
             if not all(path.exists() for path in (image.kernel, image.initramfs, image.rootfs)):
                 raise ImageCorrupt(
                     f"the image {image.key[:12]} of {image.runtime} is gone; build it again", detail=str(self.root)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from emberbox.config import Settings, load_settings
-from emberbox.errors import EngineClosed, InvalidInput, RequirementMissing
+from emberbox.errors import DataFolderBusy, EngineClosed, InvalidInput, RequirementMissing
 from emberbox.images import Image, ImageStore
 from emberbox.model import Limits, RunResult
 from emberbox.runtimes import Runtime, builtin_folder, discover
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+LEASE_S = 30.0
+"""How long pruning, which takes a moment, may hold up the use of an image."""
 OVERHEAD_MIB = 64
 """About what a machine takes besides its guest's memory; for the default of `capacity.machines`."""
 
@@ -56,6 +59,8 @@ class Engine:
         self.images = ImageStore(self.settings.data / "images")
         self._undo = UndoStack()
         self._keeper = TaskKeeper()
+        self._leases = ExitStack()
+        self._leased: set[str] = set()
         self._pools: dict[str, Pool] = {}
         self._live: set[Sandbox] = set()
         self._maker: MachineMaker | None = None
@@ -79,6 +84,7 @@ class Engine:
         driver, self._report = await _choose(self.settings)
         folder = await RunFolder.claim(self.settings.data / "run", end_leftovers)
         self._undo.push_call(folder.release)
+        self._undo.push_call(self._leases.close)
         slots = Slots(folder.number * SLOTS, self._machines())
         self._maker = MachineMaker(driver, folder, slots, self.settings, self._launches())
         if isinstance(driver, SnapshotDriver):
@@ -129,7 +135,22 @@ class Engine:
 
     async def image(self, runtime: Runtime, progress: Progress | None = None) -> Image:
         """Return the runtime's image; builds it first when there is none, which takes up to minutes."""
-        return self.images.find(runtime) or await self.images.build(runtime, progress)
+        image = self.images.find(runtime) or await self.images.build(runtime, progress)
+        if self._maker is not None:
+            await self._lease(image)
+        return image
+
+    async def _lease(self, image: Image) -> None:
+        """Keep the image from being pruned for as long as the engine runs."""
+        deadline = time.monotonic() + LEASE_S
+        while image.key not in self._leased:
+            try:
+                self._leases.enter_context(self.images.lease(image))
+                self._leased.add(image.key)
+            except DataFolderBusy:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.05)
 
     async def template(
         self, runtime: str, *, memory_mib: int | None = None, vcpus: int | None = None, progress: Progress | None = None
