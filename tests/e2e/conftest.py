@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,7 @@ from emberbox import Engine, Settings
 from emberbox.config import CapacitySettings, PoolSettings
 from emberbox.images import ImageStore
 from emberbox.runtimes import builtin_folder, discover
+from emberbox.vmm.cgroup import Cgroups
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -59,18 +62,27 @@ async def pooled(settings: Settings, images: ImageStore) -> AsyncIterator[Engine
         yield running
 
 
-def vmm_processes(data: Path) -> set[int]:
-    """Return the pids of all processes whose working set names `data`: VMMs and what confines them."""
+MARK = b"guest=emberbox-"
+
+
+def vmm_processes(*roots: Path) -> set[int]:
+    """Return the pids of all VMMs, and of what confines them, that hold a file below one of `roots` open.
+
+    A machine's VMM keeps its console log open for as long as it lives, also when its folder was removed and its parent has died.
+    """
     found = set()
     for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            try:
-                line = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if b"emberbox-" in line and b"qemu-system" in line:
+        try:
+            if entry.name.isdecimal() and MARK in (entry / "cmdline").read_bytes() and _holds(entry, roots):
                 found.add(int(entry.name))
+        except OSError:
+            continue
     return found
+
+
+def _holds(process: Path, roots: tuple[Path, ...]) -> bool:
+    names = [str(descriptor.readlink()) for descriptor in (process / "fd").iterdir()]
+    return any(name.startswith(f"{root.resolve()}/") for name in names for root in roots)
 
 
 def run_entries(data: Path) -> set[str]:
@@ -78,19 +90,65 @@ def run_entries(data: Path) -> set[str]:
     return {str(path.relative_to(data)) for path in (data / "run").glob("*/*")} if (data / "run").exists() else set()
 
 
+def control_groups() -> set[str]:
+    """Return the control groups of machines in which no process is: a machine's own is never seen so for long."""
+    groups = Cgroups()
+    if not groups.prepare():
+        return set()
+    found = set()
+    for name in groups.names(""):
+        for folder in groups.find(name).folders:
+            with contextlib.suppress(OSError):
+                if not (folder / "cgroup.procs").read_text():
+                    found.add(str(folder))
+    return found
+
+
+def child_processes() -> set[int]:
+    """Return the children of this process, those included that ended and were not waited for."""
+    return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+
+
+def descriptors(data: Path) -> Counter[str]:
+    """Count the open descriptors by kind. Left out is what an engine keeps open on purpose: locks, and its templates' files."""
+    kinds: Counter[str] = Counter()
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            name = str(entry.readlink())
+            if name.startswith(f"{data.resolve()}/run/") and not name.endswith(".lock"):
+                kinds["files of machines"] += 1
+            elif name.startswith(("socket:", "pipe:", "anon_inode:[pidfd]")):
+                kinds[name.partition(":")[0]] += 1
+    return kinds
+
+
 @pytest_asyncio.fixture(autouse=True)
-async def nothing_left_behind(request: pytest.FixtureRequest, data_folder: Path) -> AsyncIterator[None]:
-    """Every test must leave as many processes, machine folders and descriptors as it found."""
+async def nothing_left_behind(
+    request: pytest.FixtureRequest, data_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[None]:
+    """Every test must leave as many processes, machine folders, control groups and descriptors as it found."""
     if "engine" in request.fixturenames:
         request.getfixturevalue("engine")
-    before = (vmm_processes(data_folder), run_entries(data_folder))
+    roots = (data_folder, tmp_path_factory.getbasetemp())
+
+    def look() -> dict[str, set[int] | set[str] | Counter[str]]:
+        return {
+            "VMMs": vmm_processes(*roots),
+            "children": child_processes(),
+            "folders": run_entries(data_folder),
+            "control groups": control_groups(),
+            "descriptors": descriptors(data_folder),
+        }
+
+    before = look()
     yield
-    for _ in range(100):
-        left = (vmm_processes(data_folder) - before[0], run_entries(data_folder) - before[1])
-        if left == (set(), set()):
+    for _ in range(150):
+        now = look()
+        left = {name: extra for name in now if (extra := now[name] - before[name])}  # type: ignore[operator]
+        if not left:
             return
         await asyncio.sleep(0.1)
-    pytest.fail(f"left behind: processes {left[0]}, folders {left[1]}")
+    pytest.fail(f"left behind: {left}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -71,15 +71,25 @@ async def test_a_fork_bomb_is_held_and_dies_with_its_run(engine: Engine) -> None
 
 
 async def test_forking_python_is_refused_in_its_own_words(engine: Engine) -> None:
-    code = "import os\ntry:\n    while os.fork() or True: pass\nexcept OSError as e: print(type(e).__name__); os._exit(0)"
+    code = "import os\ntry:\n    while os.fork() or True: pass\nexcept OSError as e: print(type(e).__name__, flush=True); os._exit(0)"
     result = await engine.run(code, runtime="python", limits=Limits(pids=20, timeout_s=20))
     assert "BlockingIOError" in result.stdout
 
 
+BOMBS = {
+    "large pieces": "a = []\nwhile True: a.append(bytearray(2**20))",
+    # Memory that fills slowly: the kernel finds pages of files to take away for a long time before it calls this out of memory.
+    "small pieces": "a = []\nwhile True: a.append(str(len(a)) * 10)",
+    "many programs": "import decimal, json, sqlite3\na = []\nwhile True:\n    a.append(bytearray(2**17)); json.dumps(a[:0])\n"
+    "    decimal.Decimal(3).sqrt(); sqlite3.connect(':memory:').execute('select 1').fetchall()",
+}
+
+
 @pytest.mark.parametrize("limit", [None, 64])
-async def test_a_memory_bomb_is_told(engine: Engine, limit: int | None) -> None:
+@pytest.mark.parametrize("bomb", BOMBS)
+async def test_a_memory_bomb_is_told(engine: Engine, limit: int | None, bomb: str) -> None:
     async with engine.sandbox("python", limits=Limits(memory_mib=limit, timeout_s=60)) as sandbox:
-        result = await sandbox.run("a = []\nwhile True: a.append(bytearray(2**20))")
+        result = await sandbox.run(BOMBS[bomb])
         assert result.status is RunStatus.OUT_OF_MEMORY
         assert result.message is not None
         assert "memory" in result.message
@@ -113,7 +123,8 @@ async def test_a_daemon_ends_with_its_run(engine: Engine) -> None:
             [
                 "python3",
                 "-c",
-                "import os; print(sum(b'main.py' in open(f'/proc/{p}/cmdline', 'rb').read() for p in os.listdir('/proc') if p.isdecimal()))",
+                # In two pieces, so that this command does not find itself.
+                "import os; print(sum(b'main' b'.py' in open(f'/proc/{p}/cmdline', 'rb').read() for p in os.listdir('/proc') if p.isdecimal()))",
             ]
         )
         assert left.stdout == "0\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
 import sys
@@ -98,14 +97,12 @@ async def test_two_engines_share_a_data_folder(settings: Settings, images: Image
 def _held(folder: Path) -> bool:
     """Whether an engine of this process, such as the tests' shared one, holds the folder."""
     lock = folder.with_name(f"{folder.name}.lock")
-    return any(
-        Path(os.readlink(entry)) == lock for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink() and _readable(entry)
-    )
+    return any(entry.readlink() == lock for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink() and _readable(entry))
 
 
 def _readable(entry: Path) -> bool:
     try:
-        os.readlink(entry)
+        entry.readlink()
     except OSError:
         return False
     return True

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 async def test_a_program_runs_in_a_vm_of_its_own(engine: Engine) -> None:
-    code = "import os, platform; print(6 * 7, os.getuid(), platform.release() != %r, os.getpid())" % os.uname().release
+    code = f"import os, platform; print(6 * 7, os.getuid(), platform.release() != {os.uname().release!r}, os.getpid())"
     result = await engine.run(code, runtime="python")
     assert (result.status, result.exit_code, result.stderr) == (RunStatus.SUCCEEDED, 0, "")
     assert result.stdout.startswith("42 1000 True ")

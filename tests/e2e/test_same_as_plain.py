@@ -50,7 +50,7 @@ async def test_a_program_cannot_tell(program: Path, sandbox: Sandbox) -> None:
             result.stderr,
         )
 
-    clean = seen(plain)[:3] + (_without_control(plain.stdout), plain.stderr)
+    clean = (*seen(plain)[:3], _without_control(plain.stdout), plain.stderr)
     assert seen(waiting) == clean
 
 

@@ -7,14 +7,12 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-import pytest
-
-from emberbox import Engine
 from emberbox.guest import GuestClient
-from emberbox.sandbox import machines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import pytest
+
+    from emberbox import Engine
 
 CLONES = 20
 PROGRAM = """
@@ -34,17 +32,6 @@ async def test_no_two_clones_draw_the_same(engine: Engine) -> None:
     for source in drawn[0]:
         values = [one[source] for one in drawn]
         assert len(set(values)) == CLONES, f"{source} repeats: {values}"
-
-
-@pytest.fixture
-def without_entropy() -> Iterator[None]:
-    """Clone as if nobody had thought of twins."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(machines.os, "urandom", bytes)
-    patch.setattr(machines.time, "time_ns", lambda: 1_700_000_000_000_000_000)
-    patch.setattr(machines, "CLOCK_SLACK_NS", 2**62)
-    yield
-    patch.undo()
 
 
 async def test_the_clocks_of_clones_are_right(engine: Engine) -> None:
@@ -74,8 +61,7 @@ async def test_the_clock_of_a_template_made_ten_minutes_ago_is_right(engine: Eng
     assert template.record.waiting
 
 
-async def test_the_agent_is_told_before_a_program_runs(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Negative control: with the same entropy and time, clones do show the same; so the test above can fail."""
+async def test_every_clone_is_sent_entropy_of_its_own(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[bytes] = []
     original = GuestClient.start_resume
 
