@@ -80,6 +80,8 @@ BOMBS = {
     "large pieces": "a = []\nwhile True: a.append(bytearray(2**20))",
     # Memory that fills slowly: the kernel finds pages of files to take away for a long time before it calls this out of memory.
     "small pieces": "a = []\nwhile True: a.append(str(len(a)) * 10)",
+    # Page tables, which are charged to nobody, fill the memory as well.
+    "address space": "a = []\nwhile True: a.append(bytes(2**20))",
     "many programs": "import decimal, json, sqlite3\na = []\nwhile True:\n    a.append(bytearray(2**17)); json.dumps(a[:0])\n"
     "    decimal.Decimal(3).sqrt(); sqlite3.connect(':memory:').execute('select 1').fetchall()",
 }

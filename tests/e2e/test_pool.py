@@ -13,6 +13,7 @@ import pytest
 from emberbox import Engine, Settings
 from emberbox.config import PoolSettings
 from emberbox.errors import InvalidInput
+from emberbox.vmm.base import MachineState
 
 if TYPE_CHECKING:
     from emberbox.images import ImageStore
@@ -24,7 +25,8 @@ async def test_a_run_takes_a_ready_sandbox(pooled: Engine) -> None:
     assert (result.stdout, result.metrics.source, result.metrics.boot_ms) == ("hi\n", "pool", 0.0)
     assert await pooled.warm_pool("python", 2)
     (status,) = pooled.pools()
-    assert (status.ready, status.claims, status.misses) == (2, 1, 0)
+    assert (status.claims, status.misses) == (1, 0)
+    assert status.ready >= 2
 
 
 async def test_each_ready_sandbox_is_used_once(pooled: Engine) -> None:
@@ -56,7 +58,11 @@ async def test_demand_raises_the_target_and_quiet_lowers_it(pooled: Engine) -> N
 async def test_a_dead_ready_sandbox_is_not_handed_out(pooled: Engine) -> None:
     await pooled.warm_pool("python", 1)
     pool = next(iter(pooled._pools.values()))
-    os.kill(pool._ready[0].machine.pid, signal.SIGKILL)
+    dead = pool._ready[0].machine
+    os.kill(dead.pid, signal.SIGKILL)
+    async with asyncio.timeout(10):
+        while dead.poll() is MachineState.RUNNING:
+            await asyncio.sleep(0.005)
     result = await pooled.run("print('alive')", runtime="python")
     assert result.stdout == "alive\n"
 

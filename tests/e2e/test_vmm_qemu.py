@@ -66,6 +66,8 @@ async def template(driver: QemuDriver, image: Image, tmp_path_factory: pytest.Te
     snapshot = await driver.snapshot(machine, folder / "state")
     assert machine.poll() is MachineState.KILLED
     loaded = await driver.open_snapshot(snapshot)
+    first = await loaded.restore(machine_spec(image, folder))  # the memory is copied meanwhile
+    await first.kill()
     yield Template(snapshot, loaded)
     await loaded.close()
 

@@ -3,6 +3,7 @@ package cgroup
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // A guest has no swap. When programs' own data fill the memory, the kernel takes away the pages of the very files that they execute,
@@ -14,46 +15,64 @@ const (
 	manyRefaults = 256
 	manyFaults   = 32
 	strikesOut   = 2
+	littleFree   = 24 << 20
+	pageSize     = 4096
+	statSize     = 8192
 )
+
+// counts are what a group, or the machine, has in memory of files, and what it had to do for that so far.
+type counts struct{ cache, refaults, faults int64 }
+
+func counters(text, prefix string, unit int64) counts {
+	return counts{
+		cache:    unit * (field(text, prefix+"active_file") + field(text, prefix+"inactive_file")),
+		refaults: field(text, "workingset_refault_file"),
+		faults:   field(text, "pgmajfault"),
+	}
+}
 
 // gauge compares a group's counters with those at the last look.
 type gauge struct {
-	known            bool
-	refaults, faults int64
-	strikes          int
+	known   bool
+	last    counts
+	strikes int
 }
 
-func (g *gauge) look(text string) bool {
-	refaults, faults := field(text, "workingset_refault_file"), field(text, "pgmajfault")
-	cache := field(text, "active_file") + field(text, "inactive_file")
-	if g.known && cache < leastCache && refaults-g.refaults >= manyRefaults && faults-g.faults >= manyFaults {
+func (g *gauge) look(now counts) bool {
+	if g.known && now.cache < leastCache && now.refaults-g.last.refaults >= manyRefaults && now.faults-g.last.faults >= manyFaults {
 		g.strikes++
 	} else {
 		g.strikes = 0
 	}
-	g.known, g.refaults, g.faults = true, refaults, faults
+	g.known, g.last = true, now
 	return g.strikes >= strikesOut
 }
 
-// thrash watches a run's own bound and the one that all runs have together.
+// thrash watches a run's own bound, the one that all runs have together, and the machine's memory: what the kernel needs for programs,
+// such as page tables, is charged to nobody.
 type thrash struct {
-	hits     int64
-	own, all gauge
+	hits              int64
+	own, all, machine gauge
 }
 
 // Thrashes implements Group.
 func (f *folder) Thrashes() bool {
 	runs := filepath.Dir(f.path)
-	var buffer [4096]byte
-	hits := field(get(runs+"/memory.events", buffer[:]), "max")
-	if hits == f.thrash.hits {
+	buffer := make([]byte, statSize)
+	if hits := field(get(runs+"/memory.events", buffer), "max"); hits != f.thrash.hits {
+		f.thrash.hits = hits
+		if f.thrash.own.look(counters(get(f.path+"/memory.stat", buffer), "", 1)) {
+			return true
+		}
+		if f.thrash.all.look(counters(get(runs+"/memory.stat", buffer), "", 1)) {
+			return f.isLargest(runs)
+		}
+	}
+	var system syscall.Sysinfo_t
+	if syscall.Sysinfo(&system) != nil || uint64(system.Freeram)*uint64(system.Unit) >= littleFree {
 		return false
 	}
-	f.thrash.hits = hits
-	if f.thrash.own.look(get(f.path+"/memory.stat", buffer[:])) {
-		return true
-	}
-	return f.thrash.all.look(get(runs+"/memory.stat", buffer[:])) && f.isLargest(runs)
+	return f.thrash.machine.look(counters(get(f.vmstat, buffer), "nr_", pageSize)) && f.isLargest(runs)
 }
 
 // isLargest tells whether no other run has more memory: of several, it is the one to end.

@@ -109,6 +109,7 @@ type folder struct {
 	fd    int
 	leave func(string)
 	thrash
+	vmstat string
 }
 
 func openFolder(path string, leave func(string)) (*folder, error) {
@@ -116,7 +117,7 @@ func openFolder(path string, leave func(string)) (*folder, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	return &folder{path: path, fd: fd, leave: leave}, nil
+	return &folder{path: path, fd: fd, leave: leave, vmstat: "/proc/vmstat"}, nil
 }
 
 func (f *folder) FD() (int, bool) { return f.fd, true }
