@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from typing import TYPE_CHECKING
 
 from emberbox.vmm.cgroup import Cgroups
-from emberbox.vmm.leftovers import kill_leftovers
+from emberbox.vmm.leftovers import end_marked, kill_leftovers
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
+STARTING_S = 1.0
+"""How long a machine that was just being started may take to show itself."""
+
+
 async def end_leftovers(folder: Path) -> list[int]:
-    """End every machine that has a folder in `folder`, whose engine must be gone; returns the pids of the VMMs that still ran."""
+    """End every machine that has a folder in `folder`, whose engine must be gone; returns the pids of what still ran.
+
+    Takes a second longer where the engine was killed while it started a machine.
+    """
     ended = await kill_leftovers(folder)
     groups = Cgroups()
-    for prefix in sorted({name.rpartition("-")[0] for name in os.listdir(folder) if "-" in name}):
-        await groups.sweep(f"{prefix}-")
+    names = [name for name in os.listdir(folder) if "-" in name]
+    prefixes = sorted({f"{name.rpartition('-')[0]}-" for name in names})
+    for prefix in prefixes:
+        ended += await end_marked(prefix)
+    if any(not (folder / name / "machine.json").exists() for name in names):
+        # A process that was forked off, and let go of the engine's lock, is not recognized until it runs its own program.
+        ended += await _end_late(prefixes)
+    for prefix in prefixes:
+        await groups.sweep(prefix)
+    return ended
+
+
+async def _end_late(prefixes: list[str]) -> list[int]:
+    ended: list[int] = []
+    deadline = time.monotonic() + STARTING_S
+    while time.monotonic() < deadline:
+        await asyncio.sleep(STARTING_S / 10)
+        for prefix in prefixes:
+            ended += await end_marked(prefix)
     return ended

@@ -16,13 +16,24 @@ from emberbox.vmm.process import command_line, identify
 _log = logging.getLogger(__name__)
 
 _MARK = "guest=emberbox-"
+_VMMS = ("qemu-system-",)
 _GONE_S = 10.0
+_ROUNDS = 20
 
 
 def marked(pid: int, machine_id: str = "", *, whole: bool = False) -> bool:
     """Return whether `pid` is a VMM of ours, for the machine whose id starts with (or, with `whole`, is) `machine_id`."""
+    return _named(pid, machine_id, whole=whole, programs=_VMMS)
+
+
+def belongs(pid: int, machine_id: str = "", *, whole: bool = False) -> bool:
+    """Return whether `pid` is such a VMM, or what confines it or is about to become it."""
+    return _named(pid, machine_id, whole=whole, programs=(*_VMMS, "bwrap", "setpriv"))
+
+
+def _named(pid: int, machine_id: str, *, whole: bool, programs: tuple[str, ...]) -> bool:
     words = command_line(pid)
-    if not words or not Path(words[0]).name.startswith("qemu-system-"):
+    if not words or not Path(words[0]).name.startswith(programs):
         return False
     names = [value for option, value in itertools.pairwise(words) if option == "-name"]
     return any(name == _MARK + machine_id if whole else name.startswith(_MARK + machine_id) for name in names)
@@ -30,12 +41,15 @@ def marked(pid: int, machine_id: str = "", *, whole: bool = False) -> bool:
 
 def find_leftovers(marker: str) -> list[int]:
     """Return the pids of the VMM processes of machines whose ids start with `marker`."""
-    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return sorted(pid for pid in pids if marked(pid, marker))
+    return [pid for pid in _all_pids() if marked(pid, marker)]
+
+
+def _all_pids() -> list[int]:
+    return sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
 
 
 async def kill_leftovers(run_root: Path, marker: str | None = None) -> list[int]:
-    """End the VMMs that the records under `run_root` name, and those that carry `marker`; returns their pids.
+    """End the VMMs that the records under `run_root` name, and all processes that carry `marker`; returns their pids.
 
     Only for a `run_root` whose engine is gone. A process is ended only if pid, start time and mark are those of the record.
     Waits up to 10 s.
@@ -44,12 +58,27 @@ async def kill_leftovers(run_root: Path, marker: str | None = None) -> list[int]
         run_root: Folder of the machines' run folders.
         marker: Start of the machines' ids, to find those that left no record; None to go by the records alone.
     """
-    found = _all_recorded(run_root)
+    ended = [pid for pid in sorted(_all_recorded(run_root)) if await _end(pid)]
     if marker:
-        found.update(find_leftovers(marker))
-    ended = [pid for pid in sorted(found) if await _end(pid)]
+        ended += await end_marked(marker)
     if ended:
         _log.warning("ended %d VMMs of an earlier process", len(ended), extra={"action": "vmm.leftovers", "pids": ended})
+    return ended
+
+
+async def end_marked(machine_id: str, *, whole: bool = False) -> list[int]:
+    """End all processes of the machines whose ids start with (or, with `whole`, are) `machine_id`; returns their pids.
+
+    A start that is killed midway may leave bubblewrap's child behind: it is bound to its parent's life only after a moment,
+    and goes on, or waits for ever, when that has died by then. What a process started while it was being ended is found in the
+    next round.
+    """
+    ended: list[int] = []
+    for _ in range(_ROUNDS):
+        found = [pid for pid in _all_pids() if belongs(pid, machine_id, whole=whole)]
+        if not found:
+            break
+        ended += [pid for pid in found if await _end(pid)]
     return ended
 
 
@@ -77,7 +106,7 @@ async def _end(pid: int) -> bool:
     loop.add_reader(descriptor, gone.set)
     try:
         # Looked at again now that the descriptor holds on to the process.
-        if not marked(pid):
+        if not belongs(pid):
             return False
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         with contextlib.suppress(TimeoutError):

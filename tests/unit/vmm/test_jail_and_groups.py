@@ -10,7 +10,7 @@ import pytest
 from emberbox.errors import RequirementMissing
 from emberbox.vmm.cgroup import CgroupLimits, Cgroups
 from emberbox.vmm.jail import JailFiles, jail_root, libraries
-from emberbox.vmm.leftovers import find_leftovers, kill_leftovers, marked
+from emberbox.vmm.leftovers import end_marked, find_leftovers, kill_leftovers, marked
 from emberbox.vmm.process import VmmProcess, identify
 from emberbox.vmm.requirements import require_programs
 from emberbox.vmm.timestamp import tsc_khz
@@ -122,6 +122,20 @@ async def test_leftovers_are_found_by_record_and_by_mark(impostor: subprocess.Po
     (folder / "machine.json").write_text(record.format(impostor.pid, identity.start_time))
     assert await kill_leftovers(tmp_path) == [impostor.pid]
     assert impostor.wait(5) == -9
+
+
+async def test_what_confines_a_vmm_is_found_by_its_mark(tmp_path: Path) -> None:
+    program = tmp_path / "bwrap"
+    program.symlink_to("/bin/sh")
+    command = [str(program), "-c", "read line", "--", "/usr/bin/qemu-system-x86_64", "-name", "guest=emberbox-unit1-1"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        try:
+            assert find_leftovers("unit1-") == []
+            assert await end_marked("unit1-", whole=True) == []
+            assert await kill_leftovers(tmp_path, "unit1-") == [process.pid]
+            assert process.wait(5) == -9
+        finally:
+            process.kill()
 
 
 def test_the_clock_s_frequency_is_measured_alike_each_time() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING
 from emberbox.errors import VmmError, VmmStartFailed
 from emberbox.vmm import confinement
 from emberbox.vmm.cgroup import Cgroup, CgroupLimits, Cgroups
-from emberbox.vmm.process import VmmProcess, children, reap
+from emberbox.vmm.leftovers import end_marked
+from emberbox.vmm.process import VmmProcess, reap
 from emberbox.vmm.qemu.arguments import Hardware, Wiring, arguments
 from emberbox.vmm.qemu.descriptors import Descriptors
 from emberbox.vmm.qemu.qmp import Qmp
@@ -146,8 +146,8 @@ async def launch(
     group = _make_group(host, spec, undo)
     process = await _spawn(host, spec, arguments(spec, host.hardware, wiring), descriptors.numbers, group, undo)
     descriptors.close()
-    control = await Qmp.connect(control_socket(spec.run_dir))
-    undo.push_call(control.close)
+    control = Qmp.connect(control_socket(spec.run_dir))
+    undo.push(control.close)
     return Launched(process=process, confined=host.jail is not None, control=control, group=group, undo=undo)
 
 
@@ -172,14 +172,14 @@ async def _spawn(
 ) -> VmmProcess:
     if host.jail is None:
         parent = _start(spec, command, inherited)
-        undo.push(lambda: _end_parent(parent))
+        undo.push(lambda: _end_parent(parent, spec.id))
         return _watch(parent.pid, parent, undo, wrapped=False)
     told, tell = os.pipe2(os.O_CLOEXEC)
     held, release = os.pipe2(os.O_CLOEXEC)
     try:
         wrapped = confinement.wrap(_cell(host, host.jail, spec), command, tell, held)
         parent = _start(spec, wrapped, [*inherited, tell, held])
-        undo.push(lambda: _end_parent(parent))
+        undo.push(lambda: _end_parent(parent, spec.id))
         os.close(tell)
         tell = -1
         pid = await _child_pid(told)
@@ -224,18 +224,14 @@ def _cell(host: QemuHost, jail: Path, spec: MachineSpec) -> confinement.Cell:
     return confinement.Cell(root=jail, uid=host.uid_base + spec.slot, devices=devices, die_with_parent=not spec.survive_parent)
 
 
-async def _end_parent(parent: subprocess.Popen[bytes]) -> None:
-    if parent.poll() is None:
-        # A start that was given up early: bubblewrap's child may not be bound to its parent's life.
-        _kill_children(parent.pid)
+async def _end_parent(parent: subprocess.Popen[bytes], machine_id: str) -> None:
+    early = parent.poll() is None
+    if early:
         parent.kill()
     await reap(parent, wrapped=False)
-
-
-def _kill_children(pid: int) -> None:
-    for child in children(pid):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
+    if early:
+        # A start that was given up: bubblewrap's child may not be bound to its parent's life yet.
+        await end_marked(machine_id, whole=True)
 
 
 async def _child_pid(told: int) -> int:
