@@ -60,9 +60,8 @@ async def test_a_dead_ready_sandbox_is_not_handed_out(pooled: Engine) -> None:
     pool = next(iter(pooled._pools.values()))
     dead = pool._ready[0].machine
     os.kill(dead.pid, signal.SIGKILL)
-    async with asyncio.timeout(10):
-        while dead.poll() is MachineState.RUNNING:
-            await asyncio.sleep(0.005)
+    await asyncio.wait_for(dead.wait(), 10)
+    assert dead.poll() is not MachineState.RUNNING
     result = await pooled.run("print('alive')", runtime="python")
     assert result.stdout == "alive\n"
 

@@ -308,7 +308,7 @@ async def test_another_process_adopts_a_machine(
         state = json.loads((clone.spec.run_dir / "machine.json").read_text())
         assert state == json.loads(json.dumps(clone.state()))
         # QEMU takes one control connection at a time; a restarted engine has none.
-        clone.control.close()  # type: ignore[attr-defined]
+        await clone.control.close()  # type: ignore[attr-defined]
         adopting = await asyncio.create_subprocess_exec(
             sys.executable, "-c", ADOPTER, str(data_folder / "vmm"), json.dumps(state), stdout=subprocess.PIPE
         )
