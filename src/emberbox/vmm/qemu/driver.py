@@ -163,7 +163,6 @@ async def _boot(host: QemuHost, spec: MachineSpec, memory: Memory | None = None,
     try:
         with explained(spec, "did not start"):
             launched = await launch(host, spec, memory=memory, undo=undo)
-            launched.control.send("qmp_capabilities")
             await launched.control.execute("cont", timeout_s=_START_S)
             machine = QemuMachine(spec, launched, memory=file)
             machine.running()
@@ -188,19 +187,18 @@ def _find(pid: int, start_time: int, machine_id: str) -> VmmProcess | None:
 
 
 async def _reconnect(host: QemuHost, spec: MachineSpec, process: VmmProcess, memory: Path | None) -> QemuMachine:
-    control = await Qmp.connect(control_socket(spec.run_dir))
+    control = Qmp.connect(control_socket(spec.run_dir))
     try:
-        control.send("qmp_capabilities")
         status = await control.execute("query-status", timeout_s=_ADOPT_S)
     except BaseException:
-        control.close()
+        await control.close()
         raise
     undo = UndoStack()
     group = None if host.cgroups is None else host.cgroups.find(spec.id)
     if group is not None:
         undo.push(group.remove)
     undo.push(process.kill)
-    undo.push_call(control.close)
+    undo.push(control.close)
     machine = QemuMachine(spec, Launched(process=process, confined=False, control=control, group=group, undo=undo), memory=memory)
     machine.take_event("RESUME" if status.get("running") else "STOP", {})
     _log.info("machine adopted", extra={"action": "vmm.adopt", "machine": spec.id, "pid": process.pid})

@@ -1,16 +1,15 @@
-"""A client for QEMU's machine protocol (QMP) that can send many commands before the first answer.
+"""The control connection to a QEMU process, spoken by the QEMU project's own client, `qemu.qmp`.
 
-Source: QEMU's docs/interop/qmp-spec. Commands are answered in order. QEMU reads what was sent before it was even up, so a restore
-costs one wait instead of four.
+Source: QEMU's docs/interop/qmp-spec. That library greets, negotiates, numbers commands and reads events; here its errors become
+ours, every command gets a bound, and the tasks it starts get an owner.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
+import contextlib
+import logging
 import socket
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,13 @@ from emberbox.vmm import sockets
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from qemu.qmp import Message, QMPClient
+
+_log = logging.getLogger(__name__)
+
 _LONGEST_LINE = 1024 * 1024
+_CLOSE_S = 5.0
+_SILENT = logging.CRITICAL + 1
 
 Event = Callable[[str, Mapping[str, Any]], None]
 
@@ -31,129 +36,124 @@ class QmpRefused(VmmError):
     code = "vmm_refused"
 
 
-class Qmp(asyncio.Protocol):
-    """One connection to a QEMU process. QEMU takes one at a time.
+class Qmp:
+    """One connection to a QEMU process, made by `connect`. QEMU takes one at a time.
 
     Args:
-        on_event: Called with the name and the data of each event.
+        client: The library's client, not yet connected.
+        connection: A socket connected to QEMU; closed here.
+        on_event: Called with the name and the data of each event, in their order; None for nobody.
     """
 
-    def __init__(self, on_event: Event | None = None) -> None:
+    def __init__(self, client: QMPClient, connection: socket.socket, on_event: Event | None = None) -> None:
         self.on_event = on_event
-        self._transport: asyncio.Transport | None = None
-        self._socket: socket.socket | None = None
-        self._buffer = bytearray()
-        self._waiting: deque[tuple[str, asyncio.Future[Any]]] = deque()
-        self._lost = asyncio.get_running_loop().create_future()
+        self._client = client
+        self._connection = connection
+        self._greeted = asyncio.Event()
+        # The default listener keeps every event for ever unless its filter turns it down.
+        client.events.event_filter = self._hear
+        self._lost = asyncio.create_task(self._serve(), name="qmp-connection")
 
     @classmethod
-    async def connect(cls, path: Path, on_event: Event | None = None) -> Qmp:
-        """Connect to the socket at `path`; the first command to send is `qmp_capabilities`. Raises `VmmDied`."""
+    def connect(cls, path: Path, on_event: Event | None = None) -> Qmp:
+        """Connect to the socket at `path` without waiting: QEMU may still be starting, and the first command waits for it.
+
+        Raises `VmmDied` when nobody listens there.
+        """
         try:
-            client = sockets.connect(path)
+            connection = sockets.connect(path)
         except OSError as error:
             raise VmmDied("QEMU does not take control connections", detail=f"{path}: {error}") from error
         try:
-            _, protocol = await asyncio.get_running_loop().create_unix_connection(lambda: cls(on_event), sock=client)
+            return cls(_new_client(), connection, on_event)
         except BaseException:
-            client.close()
+            connection.close()
             raise
-        protocol._socket = client
-        return protocol
 
-    def send(self, command: str, arguments: Mapping[str, Any] | None = None, *, fd: int | None = None) -> asyncio.Future[Any]:
-        """Send a command now; the future holds its answer, or `QmpRefused`, or `VmmDied`.
+    async def execute(
+        self, command: str, arguments: Mapping[str, Any] | None = None, *, timeout_s: float = 10.0, fd: int | None = None
+    ) -> Any:
+        """Send a command and wait for its answer.
 
         Args:
             command: Its name.
             arguments: Its arguments, JSON-ready; None for none.
-            fd: A descriptor to pass along (for `getfd`).
-        """
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        # Nobody need look at an answer when an earlier command of the same batch has failed.
-        answer.add_done_callback(_seen)
-        if self._lost.done() or self._transport is None or self._socket is None:
-            answer.set_exception(VmmDied("QEMU has closed its control connection"))
-            return answer
-        line = json.dumps({"execute": command, **({"arguments": dict(arguments)} if arguments else {})}).encode() + b"\n"
-        self._waiting.append((command, answer))
-        if fd is None:
-            self._transport.write(line)
-        else:
-            _send_descriptor(self._socket, line, fd)
-        return answer
+            timeout_s: How long to wait; before the first command this includes QEMU's start.
+            fd: A descriptor to pass along (for `getfd`); stays open here.
 
-    async def execute(self, command: str, arguments: Mapping[str, Any] | None = None, *, timeout_s: float = 10.0) -> Any:
-        """Send a command and wait for its answer. Raises `QmpRefused`, `VmmDied` or `VmmTimeout`."""
+        Raises `QmpRefused`, `VmmDied` or `VmmTimeout`; after the last, QEMU may still carry the command out. Safe to cancel.
+        """
+        if self._lost.done():
+            raise VmmDied("QEMU has closed its control connection")
         try:
             async with asyncio.timeout(timeout_s):
-                return await self.send(command, arguments)
+                await self._greeted.wait()
+                return await self._ask(command, arguments, fd)
         except TimeoutError as error:
             raise VmmTimeout(f"QEMU did not answer {command} within {timeout_s:g} s") from error
 
-    def close(self) -> None:
-        """Close the connection; QEMU goes on. Repeating is harmless."""
-        if self._transport is not None:
-            self._transport.abort()
+    async def close(self) -> None:
+        """Close the connection and wait for its tasks; QEMU goes on. Repeating is harmless."""
+        self._hang_up()
+        _, pending = await asyncio.wait({self._lost}, timeout=_CLOSE_S)
+        if pending:
+            self._lost.cancel()
 
     @property
     def lost(self) -> asyncio.Future[None]:
-        """Done when the connection is closed, by whomever."""
+        """Done when the connection is closed, by whomever. Look at it with `asyncio.wait`, which does not cancel it."""
         return self._lost
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport (called by asyncio)."""
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
+    async def _ask(self, command: str, arguments: Mapping[str, Any] | None, fd: int | None) -> object:
+        from qemu.qmp import ExecuteError, QMPError
+        from qemu.qmp.qmp_client import BadReplyError
 
-    def data_received(self, data: bytes) -> None:
-        """Take what arrived (called by asyncio)."""
-        self._buffer += data
-        while (end := self._buffer.find(b"\n")) >= 0:
-            line = bytes(self._buffer[:end])
-            del self._buffer[: end + 1]
-            try:
-                self._take(json.loads(line))
-            except (ValueError, AttributeError, KeyError, TypeError):
+        try:
+            if fd is not None:
+                self._client.send_fd_scm(fd)
+            return await self._client.execute(command, arguments)
+        except ExecuteError as error:
+            raise QmpRefused(f"QEMU refused {command}: {error}") from error
+        except (QMPError, OSError) as error:
+            if isinstance(error, BadReplyError):
                 # A VMM that does not speak QMP any more is not trusted with another command.
-                self.close()
-                return
-        if len(self._buffer) > _LONGEST_LINE:
-            self.close()
+                self._hang_up()
+            raise VmmDied(f"QEMU ended while it was to carry out {command}", detail=str(error)) from error
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Fail what waits (called by asyncio)."""
-        if not self._lost.done():
-            self._lost.set_result(None)
-        while self._waiting:
-            command, answer = self._waiting.popleft()
-            if not answer.done():
-                answer.set_exception(VmmDied(f"QEMU ended while it was to carry out {command}"))
+    async def _serve(self) -> None:
+        """Own the library's tasks from the connection's beginning to its end, whose reason is of no interest but to a log."""
+        from qemu.qmp import Runstate
 
-    def _take(self, message: Any) -> None:
-        if not isinstance(message, dict):
-            raise TypeError("not an object")
-        if "event" in message:
-            if self.on_event is not None:
-                self.on_event(str(message["event"]), message.get("data") or {})
-        elif ("return" in message or "error" in message) and self._waiting:
-            problem = str(message["error"].get("desc", "")) if "error" in message else None
-            command, answer = self._waiting.popleft()
-            if answer.done():
-                return
-            if problem is not None:
-                answer.set_exception(QmpRefused(f"QEMU refused {command}: {problem}"))
-            else:
-                answer.set_result(message["return"])
+        try:
+            await self._client.connect(self._connection)
+            self._greeted.set()
+            while self._client.runstate is Runstate.RUNNING:
+                await self._client.runstate_changed()
+            await self._client.disconnect()
+        except Exception as error:
+            _log.debug("control connection ended: %r", error, extra={"action": "vmm.control_lost"})
+        finally:
+            self._greeted.set()
+            self._connection.close()
 
+    def _hang_up(self) -> None:
+        # The library sees an end of input. Unlike its own disconnect, that never waits for QEMU to read what is unsent.
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
 
-def _seen(answer: asyncio.Future[Any]) -> None:
-    if not answer.cancelled():
-        answer.exception()
+    def _hear(self, message: Message) -> bool:
+        if self.on_event is not None:
+            data = message.get("data")
+            self.on_event(str(message["event"]), data if isinstance(data, Mapping) else {})
+        return False
 
 
-def _send_descriptor(client: socket.socket, line: bytes, fd: int) -> None:
-    # asyncio's transport cannot carry descriptors, so write beside it: it writes at once and has nothing buffered here.
-    beside = socket.socket(fileno=os.dup(client.fileno()))
-    with beside:
-        socket.send_fds(beside, [line], [fd])
+def _new_client() -> QMPClient:
+    # Imported at the first machine's start, while QEMU starts beside it.
+    from qemu.qmp import QMPClient
+
+    client = QMPClient("emberbox", readbuflen=_LONGEST_LINE)
+    if client.logger.level == logging.NOTSET:
+        # It logs the end of any connection as an error; here that is the normal end of a machine. An explicit level is kept.
+        client.logger.setLevel(_SILENT)
+    return client

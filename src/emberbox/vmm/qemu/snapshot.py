@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import socket
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from emberbox.vmm.qemu.launch import Memory, QemuHost, explained, launch
 from emberbox.vmm.qemu.machine import QemuMachine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from emberbox.vmm.qemu.qmp import Qmp
@@ -118,13 +119,12 @@ async def _write_state(machine: QemuMachine, state: Path) -> None:
     reader, writer = await asyncio.open_connection(sock=ours)
     receiving = asyncio.create_task(_receive(reader))
     try:
-        with theirs:
-            answers = [
-                control.send("migrate-set-capabilities", _CAPABILITIES),
-                control.send("getfd", {"fdname": "state"}, fd=theirs.fileno()),
-                control.send("migrate", {"uri": "fd:state"}),
-            ]
-        status = await _outcome(control, progress, answers, _SAVE_S)
+        async with _bounded(_SAVE_S):
+            with theirs:
+                await control.execute("migrate-set-capabilities", _CAPABILITIES, timeout_s=_SAVE_S)
+                await control.execute("getfd", {"fdname": "state"}, timeout_s=_SAVE_S, fd=theirs.fileno())
+            await control.execute("migrate", {"uri": "fd:state"}, timeout_s=_SAVE_S)
+            status = await _outcome(control, progress)
         if status != "completed":
             raise SnapshotFailed(f"QEMU could not save virtual machine {machine.spec.id}: {status}")
         async with asyncio.timeout(_SAVE_S):
@@ -152,14 +152,17 @@ def _write_new(path: Path, data: bytes) -> None:
         os.fsync(descriptor)
 
 
-async def _outcome(control: Qmp, progress: _Progress, answers: list[asyncio.Future[Any]], timeout_s: float) -> str:
+@asynccontextmanager
+async def _bounded(timeout_s: float) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(timeout_s):
-            for answer in answers:
-                await answer
-            await asyncio.wait((progress.done, control.lost), return_when=asyncio.FIRST_COMPLETED)
+            yield
     except TimeoutError as error:
         raise SnapshotFailed(f"QEMU did not finish within {timeout_s:g} s") from error
+
+
+async def _outcome(control: Qmp, progress: _Progress) -> str:
+    await asyncio.wait((progress.done, control.lost), return_when=asyncio.FIRST_COMPLETED)
     return progress.done.result() if progress.done.done() else "QEMU ended"
 
 
@@ -308,13 +311,11 @@ class QemuLoadedSnapshot:
         progress = _Progress("running")
         control = launched.control
         control.on_event = progress.take
-        answers = [
-            control.send("qmp_capabilities"),
-            control.send("migrate-set-capabilities", _CAPABILITIES),
-        ]
+        await control.execute("migrate-set-capabilities", _CAPABILITIES, timeout_s=_RESTORE_S)
         await asyncio.shield(self._filling)
-        answers.append(control.send("migrate-incoming", {"uri": f"fd:{state}"}))
-        status = await _outcome(control, progress, answers, _RESTORE_S)
+        async with _bounded(_RESTORE_S):
+            await control.execute("migrate-incoming", {"uri": f"fd:{state}"}, timeout_s=_RESTORE_S)
+            status = await _outcome(control, progress)
         if status != "running":
             raise SnapshotFailed(f"the snapshot could not be loaded: {status}")
         machine = QemuMachine(spec, launched)
