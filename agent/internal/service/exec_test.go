@@ -221,3 +221,19 @@ func TestManyRunsAtOnce(t *testing.T) {
 		t.Errorf("got %v", r.fields)
 	}
 }
+
+func TestCancellationRightBehindTheRequest(t *testing.T) {
+	a := start(t)
+	began := time.Now()
+	for range 40 {
+		channel := a.ask(fields{"op": "exec", "argv": []string{"sleep", "20"}})
+		a.send(frame.Control, 0, channel, `{"control":"cancel"}`)
+		if r := a.collect(channel, nil); r.text("reason") != "cancelled" {
+			t.Fatalf("got %v", r.fields)
+		}
+	}
+	// One that is overlooked is seen at the next look at the memory, half a second later.
+	if took := time.Since(began); took > 10*time.Second {
+		t.Fatalf("took %v", took)
+	}
+}
