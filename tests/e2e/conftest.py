@@ -23,12 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 E2E = Path(__file__).parent
+BUILD_S = 900
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if E2E in item.path.parents:
-            item.add_marker(pytest.mark.e2e)
+    ours = [item for item in items if E2E in item.path.parents]
+    for item in ours:
+        item.add_marker(pytest.mark.e2e)
+    # The first that needs images has them built, where the test data are new.
+    for item in [item for item in ours if "images" in getattr(item, "fixturenames", ())][:1]:
+        item.add_marker(pytest.mark.timeout(BUILD_S), append=False)
 
 
 @pytest.fixture(scope="session")
