@@ -10,3 +10,5 @@ fi
 [ -x "$folder/bin/python" ] || "$python" -m venv "$folder"
 echo "installing Emberbox and its tools into $folder"
 "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+# What an ordinary installation does as well; an environment that forbids writing bytecode would slow every start.
+PYTHONDONTWRITEBYTECODE= "$folder/bin/python" -m compileall -q src

@@ -294,8 +294,8 @@ class QemuLoadedSnapshot:
         if not self._closed:
             self._closed = True
             await asyncio.gather(self._filling, return_exceptions=True)
-            os.close(self._memory)
             os.close(self._state)
+            await asyncio.to_thread(os.close, self._memory)  # gives back as many pages as the template has
 
     def _check(self, spec: MachineSpec) -> None:
         if self._closed:
