@@ -110,7 +110,7 @@ func (n *Nursery) add() error {
 
 // Take implements process.Waiter. Whatever fails here makes the run start its program the ordinary way.
 func (n *Nursery) Take(p *process.Program) (*process.Taken, bool) {
-	order, ok := orderOf(p)
+	order, ok := orderOf(p, n.Work)
 	if !ok {
 		return nil, false
 	}
@@ -131,13 +131,17 @@ func (n *Nursery) Take(p *process.Program) (*process.Taken, bool) {
 	return nil, false
 }
 
-// orderOf writes the order of spec/waiting-interpreter.md for a program; ok is false where it cannot be an order.
-func orderOf(p *process.Program) (order []byte, ok bool) {
+// orderOf writes the order of spec/waiting-interpreter.md for a program, to an interpreter that waits in that folder; ok is false
+// where it cannot be an order.
+func orderOf(p *process.Program, folder string) (order []byte, ok bool) {
 	path := p.Script.Path
 	if !strings.HasPrefix(path, "/") {
 		path = strings.TrimSuffix(p.Dir, "/") + "/" + path
 	}
-	order = append(append(append(order, path...), 0), p.Dir...)
+	order = append(append(order, path...), 0)
+	if p.Dir != folder {
+		order = append(order, p.Dir...)
+	}
 	order = strconv.AppendInt(append(order, 0), int64(len(p.Script.Args)+1), 10)
 	order = append(append(order, 0), p.Script.Path...)
 	for _, fields := range [2][]string{p.Script.Args, p.Added} {

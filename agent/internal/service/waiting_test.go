@@ -71,7 +71,7 @@ func TestWaitingInterpreterTakesRuns(t *testing.T) {
 	}
 	for range 3 {
 		r := a.runScript(nil)
-		if want := a.work + "/main.py|main.py,5,x|K=v|" + a.work; r.output[1] != want || r.number("exit_code") != 5 {
+		if want := a.work + "/main.py|main.py,5,x|K=v|"; r.output[1] != want || r.number("exit_code") != 5 {
 			t.Fatalf("got %q %v, want %q", r.output[1], r.fields, want)
 		}
 		if r.events[0]["waiting"] != true {

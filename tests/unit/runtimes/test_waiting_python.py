@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class Waiting:
     """Plays the agent's part for one waiting interpreter."""
 
     def __init__(self, preload: str = "", folder: Path = Path("/tmp")) -> None:
+        self.folder = folder
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.socket.settimeout(10)
         environment = ENVIRONMENT | {
@@ -50,7 +52,8 @@ class Waiting:
 
     def run(self, script: Path, argv: list[str], stdin: bytes, environment: dict[str, str]) -> Outcome:
         added = [f"{key}={value}" for key, value in environment.items() if ENVIRONMENT.get(key) != value]
-        order = "\0".join([str(script), str(script.parent), str(len(argv)), *argv, *added])
+        folder = "" if script.parent == self.folder else str(script.parent)
+        order = "\0".join([str(script), folder, str(len(argv)), *argv, *added])
         self.socket.send(order.encode())
         self.socket.close()
         out, error = self.process.communicate(stdin, timeout=20)
@@ -95,6 +98,26 @@ def test_a_missing_script_says_what_the_interpreter_says(tmp_path: Path) -> None
     plain, waiting = run_plain(*arguments), run_waiting(*arguments)
     assert waiting.code == plain.code == 2
     assert waiting.stderr.split(":", 1)[1] == plain.stderr.split(":", 1)[1]
+
+
+def test_an_archive_of_modules_runs_as_one(tmp_path: Path) -> None:
+    script = tmp_path / "app.py"  # the interpreter goes by the content
+    with zipfile.ZipFile(script, "w") as archive:
+        archive.writestr("__main__.py", "import sys, inside; print(inside.X, __file__, sys.path[0])")
+        archive.writestr("inside.py", "X = 5")
+        archive.comment = b"c" * 60_000
+    arguments = (script, ["app.py"], b"", ENVIRONMENT)
+    plain, waiting = run_plain(*arguments), run_waiting(*arguments)
+    assert waiting.stdout.startswith("5 ")
+    assert waiting.code == plain.code == 0
+
+
+def test_a_folder_of_modules_runs_as_one(tmp_path: Path) -> None:
+    script = tmp_path / "app"
+    script.mkdir()
+    (script / "__main__.py").write_text("import sys; print(sys.argv, __name__)")
+    arguments = (script, ["app", "x"], b"", ENVIRONMENT)
+    assert run_waiting(*arguments) == run_plain(*arguments)
 
 
 def test_another_folder_than_the_waiting_one(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import sys
 _FD_VARIABLE = "EMBERBOX_WAITING_FD"
 _PRELOAD_VARIABLE = "EMBERBOX_WAITING_PRELOAD"
 _ORDER_BYTES = 131_072
+_ARCHIVE_TAIL = 65_535 + 22
 
 
 # -- before the wait ------------------------------------------------------------------------------------------------
@@ -164,7 +165,7 @@ def _become(order, memory, names, room, place, preload):
     script = os.fsdecode(fields[0])
     count = int(fields[2])
     arguments = fields[3 : 3 + count]
-    if os.getcwdb() != fields[1]:
+    if fields[1]:
         os.chdir(fields[1])
     sys.argv[:] = map(os.fsdecode, arguments)
     sys.orig_argv[1:] = sys.argv
@@ -179,9 +180,30 @@ def _become(order, memory, names, room, place, preload):
     if len(line) <= place[1]:
         os.pwrite(memory, line.ljust(place[1], b"\0"), place[0])
     os.close(memory)
+    _answer_path_hooks(script)
     if preload:
         _reseed()
         _unload_shadowed(os.path.dirname(os.path.realpath(script)), preload)
+
+
+def _answer_path_hooks(script):
+    """Note what the interpreter is about to find out at length: that the script is a plain file and no archive of modules.
+
+    An archive ends in a record that starts with this mark, before a comment of at most 65,535 bytes (zipimport).
+    """
+    try:
+        file = os.open(script, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        length = os.lseek(file, 0, os.SEEK_END)
+        tail = os.pread(file, _ARCHIVE_TAIL, max(0, length - _ARCHIVE_TAIL))
+    except OSError:
+        return
+    finally:
+        os.close(file)
+    if b"PK\5\6" not in tail:
+        sys.path_importer_cache[script] = None
 
 
 def _set_variables(pairs):
