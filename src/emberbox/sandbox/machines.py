@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypedDict
 
-from emberbox.errors import EmberboxError, GuestError, GuestTimeout
+from emberbox.errors import EmberboxError, GuestError
 from emberbox.guest import GuestClient
 from emberbox.model import MIB
 from emberbox.tasks import UndoStack
@@ -257,7 +257,7 @@ def _remember(machine: Machine, folder: Path) -> None:
 
 
 async def _fail(undo: UndoStack, error: BaseException) -> None:
-    if isinstance(error, GuestTimeout | GuestError):
+    if isinstance(error, GuestError):
         _log.warning("a machine did not come up: %s", error, extra={"action": "machine.failed"})
     elif isinstance(error, EmberboxError):
         _log.info("a machine was not made: %s", error, extra={"action": "machine.failed"})

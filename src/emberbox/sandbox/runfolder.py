@@ -7,7 +7,6 @@ files stay, so that two engines can never hold the same number through different
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import logging
 import os
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 from emberbox.errors import CapacityExhausted, NoSpace, RequirementMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sized
+    from collections.abc import Awaitable, Callable, Sized
     from pathlib import Path
 
 _log = logging.getLogger(__name__)
@@ -69,15 +68,6 @@ class RunFolder:
         except OSError as error:
             raise _explain(root, error) from error
         return cls(path, number, lock)
-
-    @contextlib.contextmanager
-    def machine_folder(self, machine_id: str) -> Iterator[Path]:
-        """Make a machine's folder; it is removed at the end."""
-        folder = self.make(machine_id)
-        try:
-            yield folder
-        finally:
-            self.remove(folder)
 
     def make(self, machine_id: str) -> Path:
         """Make a machine's folder. Raises `NoSpace` when the disk is full."""

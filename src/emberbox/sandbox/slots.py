@@ -26,11 +26,6 @@ class Slots:
         """How many are taken."""
         return self.count - len(self._free)
 
-    @property
-    def waiting(self) -> bool:
-        """Whether the next taker would have to wait."""
-        return self._available.locked()
-
     async def take(self, timeout_s: float) -> int:
         """Wait for a free number, first come, first served. Raises `CapacityExhausted` after `timeout_s` seconds."""
         try:

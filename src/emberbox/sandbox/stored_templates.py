@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import fcntl
-import json
-import logging
 import os
 import shutil
 from typing import TYPE_CHECKING
 
-from emberbox.sandbox.template import TemplateRecord
+from emberbox.sandbox.template import read_record
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-_log = logging.getLogger(__name__)
+    from emberbox.sandbox.template import TemplateRecord
 
 
 def stored_templates(root: Path) -> list[TemplateRecord]:
     """Return the templates below `root` (`<data>/templates`), newest first; those that cannot be read are left out."""
-    records = [record for file in root.glob("*/template.json") if (record := _read(file)) is not None]
+    records = [record for file in root.glob("*/template.json") if (record := read_record(file.parent)) is not None]
     return sorted(records, key=lambda record: -record.built_at)
-
-
-def _read(file: Path) -> TemplateRecord | None:
-    try:
-        record = TemplateRecord(**json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        _log.warning("template %s cannot be read: %s", file.parent.name, error, extra={"action": "template.corrupt"})
-        return None
-    return record if record.key == file.parent.name else None
 
 
 def prune_templates(root: Path, *, keep_images: Collection[str], dry_run: bool = False) -> list[TemplateRecord]:

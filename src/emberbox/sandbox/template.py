@@ -100,6 +100,7 @@ class TemplateStore:
         self._driver = driver
         self._driver_name = name
         self._report = report
+        self._processor = _cpu_model() if report.accelerator == "kvm" else platform.machine()
         self._open: dict[str, Template] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -113,7 +114,7 @@ class TemplateStore:
             "driver": self._driver_name,
             "vmm": self._report.version,
             "accelerator": self._report.accelerator,
-            "cpu": _cpu_model() if self._report.accelerator == "kvm" else platform.machine(),
+            "cpu": self._processor,
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -162,14 +163,7 @@ class TemplateStore:
             os.close(lock)
 
     def _read(self, key: str) -> TemplateRecord | None:
-        try:
-            values = json.loads((self._root / key / "template.json").read_text())
-            return TemplateRecord(**values)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, TypeError) as error:
-            _log.warning("template %s cannot be read: %s", key, error, extra={"action": "template.corrupt"})
-            return None
+        return read_record(self._root / key)
 
     async def _build(
         self, key: str, runtime: Runtime, image: Image, size: MachineSize, progress: Progress | None
@@ -202,17 +196,23 @@ class TemplateStore:
         _log.info("template %s of %s built in %.1f s", key, runtime.name, record.build_s, extra={"action": "template.built"})
         return record
 
-    def list(self) -> list[TemplateRecord]:
-        """Return the templates on disk, newest first."""
-        keys = [folder.parent.name for folder in self._root.glob("*/template.json")]
-        records = [record for key in keys if (record := self._read(key)) is not None]
-        return sorted(records, key=lambda record: -record.built_at)
-
     async def close(self) -> None:
         """Close what is open; machines that live go on."""
         templates, self._open = list(self._open.values()), {}
         for template in templates:
             await template.snapshot.close()
+
+
+def read_record(folder: Path) -> TemplateRecord | None:
+    """Return the record of the template in `folder`; None where there is none, or none that can be read and is of this folder."""
+    try:
+        record = TemplateRecord(**json.loads((folder / "template.json").read_text()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        _log.warning("template %s cannot be read: %s", folder.name, error, extra={"action": "template.corrupt"})
+        return None
+    return record if record.key == folder.name else None
 
 
 async def warm(guest: GuestClient, runtime: Runtime) -> bool:

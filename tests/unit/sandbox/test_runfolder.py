@@ -55,11 +55,13 @@ async def test_a_dead_engines_folder_is_cleaned_and_a_living_ones_is_not(tmp_pat
     ours.release()
 
 
-async def test_a_machine_folder_goes_with_its_use(tmp_path: Path) -> None:
+async def test_a_machine_folder_goes_with_all_in_it(tmp_path: Path) -> None:
     folder = await RunFolder.claim(tmp_path, _nothing)
-    with folder.machine_folder("m") as path:
-        (path / "file").touch()
+    path = folder.make("m")
+    (path / "file").touch()
+    folder.remove(path)
     assert not path.exists()
+    folder.remove(path)
     folder.release()
 
 
