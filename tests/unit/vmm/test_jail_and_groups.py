@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from emberbox.errors import RequirementMissing
 from emberbox.vmm.cgroup import CgroupLimits, Cgroups
 from emberbox.vmm.jail import JailFiles, jail_root, libraries
 from emberbox.vmm.leftovers import end_marked, find_leftovers, kill_leftovers, marked
-from emberbox.vmm.process import VmmProcess, identify
+from emberbox.vmm.process import VmmProcess, command_line, identify
 from emberbox.vmm.requirements import require_programs
 from emberbox.vmm.timestamp import tsc_khz
 
@@ -106,8 +107,17 @@ def impostor(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     script = "read line"
     command = [str(program), "-c", script, "-name", "guest=emberbox-unit0-1"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        _wait_for_its_command_line(process.pid)
         yield process
         process.kill()
+
+
+def _wait_for_its_command_line(pid: int) -> None:
+    """Popen returns when execve(2) has let go of the old memory, a moment before the kernel shows the new command line."""
+    deadline = time.monotonic() + 10
+    while not command_line(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 async def test_leftovers_are_found_by_record_and_by_mark(impostor: subprocess.Popen[bytes], tmp_path: Path) -> None:
@@ -130,6 +140,7 @@ async def test_what_confines_a_vmm_is_found_by_its_mark(tmp_path: Path) -> None:
     command = [str(program), "-c", "read line", "--", "/usr/bin/qemu-system-x86_64", "-name", "guest=emberbox-unit1-1"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         try:
+            _wait_for_its_command_line(process.pid)
             assert find_leftovers("unit1-") == []
             assert await end_marked("unit1-", whole=True) == []
             assert await kill_leftovers(tmp_path, "unit1-") == [process.pid]
