@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from emberbox.errors import InvalidSettings
+from emberbox.model import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,8 +74,175 @@ class PoolSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """How the service is reached, and what it takes.
+
+    Args:
+        host: Address to listen on. Anything but loopback should stand behind TLS.
+        port: TCP port; 0 lets the system choose.
+        body_bytes: Largest JSON body.
+        upload_bytes: Largest upload of a script or an archive, and of what an archive holds.
+        upload_files: Most files in one script.
+        wait_s: Longest wait that `?wait=` may ask for; longer ones are cut to it.
+        followers: Streams of logs that are open at once, over all keys.
+        cors_origins: Origins whose pages may call the API, separated by commas; none by default.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8470
+    body_bytes: int = 8 * MIB
+    upload_bytes: int = 128 * MIB
+    upload_files: int = 10_000
+    wait_s: float = 300.0
+    followers: int = 1000
+    cors_origins: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSettings:
+    """Where the service keeps its truth.
+
+    Args:
+        url: Database, `postgresql://USER@HOST/NAME` or `sqlite:///FILE`; empty for `service.db` in the data folder.
+        connections: Most connections to PostgreSQL.
+        synchronous: SQLite only. `normal` survives a kill of the service at any moment; `full` also a loss of power.
+    """
+
+    url: str = ""
+    connections: int = 8
+    synchronous: str = "normal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobSettings:
+    """Where the service keeps its bytes.
+
+    Args:
+        url: `s3://BUCKET/PREFIX`, or empty for `blobs` in the data folder. Credentials and region come from the usual
+            AWS_ environment variables.
+        endpoint: Address of an S3-compatible server; empty for AWS's own.
+    """
+
+    url: str = ""
+    endpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """How jobs are taken from the queue and run.
+
+    Args:
+        concurrency: Jobs that run at once; 0 means two for each processor.
+        lease_s: How long a worker that says nothing keeps its jobs.
+        heartbeat_s: Interval at which a worker renews them.
+        losses: How often a job may be lost with its worker or its VM before it ends as `lost`.
+        drain_s: How long running jobs may take to end when the service stops; then they are handed back.
+        ready: Sandboxes kept ready for each runtime that is used, at most.
+    """
+
+    concurrency: int = 0
+    lease_s: float = 30.0
+    heartbeat_s: float = 5.0
+    losses: int = 3
+    drain_s: float = 30.0
+    ready: int = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSettings:
+    """What one job may ask for.
+
+    Args:
+        timeout_s: Largest wall-clock limit.
+        memory_mib: Largest VM.
+        vcpus: Most virtual CPUs.
+        retries: Most retries.
+        log_bytes: Output over both streams at which a job is killed; a job may ask for less.
+        stdin_bytes: Largest standard input given with the request.
+        artifact_bytes: Bytes of artifacts kept of one job.
+        artifact_files: Artifacts kept of one job.
+    """
+
+    timeout_s: float = 3600.0
+    memory_mib: int = 4096
+    vcpus: int = 8
+    retries: int = 10
+    log_bytes: int = 16 * MIB
+    stdin_bytes: int = 4 * MIB
+    artifact_bytes: int = 64 * MIB
+    artifact_files: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaSettings:
+    """What each key may use, unless the key says otherwise. 0 means no bound.
+
+    Args:
+        requests_per_s: Rate at which requests are refilled.
+        burst: Requests that may come at once.
+        concurrent_jobs: Jobs running at once; more wait in the queue.
+        queued_jobs: Jobs waiting at once; more are refused.
+        storage_bytes: Bytes of scripts, logs and artifacts together.
+        cpu_s_day: CPU seconds in a day (UTC).
+    """
+
+    requests_per_s: float = 100.0
+    burst: int = 500
+    concurrent_jobs: int = 0
+    queued_jobs: int = 10_000
+    storage_bytes: int = 10 * 1024 * MIB
+    cpu_s_day: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookSettings:
+    """How news is delivered.
+
+    Args:
+        allow_private: Whether loopback, link-local and private addresses may be called.
+        attempts: Tries until a delivery is dead.
+        timeout_s: Bound of one try.
+        retry_s: Pause after the first failure; it doubles with each one, with jitter.
+        retry_max_s: Longest pause.
+        concurrency: Deliveries under way at once.
+    """
+
+    allow_private: bool = False
+    attempts: int = 8
+    timeout_s: float = 10.0
+    retry_s: float = 5.0
+    retry_max_s: float = 3600.0
+    concurrency: int = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionSettings:
+    """How long things are kept. 0 keeps them until they are deleted.
+
+    Args:
+        jobs_s: Jobs that ended, with their results.
+        logs_s: Logs of jobs that ended.
+        artifacts_s: Artifacts.
+        scripts_s: Scripts, after their upload.
+        deliveries_s: Webhook deliveries that ended.
+        idempotency_s: How long an Idempotency-Key is remembered.
+        sweep_s: Interval of the sweeper.
+        free_mib: New work is refused when the data folder's disk has less free than this.
+    """
+
+    jobs_s: float = 30 * 86_400.0
+    logs_s: float = 30 * 86_400.0
+    artifacts_s: float = 7 * 86_400.0
+    scripts_s: float = 0.0
+    deliveries_s: float = 7 * 86_400.0
+    idempotency_s: float = 86_400.0
+    sweep_s: float = 60.0
+    free_mib: int = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings of the engine.
+    """All settings of the engine and the service.
 
     Args:
         data: Images, templates and what lives at run time; see `default_data_folder`.
@@ -82,6 +250,14 @@ class Settings:
         vmm: See `VmmSettings`.
         capacity: See `CapacitySettings`.
         pool: See `PoolSettings`.
+        server: See `ServerSettings`.
+        store: See `StoreSettings`.
+        blobs: See `BlobSettings`.
+        worker: See `WorkerSettings`.
+        jobs: See `JobSettings`.
+        quota: See `QuotaSettings`.
+        webhooks: See `WebhookSettings`.
+        retention: See `RetentionSettings`.
     """
 
     data: Path = field(default_factory=lambda: default_data_folder(os.environ))
@@ -89,6 +265,14 @@ class Settings:
     vmm: VmmSettings = field(default_factory=VmmSettings)
     capacity: CapacitySettings = field(default_factory=CapacitySettings)
     pool: PoolSettings = field(default_factory=PoolSettings)
+    server: ServerSettings = field(default_factory=ServerSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    blobs: BlobSettings = field(default_factory=BlobSettings)
+    worker: WorkerSettings = field(default_factory=WorkerSettings)
+    jobs: JobSettings = field(default_factory=JobSettings)
+    quota: QuotaSettings = field(default_factory=QuotaSettings)
+    webhooks: WebhookSettings = field(default_factory=WebhookSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
 
 
 def default_data_folder(environment: Mapping[str, str]) -> Path:
@@ -142,7 +326,19 @@ def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
         raise InvalidSettings(f"{path}: {error}") from error
 
 
-_GROUPS = {"vmm": VmmSettings, "capacity": CapacitySettings, "pool": PoolSettings}
+_GROUPS: dict[str, type[Any]] = {
+    "vmm": VmmSettings,
+    "capacity": CapacitySettings,
+    "pool": PoolSettings,
+    "server": ServerSettings,
+    "store": StoreSettings,
+    "blobs": BlobSettings,
+    "worker": WorkerSettings,
+    "jobs": JobSettings,
+    "quota": QuotaSettings,
+    "webhooks": WebhookSettings,
+    "retention": RetentionSettings,
+}
 
 
 def _apply_variable(values: dict[str, Any], name: str, value: str) -> None:
@@ -180,14 +376,20 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
             return Path(value).absolute()
         if hint is str and isinstance(value, str):
             return value
+        if hint is bool:
+            return value if isinstance(value, bool) else _WORDS[value.lower()]
         if hint in (int, float) and not isinstance(value, bool):
             return _not_negative(hint(value))
         if isinstance(value, list | tuple):
             return tuple(Path(part).absolute() for part in value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, KeyError, AttributeError):
         pass
-    expected = {int: "a whole number from 0", float: "a number from 0", str: "text", Path: "a path"}.get(hint, "a list of paths")
+    expected = _EXPECTED.get(hint, "a list of paths")
     raise InvalidSettings(f"{path} must be {expected}, not {value!r}")
+
+
+_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_EXPECTED = {int: "a whole number from 0", float: "a number from 0", str: "text", bool: "true or false", Path: "a path"}
 
 
 def _not_negative(value: float) -> float:

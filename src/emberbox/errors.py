@@ -7,7 +7,9 @@
     │   ├── InvalidManifest     a runtime's manifest: file, field, what is allowed
     │   ├── InvalidSettings     the settings file or an EMBERBOX_ variable
     │   ├── InvalidPath         a path that leads out of its folder, or cannot be one
-    │   └── UnknownRuntime      no runtime of that name, alias or file extension
+    │   ├── UnknownRuntime      no runtime of that name, alias or file extension
+    │   ├── InvalidArchive      an upload that cannot be opened, or not safely
+    │   └── PayloadTooLarge     a body, file or archive above its bound
     ├── RequirementMissing      the host lacks something; the message holds the command that mends it
     ├── NoSpace                 the data folder's disk is full
     ├── ImageError
@@ -27,7 +29,19 @@
     ├── SandboxClosed           the sandbox was used after its end
     ├── EngineClosed            the engine was used after its end
     ├── DataFolderBusy          another process holds what cannot be shared
-    └── CapacityExhausted       all slots are in use, and waiting was bounded
+    ├── CapacityExhausted       all slots are in use, and waiting was bounded
+    ├── NotAuthenticated        no key, or one that is unknown, expired or revoked
+    ├── NotAllowed              the key lacks the scope
+    ├── NotFound                no such thing, or not of this key
+    ├── Conflict                what is there does not allow it
+    │   └── IdempotencyMismatch the same Idempotency-Key with another request
+    ├── RateLimited             too many requests; `retry_after_s` says when to come back
+    ├── QuotaExceeded           the key's share is used up
+    ├── ServiceStopping         the service takes no new work, since it ends
+    ├── StoreError              the database failed
+    │   └── SchemaMismatch      the database is of a later release
+    ├── BlobError               the blob store failed
+    └── ServerUnreachable       the client got no answer from the server
 
 Each class has a stable `code` for programs, the HTTP `status` that the API answers with, and `retryable`: whether the same
 call may succeed later without a change by the caller.
@@ -250,5 +264,116 @@ class CapacityExhausted(EmberboxError):
     """All slots are in use, and waiting was bounded."""
 
     code = "capacity_exhausted"
+    status = 503
+    retryable = True
+
+
+class InvalidArchive(InvalidInput):
+    """An upload cannot be opened, or not safely; nothing of it was kept."""
+
+    code = "invalid_archive"
+
+
+class PayloadTooLarge(InvalidInput):
+    """A body, a file or an archive's content is above its bound; nothing of it was kept."""
+
+    code = "payload_too_large"
+    status = 413
+
+
+class NotAuthenticated(EmberboxError):
+    """The request carries no key, or one that is unknown, expired or revoked."""
+
+    code = "not_authenticated"
+    status = 401
+
+
+class NotAllowed(EmberboxError):
+    """The key lacks the scope that this needs."""
+
+    code = "not_allowed"
+    status = 403
+
+
+class NotFound(EmberboxError):
+    """There is no such thing, or it belongs to another key: the two are not told apart."""
+
+    code = "not_found"
+    status = 404
+
+
+class Conflict(EmberboxError):
+    """The state of what is there does not allow it; nothing was changed."""
+
+    code = "conflict"
+    status = 409
+
+
+class IdempotencyMismatch(Conflict):
+    """The Idempotency-Key was used before, with another request."""
+
+    code = "idempotency_mismatch"
+
+
+class RateLimited(EmberboxError):
+    """The key made too many requests.
+
+    Args:
+        message: For people.
+        retry_after_s: Seconds after which one more request will be taken.
+    """
+
+    code = "rate_limited"
+    status = 429
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0, detail: str | None = None) -> None:
+        super().__init__(message, detail=detail)
+        self.retry_after_s = retry_after_s
+
+
+class QuotaExceeded(EmberboxError):
+    """The key's share of jobs, storage or CPU time is used up; nothing was accepted."""
+
+    code = "quota_exceeded"
+    status = 429
+    retryable = True
+
+
+class ServiceStopping(EmberboxError):
+    """The service takes no new work, since it is about to end."""
+
+    code = "service_stopping"
+    status = 503
+    retryable = True
+
+
+class StoreError(EmberboxError):
+    """The database failed or could not be reached; what was being written was not."""
+
+    code = "store_error"
+    status = 503
+    retryable = True
+
+
+class SchemaMismatch(StoreError):
+    """The database was written by a later release than this one."""
+
+    code = "schema_mismatch"
+    retryable = False
+
+
+class BlobError(EmberboxError):
+    """The blob store failed or could not be reached."""
+
+    code = "blob_error"
+    status = 503
+    retryable = True
+
+
+class ServerUnreachable(EmberboxError):
+    """The client got no answer from the server; whether the request was carried out is not known."""
+
+    code = "server_unreachable"
     status = 503
     retryable = True

@@ -1,0 +1,48 @@
+"""What all requests and answers share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+_T = TypeVar("_T")
+
+
+class Request(BaseModel):
+    """A body that is sent to the API. Unknown fields are an error: a typing mistake should not go unnoticed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Answer(BaseModel):
+    """A body that the API sends. Clients pass over fields that they do not know."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Page(Answer, Generic[_T]):
+    """One page of a list, newest first. `next_cursor` is the `cursor` of the next page; None on the last one."""
+
+    items: list[_T]
+    next_cursor: str | None = None
+
+
+class Problem(Answer):
+    """An error (RFC 9457). `code` is stable; `detail` is for people and says what to do."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    retryable: bool = False
+    request_id: str | None = None
+    errors: list[dict[str, str]] | None = Field(default=None, description="For each wrong field: where it is, and what is wrong.")
+
+
+LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,62}$")]
+LabelValue = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
+Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=32)]
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+"""Text without NUL, which neither a command line nor PostgreSQL can hold."""

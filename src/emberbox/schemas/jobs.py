@@ -1,0 +1,217 @@
+"""Jobs: how they are asked for, and what is told of them."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003  Pydantic looks at it when it runs
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import AnyHttpUrl, Field, StringConstraints
+
+from emberbox.schemas.base import Answer, Labels, Request, Text
+
+
+class JobStatus(StrEnum):
+    """The states of a job. The last five are terminal: exactly one of them is reached, once."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended for good."""
+        return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
+
+
+class Reason(StrEnum):
+    """Why a job ended, where its status does not say all."""
+
+    EXITED = "exited"
+    SIGNALLED = "signalled"
+    TIMEOUT = "timeout"
+    CPU_LIMIT = "cpu_limit"
+    OUT_OF_MEMORY = "out_of_memory"
+    OUTPUT_LIMIT = "output_limit"
+    START_FAILED = "start_failed"
+    VM_DIED = "vm_died"
+    INPUT_FAILED = "input_failed"
+    """Its files could not be put into the VM, as when they do not fit."""
+    REFUSED = "refused"
+    """It cannot be run here: its runtime or image is gone or broken."""
+    CANCELLED = "cancelled"
+    WORKER_LOST = "worker_lost"
+
+
+Word = Annotated[str, StringConstraints(max_length=131_072, pattern=r"^[^\x00]*$")]
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+FilePath = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00]+$")]
+
+
+class EncodedFile(Request):
+    """A file's content that is not text."""
+
+    base64: str
+
+
+class JobWebhook(Request):
+    """News of this one job. `secret` signs the deliveries; None leaves them unsigned."""
+
+    url: AnyHttpUrl
+    secret: Annotated[str, StringConstraints(min_length=8, max_length=128)] | None = None
+
+
+class RunOptions(Request):
+    """How a script or code is run."""
+
+    name: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")] | None = None
+    args: list[Word] = Field(default_factory=list, max_length=1000)
+    stdin: str | None = Field(default=None, description="What the program reads, as text.")
+    stdin_base64: str | None = Field(default=None, description="What the program reads, when it is not text.")
+    interactive: bool = Field(default=False, description="Leave standard input open, to be fed through the WebSocket.")
+    env: dict[EnvName, Word] = Field(default_factory=dict, max_length=200)
+    files: dict[FilePath, str | EncodedFile] = Field(
+        default_factory=dict, max_length=1000, description="Put into the work folder first."
+    )
+    artifacts: list[FilePath] = Field(default_factory=list, max_length=100, description="Globs of what is kept afterwards.")
+    timeout_s: float | None = Field(default=None, gt=0, le=86_400, description="Wall-clock limit; the runtime's default if null.")
+    cpu_s: float | None = Field(default=None, gt=0, le=86_400)
+    memory_mib: int | None = Field(default=None, ge=64, le=1_048_576)
+    vcpus: int | None = Field(default=None, ge=1, le=64)
+    disk_mib: int | None = Field(default=None, ge=1, le=1_048_576)
+    pids: int | None = Field(default=None, ge=1, le=100_000)
+    output_bytes: int | None = Field(default=None, ge=1, le=1 << 40)
+    network: Literal["off"] = "off"
+    priority: int = Field(default=0, ge=-10, le=10, description="Higher ones start first.")
+    retries: int = Field(default=0, ge=0, le=100, description="Repeat when the program fails or takes too long.")
+    labels: Labels = Field(default_factory=dict)
+    webhook: JobWebhook | None = None
+    cold: bool = Field(default=False, description="Boot the VM instead of cloning it.")
+
+
+class SubmitJob(RunOptions):
+    """A job of inline code."""
+
+    runtime: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
+    code: Text | None = Field(default=None, description="The script's text. Null when `files` holds it, and `entry` names it.")
+    entry: FilePath | None = Field(default=None, description="The file to run, or the name that `code` gets.")
+
+
+class JobTimes(Answer):
+    """When each stage began; null while it has not. Of the latest attempt, but for `created_at`."""
+
+    created_at: datetime
+    claimed_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class JobMetrics(Answer):
+    """Where time and memory went. `wait_ms`: in the queue; `queue_ms`: for a VM slot; `boot_ms`: until the VM took requests."""
+
+    wait_ms: float = 0.0
+    queue_ms: float = 0.0
+    boot_ms: float = 0.0
+    run_ms: float = 0.0
+    total_ms: float = 0.0
+    cpu_user_ms: float = 0.0
+    cpu_system_ms: float = 0.0
+    peak_memory_mib: float = 0.0
+    source: str = "clone"
+
+
+class JobLimits(Answer):
+    """What the job may use; null means the runtime's default."""
+
+    timeout_s: float
+    cpu_s: float | None = None
+    memory_mib: int | None = None
+    vcpus: int | None = None
+    disk_mib: int | None = None
+    pids: int | None = None
+    output_bytes: int
+
+
+class Attempt(Answer):
+    """How one attempt of a job ended."""
+
+    attempt: int
+    claimed_at: datetime
+    ended_at: datetime
+    outcome: str
+    message: str | None = None
+
+
+class Artifact(Answer):
+    """A file that a job left behind."""
+
+    id: str
+    path: str
+    size: int
+    sha256: str
+    created_at: datetime
+
+
+class Job(Answer):
+    """A job. Lists leave out `stdout`, `stderr`, `attempts` and `artifacts`."""
+
+    id: str
+    script_id: str | None = None
+    rerun_of: str | None = None
+    name: str | None = None
+    runtime: str
+    entry: str
+    status: JobStatus
+    reason: Reason | None = None
+    message: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    attempt: int
+    priority: int
+    retries: int
+    args: list[str]
+    env_names: list[str] = Field(description="Names alone: values may be secrets.")
+    labels: dict[str, str]
+    network: str
+    interactive: bool
+    limits: JobLimits
+    times: JobTimes
+    metrics: JobMetrics | None = None
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+    stdout: str | None = Field(default=None, description="The beginning of standard output, at most 64 KiB. Null until the end.")
+    stderr: str | None = Field(default=None, description="The beginning of standard error, at most 64 KiB. Null until the end.")
+    stdout_truncated: bool | None = None
+    stderr_truncated: bool | None = None
+    attempts: list[Attempt] | None = None
+    artifacts: list[Artifact] | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the program exited with code 0."""
+        return self.status is JobStatus.SUCCEEDED
+
+
+class LogEntry(Answer):
+    """A piece of output. `id` is what `Last-Event-ID` takes; `data` is text, or base 64 where it was asked for."""
+
+    id: str
+    stream: Literal["stdout", "stderr"]
+    time: datetime
+    data: str
+
+
+class LogPage(Answer):
+    """A part of a job's log, in order. `next` is the `after` of the part that follows; None when the log is complete and read."""
+
+    entries: list[LogEntry]
+    next: str | None = None
+    complete: bool
+
+
+JSON = dict[str, Any]

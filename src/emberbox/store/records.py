@@ -1,0 +1,164 @@
+"""Rows as plain values, for those who do not speak SQL."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """What was asked of one run, besides its content.
+
+    Args:
+        args: Arguments of the script.
+        env: Added to the environment. May hold secrets: never logged, and names alone are shown.
+        artifacts: Globs below the work folder of what is kept afterwards.
+        timeout_s: Wall-clock limit in seconds.
+        cpu_s: CPU time limit in seconds; None for none.
+        memory_mib: VM memory; None for the runtime's default.
+        vcpus: Virtual CPUs; None for the runtime's default.
+        disk_mib: Bound of what may be written; None for the runtime's default.
+        pids: Processes and threads at once; None for the runtime's default.
+        output_bytes: Output at which the program is killed.
+        network: `off`.
+        retries: How often the run is repeated when the program fails or takes too long.
+        interactive: Whether standard input stays open, to be fed through a WebSocket.
+        cold: Boot instead of cloning.
+    """
+
+    args: list[str] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
+    artifacts: list[str] = field(default_factory=list)
+    timeout_s: float = 30.0
+    cpu_s: float | None = None
+    memory_mib: int | None = None
+    vcpus: int | None = None
+    disk_mib: int | None = None
+    pids: int | None = None
+    output_bytes: int = 16 * 1024 * 1024
+    network: str = "off"
+    retries: int = 0
+    interactive: bool = False
+    cold: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the column's value."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return the spec of a column; names that a later release added are passed over."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """A row of `jobs`; see there. Times are whole microseconds since the epoch."""
+
+    id: str
+    key_id: str
+    script_id: str | None
+    rerun_of: str | None
+    name: str | None
+    runtime: str
+    entry: str
+    content_sha: str
+    files_sha: str | None
+    stdin_sha: str | None
+    spec: JobSpec
+    labels: dict[str, str]
+    webhook: dict[str, Any] | None
+    priority: int
+    fair_order: int
+    status: str
+    reason: str | None
+    message: str | None
+    exit_code: int | None
+    signal: int | None
+    attempt: int
+    failures: int
+    losses: int
+    worker_id: str | None
+    lease_until_at: int | None
+    cancel_at: int | None
+    available_at: int
+    created_at: int
+    claimed_at: int | None
+    started_at: int | None
+    ended_at: int | None
+    finished_at: int | None
+    metrics: dict[str, Any] | None
+    stdout_bytes: int
+    stderr_bytes: int
+    storage_bytes: int
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """Return the record of a row of the table."""
+        return cls(**{**row, "spec": JobSpec.from_json(row["spec"])})
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended for good."""
+        return self.status not in ("queued", "running")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptRecord:
+    """A row of `scripts`."""
+
+    id: str
+    key_id: str
+    name: str
+    runtime: str
+    entry: str
+    content_sha: str
+    size: int
+    file_count: int
+    labels: dict[str, str]
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentRecord:
+    """A row of `contents`. `entries` lists `{path, size, mode}`."""
+
+    sha256: str
+    kind: str
+    size: int
+    entries: list[dict[str, Any]]
+    data: bytes | None
+    blob_key: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRecord:
+    """A row of `keys`, without its hashes. `scopes` are those granted, with those that they imply."""
+
+    id: str
+    name: str
+    hint: str
+    scopes: frozenset[str]
+    quota: dict[str, float]
+    created_at: int
+    expires_at: int | None
+    last_used_at: int | None
+    revoked_at: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactRecord:
+    """A row of `artifacts`."""
+
+    id: str
+    job_id: str
+    path: str
+    size: int
+    sha256: str
+    blob_key: str
+    created_at: int
