@@ -131,9 +131,44 @@ class Sandbox(SandboxFiles):
     ) -> Process:
         """Return a script as a process to be followed; arguments as for `run`. Enter it to start it."""
         script = self._script_name(code, name)
-        inline = [await self._stage(script, code)]
-        for path, content in (files or {}).items():
-            inline.append(await self._stage(path, content))
+        return await self._start_script(script, {script: code, **(files or {})}, args, stdin, env, timeout_s, limits)
+
+    async def start_file(
+        self,
+        script: str,
+        args: Sequence[str] = (),
+        *,
+        stdin: bool = False,
+        env: Mapping[str, str] | None = None,
+        files: Mapping[str, bytes | Path] | None = None,
+        timeout_s: float | None = None,
+        limits: Limits | None = None,
+    ) -> Process:
+        """Return a script that lies in the work folder already, as from an archive, as a process to be followed.
+
+        Args:
+            script: Path below the work folder.
+            args: The script's arguments.
+            stdin: True to feed it by `Process.write_stdin`.
+            env: Added to the environment.
+            files: Put into the work folder first: path → content, or a path on the host.
+            timeout_s: Wall-clock limit in seconds; None for the sandbox's own.
+            limits: All limits; None for the sandbox's own.
+        """
+        check_inside(script)
+        return await self._start_script(script, files or {}, args, stdin, env, timeout_s, limits)
+
+    async def _start_script(
+        self,
+        script: str,
+        files: Mapping[str, str | bytes | Path],
+        args: Sequence[str],
+        stdin: bool,
+        env: Mapping[str, str] | None,
+        timeout_s: float | None,
+        limits: Limits | None,
+    ) -> Process:
+        inline = [await self._stage(path, content) for path, content in files.items()]
         request = ExecRequest(
             argv=self.runtime.command(script, args),
             env={**self.runtime.env, **(env or {})},

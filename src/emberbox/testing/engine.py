@@ -1,0 +1,185 @@
+"""An engine without virtual machines: every sandbox is the real guest agent, serving as a plain process of this host.
+
+What runs in it is NOT confined. It is for tests of what stands on an engine: protocol, programs and files are real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import platform
+import shutil
+import tempfile
+import time
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from emberbox.config import Settings, load_settings
+from emberbox.errors import EngineClosed, RequirementMissing
+from emberbox.guest import GuestClient
+from emberbox.model import Limits
+from emberbox.runtimes import builtin_folder, discover
+from emberbox.sandbox.machines import LiveMachine
+from emberbox.sandbox.sandbox import Sandbox
+from emberbox.tasks import TaskKeeper, UndoStack
+from emberbox.vmm.base import DriverReport, Machine, MachineState
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from emberbox.guest import ExecRequest
+    from emberbox.sandbox.pool import PoolStatus
+    from emberbox.sandbox.process import Process
+
+START_S = 20.0
+
+
+def agent_program() -> Path:
+    """Return the agent that was built for this machine. Raises `RequirementMissing` when there is none."""
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "none")
+    path = Path(__file__).parents[1] / "_builtin/agent" / f"emberbox-agent-{architecture}"
+    if not path.exists():
+        raise RequirementMissing("no guest agent was built for this machine", mend="python hatch_build.py")
+    return path
+
+
+class HostMachine:
+    """The agent's process, in the place of a VM."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        """The agent's pid."""
+        return self._process.pid
+
+    def poll(self) -> MachineState:
+        """Tell whether the agent runs."""
+        return MachineState.RUNNING if self._process.returncode is None else MachineState.KILLED
+
+    async def wait(self) -> int:
+        """Wait for the agent's end."""
+        return await self._process.wait()
+
+    async def kill(self) -> None:
+        """End the agent. Repeating is harmless."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+
+    def console(self) -> str:
+        """Return what the guest's kernel printed: nothing."""
+        return ""
+
+
+class HostSandbox(Sandbox):
+    """A sandbox whose work folder is a temporary folder of this host."""
+
+    def _process(
+        self, request: ExecRequest, timeout_s: float | None, limits: Limits | None, *, keep_all: bool = False
+    ) -> Process:
+        cwd = "." if request.cwd == "/work" else request.cwd
+        return super()._process(replace(request, cwd=cwd), timeout_s, limits, keep_all=keep_all)
+
+
+class HostEngine:
+    """Has what the service uses of `Engine`. Use it as `async with HostEngine(settings) as engine`.
+
+    Args:
+        settings: None reads them from the file and the environment.
+        start_delay_s: Pretends that making a sandbox takes this long.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, start_delay_s: float = 0.0) -> None:
+        self.settings = settings if settings is not None else load_settings()
+        self.runtimes = discover([builtin_folder(), *self.settings.runtimes])
+        self.start_delay_s = start_delay_s
+        self.started = 0
+        self._live: set[HostSandbox] = set()
+        self._keeper = TaskKeeper()
+        self._running = False
+
+    async def __aenter__(self) -> Self:
+        self._running = True
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End every sandbox. Repeating is harmless."""
+        self._running = False
+        for sandbox in list(self._live):
+            await sandbox.close()
+        await self._keeper.settle()
+
+    @property
+    def driver(self) -> DriverReport:
+        """What sandboxes run on: nothing that confines."""
+        return DriverReport(usable=True, accelerator=None, version="host", reason="plain processes of this host, for tests")
+
+    @property
+    def machines(self) -> int:
+        """How many sandboxes live."""
+        return len(self._live)
+
+    def pools(self) -> list[PoolStatus]:
+        """Return no pools: an agent starts at once."""
+        return []
+
+    async def warm_pool(self, runtime: str, count: int, **options: Any) -> bool:
+        """Keep nothing ready; raises `UnknownRuntime` as the engine does."""
+        self.runtimes.get(runtime)
+        return True
+
+    async def template(self, runtime: str, **options: Any) -> None:
+        """Make nothing; raises `UnknownRuntime` as the engine does."""
+        self.runtimes.get(runtime)
+
+    @asynccontextmanager
+    async def sandbox(self, runtime: str, **options: Any) -> AsyncIterator[Sandbox]:
+        """Open a sandbox; arguments as for `Engine.sandbox`."""
+        sandbox = await self.open_sandbox(runtime, **options)
+        try:
+            yield sandbox
+        finally:
+            await sandbox.close()
+
+    async def open_sandbox(self, runtime: str, *, limits: Limits | None = None, **options: Any) -> Sandbox:
+        """Open a sandbox that the caller closes; arguments as for `Engine.open_sandbox`."""
+        if not self._running:
+            raise EngineClosed("the engine is not running; use it with 'async with'")
+        found = self.runtimes.get(runtime)
+        begun = time.perf_counter()
+        await asyncio.sleep(self.start_delay_s)
+        live = await _agent(self.started)
+        self.started += 1
+        live.boot_ms = (time.perf_counter() - begun) * 1000
+        sandbox = HostSandbox(live, found, limits or Limits(timeout_s=found.limits.timeout_s), waiting=False)
+        self._live.add(sandbox)
+        live.undo.push_call(self._live.discard, sandbox)
+        return sandbox
+
+
+async def _agent(number: int) -> LiveMachine:
+    undo = UndoStack()
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="emberbox-host-"))
+        undo.push(lambda: asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+        (folder / "work").mkdir()
+        arrived: asyncio.Future[GuestClient] = asyncio.get_running_loop().create_future()
+        server = await asyncio.start_unix_server(lambda r, w: arrived.set_result(GuestClient.attach(r, w)), folder / "agent.sock")
+        undo.push_call(server.close)
+        program = [str(agent_program()), "--socket", str(folder / "agent.sock"), "--work", str(folder / "work")]
+        machine = HostMachine(await asyncio.create_subprocess_exec(*program, start_new_session=True))
+        undo.push(machine.kill)
+        guest = await asyncio.wait_for(arrived, START_S)
+        undo.push(guest.close)
+        await guest.hello(timeout_s=START_S)
+    except BaseException:
+        await undo.close()
+        raise
+    return LiveMachine(id=f"host-{number}", machine=cast("Machine", machine), guest=guest, undo=undo, source="clone")
