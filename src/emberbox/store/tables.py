@@ -130,7 +130,12 @@ jobs = Table(
     Index("ix_jobs_key_id_id", "key_id", "id"),
     Index("ix_jobs_queue", "status", "priority", "fair_order"),
     Index("ix_jobs_fairness", "key_id", "status", "fair_order"),
-    Index("ix_jobs_finished_at", "finished_at", sqlite_where=text("finished_at IS NOT NULL")),
+    Index(
+        "ix_jobs_finished_at",
+        "finished_at",
+        sqlite_where=text("finished_at IS NOT NULL"),
+        postgresql_where=text("finished_at IS NOT NULL"),
+    ),
 )
 """One run of a script or of inline code.
 
@@ -209,6 +214,7 @@ deliveries = Table(
     Column("webhook_id", _ID, index=True),
     Column("job_id", _ID, index=True),
     Column("event", String(64), nullable=False),
+    Column("lane", String(128), nullable=False),
     Column("url", Text, nullable=False),
     Column("secret", String(128), nullable=False),
     Column("payload", Text, nullable=False),
@@ -221,7 +227,11 @@ deliveries = Table(
     Index("ix_deliveries_status_next_at", "status", "next_at"),
     Index("ix_deliveries_key_id_id", "key_id", "id"),
 )
-"""News to be delivered, written in the transaction that makes it true. `status`: pending, delivered or dead."""
+"""News to be delivered, written in the transaction that makes it true. `status`: pending, delivered or dead.
+
+`lane` names the destination: those of one lane wait for each other, not for others. `next_at` is when the next attempt is due;
+while one is under way, when its lease ends. `secret` is empty for an unsigned delivery, and for one of a webhook, which has it.
+"""
 
 usage = Table(
     "usage",
