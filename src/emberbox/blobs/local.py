@@ -1,0 +1,69 @@
+"""Blobs as files of a folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import TYPE_CHECKING
+
+from obstore.store import LocalStore
+
+from emberbox.blobs.objects import ObjectBlobs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_UNFINISHED = re.compile(r".+#\d+")
+
+
+class LocalBlobs(ObjectBlobs):
+    """Blobs below a folder, one file each.
+
+    A put writes beside its place and renames. Then file and folders are brought to the disk (fsync), so that a row which
+    refers to a blob never outlives it in a loss of power. A process that is killed meanwhile leaves a file with `#` in its
+    name, which no listing shows and `tidy` removes.
+
+    Args:
+        folder: Where the blobs lie; made if it is not there, for the owner alone.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder = folder
+        super().__init__(LocalStore(folder, automatic_cleanup=True))
+
+    async def tidy(self, older_than_s: float) -> int:
+        """See `BlobStore.tidy`."""
+        return await self._call(self._tidy, time.time() - older_than_s)
+
+    def _settle(self, key: str) -> None:
+        place = self._folder / key
+        while place != self._folder.parent:
+            _sync(place)
+            place = place.parent
+
+    def _tidy(self, before: float) -> int:
+        removed = 0
+        for folder, _, names in os.walk(self._folder):
+            for name in filter(_UNFINISHED.fullmatch, names):
+                removed += _remove_old(os.path.join(folder, name), before)  # noqa: PTH118
+        return removed
+
+
+def _sync(place: Path) -> None:
+    descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_old(path: str, before: float) -> int:
+    try:
+        if os.stat(path).st_mtime >= before:  # noqa: PTH116
+            return 0
+        os.unlink(path)  # noqa: PTH108
+    except FileNotFoundError:
+        return 0
+    return 1
