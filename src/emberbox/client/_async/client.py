@@ -1,0 +1,92 @@
+"""The client: one object for everything that a server offers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from emberbox.client._async.jobs import AsyncJobs
+from emberbox.client._async.scripts import AsyncScripts
+from emberbox.client._async.transport import AsyncTransport
+from emberbox.client._async.webhooks import AsyncWebhooks
+from emberbox.client.places import find_place
+from emberbox.client.retries import RetryPolicy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Unpack
+
+    import httpx
+
+    from emberbox.client.orders import Content, JobParameters
+    from emberbox.schemas.jobs import Job
+
+TIMEOUT_S = 30.0
+
+
+class AsyncClient:
+    """A server and what can be asked of it.
+
+    Where the server and the key come from when they are not given is told at `emberbox.client.places.find_place`. Use it as a
+    context manager, or call `close`. One client may be used by many tasks at once.
+
+    Args:
+        server: Address of the server (`http://127.0.0.1:8470`).
+        api_key: The key.
+        profile: Name of a saved profile to use.
+        timeout_s: Longest silence of the server in seconds, besides what it was asked to wait.
+        retries: How often a request is repeated that failed for a passing reason and may be carried out twice without harm.
+        network: How requests travel, for tests; None for the network.
+
+    Raises:
+        InvalidInput: The address or the key cannot be one, or there is no such profile.
+        InvalidSettings: The settings or the saved profiles have a mistake.
+    """
+
+    def __init__(
+        self,
+        server: str | None = None,
+        api_key: str | None = None,
+        *,
+        profile: str | None = None,
+        data: Path | None = None,
+        timeout_s: float = TIMEOUT_S,
+        retries: int = 4,
+        network: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.place = find_place(server, api_key, profile=profile, data=data)
+        policy = RetryPolicy(retries=retries)
+        self._transport = AsyncTransport(self.place, timeout_s=timeout_s, policy=policy, network=network)
+        self.jobs = AsyncJobs(self._transport)
+        self.scripts = AsyncScripts(self._transport, self.jobs)
+        self.webhooks = AsyncWebhooks(self._transport)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.place.server}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections. Safe to repeat."""
+        await self._transport.close()
+
+    async def run(
+        self,
+        code: Content | None = None,
+        *,
+        runtime: str | None = None,
+        entry: str | None = None,
+        idempotency_key: str | None = None,
+        **options: Unpack[JobParameters],
+    ) -> Job:
+        """Run code, wait until it has ended, and return the job with `stdout`, `stderr` and `exit_code`.
+
+        A program that fails is a job that failed, and no exception. The arguments are those of `jobs.submit`.
+        """
+        return await self.jobs.submit(code, runtime=runtime, entry=entry, wait=True, idempotency_key=idempotency_key, **options)

@@ -1,0 +1,193 @@
+"""Jobs: asked for, waited for, followed, ended."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
+
+from emberbox.client._async.artifacts import AsyncArtifacts
+from emberbox.client._async.following import follow_log, read_log
+from emberbox.client._async.pages import all_pages, label_filter
+from emberbox.client._async.runtimes import runtime_for
+from emberbox.client.orders import encode_code, encode_options
+from emberbox.client.waiting import async_call, async_sleep
+from emberbox.errors import InvalidInput
+from emberbox.schemas.jobs import Job, LogEntry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+    from typing import Unpack
+
+    from emberbox.client._async.transport import AsyncTransport
+    from emberbox.client.log_events import AttemptBegan, JobEnded
+    from emberbox.client.orders import Content, JobParameters
+    from emberbox.schemas.jobs import Artifact, JobStatus
+
+WAIT_S = 25.0
+"""How long one request waits for a job: below what proxies take for a dead connection."""
+_LEAST_PAUSE_S = 0.2
+
+Stream = Literal["stdout", "stderr"]
+
+
+class AsyncJobs:
+    """The jobs of this key: `client.jobs`."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+        self._artifacts = AsyncArtifacts(transport)
+
+    async def submit(
+        self,
+        code: Content | None = None,
+        *,
+        runtime: str | None = None,
+        entry: str | None = None,
+        script_id: str | None = None,
+        wait: bool = False,
+        idempotency_key: str | None = None,
+        **options: Unpack[JobParameters],
+    ) -> Job:
+        """Hand in a job. Repeated by itself when the answer is lost, without ever making two jobs.
+
+        Args:
+            code: The script: text, bytes, or a `Path`. None when `options["files"]` holds it, or with `script_id`.
+            runtime: Name or alias; None to tell it from the name of a `Path`.
+            entry: Name of the script in the work folder.
+            script_id: Run this uploaded script instead.
+            wait: Return when the job has ended, instead of at once.
+            idempotency_key: Two calls with the same one make one job; None for one of this call.
+            options: See `JobParameters`.
+
+        Raises:
+            InvalidInput: Something of it cannot be used.
+            QuotaExceeded: The key's share is used up.
+        """
+        headers = {"Idempotency-Key": idempotency_key or secrets.token_urlsafe(24)}
+        if script_id is not None:
+            if code is not None or runtime is not None or entry is not None:
+                raise InvalidInput("a script that was uploaded has its code, its runtime and its entry point already")
+            path, body = f"/v1/scripts/{quote(script_id, safe='')}/run", await async_call(encode_options, options)
+        else:
+            if runtime is None:
+                runtime = await runtime_for(self._transport, code, entry)
+            path, body = "/v1/jobs", await async_call(encode_code, code, runtime, entry, options)
+        wait_s = WAIT_S if wait else 0.0
+        query = {"wait": wait_s} if wait else {}
+        job = await self._transport.post(Job, path, body, query=query, headers=headers, wait_s=wait_s)
+        return await self.wait(job.id) if wait and not job.status.terminal else job
+
+    async def get(self, job_id: str) -> Job:
+        """Return a job as it is now. Raises `NotFound`."""
+        return await self._transport.get(Job, _path(job_id))
+
+    async def wait(self, job_id: str, *, timeout_s: float | None = None) -> Job:
+        """Wait until a job has ended, and return it; after `timeout_s` seconds as it is then. None waits as long as it takes."""
+        ends = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            began = time.monotonic()
+            wait_s = WAIT_S if ends is None else max(0.0, min(WAIT_S, ends - began))
+            job = await self._transport.get(Job, _path(job_id), wait_s=wait_s, wait=round(wait_s, 3))
+            now = time.monotonic()
+            if job.status.terminal or (ends is not None and now >= ends):
+                return job
+            if now - began < _LEAST_PAUSE_S:
+                # A server that answers at once, since it waits for nobody now, is not asked again at once.
+                await async_sleep(_LEAST_PAUSE_S)
+
+    def list(
+        self,
+        *,
+        status: JobStatus | str | None = None,
+        runtime: str | None = None,
+        script_id: str | None = None,
+        label: tuple[str, str] | str | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[Job]:
+        """Yield jobs, newest first, without their output. `limit` None means all."""
+        query = {
+            "status": None if status is None else str(status),
+            "runtime": runtime,
+            "script_id": script_id,
+            "label": label_filter(label),
+        }
+        return all_pages(self._transport, Job, "/v1/jobs", limit=limit, **query)
+
+    async def cancel(self, job_id: str) -> Job:
+        """Ask for a job's end, queued or running; safe to repeat. Raises `NotFound`, or `Conflict` when it ended otherwise."""
+        return await self._transport.post(Job, f"{_path(job_id)}/cancel")
+
+    async def rerun(self, job_id: str, *, wait: bool = False) -> Job:
+        """Hand in a job again, as it was, and return the new one. Raises `NotFound`. Not repeated when the answer is lost."""
+        job = await self._transport.post(Job, f"{_path(job_id)}/rerun")
+        return await self.wait(job.id) if wait else job
+
+    async def delete(self, job_id: str) -> None:
+        """Delete a job that has ended, with its log and artifacts. Raises `NotFound`, or `Conflict` while it has not ended."""
+        await self._transport.request("DELETE", _path(job_id))
+
+    def logs(
+        self, job_id: str, *, follow: bool = False, stream: Stream | None = None, after: str | None = None
+    ) -> AsyncIterator[LogEntry]:
+        """Yield a job's output in the order in which it was written. Raises `NotFound`.
+
+        Args:
+            job_id: The job.
+            follow: Go on until the job has ended. A connection that breaks is made anew; nothing is missed or repeated.
+            stream: Only this one; None for both.
+            after: The `id` of the entry to go on behind; None from the beginning.
+        """
+        if follow:
+            return _entries(self.events(job_id, stream=stream, after=after))
+        return read_log(self._transport, _path(job_id), stream, after)
+
+    def events(
+        self, job_id: str, *, stream: Stream | None = None, after: str | None = None, binary: bool = False
+    ) -> AsyncIterator[LogEntry | AttemptBegan | JobEnded]:
+        """Follow a job: its output, each new attempt, and last its end. For the arguments see `logs`.
+
+        With `binary` the `data` of entries is base 64, which keeps bytes that are no text.
+        """
+        return follow_log(self._transport, _path(job_id), stream, after, binary=binary)
+
+    async def output(self, job_id: str, stream: Stream | None = None) -> bytes:
+        """Return all that a job has written, as it was. None for both streams, in order. Raises `NotFound`."""
+        query = {"stream": stream, "format": "text"}
+        response = await self._transport.request("GET", f"{_path(job_id)}/logs", query=query)
+        return response.content
+
+    def artifacts(self, job_id: str) -> AsyncIterator[Artifact]:
+        """Yield the files that a job left behind. Raises `NotFound`."""
+        return self._artifacts.list(_path(job_id))
+
+    async def download(self, job_id: str, artifact: Artifact | str, to: Path | str | None = None) -> Path:
+        """Fetch an artifact into a file and return where it is.
+
+        Args:
+            job_id: The job.
+            artifact: The artifact, or its id or path.
+            to: The file, or a folder that exists, where it gets its own name; None for the current folder. A file that is there
+                is replaced once all has come.
+
+        Raises:
+            NotFound: There is no such job, or no such artifact.
+            ServerUnreachable: What came is not whole; nothing is left of it.
+        """
+        return await self._artifacts.download(_path(job_id), artifact, to)
+
+    async def read_artifact(self, job_id: str, artifact: Artifact | str) -> bytes:
+        """Return an artifact's content; for the arguments see `download`."""
+        return await self._artifacts.read(_path(job_id), artifact)
+
+
+def _path(job_id: str) -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}"
+
+
+async def _entries(events: AsyncIterator[LogEntry | AttemptBegan | JobEnded]) -> AsyncIterator[LogEntry]:
+    async for event in events:
+        if isinstance(event, LogEntry):
+            yield event

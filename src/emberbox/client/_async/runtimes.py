@@ -1,0 +1,30 @@
+"""Finding the runtime of a file by what the server offers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emberbox.errors import InvalidInput, UnknownRuntime
+
+if TYPE_CHECKING:
+    from emberbox.client._async.transport import AsyncTransport
+    from emberbox.client.orders import Content
+
+
+async def runtime_for(transport: AsyncTransport, code: Content | None, entry: str | None) -> str:
+    """Return the runtime that a file's name tells.
+
+    Raises:
+        InvalidInput: There is no name to tell it from.
+        UnknownRuntime: The server has none for such files.
+    """
+    name = entry or (code.name if isinstance(code, Path) else None)
+    if name is None:
+        raise InvalidInput("name the runtime: runtime='python'")
+    known = (await transport.request("GET", "/v1/runtimes")).json()["items"]
+    for runtime in known:
+        if Path(name).suffix in runtime["extensions"]:
+            return str(runtime["name"])
+    names = ", ".join(sorted(str(runtime["name"]) for runtime in known))
+    raise UnknownRuntime(f"the server has no runtime for {name!r}; name one of: {names}")

@@ -1,0 +1,109 @@
+"""Uploaded scripts."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from emberbox.client._async.pages import all_pages, label_filter
+from emberbox.client.packing import LEFT_OUT, packed
+from emberbox.client.waiting import async_call
+from emberbox.schemas.scripts import Script
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
+    from typing import Unpack
+
+    from emberbox.client._async.jobs import AsyncJobs
+    from emberbox.client._async.transport import AsyncTransport
+    from emberbox.client.orders import JobParameters
+    from emberbox.client.packing import Source
+    from emberbox.schemas.jobs import Job
+
+
+class AsyncScripts:
+    """The scripts of this key: `client.scripts`."""
+
+    def __init__(self, transport: AsyncTransport, jobs: AsyncJobs) -> None:
+        self._transport = transport
+        self._jobs = jobs
+
+    async def upload(
+        self,
+        source: Source | Sequence[str | Path],
+        *,
+        runtime: str | None = None,
+        entry: str | None = None,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        filename: str | None = None,
+        leave_out: Sequence[str] = LEFT_OUT,
+    ) -> Script:
+        """Upload a script.
+
+        Args:
+            source: Path of a file, of an archive (.zip, .tar.gz) or of a folder; several paths; or a file's bytes.
+            runtime: Name or alias; None to tell it from the files.
+            entry: The file that is run, for several; None for the runtime's rule (`main.py`, …).
+            name: For people; None for the file's name.
+            labels: To find it again.
+            filename: The file's name when `source` is bytes.
+            leave_out: Globs of names in folders that are not uploaded.
+
+        Raises:
+            InvalidInput: There is no such file, or the server cannot use it.
+            PayloadTooLarge: It is larger than the server takes.
+        """
+        fields: dict[str, Any] = {"runtime": runtime, "entry": entry, "name": name}
+        if labels:
+            fields["labels"] = json.dumps(dict(labels))
+        packing = packed(source, filename, leave_out)
+        upload = await async_call(packing.__enter__)
+        try:
+            data = {field: value for field, value in fields.items() if value is not None}
+            response = await self._transport.request("POST", "/v1/scripts", data=data, upload=upload)
+        finally:
+            await async_call(packing.__exit__, None, None, None)
+        return self._transport.read(Script, response)
+
+    def list(
+        self,
+        *,
+        runtime: str | None = None,
+        name: str | None = None,
+        label: tuple[str, str] | str | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[Script]:
+        """Yield scripts, newest first; their `files` are left out. `limit` None means all."""
+        query = {"runtime": runtime, "name": name, "label": label_filter(label)}
+        return all_pages(self._transport, Script, "/v1/scripts", limit=limit, **query)
+
+    async def get(self, script_id: str) -> Script:
+        """Return a script. Raises `NotFound`."""
+        return await self._transport.get(Script, _path(script_id))
+
+    async def content(self, script_id: str) -> bytes:
+        """Return a script's content: the file, or a tar archive of its files. Raises `NotFound`."""
+        response = await self._transport.request("GET", f"{_path(script_id)}/content")
+        return response.content
+
+    async def delete(self, script_id: str) -> None:
+        """Delete a script; its jobs stay. Raises `NotFound`."""
+        await self._transport.request("DELETE", _path(script_id))
+
+    async def run(
+        self,
+        script_id: str,
+        *,
+        wait: bool = True,
+        idempotency_key: str | None = None,
+        **options: Unpack[JobParameters],
+    ) -> Job:
+        """Run a script; see `jobs.submit` for the arguments. Waits for the end unless `wait` is False."""
+        return await self._jobs.submit(script_id=script_id, wait=wait, idempotency_key=idempotency_key, **options)
+
+
+def _path(script_id: str) -> str:
+    return f"/v1/scripts/{quote(script_id, safe='')}"

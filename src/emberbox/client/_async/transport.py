@@ -1,0 +1,183 @@
+"""Requests to one server with one key: repeated where that is safe, and refusals raised as errors."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+
+from emberbox.client.places import Place, unreachable
+from emberbox.client.problems import error_of, retry_after_s
+from emberbox.client.waiting import async_sleep
+from emberbox.errors import EmberboxError, InvalidInput, ServerUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from pathlib import Path
+
+    from pydantic import BaseModel
+
+    from emberbox.client.retries import RetryPolicy
+
+_M = TypeVar("_M", bound="BaseModel")
+_SAFE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+CONNECT_S = 10.0
+_PROBLEM_BYTES = 1024 * 1024
+
+
+class AsyncTransport:
+    """Sends requests.
+
+    Args:
+        place: The server and the key.
+        timeout_s: Longest silence of the server, besides what it was asked to wait.
+        policy: When requests are repeated.
+        network: How requests travel; None for the network.
+    """
+
+    def __init__(
+        self, place: Place, *, timeout_s: float, policy: RetryPolicy, network: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self.place = place
+        self._timeout_s = timeout_s
+        self._policy = policy
+        headers = {"User-Agent": "emberbox-client", "Accept": "application/json"}
+        if place.api_key is not None:
+            headers["Authorization"] = f"Bearer {place.api_key}"
+        # Redirections are not followed: they could carry the key to another server.
+        self._http = httpx.AsyncClient(
+            base_url=place.server, headers=headers, transport=network, trust_env=not place.local, follow_redirects=False,
+            limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
+        )  # fmt: skip
+
+    async def close(self) -> None:
+        """Close the connections. Safe to repeat."""
+        await self._http.aclose()
+
+    async def get(self, kind: type[_M], path: str, *, wait_s: float = 0.0, **query: Any) -> _M:
+        """Fetch and read an answer of `kind`."""
+        return self.read(kind, await self.request("GET", path, query=query, wait_s=wait_s))
+
+    async def post(self, kind: type[_M], path: str, body: object = None, **options: Any) -> _M:
+        """Send JSON and read an answer of `kind`; for the options see `request`."""
+        return self.read(kind, await self.request("POST", path, json=body, **options))
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        json: object = None,
+        data: Mapping[str, Any] | None = None,
+        upload: tuple[str, Path] | None = None,
+        headers: Mapping[str, str] | None = None,
+        wait_s: float = 0.0,
+    ) -> httpx.Response:
+        """Send a request, repeat it where that may help and does no harm, and return the answer, read whole.
+
+        Args:
+            method: HTTP method.
+            path: Below the server's address.
+            query: Parameters; those that are None are left out.
+            json: Body; None for none.
+            data: Fields of a form.
+            upload: A file of the form: its name and where it lies.
+            headers: Added to the usual ones.
+            wait_s: How long the server was asked to wait before it answers, in seconds.
+
+        Raises:
+            EmberboxError: What the server said; `ServerUnreachable` when it said nothing.
+        """
+
+        async def once() -> httpx.Response:
+            if upload is None:
+                return await self._send(method, path, query, headers, wait_s, json=json, data=data)
+            name, file = upload
+            with file.open("rb") as content:
+                return await self._send(method, path, query, headers, wait_s, data=data, files={"file": (name, content)})
+
+        return await self._repeat(once, safe=method in _SAFE or "Idempotency-Key" in (headers or {}))
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, *, query: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None, wait_s: float = 0.0
+    ) -> AsyncIterator[httpx.Response]:
+        """Open an answer to be read piece by piece. Its opening is repeated where that may help; a break within it is raised.
+
+        Raises:
+            EmberboxError: As for `request`; also inside the block, when the answer breaks off.
+        """
+
+        async def once() -> httpx.Response:
+            return await self._send("GET", path, query, headers, wait_s, stream=True)
+
+        response = await self._repeat(once, safe=True)
+        try:
+            yield response
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        finally:
+            await response.aclose()
+
+    def read(self, kind: type[_M], response: httpx.Response) -> _M:
+        """Return an answer as a model. Raises `ServerUnreachable` when something else than our service must have answered."""
+        try:
+            return kind.model_validate_json(response.content)
+        except ValueError as error:
+            why = f"what answers there does not look like Emberbox ({kind.__name__} expected)"
+            raise unreachable(self.place.server, why) from error
+
+    async def _repeat(self, once: Callable[[], Any], *, safe: bool) -> httpx.Response:
+        tried = 0
+        while True:
+            tried += 1
+            asked_s: float | None = None
+            try:
+                response: httpx.Response = await once()
+                if response.is_success:
+                    return response
+                failure = await self._failure(response)
+                asked_s = retry_after_s(response.headers)
+            except httpx.HTTPError as error:
+                failure = self._unreachable(error)
+                failure.__cause__ = error
+            except (httpx.InvalidURL, UnicodeError, ValueError) as error:
+                raise InvalidInput(f"this cannot be sent: {error}") from error
+            harmless = safe or isinstance(failure.__cause__, _NOT_SENT)
+            pause_s = self._policy.pause_s(failure, tried, safe=harmless, asked_s=asked_s)
+            if pause_s is None:
+                raise failure
+            await async_sleep(pause_s)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None,
+        wait_s: float,
+        *,
+        stream: bool = False,
+        **content: Any,
+    ) -> httpx.Response:
+        parameters = {name: value for name, value in (query or {}).items() if value is not None}
+        timeout = httpx.Timeout(self._timeout_s + wait_s, connect=min(CONNECT_S, self._timeout_s))
+        request = self._http.build_request(method, path, params=parameters, headers=headers, timeout=timeout, **content)
+        return await self._http.send(request, stream=stream)
+
+    async def _failure(self, response: httpx.Response) -> EmberboxError:
+        body = b""
+        try:
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) > _PROBLEM_BYTES:
+                    break
+        finally:
+            await response.aclose()
+        return error_of(response.status_code, response.headers, body)
+
+    def _unreachable(self, error: httpx.HTTPError) -> ServerUnreachable:
+        return unreachable(self.place.server, str(error) or type(error).__name__)

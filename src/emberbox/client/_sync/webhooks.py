@@ -1,0 +1,83 @@
+# Written by scripts/sync_client.py from _async/webhooks.py; change that instead.
+"""Webhooks: addresses that are told of jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from emberbox.client._sync.pages import all_pages
+from emberbox.schemas.webhooks import Delivery, DeliveryStatus, Webhook, WebhookEvent, WebhookWithSecret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from emberbox.client._sync.transport import Transport
+
+_PATH = "/v1/webhooks"
+
+
+class Webhooks:
+    """The webhooks of this key: `client.webhooks`."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def create(self, url: str, events: Sequence[WebhookEvent | str] | None = None, *, description: str = "") -> WebhookWithSecret:
+        """Add a webhook; its `secret` is shown this once.
+
+        Args:
+            url: Where deliveries are sent.
+            events: See `WebhookEvent`; None for every job's end.
+            description: For people.
+        """
+        body: dict[str, Any] = {"url": url, "description": description}
+        if events is not None:
+            body["events"] = [str(event) for event in events]
+        return self._transport.post(WebhookWithSecret, _PATH, body)
+
+    def list(self, *, limit: int | None = None) -> Iterator[Webhook]:
+        """Yield webhooks, newest first."""
+        return all_pages(self._transport, Webhook, _PATH, limit=limit)
+
+    def get(self, webhook_id: str) -> Webhook:
+        """Return a webhook. Raises `NotFound`."""
+        return self._transport.get(Webhook, _path(webhook_id))
+
+    def update(
+        self,
+        webhook_id: str,
+        *,
+        url: str | None = None,
+        events: Sequence[WebhookEvent | str] | None = None,
+        description: str | None = None,
+        active: bool | None = None,
+    ) -> Webhook:
+        """Change a webhook; what is None stays. Raises `NotFound`."""
+        named = None if events is None else [str(event) for event in events]
+        body = {"url": url, "events": named, "description": description, "active": active}
+        wanted = {name: value for name, value in body.items() if value is not None}
+        return self._transport.read(Webhook, self._transport.request("PATCH", _path(webhook_id), json=wanted))
+
+    def delete(self, webhook_id: str) -> None:
+        """Delete a webhook; what was to be delivered is given up. Raises `NotFound`."""
+        self._transport.request("DELETE", _path(webhook_id))
+
+    def test(self, webhook_id: str) -> Delivery:
+        """Send a delivery of event `webhook.test`. Raises `NotFound`."""
+        return self._transport.post(Delivery, f"{_path(webhook_id)}/test")
+
+    def deliveries(
+        self, webhook_id: str, *, status: DeliveryStatus | str | None = None, limit: int | None = None
+    ) -> Iterator[Delivery]:
+        """Yield what was sent, or is to be, newest first. Raises `NotFound`."""
+        wanted = None if status is None else str(status)
+        return all_pages(self._transport, Delivery, f"{_path(webhook_id)}/deliveries", limit=limit, status=wanted)
+
+    def retry(self, webhook_id: str, delivery_id: str) -> Delivery:
+        """Send a delivery once more. Raises `NotFound`."""
+        return self._transport.post(Delivery, f"{_path(webhook_id)}/deliveries/{quote(delivery_id, safe='')}/retry")
+
+
+def _path(webhook_id: str) -> str:
+    return f"{_PATH}/{quote(webhook_id, safe='')}"

@@ -1,0 +1,109 @@
+"""Turns the answers of a server that refuses or fails into the errors of `emberbox.errors`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from emberbox import errors
+from emberbox.errors import EmberboxError, GuestRequestFailed, InvalidManifest, RateLimited, RequirementMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+LONGEST_TEXT = 2000
+_BY_STATUS: dict[int, type[EmberboxError]] = {
+    401: errors.NotAuthenticated,
+    403: errors.NotAllowed,
+    404: errors.NotFound,
+    409: errors.Conflict,
+    413: errors.PayloadTooLarge,
+    429: errors.RateLimited,
+    502: errors.ServerUnreachable,
+    503: errors.ServerUnreachable,
+    504: errors.ServerUnreachable,
+    507: errors.NoSpace,
+}
+"""For answers without a code of ours, which come from something between the client and the service."""
+
+
+def error_of(status: int, headers: Mapping[str, str], body: bytes) -> EmberboxError:
+    """Return the error that an answer tells of.
+
+    Args:
+        status: HTTP status, from 400 or below 200 or a redirection.
+        headers: The answer's headers, with names in any case.
+        body: A problem document (RFC 9457), or anything.
+    """
+    told = _document(body)
+    code = told.get("code")
+    kind = _by_code().get(code) if isinstance(code, str) else None
+    message = _message(told) or f"the server answered with status {status} {headers.get('location', '')}".rstrip()
+    return _make(kind or _of_status(status), message, _detail(status, told), headers)
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of a Retry-After header; None where it is absent or a date, which the service never sends."""
+    try:
+        seconds = float(headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < 1e9 else None
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        told = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _message(told: Mapping[str, Any]) -> str:
+    message = told.get("detail") or told.get("title")
+    if not isinstance(message, str):
+        return ""
+    return "; ".join([message, *(field for field in _fields(told) if field not in message)])[:LONGEST_TEXT]
+
+
+def _fields(told: Mapping[str, Any]) -> Iterator[str]:
+    wrong = told.get("errors")
+    for error in wrong[:10] if isinstance(wrong, list) else ():
+        if isinstance(error, dict):
+            yield ": ".join(str(value) for value in error.values())
+
+
+def _detail(status: int, told: Mapping[str, Any]) -> str:
+    request = told.get("request_id")
+    return f"HTTP status {status}" + (f", request {request}"[:LONGEST_TEXT] if request else "")
+
+
+def _of_status(status: int) -> type[EmberboxError]:
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    return errors.InvalidInput if 400 <= status < 500 else EmberboxError
+
+
+def _by_code() -> dict[str, type[EmberboxError]]:
+    found = {EmberboxError.code: EmberboxError}
+    waiting = [EmberboxError]
+    while waiting:
+        children = [kind for kind in waiting.pop().__subclasses__() if kind.__module__ == errors.__name__]
+        found.update({kind.code: kind for kind in children})
+        waiting += children
+    return found
+
+
+def _make(kind: type[EmberboxError], message: str, detail: str, headers: Mapping[str, str]) -> EmberboxError:
+    """Make an error as it was on the server, whose constructors may take other arguments than a message."""
+    error = kind.__new__(kind)
+    EmberboxError.__init__(error, message, detail=detail)
+    if isinstance(error, RateLimited):
+        error.retry_after_s = retry_after_s(headers) or 1.0
+    elif isinstance(error, InvalidManifest):
+        error.file, error.field, error.problem = "", "", message
+    elif isinstance(error, GuestRequestFailed):
+        error.reason = "unknown"
+    elif isinstance(error, RequirementMissing):
+        error.mend = None
+    return error
