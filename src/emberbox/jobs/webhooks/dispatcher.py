@@ -1,0 +1,180 @@
+"""Delivers what lies in the outbox: at least once each, in fair shares, again and again until it succeeds or is dead."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Never, Protocol
+
+from emberbox import __version__
+from emberbox.errors import EmberboxError
+from emberbox.jobs.webhooks.lanes import Lanes
+from emberbox.jobs.webhooks.outbox import Outbox, history_entry
+from emberbox.jobs.webhooks.pinned import SystemResolver
+from emberbox.jobs.webhooks.retries import pause_s
+from emberbox.jobs.webhooks.sender import Sender
+from emberbox.schemas.signatures import DELIVERY_HEADER, EVENT_HEADER, SIGNATURE_HEADER, sign
+from emberbox.store.database import now_us
+from emberbox.tasks import TaskKeeper, shielded
+
+if TYPE_CHECKING:
+    from emberbox.config import Settings
+    from emberbox.jobs.webhooks.pinned import Resolver
+    from emberbox.jobs.webhooks.records import ClaimedDelivery
+    from emberbox.jobs.webhooks.sender import Reply
+    from emberbox.store.database import Database
+
+_log = logging.getLogger(__name__)
+
+_CANDIDATES = 256
+_IDLE_S = 5.0
+_GATHER_S = 0.01
+_STORE_FAILED_S = 1.0
+_LEASE_MARGIN_S = 20.0
+
+
+class DeliveryCounts(Protocol):
+    """Who wants to know how deliveries go."""
+
+    def delivery(self, outcome: str) -> None:
+        """Count an attempt: `delivered`, `failed` (it will be tried again) or `dead`."""
+
+
+class Dispatcher:
+    """Works on the outbox as long as `run` runs. Any number of them may work on one database.
+
+    A delivery is claimed with a lease: one whose dispatcher is killed is attempted again when the lease ends, by whoever is
+    there. A receiver may thus get the same delivery twice.
+
+    Args:
+        db: The database.
+        settings: Their group `webhooks`.
+        telemetry: Counts attempts; None for nobody.
+        resolver: Turns names into addresses; None means the system's.
+    """
+
+    def __init__(
+        self, db: Database, settings: Settings, telemetry: DeliveryCounts | None = None, *, resolver: Resolver | None = None
+    ) -> None:
+        self._settings = settings.webhooks
+        self._telemetry = telemetry
+        self._resolver = resolver
+        self._outbox = Outbox(db)
+        self._concurrency = max(1, self._settings.concurrency)
+        self._lanes = Lanes(self._concurrency)
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look for what is due now. To be called after a transaction that added deliveries; costs nothing."""
+        self._woken.set()
+
+    async def run(self) -> Never:
+        """Deliver until cancelled. Attempts that are under way then are given back, and are due at once."""
+        names = SystemResolver(self._concurrency)
+        sender, attempts = Sender(self._settings, self._resolver or names), TaskKeeper()
+        self._lanes = Lanes(self._concurrency)
+        try:
+            while True:
+                self._woken.clear()
+                try:
+                    wait_s = await self._step(sender, attempts)
+                except EmberboxError as error:
+                    _log.warning("deliveries cannot be read: %s", error, extra={"action": "webhooks.store_failed"})
+                    wait_s = _STORE_FAILED_S
+                await self._rest(wait_s)
+        finally:
+            await shielded(attempts.cancel())
+            names.close()
+
+    async def _step(self, sender: Sender, attempts: TaskKeeper) -> float:
+        """Start what may be started now; return how long there is nothing more to do, in seconds."""
+        while self._lanes.free > 0:
+            now = now_us()
+            full_lanes, full_keys = self._lanes.full()
+            found = await self._outbox.due(now, _CANDIDATES, lanes=full_lanes, keys=full_keys)
+            picked = self._lanes.pick(found)
+            if not picked:
+                return await self._until_next(now)
+            lease_s = self._settings.timeout_s + _LEASE_MARGIN_S
+            for claimed in await self._outbox.claim([one.id for one in picked], lease_s):
+                self._lanes.enter(claimed.lane, claimed.key_id)
+                attempts.start(self._attempt(sender, claimed), f"webhook-{claimed.id}")
+        return _IDLE_S
+
+    async def _until_next(self, now: int) -> float:
+        # What was due by now waits for its lane or key: the end of another attempt wakes this loop.
+        at = await self._outbox.next_after(now)
+        return _IDLE_S if at is None else min(_IDLE_S, max(0.0, (at - now_us()) / 1_000_000) + 0.001)
+
+    async def _rest(self, wait_s: float) -> None:
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+        # Many ends of jobs in a moment are one look at the outbox.
+        await asyncio.sleep(_GATHER_S)
+
+    async def _attempt(self, sender: Sender, claimed: ClaimedDelivery) -> None:
+        began, good = time.monotonic(), False
+        try:
+            reply = await self._send(sender, claimed)
+            good = reply.error is None
+            await shielded(self._record(claimed, reply))
+        finally:
+            self._lanes.leave(claimed.lane, claimed.key_id, good=good, took_s=time.monotonic() - began)
+            self._woken.set()
+
+    async def _send(self, sender: Sender, claimed: ClaimedDelivery) -> Reply:
+        try:
+            return await sender.send(claimed.url, _headers(claimed), claimed.payload.encode())
+        except asyncio.CancelledError:
+            await shielded(self._outbox.release(claimed))
+            raise
+
+    async def _record(self, claimed: ClaimedDelivery, reply: Reply) -> None:
+        status, next_at = self._verdict(claimed, reply)
+        entry = history_entry(
+            claimed.attempt,
+            status=reply.status,
+            duration_ms=reply.duration_ms,
+            error=reply.error,
+            response=_readable(reply.body, claimed.secret),
+        )
+        if reply.status == 410 and claimed.webhook_id is not None:
+            await self._outbox.deactivate(claimed.webhook_id)
+        await self._outbox.finish(claimed, status, entry, next_at=next_at)
+        outcome = "failed" if status == "pending" else status
+        facts = {"delivery_id": claimed.id, "attempt": claimed.attempt, "outcome": outcome, "status": reply.status}
+        _log.info("delivery %s: %s", claimed.id, outcome, extra={"action": "webhooks.attempted", **facts})
+        if self._telemetry is not None:
+            self._telemetry.delivery(outcome)
+
+    def _verdict(self, claimed: ClaimedDelivery, reply: Reply) -> tuple[str, int | None]:
+        if reply.error is None:
+            return "delivered", None
+        if reply.status == 410 or claimed.attempt >= self._settings.attempts:
+            return "dead", None
+        pause = pause_s(self._settings, claimed.attempt, retry_after_s=reply.retry_after_s)
+        return "pending", now_us() + round(pause * 1_000_000)
+
+
+def _headers(claimed: ClaimedDelivery) -> dict[str, str]:
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": f"Emberbox/{__version__}",
+        EVENT_HEADER: claimed.event,
+        DELIVERY_HEADER: claimed.id,
+    }
+    if claimed.secret:
+        headers[SIGNATURE_HEADER] = sign(claimed.payload.encode(), claimed.secret, int(time.time()))
+    return headers
+
+
+def _readable(body: bytes, secret: str) -> str | None:
+    """Return the body's beginning as text without controls, and without the secret, should the receiver send it back."""
+    text = body.decode("utf-8", "replace")
+    if secret:
+        text = text.replace(secret, "[secret]")
+    return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text) or None
