@@ -38,6 +38,7 @@
     ├── RateLimited             too many requests; `retry_after_s` says when to come back
     ├── QuotaExceeded           the key's share is used up
     ├── ServiceStopping         the service takes no new work, since it ends
+    ├── NotReady                the service is starting, or a part of it is not well
     ├── StoreError              the database failed
     │   └── SchemaMismatch      the database is of a later release
     ├── BlobError               the blob store failed
@@ -344,6 +345,14 @@ class ServiceStopping(EmberboxError):
     """The service takes no new work, since it is about to end."""
 
     code = "service_stopping"
+    status = 503
+    retryable = True
+
+
+class NotReady(EmberboxError):
+    """The service is still starting, or a part of it is not well; the message says which."""
+
+    code = "not_ready"
     status = 503
     retryable = True
 
