@@ -10,12 +10,12 @@ import contextlib
 import fcntl
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from emberbox.errors import DataFolderBusy, RequirementMissing
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
 _PRIVATE = 0o600
