@@ -1,0 +1,93 @@
+"""Artifacts: the files that jobs left behind."""
+
+import tarfile
+from collections.abc import AsyncGenerator, Sequence
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Path, Response
+
+from emberbox.api.auth import Reader, ServiceDep
+from emberbox.api.requests import JobId, job_of
+from emberbox.api.streams import StreamAnswer
+from emberbox.api.views import answer, artifact_view
+from emberbox.errors import BlobError, NotFound
+from emberbox.ids import is_id
+from emberbox.jobs.service import Service
+from emberbox.schemas.base import Page
+from emberbox.schemas.jobs import Artifact
+from emberbox.store.records import ArtifactRecord
+
+router = APIRouter(tags=["artifacts"])
+
+ArtifactId = Annotated[str, Path(description="The artifact's id.", examples=["art_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
+
+_BINARY = "application/octet-stream"
+_TAR = "application/x-tar"
+_FILE = {200: {"content": {_BINARY: {"schema": {"type": "string", "format": "binary"}}}, "description": "The file."}}
+_ARCHIVE = {200: {"content": {_TAR: {"schema": {"type": "string", "format": "binary"}}}, "description": "All files."}}
+
+
+@router.get("/v1/jobs/{job_id}/artifacts", response_model=Page[Artifact], summary="List artifacts")
+async def list_artifacts(job_id: JobId, service: ServiceDep, key: Reader) -> Response:
+    """List all files that the job left behind and that it was asked to keep. There is one page only."""
+    job = await job_of(service, key, job_id)
+    artifacts = await service.artifacts.list(job.id)
+    return answer(Page[Artifact].model_construct(items=[artifact_view(artifact) for artifact in artifacts], next_cursor=None))
+
+
+@router.get("/v1/jobs/{job_id}/artifacts.tar", response_class=Response, responses=_ARCHIVE, summary="Download all artifacts")
+async def get_all_artifacts(job_id: JobId, service: ServiceDep, key: Reader) -> Response:
+    """Download all artifacts of a job as one tar archive."""
+    job = await job_of(service, key, job_id)
+    artifacts = await service.artifacts.list(job.id)
+    return StreamAnswer(_archive(service, artifacts), media_type=_TAR, headers=_attachment(f"{job.id}.tar"))
+
+
+@router.get("/v1/jobs/{job_id}/artifacts/{artifact_id}", response_class=Response, responses=_FILE, summary="Download an artifact")
+async def get_artifact(job_id: JobId, artifact_id: ArtifactId, service: ServiceDep, key: Reader) -> Response:
+    """Download one file. It is hostile: it is sent so that no browser shows or runs it."""
+    job = await job_of(service, key, job_id)
+    if not is_id(artifact_id, artifact_id.partition("_")[0]):
+        raise NotFound("there is no such artifact")
+    artifact = await service.artifacts.get(job.id, artifact_id)
+    headers = _attachment(artifact.path.rpartition("/")[2]) | {"content-length": str(artifact.size)}
+    return StreamAnswer(_whole(service, artifact), media_type=_BINARY, headers=headers)
+
+
+def _attachment(name: str) -> dict[str, str]:
+    """Return headers that have a file saved under a name that its job chose (RFC 6266)."""
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in name)[:200].strip(" .") or "artifact"
+    exact = quote(name.encode("utf-8", "replace")[:500], safe="")
+    return {
+        "content-disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}",
+        "content-security-policy": "sandbox; default-src 'none'",
+    }
+
+
+async def _whole(service: Service, artifact: ArtifactRecord) -> AsyncGenerator[bytes, None]:
+    """Yield exactly as many bytes as were promised. Raises `BlobError` when they are not there."""
+    left = artifact.size
+    async for piece in service.artifacts.stream(artifact):
+        left -= len(piece)
+        if left < 0:
+            break
+        yield piece
+    if left:
+        raise BlobError("a stored artifact has not the size that it had; run the job again", detail=artifact.id)
+
+
+async def _archive(service: Service, artifacts: Sequence[ArtifactRecord]) -> AsyncGenerator[bytes, None]:
+    for artifact in artifacts:
+        yield _tar_header(artifact)
+        async for piece in _whole(service, artifact):
+            yield piece
+        yield bytes(-artifact.size % tarfile.BLOCKSIZE)
+    yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def _tar_header(artifact: ArtifactRecord) -> bytes:
+    info = tarfile.TarInfo(artifact.path)
+    info.size = artifact.size
+    info.mtime = artifact.created_at // 1_000_000
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
