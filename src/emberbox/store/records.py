@@ -98,7 +98,7 @@ class JobRecord:
     storage_bytes: int
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Self:
+    def from_row(cls, row: Mapping[Any, Any]) -> Self:
         """Return the record of a row of the table."""
         return cls(**{**row, "spec": JobSpec.from_json(row["spec"])})
 

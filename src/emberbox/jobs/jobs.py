@@ -1,0 +1,412 @@
+"""Jobs: submitted, looked at, waited for, cancelled, run again, deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import BigInteger, String, and_, case, cast, delete, func, insert, literal, select, update
+from sqlalchemy.exc import IntegrityError
+
+from emberbox.errors import Conflict, IdempotencyMismatch, InvalidInput, NotFound
+from emberbox.ids import is_id, new_id
+from emberbox.jobs.finish import Outcome, finish_queued
+from emberbox.jobs.log_format import LogParser, Position
+from emberbox.jobs.log_writer import HEAD
+from emberbox.store.database import now_us
+from emberbox.store.records import JobRecord, JobSpec
+from emberbox.store.tables import artifacts, attempts, idempotency, jobs, results
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from emberbox.blobs import BlobStore
+    from emberbox.jobs.live import LiveJobs
+    from emberbox.jobs.queue import JobQueue
+    from emberbox.jobs.quota import Quotas
+    from emberbox.store import Database
+    from emberbox.store.records import KeyRecord
+
+FOREIGN_S = 1.0
+"""A job that runs in another process is looked at this often by those who wait for it."""
+RECENT = 256
+"""Jobs whose end is remembered, for those who waited for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOrder:
+    """What is to be run, checked and stored; see `JobRecord` for the fields."""
+
+    runtime: str
+    entry: str
+    content_sha: str
+    files_sha: str | None = None
+    stdin_sha: str | None = None
+    spec: JobSpec
+    labels: dict[str, str]
+    webhook: dict[str, Any] | None = None
+    priority: int = 0
+    name: str | None = None
+    script_id: str | None = None
+    rerun_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutput:
+    """The beginnings of both streams, at most 64 KiB each, and whether more was written."""
+
+    stdout: bytes
+    stderr: bytes
+    stdout_truncated: bool
+    stderr_truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """A row of `attempts`."""
+
+    attempt: int
+    worker_id: str
+    claimed_at: int
+    ended_at: int
+    outcome: str
+    message: str | None
+
+
+class Jobs:
+    """All jobs, as their keys see them.
+
+    Args:
+        db: Their rows.
+        blobs: Their large logs and artifacts.
+        queue: Is told of new ones.
+        live: Those that run here.
+        quotas: What each key may use.
+        ready: Called before a job is accepted; raises what speaks against it.
+        told: Called with each job that is cancelled while it waits.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        blobs: BlobStore,
+        queue: JobQueue,
+        live: LiveJobs,
+        quotas: Quotas,
+        *,
+        ready: Callable[[], None],
+        told: Callable[[JobRecord], None],
+    ) -> None:
+        self._db = db
+        self._blobs = blobs
+        self._queue = queue
+        self._live = live
+        self._quotas = quotas
+        self._ready = ready
+        self._told = told
+        self._recent: OrderedDict[str, tuple[JobRecord, JobOutput]] = OrderedDict()
+
+    # -- coming in -------------------------------------------------------------------------------------------
+
+    async def submit(
+        self, key: KeyRecord, order: JobOrder, *, idempotency: tuple[str, str] | None = None
+    ) -> tuple[JobRecord, bool]:
+        """Accept a job: once this returns it will be run, whatever befalls the service.
+
+        Args:
+            key: Whose job it is.
+            order: What to run.
+            idempotency: The request's Idempotency-Key and a hash of the request; None without.
+
+        Returns:
+            The job, and whether it is new; False for the job of an earlier request with the same Idempotency-Key.
+
+        Raises:
+            IdempotencyMismatch: That earlier request was another one.
+            QuotaExceeded, NoSpace, ServiceStopping: Nothing was accepted.
+        """
+        self._ready()
+        await self._quotas.check_storage(key)
+        try:
+            job, new = await self._accept(key, order, idempotency)
+        except IntegrityError:
+            # The same Idempotency-Key came in at the same moment elsewhere, and was first.
+            job, new = await self._accept(key, order, idempotency)
+        if new:
+            await self._queue.put([job])
+        return job, new
+
+    async def _accept(self, key: KeyRecord, order: JobOrder, request: tuple[str, str] | None) -> tuple[JobRecord, bool]:
+        now = now_us()
+        values = _new_row(key, order, now)
+        async with self._db.writing() as connection:
+            if request is not None and (earlier := await _remember(connection, key, request, values["id"], now)):
+                return await _required(connection, earlier), False
+            await self._quotas.check_job(connection, key, datetime.now(UTC).date().isoformat())
+            return await _insert(connection, values), True
+
+    async def rerun(self, key: KeyRecord, job_id: str) -> JobRecord:
+        """Submit the same job again. Raises as `get` and `submit` do."""
+        job = await self.get(key, job_id)
+        order = JobOrder(
+            runtime=job.runtime, entry=job.entry, content_sha=job.content_sha, files_sha=job.files_sha, stdin_sha=job.stdin_sha,
+            spec=job.spec, labels=job.labels, webhook=job.webhook, priority=job.priority, name=job.name,
+            script_id=job.script_id, rerun_of=job.id,
+        )  # fmt: skip
+        return (await self.submit(key, order))[0]
+
+    # -- looking ---------------------------------------------------------------------------------------------
+
+    async def get(self, key: KeyRecord, job_id: str) -> JobRecord:
+        """Return a job of this key. Raises `NotFound`."""
+        job = await self._find(job_id)
+        if job is None or job.key_id != key.id:
+            raise NotFound(f"there is no job {job_id[:64]!r}")
+        return job
+
+    async def _find(self, job_id: str) -> JobRecord | None:
+        if not is_id(job_id, "job"):
+            return None
+        if job_id in self._recent:
+            return self._recent[job_id][0]
+        async with self._db.reading() as connection:
+            job = await _select(connection, job_id)
+        return None if job is None else self._with_times(job)
+
+    def _with_times(self, job: JobRecord) -> JobRecord:
+        """Add when the program began, which the row tells only at the end."""
+        live = self._live.get(job.id)
+        return replace(job, started_at=live.started_at) if live is not None and not job.terminal else job
+
+    async def list(
+        self,
+        key: KeyRecord,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        status: str | None = None,
+        runtime: str | None = None,
+        script_id: str | None = None,
+        label: tuple[str, str] | None = None,
+    ) -> tuple[list[JobRecord], str | None]:
+        """Return a page of a key's jobs, newest first, and the cursor of the next page.
+
+        Raises:
+            InvalidInput: `cursor` is none of this list.
+        """
+        wanted = [jobs.c.key_id == key.id]
+        if cursor is not None:
+            if not is_id(cursor, "job"):
+                raise InvalidInput("this cursor is none of the list of jobs; use 'next_cursor' of a page as it is")
+            wanted.append(jobs.c.id < cursor)
+        for column, value in ((jobs.c.status, status), (jobs.c.runtime, runtime), (jobs.c.script_id, script_id)):
+            if value is not None:
+                wanted.append(column == value)
+        if label is not None:
+            wanted.append(_has_label(label))
+        statement = select(jobs).where(*wanted).order_by(jobs.c.id.desc()).limit(limit + 1)
+        async with self._db.reading() as connection:
+            found = [JobRecord.from_row(row) for row in (await connection.execute(statement)).mappings()]
+        page = [self._with_times(job) for job in found[:limit]]
+        return page, page[-1].id if len(found) > limit else None
+
+    async def wait(self, job_id: str, timeout_s: float) -> JobRecord:
+        """Wait until a job has ended; returns it as it is then, or after `timeout_s` seconds. Raises `NotFound`."""
+        deadline = time.monotonic() + timeout_s
+        with self._live.watching(job_id) as changed:
+            while True:
+                changed.clear()
+                job = None
+                if job_id not in self._recent and self._live.get(job_id) is not None:
+                    left = deadline - time.monotonic()
+                else:
+                    job = await self._find(job_id)
+                    if job is None:
+                        raise NotFound(f"there is no job {job_id[:64]!r}")
+                    left = deadline - time.monotonic()
+                    if job.terminal or left <= 0:
+                        return job
+                    left = min(left, FOREIGN_S)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.0, left)):
+                        await changed.wait()
+                if job is None and deadline <= time.monotonic() and (found := await self._find(job_id)) is not None:
+                    return found
+
+    def ended(self, job: JobRecord, output: JobOutput) -> None:
+        """Remember a job that has just ended, and tell those who wait for it."""
+        self._recent[job.id] = (job, output)
+        while len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
+        self._live.notify(job.id)
+
+    def forget(self) -> None:
+        """Forget what was remembered of ended jobs: rows may have been deleted."""
+        self._recent.clear()
+
+    async def output(self, job: JobRecord) -> JobOutput:
+        """Return the beginnings of what a job wrote; empty until it has ended."""
+        if job.id in self._recent:
+            return self._recent[job.id][1]
+        async with self._db.reading() as connection:
+            row = (await connection.execute(select(results).where(results.c.job_id == job.id))).mappings().first()
+        if row is None:
+            return output_of(job, b"", b"")
+        if row["log"] is None:
+            return output_of(job, row["stdout"] or b"", row["stderr"] or b"")
+        streams = {"stdout": bytearray(), "stderr": bytearray()}
+        for record in LogParser(Position(row["attempt"], 0)).feed(row["log"]):
+            streams[record.stream] += record.data
+        return output_of(job, bytes(streams["stdout"]), bytes(streams["stderr"]))
+
+    async def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
+        """Return how a job's attempts ended, first one first."""
+        columns = [attempts.c[name] for name in ("attempt", "worker_id", "claimed_at", "ended_at", "outcome", "message")]
+        statement = select(*columns).where(attempts.c.job_id == job_id).order_by(attempts.c.attempt)
+        async with self._db.reading() as connection:
+            return [AttemptRecord(*row) for row in await connection.execute(statement)]
+
+    async def counts(self) -> Sequence[tuple[str, str, int]]:
+        """Return how many jobs there are, by status and runtime."""
+        statement = select(jobs.c.status, jobs.c.runtime, func.count()).group_by(jobs.c.status, jobs.c.runtime)
+        async with self._db.reading() as connection:
+            return [(status, runtime, count) for status, runtime, count in await connection.execute(statement)]
+
+    # -- ending ----------------------------------------------------------------------------------------------
+
+    async def cancel(self, key: KeyRecord, job_id: str) -> JobRecord:
+        """Cancel a job: one that waits never starts, one that runs is ended soon. Repeating is harmless.
+
+        Raises:
+            NotFound: This key has no such job.
+            Conflict: It has ended otherwise.
+        """
+        await self.get(key, job_id)
+        if (done := await self.end_queued(job_id)) is not None:
+            return done
+        async with self._db.writing() as connection:
+            running = and_(jobs.c.id == job_id, jobs.c.status == "running")
+            await connection.execute(update(jobs).where(running, jobs.c.cancel_at.is_(None)).values(cancel_at=now_us()))
+            job = await _required(connection, job_id)
+        if job.terminal and job.status != "cancelled":
+            raise Conflict(f"the job has ended already: {job.status}")
+        if not job.terminal:
+            self._live.cancel(job_id)
+        return job
+
+    async def end_queued(self, job_id: str) -> JobRecord | None:
+        """Cancel a job that waits; None when it does not wait any more."""
+        outcome = Outcome(status="cancelled", reason="cancelled", message="cancelled while it waited")
+        async with self._db.writing() as connection:
+            done = await finish_queued(connection, job_id, outcome)
+        if done is not None:
+            self.ended(done, output_of(done, b"", b""))
+            self._told(done)
+        return done
+
+    async def delete(self, key: KeyRecord, job_id: str) -> None:
+        """Delete a job that has ended, with its log and its artifacts. Raises `NotFound`, or `Conflict` while it has not."""
+        job = await self.get(key, job_id)
+        if not job.terminal:
+            raise Conflict("the job has not ended; cancel it first")
+        self._recent.pop(job_id, None)
+        async with self._db.writing() as connection:
+            logs = select(results.c.log_key).where(results.c.job_id == job_id, results.c.log_key.is_not(None))
+            kept = select(artifacts.c.blob_key).where(artifacts.c.job_id == job_id)
+            blob_keys = [*(await connection.execute(logs)).scalars(), *(await connection.execute(kept)).scalars()]
+            for table in (artifacts, results, attempts, idempotency):
+                await connection.execute(delete(table).where(table.c.job_id == job_id))
+            await connection.execute(delete(jobs).where(jobs.c.id == job_id))
+        if blob_keys:
+            await self._blobs.delete(blob_keys)
+
+
+def output_of(job: JobRecord, stdout: bytes, stderr: bytes) -> JobOutput:
+    """Return the beginnings of what a job wrote, cut to what a result shows."""
+    stdout, stderr = stdout[:HEAD], stderr[:HEAD]
+    return JobOutput(stdout, stderr, len(stdout) < job.stdout_bytes, len(stderr) < job.stderr_bytes)
+
+
+def _new_row(key: KeyRecord, order: JobOrder, now: int) -> dict[str, Any]:
+    return {
+        "id": new_id("job"),
+        "key_id": key.id,
+        "script_id": order.script_id,
+        "rerun_of": order.rerun_of,
+        "name": order.name,
+        "runtime": order.runtime,
+        "entry": order.entry,
+        "content_sha": order.content_sha,
+        "files_sha": order.files_sha,
+        "stdin_sha": order.stdin_sha,
+        "spec": order.spec.to_json(),
+        "labels": order.labels,
+        "webhook": order.webhook,
+        "priority": order.priority,
+        "status": "queued",
+        "attempt": 0,
+        "failures": 0,
+        "losses": 0,
+        "available_at": now,
+        "created_at": now,
+        "stdout_bytes": 0,
+        "stderr_bytes": 0,
+        "storage_bytes": 0,
+    }
+
+
+async def _insert(connection: AsyncConnection, values: dict[str, Any]) -> JobRecord:
+    """Insert a job at its place in the queue: behind its key's latest, and not before the one that started last."""
+    latest = select(func.max(jobs.c.fair_order)).where(jobs.c.key_id == values["key_id"], jobs.c.status == "queued")
+    running = select(func.max(jobs.c.fair_order)).where(jobs.c.status == "running")
+    first = select(func.min(jobs.c.fair_order)).where(jobs.c.status == "queued")
+    now = func.coalesce(running.scalar_subquery(), first.scalar_subquery(), 0)
+    own = func.coalesce(latest.scalar_subquery(), 0)
+    place = case((own > now, own), else_=now) + 1
+    statement = insert(jobs).values(**values, fair_order=cast(place, BigInteger)).returning(*jobs.c)
+    return JobRecord.from_row((await connection.execute(statement)).mappings().one())
+
+
+async def _remember(connection: AsyncConnection, key: KeyRecord, request: tuple[str, str], job_id: str, now: int) -> str | None:
+    """Remember an Idempotency-Key; returns the id of the job that it stands for already, or None."""
+    name, request_hash = request
+    found = (
+        await connection.execute(
+            select(idempotency.c.job_id, idempotency.c.request_hash).where(
+                idempotency.c.key_id == key.id, idempotency.c.idempotency_key == name
+            )
+        )
+    ).first()
+    if found is not None:
+        if found.request_hash != request_hash:
+            raise IdempotencyMismatch("this Idempotency-Key was used for another request; use a new one for each request")
+        return str(found.job_id)
+    await connection.execute(
+        insert(idempotency).values(key_id=key.id, idempotency_key=name, request_hash=request_hash, job_id=job_id, created_at=now)
+    )
+    return None
+
+
+async def _select(connection: AsyncConnection, job_id: str) -> JobRecord | None:
+    row = (await connection.execute(select(jobs).where(jobs.c.id == job_id))).mappings().first()
+    return None if row is None else JobRecord.from_row(row)
+
+
+async def _required(connection: AsyncConnection, job_id: str) -> JobRecord:
+    job = await _select(connection, job_id)
+    if job is None:
+        raise NotFound(f"there is no job {job_id[:64]!r}")
+    return job
+
+
+def _has_label(label: tuple[str, str]) -> ColumnElement[bool]:
+    name, value = label
+    return cast(jobs.c.labels[name].as_string(), String) == literal(value)

@@ -1,0 +1,98 @@
+"""What each key may use: bounds from the settings, or from the key itself."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select
+
+from emberbox.errors import QuotaExceeded
+from emberbox.jobs.queue.base import Bounds
+from emberbox.store.tables import jobs, keys, scripts
+from emberbox.store.usage import cpu_s_today
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from emberbox.config import QuotaSettings
+    from emberbox.store import Database
+    from emberbox.store.records import KeyRecord
+
+STORAGE_S = 5.0
+"""For so long a key's stored bytes are not counted again; it may go over its bound by what comes in meanwhile."""
+KEYS_S = 2.0
+
+
+class Quotas:
+    """Checks what keys ask for against what they may use.
+
+    Args:
+        db: Where it is counted.
+        settings: The bounds of keys that have none of their own.
+    """
+
+    def __init__(self, db: Database, settings: QuotaSettings) -> None:
+        self._db = db
+        self._settings = settings
+        self._stored: dict[str, tuple[float, int]] = {}
+        self._own: dict[str, int] = {}
+        self._own_read = float("-inf")
+
+    def of(self, key: KeyRecord, name: str) -> float:
+        """Return a key's bound, such as `queued_jobs`; 0 means none."""
+        return float(key.quota.get(name, getattr(self._settings, name)))
+
+    def bounds(self) -> Bounds:
+        """Return the bounds of running jobs, as last read."""
+        return Bounds(self._settings.concurrent_jobs, self._own)
+
+    async def refresh(self) -> None:
+        """Read the keys' own bounds of running jobs again, if that is some time ago."""
+        if time.monotonic() - self._own_read < KEYS_S:
+            return
+        async with self._db.reading() as connection:
+            rows = await connection.execute(select(keys.c.id, keys.c.quota).where(keys.c.revoked_at.is_(None)))
+            self._own = {key: int(quota["concurrent_jobs"]) for key, quota in rows if "concurrent_jobs" in quota}
+        self._own_read = time.monotonic()
+
+    async def check_job(self, connection: AsyncConnection, key: KeyRecord, day: str) -> None:
+        """Check, within a transaction, whether a key may queue one more job.
+
+        Raises:
+            QuotaExceeded: It may not; the message says which bound and what to do.
+        """
+        if bound := self.of(key, "queued_jobs"):
+            waiting = select(func.count()).where(jobs.c.key_id == key.id, jobs.c.status == "queued")
+            queued = (await connection.execute(waiting)).scalar_one()
+            if queued >= bound:
+                raise QuotaExceeded(f"{queued} jobs of this key wait already, as many as may; wait until some have run")
+        if bound := self.of(key, "cpu_s_day"):
+            used = await cpu_s_today(connection, key.id, day)
+            if used >= bound:
+                raise QuotaExceeded(f"this key has used {used:.0f} CPU seconds today (UTC); its share is {bound:.0f}")
+
+    async def check_storage(self, key: KeyRecord, more: int = 0) -> None:
+        """Check whether a key may store `more` bytes. Raises `QuotaExceeded`."""
+        bound = self.of(key, "storage_bytes")
+        if not bound:
+            return
+        used = await self.stored(key)
+        if used + more > bound:
+            raise QuotaExceeded(
+                f"this key stores {used} bytes and asks for {more} more; its share is {bound:.0f}. Delete scripts or jobs"
+            )
+
+    async def stored(self, key: KeyRecord) -> int:
+        """Return how many bytes of scripts, logs and artifacts a key has."""
+        counted, used = self._stored.get(key.id, (float("-inf"), 0))
+        if time.monotonic() - counted < STORAGE_S:
+            return used
+        async with self._db.reading() as connection:
+            of_jobs = select(func.coalesce(func.sum(jobs.c.storage_bytes), 0)).where(jobs.c.key_id == key.id)
+            of_scripts = select(func.coalesce(func.sum(scripts.c.size), 0)).where(scripts.c.key_id == key.id)
+            used = int((await connection.execute(of_jobs)).scalar_one()) + int(
+                (await connection.execute(of_scripts)).scalar_one()
+            )
+        self._stored[key.id] = (time.monotonic(), used)
+        return used
