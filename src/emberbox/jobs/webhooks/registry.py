@@ -48,6 +48,10 @@ class Webhooks:
         self._allow_private = settings.webhooks.allow_private
         self._dispatcher = dispatcher
 
+    def check_url(self, url: str) -> str:
+        """Return the URL in one spelling. Raises `InvalidInput` when it cannot be a webhook's, or may not be called."""
+        return check_url(url, allow_private=self._allow_private).url
+
     async def create(
         self, key: KeyRecord, *, url: str, events: Sequence[str], description: str = ""
     ) -> tuple[WebhookRecord, str]:
@@ -57,12 +61,12 @@ class Webhooks:
             InvalidInput: The URL cannot be called, or may not be.
             QuotaExceeded: The key has `MOST_WEBHOOKS` already.
         """
-        target, now = check_url(url, allow_private=self._allow_private), now_us()
+        target, now = self.check_url(url), now_us()
         secret = _new_secret()
         row: dict[str, Any] = {
             "id": new_id("whk"),
             "key_id": key.id,
-            "url": target.url,
+            "url": target,
             "description": description,
             "events": _distinct(events),
             "secret": secret,
@@ -101,7 +105,7 @@ class Webhooks:
     ) -> WebhookRecord:
         """Change what is not None; it holds for pending deliveries as well. Raises `NotFound`, `InvalidInput`."""
         values: dict[str, Any] = {"description": description, "active": active}
-        values["url"] = None if url is None else check_url(url, allow_private=self._allow_private).url
+        values["url"] = None if url is None else self.check_url(url)
         values["events"] = None if events is None else _distinct(events)
         return await self._change(key, webhook_id, {name: value for name, value in values.items() if value is not None})
 

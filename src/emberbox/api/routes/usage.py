@@ -1,0 +1,66 @@
+"""Usage: what keys used, by day."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from emberbox.api.auth import Reader, ServiceDep
+from emberbox.api.views import answer
+from emberbox.errors import InvalidInput, NotAllowed
+from emberbox.schemas.usage import UsageDay, UsageReport
+
+router = APIRouter(tags=["usage"])
+
+_LONGEST = timedelta(days=366)
+_USUAL = timedelta(days=29)
+
+
+@router.get("/v1/usage", response_model=UsageReport, summary="Look at usage")
+async def get_usage(
+    service: ServiceDep,
+    key: Reader,
+    since: Annotated[date | None, Query(description="First day (UTC); 29 days before `until` if not given.")] = None,
+    until: Annotated[date | None, Query(description="Last day (UTC), included; today if not given.")] = None,
+    all_keys: Annotated[bool, Query(description="Of all keys; needs the scope `admin`.")] = False,
+) -> Response:
+    """Return jobs that ended, CPU and running time by day and key, at most 366 days at once."""
+    if all_keys and "admin" not in key.scopes:
+        raise NotAllowed("the usage of all keys needs a key with the scope admin")
+    first, last = _span(since, until)
+    rows = await service.usage.read(key_id=None if all_keys else key.id, since=first.isoformat(), until=last.isoformat())
+    days = [
+        UsageDay(
+            key_id=row.key_id,
+            day=date.fromisoformat(row.day),
+            jobs=row.jobs,
+            succeeded=row.succeeded,
+            cpu_s=row.cpu_s,
+            run_s=row.run_s,
+        )
+        for row in rows
+    ]
+    return answer(
+        UsageReport(
+            since=first,
+            until=last,
+            days=days,
+            jobs=sum(row.jobs for row in rows),
+            succeeded=sum(row.succeeded for row in rows),
+            cpu_s=sum(row.cpu_s for row in rows),
+            run_s=sum(row.run_s for row in rows),
+        )
+    )
+
+
+def _span(since: date | None, until: date | None) -> tuple[date, date]:
+    try:
+        last = until or (since + _USUAL if since else datetime.now(UTC).date())
+        first = since or last - _USUAL
+    except OverflowError:
+        raise InvalidInput("there are no such days") from None
+    if first > last:
+        raise InvalidInput("since must not be after until")
+    if last - first >= _LONGEST:
+        raise InvalidInput(f"at most {_LONGEST.days} days can be asked for at once")
+    return first, last
