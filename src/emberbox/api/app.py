@@ -1,0 +1,90 @@
+"""The API as an ASGI application."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from emberbox.api import problems
+from emberbox.api.auth import Authentication
+from emberbox.api.middleware import Bounds, Frame
+from emberbox.api.openapi import TAGS, document
+from emberbox.model import MIB
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+    from emberbox.config import ServerSettings
+    from emberbox.jobs.service import Service
+
+ROUTES = (
+    "scripts",
+    "jobs",
+    "logs",
+    "artifacts",
+    "stream",
+    "runtimes",
+    "keys",
+    "webhooks",
+    "usage",
+    "pools",
+    "system",
+    "articles",
+)
+"""The modules of `emberbox.api.routes`, in the order of the API's description."""
+
+UPLOADS = frozenset({"/v1/scripts", "/scripts"})
+"""Paths that take uploads, whose bound is another than that of other bodies."""
+
+
+def create_app(service: Service) -> FastAPI:
+    """Return the API of a service.
+
+    Args:
+        service: Started and ended by the caller; the application does neither.
+    """
+    app = FastAPI(
+        title="Emberbox",
+        summary="Runs untrusted programs, each in a microVM of its own.",
+        version="1.0.0",
+        openapi_tags=TAGS,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    for name in ROUTES:
+        if find_spec(f"emberbox.api.routes.{name}") is None:
+            continue
+        router: APIRouter = importlib.import_module(f"emberbox.api.routes.{name}").router
+        # Not `include_router`: each of those would be searched twice, once to find it and once to serve.
+        app.router.routes.extend(router.routes)
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]
+    problems.register(app)
+    _wrap(app, service)
+    return app
+
+
+def _wrap(app: FastAPI, service: Service) -> None:
+    """Add the layers; the last one is the outermost."""
+    settings = service.settings.server
+    app.add_middleware(Bounds, body_bytes=settings.body_bytes, upload_bytes=upload_body_bytes(settings), uploads=UPLOADS)
+    app.add_middleware(Authentication, service=service)
+    if origins := [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-Id"],
+            expose_headers=["Location", "X-Request-Id", "RateLimit", "RateLimit-Policy", "Retry-After", "Content-Disposition"],
+        )
+    app.add_middleware(Frame, service=service)
+
+
+def upload_body_bytes(settings: ServerSettings) -> int:
+    """Return the largest body of an upload: its files, and what multipart puts around each."""
+    return settings.upload_bytes + settings.upload_files * 512 + MIB

@@ -1,0 +1,141 @@
+"""Who is calling, and whether they may: the key is checked before anything else of a request is looked at.
+
+Every address needs a key, but for those in `PUBLIC`: one that is added without thought is closed, not open. There is nothing
+that a browser would send by itself (no cookies), so pages of others cannot act for anybody, by rebinding of names or otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection  # noqa: TC002  FastAPI looks at it when it runs
+
+from emberbox.api.problems import answer_to
+from emberbox.api.ratelimit import Allowance, Limiter, address_of
+from emberbox.errors import EmberboxError, NotAllowed, NotAuthenticated, RateLimited
+from emberbox.store.records import KeyRecord
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from emberbox.jobs.service import Service
+
+PUBLIC = frozenset({"/healthz", "/readyz", "/openapi.json"})
+"""Addresses that are answered without a key."""
+
+FAILURES_PER_S = 5.0
+FAILURES_AT_ONCE = 100
+"""Wrong or missing keys that one address may send; more are answered with 429."""
+
+
+class Authentication:
+    """Refuses requests without a good key, or above the key's rate, before their body is read. Pure ASGI.
+
+    Leaves the `KeyRecord` in the scope's state as `key`, where `Reader`, `Runner` and `Admin` find it.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app = app
+        self._service = service
+        self._limiter = Limiter()
+        self._failures = Limiter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it."""
+        if scope["type"] not in ("http", "websocket") or scope["path"] in PUBLIC:
+            return await self._app(scope, receive, send)
+        try:
+            key = await self._key(scope)
+        except EmberboxError as error:
+            return await answer_to(error, scope)(scope, receive, send)
+        scope["state"]["key"] = key
+        allowance = self._allowance(key)
+        if allowance is None:
+            return await self._app(scope, receive, send)
+        if not allowance.granted:
+            return await _too_fast(allowance, scope)(scope, receive, send)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *allowance.headers]
+            await send(message)
+
+        return await self._app(scope, receive, send_with_headers)
+
+    async def _key(self, scope: Scope) -> KeyRecord:
+        secret = _secret(scope)
+        try:
+            if secret is None:
+                raise NotAuthenticated("this needs an API key: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
+            scope["state"]["key_given"] = True
+            return await self._service.keys.authenticate(secret)
+        except NotAuthenticated as error:
+            allowance = self._failures.take(address_of(scope), FAILURES_PER_S, FAILURES_AT_ONCE)
+            if not allowance.granted:
+                raise RateLimited(
+                    "too many requests without a valid API key from this address", retry_after_s=allowance.wait_s
+                ) from error
+            raise
+
+    def _allowance(self, key: KeyRecord) -> Allowance | None:
+        """Take one request from the key's rate; None where there is no bound."""
+        quota = self._service.settings.quota
+        rate = key.quota.get("requests_per_s", quota.requests_per_s)
+        burst = int(key.quota.get("burst", quota.burst))
+        return self._limiter.take(key.id, rate, burst) if rate > 0 and burst > 0 else None
+
+
+def _too_fast(allowance: Allowance, scope: Scope) -> Response:
+    error = RateLimited("this key makes too many requests; wait as long as Retry-After says", retry_after_s=allowance.wait_s)
+    response = answer_to(error, scope)
+    response.raw_headers.extend(allowance.headers)
+    return response
+
+
+def _secret(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            scheme, _, secret = value.decode("latin-1").partition(" ")
+            if scheme.lower() == "bearer":
+                return str(secret.strip())
+        elif name == b"x-api-key":
+            return str(value.decode("latin-1").strip())
+    # Browsers cannot give a WebSocket headers, but they name protocols: `emberbox, bearer.KEY`.
+    offered: list[str] = scope.get("subprotocols", [])
+    return next((name.removeprefix("bearer.") for name in offered if name.startswith("bearer.")), None)
+
+
+class Needs:
+    """A dependency that yields the caller's key if it has a scope, and raises `NotAllowed` else."""
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+
+    async def __call__(self, connection: HTTPConnection) -> KeyRecord:
+        """Return the caller's key; raises `NotAllowed`."""
+        key: KeyRecord | None = connection.scope["state"].get("key")
+        if key is None:
+            raise NotAuthenticated("this needs an API key: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
+        if self.scope not in key.scopes:
+            raise NotAllowed(f"this needs a key with the scope {self.scope!r}; this one has {', '.join(sorted(key.scopes))}")
+        return key
+
+
+async def _service(connection: HTTPConnection) -> Any:
+    return connection.app.state.service
+
+
+Reader = Annotated[KeyRecord, Depends(Needs("read"))]
+"""The caller's key; it may read."""
+Runner = Annotated[KeyRecord, Depends(Needs("run"))]
+"""The caller's key; it may upload scripts and run jobs."""
+Admin = Annotated[KeyRecord, Depends(Needs("admin"))]
+"""The caller's key; it may manage keys and the service."""
+
+if TYPE_CHECKING:
+    ServiceDep = Annotated[Service, Depends(_service)]
+else:
+    # The name alone would have to be imported wherever a route is declared.
+    ServiceDep = Annotated[Any, Depends(_service)]
