@@ -84,6 +84,8 @@ def check_url(url: str, *, allow_private: bool) -> Target:
 
 def redirected(target: Target, location: str) -> Target:
     """Return where a redirect leads. Raises `InvalidInput` like `parse_target`, and for one from https to http."""
+    if not location:
+        raise InvalidInput("it does not say where to")
     try:
         joined = urljoin(target.url, location)
     except ValueError:
