@@ -146,6 +146,7 @@ class StreamAnswer(Response):
         self._chunks = chunks
         self._place = nullcontext() if followers is None else followers.one()
         self._heartbeat = heartbeat
+        self._complete = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it all. Cancelling it frees everything.
@@ -159,13 +160,29 @@ class StreamAnswer(Response):
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
                 pulse = Pulse()
                 heartbeat = None if self._heartbeat is None else partial(_send_chunk, send, self._heartbeat)
-                await first_of(self._send_all(first, send, pulse), gone(receive), pulse.beat(heartbeat))
+                work = [self._send_all(first, send, pulse), gone(receive), pulse.beat(heartbeat)]
+                # A stream without heartbeats ends by itself, and is not cut short.
+                closing = None if self._heartbeat is None else _closing_of(scope)
+                await first_of(*work, *([] if closing is None else [_until(closing)]))
+                if closing is not None and closing.is_set() and not self._complete:
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_all(self, first: bytes, send: Send, pulse: Pulse) -> None:
         await pulse.send(_send_chunk(send, first))
         async for chunk in self._chunks:
             await pulse.send(_send_chunk(send, chunk))
+        self._complete = True
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+def _closing_of(scope: Scope) -> asyncio.Event | None:
+    """Return what is set when the service lets its followers go."""
+    service = getattr(getattr(scope.get("app"), "state", None), "service", None)
+    return None if service is None else service.live.closing  # type: ignore[no-any-return]
 
 
 async def _send_chunk(send: Send, chunk: bytes) -> None:

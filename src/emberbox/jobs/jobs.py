@@ -219,11 +219,16 @@ class Jobs:
         return page, page[-1].id if len(found) > limit else None
 
     async def wait(self, job_id: str, timeout_s: float) -> JobRecord:
-        """Wait until a job has ended; returns it as it is then, or after `timeout_s` seconds. Raises `NotFound`."""
+        """Wait until a job has ended; returns it as it is then, or after `timeout_s` seconds. Raises `NotFound`.
+
+        A service that ends lets those who wait go at once.
+        """
         deadline = time.monotonic() + timeout_s
         with self._live.watching(job_id) as changed:
             while True:
                 changed.clear()
+                if self._live.closing.is_set():
+                    deadline = time.monotonic()
                 job = None
                 if job_id not in self._recent and self._live.get(job_id) is not None:
                     left = deadline - time.monotonic()

@@ -86,6 +86,8 @@ class LiveJobs:
         self._jobs: dict[str, LiveJob] = {}
         self._watchers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._cancelled_early: set[str] = set()
+        self.closing = asyncio.Event()
+        """Set when those who follow or wait should be let go: the service is about to end."""
 
     def __len__(self) -> int:
         """Return how many run."""
@@ -106,6 +108,12 @@ class LiveJobs:
             del self._jobs[live.job.id]
         self._cancelled_early.discard(live.job.id)
         self.notify(live.job.id)
+
+    def let_go(self) -> None:
+        """Let go those who follow or wait, whatever they wait for. They may come back to the next service."""
+        self.closing.set()
+        for job_id in list(self._watchers):
+            self.notify(job_id)
 
     def get(self, job_id: str) -> LiveJob | None:
         """Return the job if it runs here."""

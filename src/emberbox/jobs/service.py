@@ -18,6 +18,7 @@ from emberbox.jobs.contents import Contents
 from emberbox.jobs.jobs import Jobs
 from emberbox.jobs.live import LiveJobs
 from emberbox.jobs.logs import Logs
+from emberbox.jobs.node import NodeStatus
 from emberbox.jobs.queue.database import DatabaseQueue
 from emberbox.jobs.quota import Quotas
 from emberbox.jobs.retention import Sweeper
@@ -84,6 +85,7 @@ class Service:
         self.scratch: Path = settings.data / "scratch"
         self._undo = UndoStack()
         self._keeper = TaskKeeper()
+        self.node = NodeStatus(self)
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -112,7 +114,8 @@ class Service:
         self._undo.push(self.worker.stop)
         self._look_after()
         self.telemetry.bind(self)
-        self.state = "ready"
+        if self.state == "starting":
+            self.state = "ready"
         _log.info("service started", extra={"action": "service.started", "worker": self.worker.id})
 
     async def _open_stores(self) -> None:
@@ -175,6 +178,10 @@ class Service:
     def drain(self) -> None:
         """Refuse new work from now on. Repeating is harmless."""
         self.state = "draining"
+
+    def let_go(self) -> None:
+        """Let those go who follow logs or wait for jobs: the service is about to end. Repeating is harmless."""
+        self.live.let_go()
 
     # -- between the parts -----------------------------------------------------------------------------------
 
