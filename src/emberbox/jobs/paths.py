@@ -27,7 +27,7 @@ def clean_path(path: str) -> str:
     """
     if path.startswith("/"):
         raise InvalidPath(f"{_shown(path)} must be relative: files lie in the work folder")
-    if any(unicodedata.category(character) in _REFUSED_CATEGORIES for character in path):
+    if has_controls(path):
         raise InvalidPath(f"{_shown(path)} has control characters, or is not UTF-8; rename the file")
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts:
@@ -38,6 +38,11 @@ def clean_path(path: str) -> str:
     if len(clean.encode()) > MAX_PATH_BYTES or any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
         raise InvalidPath(f"{_shown(path)} is too long: at most {MAX_PATH_BYTES} bytes, and {MAX_NAME_BYTES} for each part")
     return clean
+
+
+def has_controls(text: str) -> bool:
+    """Return whether a text has control characters, or halves of characters, which no UTF-8 can hold."""
+    return any(unicodedata.category(character) in _REFUSED_CATEGORIES for character in text)
 
 
 def check_distinct(paths: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,13 +76,19 @@ class RuntimeCatalog:
             raise UnknownRuntime(f"there is no runtime {name!r}.{hint} {self._there_is()}")
         return runtime
 
-    def for_file(self, path: Path) -> Runtime:
+    def for_file(self, path: Path, content: Path | bytes | None = None) -> Runtime:
         """Return the runtime of a script, by its extension, else by its first line (`#!…`); raises `UnknownRuntime`.
 
         Reads at most the file's first 512 bytes, and only where the extension says nothing. A file that does not exist
         has no first line.
+
+        Args:
+            path: The script's name.
+            content: Where its bytes lie, or the bytes, when not under its name; None reads `path`.
         """
-        runtime = self._by_extension.get(path.suffix.lower()) or self._for_shebang(_first_line(path))
+        runtime = self._by_extension.get(path.suffix.lower()) or self._for_shebang(
+            _first_line(path if content is None else content)
+        )
         if runtime is None:
             raise UnknownRuntime(
                 f"cannot tell the runtime of {path.name!r}: no runtime has the extension {path.suffix or '(none)'!r}, "
@@ -113,9 +120,9 @@ def _index(runtimes: Sequence[Runtime], field: str, keys: Callable[[Runtime], Se
     return index
 
 
-def _first_line(path: Path) -> str:
+def _first_line(source: Path | bytes) -> str:
     try:
-        with path.open("rb") as stream:
+        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
             return stream.read(_SHEBANG_BYTES).partition(b"\n")[0].decode("utf-8", "replace")
     except OSError:
         return ""
