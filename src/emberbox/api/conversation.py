@@ -14,12 +14,11 @@ import base64
 import binascii
 import json
 import signal
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from fastapi import WebSocketDisconnect
 
-from emberbox.api.streams import Pulse, first_of
+from emberbox.api.streams import Pulse, closing, first_of
 from emberbox.api.views import encoded, job_in_full, timestamp
 from emberbox.errors import Conflict, EmberboxError, InvalidInput, NotAllowed, PayloadTooLarge
 from emberbox.jobs.logs import AttemptBegan, JobEnded, LogRecord
@@ -70,8 +69,7 @@ class Conversation:
             await self._refuse(error, _close_code(error))
 
     async def _tell(self) -> None:
-        items = self._service.logs.follow(self._job.id, after=self._after)
-        async with aclosing(items):
+        async with closing(self._service.logs.follow(self._job.id, after=self._after)) as items:
             async for item in items:
                 await self._send(await self._message(item))
         await self._socket.close(NORMAL)

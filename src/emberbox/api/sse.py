@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from emberbox.api.streams import closing
 from emberbox.api.views import encoded, job_in_full, timestamp
 from emberbox.jobs.logs import AttemptBegan, JobEnded, LogRecord
 
@@ -24,14 +25,15 @@ async def events(
     service: Service, items: AsyncIterator[LogRecord | AttemptBegan | JobEnded], encoding: str
 ) -> AsyncGenerator[bytes, None]:
     """Yield a followed log as events: `output`, `attempt` and, as the last one, `end` with the whole job."""
-    yield _OPENING
-    async for item in items:
-        if isinstance(item, LogRecord):
-            yield _output(item, encoding)
-        elif isinstance(item, AttemptBegan):
-            yield _event("attempt", item.id, _json({"attempt": item.attempt}))
-        else:
-            yield _event("end", END, (await job_in_full(service, item.job)).model_dump_json())
+    async with closing(items):
+        yield _OPENING
+        async for item in items:
+            if isinstance(item, LogRecord):
+                yield _output(item, encoding)
+            elif isinstance(item, AttemptBegan):
+                yield _event("attempt", item.id, _json({"attempt": item.attempt}))
+            else:
+                yield _event("end", END, (await job_in_full(service, item.job)).model_dump_json())
 
 
 def _output(record: LogRecord, encoding: str) -> bytes:

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing, contextmanager, nullcontext
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import Response
 
 from emberbox.errors import CapacityExhausted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 
     from fastapi import FastAPI
     from starlette.types import Receive, Scope, Send
 
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 15.0
@@ -42,6 +44,16 @@ async def first_of(*work: Coroutine[Any, Any, Any]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
     for task in ended:
         task.result()
+
+
+@asynccontextmanager
+async def closing(items: AsyncIterator[_T]) -> AsyncIterator[AsyncIterator[_T]]:
+    """Yield `items`, and close them at the end, if that is a thing that they can."""
+    try:
+        yield items
+    finally:
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()
 
 
 async def gone(receive: Receive) -> None:
@@ -102,7 +114,7 @@ class Pulse:
     async def beat(self, heartbeat: Callable[[], Awaitable[None]] | None) -> None:
         """Send a heartbeat whenever nothing was sent for a while; return when the other end takes nothing any more."""
         while not self._stalled():
-            await asyncio.sleep(min(max(self._last + HEARTBEAT_S - self._now(), 0.01), HEARTBEAT_S))
+            await asyncio.sleep(HEARTBEAT_S if self._began is not None else max(self._last + HEARTBEAT_S - self._now(), 0.01))
             if self._began is None and self._last + HEARTBEAT_S <= self._now():
                 self._last = self._now()
                 if heartbeat is not None:
@@ -144,7 +156,7 @@ class StreamAnswer(Response):
         self.background = None
         self.init_headers(_HEADERS | dict(headers or {}))
         self._chunks = chunks
-        self._place = nullcontext() if followers is None else followers.one()
+        self._followers = followers
         self._heartbeat = heartbeat
         self._complete = False
 
@@ -155,14 +167,14 @@ class StreamAnswer(Response):
             CapacityExhausted: There is no place for another stream; nothing was sent.
         """
         async with aclosing(self._chunks):
-            with self._place:
+            with nullcontext() if self._followers is None else self._followers.one():
                 first = await anext(self._chunks, b"")
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
                 pulse = Pulse()
                 heartbeat = None if self._heartbeat is None else partial(_send_chunk, send, self._heartbeat)
                 work = [self._send_all(first, send, pulse), gone(receive), pulse.beat(heartbeat)]
-                # A stream without heartbeats ends by itself, and is not cut short.
-                closing = None if self._heartbeat is None else _closing_of(scope)
+                # What follows nothing ends by itself, and is not cut short.
+                closing = None if self._followers is None else _closing_of(scope)
                 await first_of(*work, *([] if closing is None else [_until(closing)]))
                 if closing is not None and closing.is_set() and not self._complete:
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -182,7 +194,7 @@ async def _until(event: asyncio.Event) -> None:
 def _closing_of(scope: Scope) -> asyncio.Event | None:
     """Return what is set when the service lets its followers go."""
     service = getattr(getattr(scope.get("app"), "state", None), "service", None)
-    return None if service is None else service.live.closing  # type: ignore[no-any-return]
+    return None if service is None else service.live.closing
 
 
 async def _send_chunk(send: Send, chunk: bytes) -> None:

@@ -24,7 +24,7 @@ from emberbox.schemas.base import Answer, Text
 from emberbox.schemas.jobs import JobStatus, RunOptions, SubmitJob
 from emberbox.store.records import JobRecord
 
-router = APIRouter(tags=["other services' calls"])
+router = APIRouter(tags=["articles"])
 
 _LOG_BYTES = 65_536
 

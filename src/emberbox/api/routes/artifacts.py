@@ -2,7 +2,7 @@
 
 import tarfile
 from collections.abc import AsyncGenerator, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Response
@@ -18,14 +18,18 @@ from emberbox.schemas.base import Page
 from emberbox.schemas.jobs import Artifact
 from emberbox.store.records import ArtifactRecord
 
-router = APIRouter(tags=["artifacts"])
+router = APIRouter(tags=["jobs"])
 
 ArtifactId = Annotated[str, Path(description="The artifact's id.", examples=["art_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
 
 _BINARY = "application/octet-stream"
 _TAR = "application/x-tar"
-_FILE = {200: {"content": {_BINARY: {"schema": {"type": "string", "format": "binary"}}}, "description": "The file."}}
-_ARCHIVE = {200: {"content": {_TAR: {"schema": {"type": "string", "format": "binary"}}}, "description": "All files."}}
+_FILE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {_BINARY: {"schema": {"type": "string", "format": "binary"}}}, "description": "The file."}
+}
+_ARCHIVE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {_TAR: {"schema": {"type": "string", "format": "binary"}}}, "description": "All files."}
+}
 
 
 @router.get("/v1/jobs/{job_id}/artifacts", response_model=Page[Artifact], summary="List artifacts")

@@ -1,6 +1,6 @@
 """Jobs: submit, look at, cancel, run again, delete."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -19,11 +19,11 @@ _REPLAYED = {
     "Idempotency-Replayed": {"description": "true when this job is of an earlier request.", "schema": {"type": "string"}}
 }
 _LOCATION = {"Location": {"description": "Where the job is found.", "schema": {"type": "string"}}}
-_STARTED = {
+_STARTED: dict[int | str, dict[str, Any]] = {
     200: {"model": Job, "description": "The job ended within the time waited for.", "headers": _REPLAYED | _LOCATION},
     202: {"model": Job, "description": "The job is accepted.", "headers": _REPLAYED | _LOCATION},
 }
-_ACCEPTED = {202: {"model": Job, "description": "The job is accepted.", "headers": _LOCATION}}
+_ACCEPTED: dict[int | str, dict[str, Any]] = {202: {"model": Job, "description": "The job is accepted.", "headers": _LOCATION}}
 
 
 @router.post("/v1/jobs", status_code=202, response_model=Job, responses=_STARTED, summary="Run code")

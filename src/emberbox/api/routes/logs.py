@@ -16,7 +16,7 @@ from emberbox.jobs.service import Service
 from emberbox.schemas.jobs import LogPage
 from emberbox.store.records import JobRecord
 
-router = APIRouter(tags=["logs"])
+router = APIRouter(tags=["jobs"])
 
 _PAGE_BYTES = 262_144
 _PAGE_MOST = 4 * 1024 * 1024

@@ -1,14 +1,20 @@
 """The WebSocket of a running job: output comes out, input goes in."""
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Query, WebSocket
 
-from emberbox.api.auth import ServiceDep
-from emberbox.api.conversation import Conversation, admitted
+from emberbox.api.auth import Reader, ServiceDep
+from emberbox.api.conversation import Conversation
+from emberbox.api.requests import job_of
 from emberbox.api.routes.logs import Encoding
+from emberbox.api.streams import followers_of
+from emberbox.errors import NotAllowed
 
 router = APIRouter()
+
+PROTOCOL = "emberbox"
 
 
 @router.websocket("/v1/jobs/{job_id}/stream")
@@ -16,10 +22,27 @@ async def stream_job(
     socket: WebSocket,
     job_id: str,
     service: ServiceDep,
+    key: Reader,
     after: Annotated[str | None, Query()] = None,
     encoding: Annotated[Encoding, Query()] = Encoding.TEXT,
 ) -> None:
-    """Send output as it comes, and take input, signals and a cancellation."""
-    async with admitted(socket, service, job_id, after) as entry:
-        if entry is not None:
-            await Conversation(socket, service, entry, after=after, encoding=encoding).run()
+    """Send output as it comes, and take input, signals and a cancellation; see `emberbox.api.conversation`.
+
+    What speaks against it is said before the connection is opened, as the answer to an ordinary request.
+    """
+    _check_origin(socket, service.settings.server.cors_origins)
+    job = await job_of(service, key, job_id)
+    if after is not None:
+        await service.logs.read(job, after=after, limit_bytes=1)
+    with followers_of(socket.app, service.settings.server.followers).one():
+        await socket.accept(PROTOCOL if PROTOCOL in socket.scope["subprotocols"] else None)
+        await Conversation(socket, service, key, job, after=after, encoding=encoding).run()
+
+
+def _check_origin(socket: WebSocket, allowed: str) -> None:
+    """Refuse pages of other sites, from which browsers would let a WebSocket through. Raises `NotAllowed`."""
+    origin = socket.headers.get("origin")
+    if origin is None or origin in [one.strip().rstrip("/") for one in allowed.split(",")]:
+        return
+    if urlsplit(origin).netloc != socket.headers.get("host"):
+        raise NotAllowed(f"pages of {origin[:200]!r} may not call this service; server.cors_origins names those that may")
