@@ -1,0 +1,39 @@
+"""Whether the service is well, what it measures, and what it runs on."""
+
+from fastapi import APIRouter, Response
+
+from emberbox.api.auth import Reader, ServiceDep
+from emberbox.api.views import answer
+from emberbox.jobs.telemetry import CONTENT_TYPE
+from emberbox.schemas.system import Health, Node, Readiness
+
+router = APIRouter(tags=["system"])
+
+
+@router.get("/healthz", response_model=Health, summary="Is the process alive?")
+async def get_health() -> Response:
+    """Answer as long as the process does. Needs no key."""
+    return answer(Health())
+
+
+@router.get("/readyz", response_model=Readiness, summary="Is new work taken?")
+async def get_readiness(service: ServiceDep) -> Response:
+    """Look at database, blob store, engine and disk. 503 while the service starts or stops, or a part fails. Needs no key."""
+    return answer(Readiness(checks=await service.node.check_ready()))
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"description": "Prometheus's text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+    summary="Read the metrics",
+)
+async def get_metrics(service: ServiceDep, _: Reader) -> Response:
+    """Return everything that is counted and measured, for Prometheus. No label names a key, a job or a script."""
+    return Response(await service.telemetry.scrape(), media_type=CONTENT_TYPE)
+
+
+@router.get("/v1/node", response_model=Node, summary="Look at the node")
+async def get_node(service: ServiceDep, _: Reader) -> Response:
+    """Return what the service runs on, how much of it is used, the queue's length and the workers."""
+    return answer(await service.node.read())
