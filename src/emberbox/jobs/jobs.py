@@ -372,7 +372,7 @@ async def _insert(connection: AsyncConnection, values: dict[str, Any]) -> JobRec
     """Insert a job at its place in the queue: behind its key's latest, and not before the one that started last."""
     latest = select(func.max(jobs.c.fair_order)).where(jobs.c.key_id == values["key_id"], jobs.c.status == "queued")
     running = select(func.max(jobs.c.fair_order)).where(jobs.c.status == "running")
-    first = select(func.min(jobs.c.fair_order)).where(jobs.c.status == "queued")
+    first = select(func.min(jobs.c.fair_order) - 1).where(jobs.c.status == "queued")
     now = func.coalesce(running.scalar_subquery(), first.scalar_subquery(), 0)
     own = func.coalesce(latest.scalar_subquery(), 0)
     place = case((own > now, own), else_=now) + 1

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import platform
 import shutil
+import signal
 import tempfile
 import time
 from contextlib import asynccontextmanager
@@ -58,7 +60,7 @@ class HostMachine:
 
     def poll(self) -> MachineState:
         """Tell whether the agent runs."""
-        return MachineState.RUNNING if self._process.returncode is None else MachineState.KILLED
+        return MachineState.RUNNING if self._process.returncode is None else MachineState.EXITED
 
     async def wait(self) -> int:
         """Wait for the agent's end."""
@@ -66,8 +68,10 @@ class HostMachine:
 
     async def kill(self) -> None:
         """End the agent. Repeating is harmless."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        # Not Process.kill: that looks whether the process has ended, and so takes its exit code away from the event loop.
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
         await self._process.wait()
 
     def console(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, case, func, insert, literal, or_, select, update
 
@@ -16,7 +16,7 @@ from emberbox.store.tables import attempts, jobs
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from sqlalchemy import ColumnElement, Select
+    from sqlalchemy import CTE, ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from emberbox.store import Database
@@ -60,7 +60,7 @@ class DatabaseQueue:
         chosen = self._candidates(now, 1 if bounds else count, bounds)
         statement = (
             update(jobs)
-            .where(jobs.c.id.in_(chosen), jobs.c.status == "queued")
+            .where(jobs.c.id.in_(select(chosen.c.id)), jobs.c.status == "queued")
             .values(
                 status="running",
                 worker_id=worker_id,
@@ -76,14 +76,15 @@ class DatabaseQueue:
             rows = (await connection.execute(statement)).mappings().all()
         return sorted((JobRecord.from_row(row) for row in rows), key=lambda job: (-job.priority, job.fair_order, job.id))
 
-    def _candidates(self, now: int, count: int, bounds: Bounds) -> Select[Any]:
+    def _candidates(self, now: int, count: int, bounds: Bounds) -> CTE:
         waiting = [jobs.c.status == "queued", jobs.c.available_at <= now, jobs.c.cancel_at.is_(None)]
         if bounds:
             waiting.append(_within_bounds(bounds))
         chosen = select(jobs.c.id).where(*waiting).order_by(jobs.c.priority.desc(), jobs.c.fair_order, jobs.c.id).limit(count)
         if not self._db.sqlite:
             chosen = chosen.with_for_update(skip_locked=True)
-        return chosen
+        # As a subquery PostgreSQL may evaluate it more than once, and take more than the limit.
+        return chosen.cte("chosen")
 
     async def renew(self, worker_id: str, lease_s: float) -> Collection[str]:
         """See `JobQueue`."""

@@ -1,0 +1,135 @@
+"""The queues that the contract is tried on, each with a way to make jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+from sqlalchemy import insert, update
+
+from emberbox.jobs.jobs import JobOrder, _insert, _new_row
+from emberbox.jobs.queue.base import Bounds
+from emberbox.jobs.queue.database import DatabaseQueue
+from emberbox.store import Database
+from emberbox.store.database import now_us
+from emberbox.store.records import JobRecord, JobSpec, KeyRecord
+from emberbox.store.tables import contents, jobs
+from emberbox.testing.queue import MemoryQueue
+from tests.integration.conftest import (  # noqa: F401
+    database,
+    database_url,
+    postgres,
+    postgres_template,
+    postgresql_url,
+    sqlite_template,
+    sqlite_url,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from emberbox.jobs.queue import JobQueue
+
+SHA = "0" * 64
+
+
+def key(name: str) -> KeyRecord:
+    return KeyRecord(
+        id=f"key_{name}", name=name, hint="", scopes=frozenset({"run"}), quota={}, created_at=0, expires_at=None,
+        last_used_at=None, revoked_at=None,
+    )  # fmt: skip
+
+
+class Bench(Protocol):
+    """A queue, and what jobs need besides."""
+
+    @property
+    def queue(self) -> JobQueue: ...
+
+    bounds: Bounds
+
+    async def job(self, owner: str = "a", *, priority: int = 0) -> JobRecord: ...
+
+    async def expire_leases(self) -> None: ...
+
+    async def now(self, job: JobRecord) -> JobRecord: ...
+
+    async def ask_to_cancel(self, job: JobRecord) -> None: ...
+
+
+def _row(owner: str, priority: int) -> dict[str, object]:
+    order = JobOrder(runtime="bash", entry="main.sh", content_sha=SHA, spec=JobSpec(), labels={}, priority=priority)
+    return _new_row(key(owner), order, now_us())
+
+
+class MemoryBench:
+    def __init__(self) -> None:
+        self.bounds = Bounds()
+        self.queue = MemoryQueue(lambda: self.bounds)
+
+    async def job(self, owner: str = "a", *, priority: int = 0) -> JobRecord:
+        missing: dict[str, object] = dict.fromkeys([column.name for column in jobs.c], None)
+        job = JobRecord.from_row({**missing, **_row(owner, priority), "fair_order": 0})
+        await self.queue.put([job])
+        return job
+
+    async def expire_leases(self) -> None:
+        from dataclasses import replace
+
+        self.queue.jobs = {
+            name: replace(job, lease_until_at=0) if job.lease_until_at else job for name, job in self.queue.jobs.items()
+        }
+
+    async def now(self, job: JobRecord) -> JobRecord:
+        return self.queue.jobs[job.id]
+
+    async def ask_to_cancel(self, job: JobRecord) -> None:
+        from dataclasses import replace
+
+        self.queue.jobs[job.id] = replace(self.queue.jobs[job.id], cancel_at=1)
+
+
+class DatabaseBench:
+    def __init__(self, db: Database) -> None:
+        self.bounds = Bounds()
+        self.db = db
+        self.queue = DatabaseQueue(db, lambda: self.bounds)
+
+    async def job(self, owner: str = "a", *, priority: int = 0) -> JobRecord:
+        async with self.db.writing() as connection:
+            job = await _insert(connection, _row(owner, priority))
+        await self.queue.put([job])
+        return job
+
+    async def expire_leases(self) -> None:
+        async with self.db.writing() as connection:
+            await connection.execute(update(jobs).where(jobs.c.status == "running").values(lease_until_at=0))
+
+    async def now(self, job: JobRecord) -> JobRecord:
+        async with self.db.reading() as connection:
+            row = (await connection.execute(jobs.select().where(jobs.c.id == job.id))).mappings().one()
+        return JobRecord.from_row(row)
+
+    async def ask_to_cancel(self, job: JobRecord) -> None:
+        async with self.db.writing() as connection:
+            await connection.execute(update(jobs).where(jobs.c.id == job.id).values(cancel_at=1))
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def queue_url(request: pytest.FixtureRequest) -> str | None:
+    """The database of a queue; None for the one without."""
+    return None if request.param == "memory" else str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture
+async def bench(queue_url: str | None) -> AsyncIterator[Bench]:
+    """A fresh queue."""
+    if queue_url is None:
+        yield MemoryBench()
+        return
+    db = Database(queue_url)
+    async with db.writing() as connection:
+        row = {"sha256": SHA, "kind": "file", "size": 0, "entries": [], "data": b"", "touched_at": 0}
+        await connection.execute(insert(contents).values(row))
+    yield DatabaseBench(db)
+    await db.close()

@@ -1,0 +1,218 @@
+"""What every queue keeps to."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING
+
+from emberbox.jobs.queue.base import Bounds
+
+if TYPE_CHECKING:
+    from tests.contract.queue.conftest import Bench
+
+LEASE_S = 60.0
+
+
+async def test_first_come_first_served(bench: Bench) -> None:
+    offered = [(await bench.job()).id for _ in range(5)]
+    assert [job.id for job in await bench.queue.claim("w", 3, LEASE_S)] == offered[:3]
+    assert [job.id for job in await bench.queue.claim("w", 3, LEASE_S)] == offered[3:]
+    assert await bench.queue.claim("w", 3, LEASE_S) == []
+
+
+async def test_a_claim_says_all(bench: Bench) -> None:
+    offered = await bench.job()
+    (job,) = await bench.queue.claim("w", 1, LEASE_S)
+    assert (job.status, job.worker_id, job.attempt, job.key_id) == ("running", "w", 1, "key_a")
+    assert job.claimed_at is not None
+    assert job.claimed_at >= offered.created_at
+    assert job.lease_until_at == job.claimed_at + 60_000_000
+    assert await bench.now(job) == job
+
+
+async def test_offering_twice_is_harmless(bench: Bench) -> None:
+    job = await bench.job()
+    await bench.queue.put([job])
+    assert len(await bench.queue.claim("w", 9, LEASE_S)) == 1
+    await bench.queue.put([job])
+    assert await bench.queue.claim("w", 9, LEASE_S) == []
+
+
+async def test_higher_priorities_first(bench: Bench) -> None:
+    priorities = [0, 5, -5, 10, 0, 5]
+    for priority in priorities:
+        await bench.job(priority=priority)
+    assert [job.priority for job in await bench.queue.claim("w", 9, LEASE_S)] == sorted(priorities, reverse=True)
+
+
+async def test_keys_take_turns(bench: Bench) -> None:
+    for _ in range(20):
+        await bench.job("greedy")
+    for _ in range(4):
+        await bench.job("modest")
+    first = [job.key_id for job in await bench.queue.claim("w", 8, LEASE_S)]
+    assert first.count("key_modest") == 4, "the modest key does not wait behind the greedy one's twenty"
+
+
+async def test_turns_hold_while_jobs_run_and_come(bench: Bench) -> None:
+    """Three keys that always have jobs waiting get a third each, whenever they came, one claim at a time."""
+    shares: dict[str, int] = {}
+    random_ = random.Random(1)  # noqa: S311
+    for _ in range(30):
+        await bench.job("early")
+    for step in range(60):
+        for owner in random_.sample(["early", "late", "later"], 3):
+            await bench.job(owner)
+        (job,) = await bench.queue.claim("w", 1, LEASE_S)
+        if step >= 15:
+            shares[job.key_id] = shares.get(job.key_id, 0) + 1
+    assert all(abs(share - 15) <= 3 for share in shares.values()), shares
+    assert len(shares) == 3
+
+
+async def test_a_key_that_comes_back_is_not_paid_for_its_absence(bench: Bench) -> None:
+    for _ in range(10):
+        await bench.job("steady")
+    await bench.queue.claim("w", 10, LEASE_S)
+    for _ in range(10):
+        await bench.job("steady")
+        await bench.job("back")
+    owners = [job.key_id for job in await bench.queue.claim("w", 10, LEASE_S)]
+    assert owners.count("key_back") == 5
+
+
+async def test_each_job_goes_to_one_worker(bench: Bench) -> None:
+    offered = {(await bench.job()).id for _ in range(40)}
+    claims = await asyncio.gather(*(bench.queue.claim(f"w{n}", 7, LEASE_S) for n in range(8)))
+    claimed = [job.id for claim in claims for job in claim]
+    assert len(claimed) == len(set(claimed))
+    assert set(claimed) <= offered
+    rest = await bench.queue.claim("last", 40, LEASE_S)
+    assert {*claimed, *(job.id for job in rest)} == offered
+
+
+async def test_a_key_at_its_bound_is_passed_over(bench: Bench) -> None:
+    bench.bounds = Bounds(0, {"key_bounded": 2})
+    for _ in range(4):
+        await bench.job("bounded")
+        await bench.job("free")
+    claimed = []
+    while found := await bench.queue.claim("w", 8, LEASE_S):
+        claimed += found
+    assert [job.key_id for job in claimed].count("key_bounded") == 2
+    assert [job.key_id for job in claimed].count("key_free") == 4
+    done = next(job for job in claimed if job.key_id == "key_bounded")
+    await bench.queue.give_back(done, delay_s=0, outcome="given_back", message=None)
+    assert [job.key_id for job in await bench.queue.claim("w", 8, LEASE_S)] == ["key_bounded"]
+
+
+async def test_the_default_bound_is_for_keys_without_their_own(bench: Bench) -> None:
+    bench.bounds = Bounds(1, {"key_more": 3, "key_any": 0})
+    for owner in ("more", "any", "usual"):
+        for _ in range(5):
+            await bench.job(owner)
+    owners = []
+    while found := await bench.queue.claim("w", 20, LEASE_S):
+        owners += [job.key_id for job in found]
+    assert {owner: owners.count(owner) for owner in set(owners)} == {"key_more": 3, "key_any": 5, "key_usual": 1}
+
+
+async def test_a_job_that_is_to_be_cancelled_never_starts(bench: Bench) -> None:
+    await bench.ask_to_cancel(await bench.job())
+    assert await bench.queue.claim("w", 1, LEASE_S) == []
+
+
+async def test_giving_back(bench: Bench) -> None:
+    await bench.job()
+    (job,) = await bench.queue.claim("w", 1, LEASE_S)
+    assert await bench.queue.give_back(job, delay_s=0, outcome="given_back", message="why")
+    (again,) = await bench.queue.claim("x", 1, LEASE_S)
+    assert (again.id, again.attempt, again.losses, again.failures) == (job.id, 2, 0, 0)
+    assert not await bench.queue.give_back(job, delay_s=0, outcome="lost", message="too late"), "that attempt is not w's any more"
+    assert (await bench.now(job)).worker_id == "x"
+
+
+async def test_losses_and_failures_are_counted_apart(bench: Bench) -> None:
+    await bench.job()
+    for outcome, losses, failures in (
+        ("lost", 1, 0),
+        ("failed", 1, 1),
+        ("timed_out", 1, 2),
+        ("given_back", 1, 2),
+        ("lost", 2, 2),
+    ):
+        (job,) = await bench.queue.claim("w", 1, LEASE_S)
+        await bench.queue.give_back(job, delay_s=0, outcome=outcome, message=None)
+        now = await bench.now(job)
+        assert (now.losses, now.failures) == (losses, failures)
+
+
+async def test_a_delay_is_kept(bench: Bench) -> None:
+    await bench.job()
+    (job,) = await bench.queue.claim("w", 1, LEASE_S)
+    await bench.queue.give_back(job, delay_s=0.3, outcome="failed", message=None)
+    assert await bench.queue.claim("w", 1, LEASE_S) == []
+    assert (await bench.queue.depth()).oldest_s == 0.0, "what may not start yet is not late"
+    await asyncio.sleep(0.35)
+    assert len(await bench.queue.claim("w", 1, LEASE_S)) == 1
+
+
+async def test_renewing_keeps_and_silence_loses(bench: Bench) -> None:
+    for _ in range(2):
+        await bench.job()
+    (kept,) = await bench.queue.claim("living", 1, LEASE_S)
+    (left,) = await bench.queue.claim("silent", 1, LEASE_S)
+    await bench.expire_leases()
+    assert set(await bench.queue.renew("living", LEASE_S)) == {kept.id}
+    assert (await bench.queue.reclaim(losses=3)).requeued == (left.id,)
+    assert set(await bench.queue.renew("silent", LEASE_S)) == set()
+    (again,) = await bench.queue.claim("living", 1, LEASE_S)
+    assert (again.id, again.attempt, again.losses) == (left.id, 2, 1)
+
+
+async def test_the_dead_need_not_be_waited_for(bench: Bench) -> None:
+    for _ in range(3):
+        await bench.job()
+    claimed = await bench.queue.claim("dead", 2, LEASE_S)
+    await bench.queue.claim("living", 1, LEASE_S)
+    assert (await bench.queue.reclaim(losses=3)).requeued == ()
+    assert set((await bench.queue.reclaim(losses=3, workers=["dead"])).requeued) == {job.id for job in claimed}
+
+
+async def test_lost_once_too_often(bench: Bench) -> None:
+    await bench.job()
+    for loss in range(3):
+        (job,) = await bench.queue.claim("w", 1, LEASE_S)
+        assert job.losses == loss
+        reclaimed = await bench.queue.reclaim(losses=2, workers=["w"])
+        if loss < 2:
+            assert reclaimed.requeued == (job.id,)
+    assert reclaimed.requeued == ()
+    (exhausted,) = reclaimed.exhausted
+    assert (exhausted.id, exhausted.losses, exhausted.status) == (job.id, 3, "running")
+    assert await bench.queue.claim("x", 1, LEASE_S) == [], "it is not handed out any more"
+
+
+async def test_waiting_ends_with_news(bench: Bench) -> None:
+    assert await bench.queue.claim("w", 1, LEASE_S) == []
+    begun = time.monotonic()
+    waiting = asyncio.create_task(bench.queue.wait(30))
+    await asyncio.sleep(0.01)
+    await bench.job()
+    await asyncio.wait_for(waiting, 10)
+    assert time.monotonic() - begun < 10
+    assert len(await bench.queue.claim("w", 1, LEASE_S)) == 1
+
+
+async def test_depth(bench: Bench) -> None:
+    depth = await bench.queue.depth()
+    assert (depth.queued, depth.running, depth.oldest_s) == (0, 0, 0.0)
+    for _ in range(3):
+        await bench.job()
+    await bench.queue.claim("w", 1, LEASE_S)
+    await asyncio.sleep(0.02)
+    depth = await bench.queue.depth()
+    assert (depth.queued, depth.running) == (2, 1)
+    assert 0.02 <= depth.oldest_s < 10
