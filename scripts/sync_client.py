@@ -59,7 +59,7 @@ def _replaced(token: tokenize.TokenInfo) -> str | None:
 
 def _formatted(text: str, name: str) -> str:
     where = str(TARGET / name)
-    for command in (["check", "--fix-only", "--unsafe-fixes", "--quiet", "--select", "I,UP028"], ["format"]):
+    for command in (["check", "--fix-only", "--unsafe-fixes", "--quiet", "--select", "C416,I,UP028"], ["format"]):
         words = [sys.executable, "-m", "ruff", *command, "--stdin-filename", where, "-"]
         text = subprocess.run(words, input=text, capture_output=True, text=True, check=True).stdout
     return text

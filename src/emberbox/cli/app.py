@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emberbox.cli import bench, doctor, images, run_command, runtimes, setup, templates
+from emberbox.cli import bench, doctor, images, remote_commands, run_command, runtimes, setup, templates
 from emberbox.cli.context import GlobalOptions, configure_logging
 from emberbox.cli.failures import guarded
 
@@ -19,6 +19,7 @@ Examples:
   emberbox setup                  install what is missing, build all runtimes
   emberbox run hello.py           run a script in a microVM of its own
   emberbox run -c 'echo $((6*7))' -r bash
+  emberbox submit hello.py --wait the same as a job on a server
 """
 
 
@@ -31,6 +32,7 @@ def make_app() -> typer.Typer:
     app.callback()(_global)
     for module in (run_command, setup, doctor, runtimes, images, templates, bench):
         module.register(app)
+    remote_commands.register(app)
     return app
 
 

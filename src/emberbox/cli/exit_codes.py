@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from emberbox.model import RunResult
+    from emberbox.schemas.jobs import Job
 
 OK = 0
 FINDINGS = 1
@@ -14,6 +15,8 @@ USAGE = 2
 """The caller's mistake: an option, a file, a runtime that does not exist."""
 REQUIREMENT_MISSING = 69
 """The host lacks something (EX_UNAVAILABLE of sysexits.h)."""
+UNREACHABLE = 69
+"""A server gave no answer."""
 FAILURE = 70
 """Emberbox or the VM failed (EX_SOFTWARE of sysexits.h)."""
 TIMED_OUT = 124
@@ -48,6 +51,26 @@ Examples:
   curl -s https://example.org/x.py | emberbox run - -r python
 """
 
+SUBMIT_EPILOG = """\b
+Exit codes with --wait:
+  0-255  the program's own
+  124    ran into a time limit
+  125    wrote more than it may
+  127    could not be started
+  128+N  ended by signal N
+  130    cancelled, or interrupted (Ctrl-C)
+  137    ran out of memory
+  2      a mistake in the command line, the file or the request
+  69     the server gave no answer
+  70     the job was lost, or the server failed
+
+\b
+Examples:
+  emberbox submit report.py --wait -f data.csv -- --verbose data.csv
+  emberbox submit -c 'print(6 * 7)' -r python --wait
+  id=$(emberbox submit train.py -a 'out/*'); emberbox logs -f "$id"
+"""
+
 _BY_STATUS = {
     "succeeded": OK,
     "timed_out": TIMED_OUT,
@@ -70,6 +93,28 @@ def of_result(result: RunResult) -> int:
     return result.exit_code if result.exit_code is not None else FAILURE
 
 
+_BY_REASON = {
+    "timeout": TIMED_OUT,
+    "cpu_limit": TIMED_OUT,
+    "out_of_memory": OUT_OF_MEMORY,
+    "output_limit": OUTPUT_LIMIT,
+    "cancelled": INTERRUPTED,
+    "start_failed": START_FAILED,
+}
+
+
+def of_job(job: Job) -> int:
+    """Return the exit code that tells what became of a job: the program's own wherever it has one to tell."""
+    if job.ok:
+        return OK
+    code = _BY_REASON.get("" if job.reason is None else job.reason.value)
+    if code is not None:
+        return code
+    if job.signal is not None:
+        return of_signal(job.signal)
+    return job.exit_code if job.exit_code else FAILURE
+
+
 def of_signal(number: int) -> int:
     """Return the exit code of a process that a signal ended, as shells give it."""
     return 128 + number
@@ -77,8 +122,10 @@ def of_signal(number: int) -> int:
 
 def of_error(error: BaseException) -> int:
     """Return the exit code for an error that ended a command."""
-    from emberbox.errors import InvalidInput, RequirementMissing
+    from emberbox.errors import InvalidInput, NotFound, RequirementMissing, ServerUnreachable
 
-    if isinstance(error, InvalidInput):
+    if isinstance(error, InvalidInput | NotFound):
         return USAGE
+    if isinstance(error, ServerUnreachable):
+        return UNREACHABLE
     return REQUIREMENT_MISSING if isinstance(error, RequirementMissing) else FAILURE

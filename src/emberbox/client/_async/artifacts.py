@@ -16,7 +16,7 @@ from emberbox.errors import InvalidPath, NotFound
 from emberbox.schemas.jobs import Artifact
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from emberbox.client._async.transport import AsyncTransport
 
@@ -35,10 +35,7 @@ class AsyncArtifacts:
         """Return an artifact by its id or path. Raises `NotFound`."""
         if isinstance(artifact, Artifact):
             return artifact
-        async for found in self.list(job):
-            if artifact in (found.id, found.path):
-                return found
-        raise NotFound(f"the job left no artifact {artifact!r} behind")
+        return _named([found async for found in self.list(job)], artifact)
 
     async def read(self, job: str, artifact: Artifact | str) -> bytes:
         """Return an artifact's content."""
@@ -49,7 +46,19 @@ class AsyncArtifacts:
     async def download(self, job: str, artifact: Artifact | str, to: Path | str | None) -> Path:
         """Fetch an artifact into a file, whole or not at all."""
         found = await self.find(job, artifact)
-        target = await async_call(_target, found, to)
+        return await self._save(job, found, await async_call(_target, found, to))
+
+    async def download_all(self, job: str, folder: Path, only: Sequence[str] | None) -> Sequence[Path]:
+        """Fetch several artifacts, or all, below a folder."""
+        known = [artifact async for artifact in self.list(job)]
+        wanted = known if only is None else [_named(known, name) for name in only]
+        targets = [(artifact, _below(folder, artifact)) for artifact in wanted]
+        for artifact, target in targets:
+            await async_call(target.parent.mkdir, parents=True, exist_ok=True)
+            await self._save(job, artifact, target)
+        return [target for _, target in targets]
+
+    async def _save(self, job: str, found: Artifact, target: Path) -> Path:
         descriptor, name = await async_call(tempfile.mkstemp, prefix=".emberbox-", dir=target.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -68,6 +77,21 @@ class AsyncArtifacts:
                 await async_call(file.write, piece)
         if digest.hexdigest() != artifact.sha256:
             raise unreachable(self._transport.place.server, f"what came of {artifact.path!r} is not what the job left behind")
+
+
+def _named(known: Sequence[Artifact], name: str) -> Artifact:
+    for artifact in known:
+        if name in (artifact.id, artifact.path):
+            return artifact
+    raise NotFound(f"the job left no artifact {name!r} behind")
+
+
+def _below(folder: Path, artifact: Artifact) -> Path:
+    """Return where an artifact goes. Its path comes from a guest, and must not lead out of the folder."""
+    parts = artifact.path.split("/")
+    if any(part in ("", ".", "..") for part in parts) or "\0" in artifact.path:
+        raise InvalidPath(f"{artifact.path!r} cannot be a path here; fetch it by itself, under another name")
+    return folder.joinpath(*parts)
 
 
 def _content(job: str, artifact: Artifact) -> str:

@@ -10,8 +10,11 @@ from emberbox.client._async.transport import AsyncTransport
 from emberbox.client._async.webhooks import AsyncWebhooks
 from emberbox.client.places import find_place
 from emberbox.client.retries import RetryPolicy
+from emberbox.schemas.system import Node, Pool, Pools
+from emberbox.schemas.usage import UsageReport
 
 if TYPE_CHECKING:
+    from datetime import date
     from pathlib import Path
     from types import TracebackType
     from typing import Unpack
@@ -90,3 +93,27 @@ class AsyncClient:
         A program that fails is a job that failed, and no exception. The arguments are those of `jobs.submit`.
         """
         return await self.jobs.submit(code, runtime=runtime, entry=entry, wait=True, idempotency_key=idempotency_key, **options)
+
+    async def usage(self, since: date | None = None, until: date | None = None, *, all_keys: bool = False) -> UsageReport:
+        """Return what was used by day, both days included.
+
+        Args:
+            since: First day (UTC); None for 29 days before `until`.
+            until: Last day; None for today.
+            all_keys: Of every key, which needs the scope `admin`; else of this one.
+        """
+        return await self._transport.get(
+            UsageReport, "/v1/usage", since=_day(since), until=_day(until), all_keys="true" if all_keys else None
+        )
+
+    async def node(self) -> Node:
+        """Return the state of the service and of the machine that it runs on."""
+        return await self._transport.get(Node, "/v1/node")
+
+    async def pools(self) -> list[Pool]:
+        """Return what is kept ready."""
+        return (await self._transport.get(Pools, "/v1/pools")).items
+
+
+def _day(day: date | None) -> str | None:
+    return None if day is None else day.isoformat()

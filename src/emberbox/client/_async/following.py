@@ -26,10 +26,13 @@ _BREAKS = RetryPolicy(retries=8)
 """How often a stream may break without anything new in between."""
 
 
-async def read_log(transport: AsyncTransport, job: str, stream: str | None, after: str | None) -> AsyncIterator[LogEntry]:
+async def read_log(
+    transport: AsyncTransport, job: str, stream: str | None, after: str | None, *, binary: bool
+) -> AsyncIterator[LogEntry]:
     """Yield what a log holds now, part by part."""
+    encoding = "base64" if binary else None
     while True:
-        page = await transport.get(LogPage, f"{job}/logs", stream=stream, after=after)
+        page = await transport.get(LogPage, f"{job}/logs", stream=stream, after=after, encoding=encoding)
         for entry in page.entries:
             yield entry
         if page.next is None or not page.entries:

@@ -27,10 +27,11 @@ _BREAKS = RetryPolicy(retries=8)
 """How often a stream may break without anything new in between."""
 
 
-def read_log(transport: Transport, job: str, stream: str | None, after: str | None) -> Iterator[LogEntry]:
+def read_log(transport: Transport, job: str, stream: str | None, after: str | None, *, binary: bool) -> Iterator[LogEntry]:
     """Yield what a log holds now, part by part."""
+    encoding = "base64" if binary else None
     while True:
-        page = transport.get(LogPage, f"{job}/logs", stream=stream, after=after)
+        page = transport.get(LogPage, f"{job}/logs", stream=stream, after=after, encoding=encoding)
         yield from page.entries
         if page.next is None or not page.entries:
             return

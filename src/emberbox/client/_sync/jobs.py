@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
@@ -18,8 +19,7 @@ from emberbox.errors import InvalidInput
 from emberbox.schemas.jobs import Job, LogEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
     from typing import Unpack
 
     from emberbox.client._sync.transport import Transport
@@ -131,7 +131,13 @@ class Jobs:
         self._transport.request("DELETE", _path(job_id))
 
     def logs(
-        self, job_id: str, *, follow: bool = False, stream: Stream | None = None, after: str | None = None
+        self,
+        job_id: str,
+        *,
+        follow: bool = False,
+        stream: Stream | None = None,
+        after: str | None = None,
+        binary: bool = False,
     ) -> Iterator[LogEntry]:
         """Yield a job's output in the order in which it was written. Raises `NotFound`.
 
@@ -140,18 +146,16 @@ class Jobs:
             follow: Go on until the job has ended. A connection that breaks is made anew; nothing is missed or repeated.
             stream: Only this one; None for both.
             after: The `id` of the entry to go on behind; None from the beginning.
+            binary: Have the `data` of entries in base 64, which keeps bytes that are no text.
         """
         if follow:
-            return _entries(self.events(job_id, stream=stream, after=after))
-        return read_log(self._transport, _path(job_id), stream, after)
+            return _entries(self.events(job_id, stream=stream, after=after, binary=binary))
+        return read_log(self._transport, _path(job_id), stream, after, binary=binary)
 
     def events(
         self, job_id: str, *, stream: Stream | None = None, after: str | None = None, binary: bool = False
     ) -> Iterator[LogEntry | AttemptBegan | JobEnded]:
-        """Follow a job: its output, each new attempt, and last its end. For the arguments see `logs`.
-
-        With `binary` the `data` of entries is base 64, which keeps bytes that are no text.
-        """
+        """Follow a job: its output, each new attempt, and last its end. For the arguments see `logs`."""
         return follow_log(self._transport, _path(job_id), stream, after, binary=binary)
 
     def output(self, job_id: str, stream: Stream | None = None) -> bytes:
@@ -178,6 +182,20 @@ class Jobs:
             ServerUnreachable: What came is not whole; nothing is left of it.
         """
         return self._artifacts.download(_path(job_id), artifact, to)
+
+    def download_all(self, job_id: str, folder: Path | str, *, only: Sequence[str] | None = None) -> Sequence[Path]:
+        """Fetch artifacts into a folder, each at its own path below it, and return where they are.
+
+        Args:
+            job_id: The job.
+            folder: Made where it is not there.
+            only: Ids or paths; None for all.
+
+        Raises:
+            NotFound: There is no such job, or no such artifact.
+            InvalidPath: A path leads out of the folder; nothing was fetched.
+        """
+        return self._artifacts.download_all(_path(job_id), Path(folder), only)
 
     def read_artifact(self, job_id: str, artifact: Artifact | str) -> bytes:
         """Return an artifact's content; for the arguments see `download`."""

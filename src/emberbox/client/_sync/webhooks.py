@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from emberbox.client._sync.transport import Transport
 
 _PATH = "/v1/webhooks"
+_DELIVERIES = "/v1/deliveries"
 
 
 class Webhooks:
@@ -63,20 +64,28 @@ class Webhooks:
         """Delete a webhook; what was to be delivered is given up. Raises `NotFound`."""
         self._transport.request("DELETE", _path(webhook_id))
 
+    def rotate(self, webhook_id: str) -> WebhookWithSecret:
+        """Give a webhook another `secret`, which is shown this once. Raises `NotFound`."""
+        return self._transport.post(WebhookWithSecret, f"{_path(webhook_id)}/rotate")
+
     def test(self, webhook_id: str) -> Delivery:
-        """Send a delivery of event `webhook.test`. Raises `NotFound`."""
+        """Send a delivery of event `webhook.test`; `delivery` tells later how it went. Raises `NotFound`."""
         return self._transport.post(Delivery, f"{_path(webhook_id)}/test")
 
     def deliveries(
-        self, webhook_id: str, *, status: DeliveryStatus | str | None = None, limit: int | None = None
+        self, webhook_id: str | None = None, *, status: DeliveryStatus | str | None = None, limit: int | None = None
     ) -> Iterator[Delivery]:
-        """Yield what was sent, or is to be, newest first. Raises `NotFound`."""
-        wanted = None if status is None else str(status)
-        return all_pages(self._transport, Delivery, f"{_path(webhook_id)}/deliveries", limit=limit, status=wanted)
+        """Yield what was sent, or is to be, newest first; of all webhooks when none is named. Raises `NotFound`."""
+        path = _DELIVERIES if webhook_id is None else f"{_path(webhook_id)}/deliveries"
+        return all_pages(self._transport, Delivery, path, limit=limit, status=None if status is None else str(status))
 
-    def retry(self, webhook_id: str, delivery_id: str) -> Delivery:
+    def delivery(self, delivery_id: str) -> Delivery:
+        """Return a delivery with its attempts and its payload. Raises `NotFound`."""
+        return self._transport.get(Delivery, f"{_DELIVERIES}/{quote(delivery_id, safe='')}")
+
+    def retry(self, delivery_id: str) -> Delivery:
         """Send a delivery once more. Raises `NotFound`."""
-        return self._transport.post(Delivery, f"{_path(webhook_id)}/deliveries/{quote(delivery_id, safe='')}/retry")
+        return self._transport.post(Delivery, f"{_DELIVERIES}/{quote(delivery_id, safe='')}/retry")
 
 
 def _path(webhook_id: str) -> str:

@@ -1,0 +1,77 @@
+"""A job that the command waits for: its output as it comes, its end as the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from emberbox.cli import exit_codes
+from emberbox.cli.failures import say
+from emberbox.cli.streams import Sink
+from emberbox.errors import Conflict, EmberboxError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from emberbox.client import AsyncClient
+    from emberbox.schemas.jobs import Job
+
+_STDOUT, _STDERR = 1, 2
+CANCEL_S = 15.0
+
+
+async def run_and_follow(client: AsyncClient, submitting: Awaitable[Job], *, quiet: bool) -> Job:
+    """Submit a job, show its output until its end, and return it.
+
+    When it is interrupted, or nobody reads the output any more, the server is asked to cancel the job, however far the submission
+    had come.
+
+    Args:
+        client: The server.
+        submitting: The call that hands it in.
+        quiet: Show no output.
+    """
+    task = asyncio.ensure_future(submitting)
+    try:
+        job = await asyncio.shield(task)
+        return await (client.jobs.wait(job.id) if quiet else follow(client, job.id))
+    except (asyncio.CancelledError, BrokenPipeError):
+        await _cancel(client, task)
+        raise
+
+
+async def _cancel(client: AsyncClient, task: asyncio.Future[Job]) -> None:
+    try:
+        async with asyncio.timeout(CANCEL_S):
+            job = await task
+            await client.jobs.cancel(job.id)
+    except Conflict:
+        say(f"{task.result().id} had ended already")
+    except (EmberboxError, TimeoutError) as error:
+        name = task.result().id if task.done() and not task.cancelled() and task.exception() is None else "the job"
+        say(f"{name} could not be cancelled and may go on: {error or 'the server took too long'}")
+    else:
+        say(f"asked the server to cancel {job.id}")
+
+
+async def follow(client: AsyncClient, job_id: str, *, stream: str | None = None, after: str | None = None) -> Job:
+    """Write a job's output to this command's own, unchanged, until the job has ended, and return it."""
+    from emberbox.client import AttemptBegan, JobEnded
+    from emberbox.client.log_events import entry_bytes
+
+    sinks = {"stdout": Sink(_STDOUT), "stderr": Sink(_STDERR)}
+    async for event in client.jobs.events(job_id, stream=stream, after=after, binary=True):  # type: ignore[arg-type]
+        if isinstance(event, JobEnded):
+            return event.job
+        if not isinstance(event, AttemptBegan):
+            await sinks[event.stream].write(entry_bytes(event, binary=True))
+        elif event.attempt > 1:
+            say(f"attempt {event.attempt} begins")
+    return await client.jobs.wait(job_id)
+
+
+def told(job: Job) -> int:
+    """Say why a job did not end well, where its program has not, and return the exit code."""
+    if job.message is not None and not job.ok:
+        say(job.message)
+    return exit_codes.of_job(job)

@@ -1,0 +1,71 @@
+"""The options of a job that `emberbox submit` and `emberbox scripts run` share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from emberbox.cli.remote import read_labels
+from emberbox.cli.run_inputs import check_file, read_environment, read_files
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from emberbox.client import JobParameters
+
+Args = Annotated[list[str] | None, typer.Argument(metavar="[--] ARGS...", help="Its arguments.", show_default=False)]
+Wait = Annotated[bool, typer.Option("--wait/--detach", help="Wait, and show output as it comes.")]
+Env = Annotated[list[str] | None, typer.Option("--env", "-e", metavar="K[=V]", help="Variable; K alone takes yours.")]
+Files = Annotated[list[str] | None, typer.Option("--file", "-f", metavar="HOST[:GUEST]", help="Put a file or folder beside it.")]
+Artifacts = Annotated[list[str] | None, typer.Option("--artifact", "-a", metavar="GLOB", help="Keep such files afterwards.")]
+Stdin = Annotated[str | None, typer.Option("--stdin", metavar="FILE", help="What it reads; '-' for standard input.")]
+Timeout = Annotated[float | None, typer.Option("--timeout", "-t", metavar="SECONDS", help="Time limit.")]
+Memory = Annotated[int | None, typer.Option("--memory", "-m", metavar="MIB", help="Memory of the VM.")]
+Vcpus = Annotated[int | None, typer.Option("--vcpus", metavar="N", help="Virtual CPUs.")]
+Disk = Annotated[int | None, typer.Option("--disk", metavar="MIB", help="Bound of the files that are written.")]
+Priority = Annotated[int | None, typer.Option("--priority", metavar="N", help="-10 to 10; higher ones start first.")]
+Retries = Annotated[int | None, typer.Option("--retries", metavar="N", help="Repeat when the program fails.")]
+Name = Annotated[str | None, typer.Option("--name", metavar="TEXT", help="A name for people.")]
+Webhook = Annotated[str | None, typer.Option("--webhook", metavar="URL", help="Tell this address of the end.")]
+Cold = Annotated[bool, typer.Option("--cold", help="Boot a VM instead of cloning one.")]
+
+
+def read(
+    *,
+    args: Sequence[str] | None,
+    env: Sequence[str] | None,
+    files: Sequence[str] | None,
+    artifacts: Sequence[str] | None,
+    stdin: str | None,
+    labels: Sequence[str] | None,
+    cold: bool,
+    **plain: Any,
+) -> JobParameters:
+    """Return what was asked for as the client takes it; what was not is left out.
+
+    Raises:
+        InvalidInput: A file that is not there, a variable or a label that is none.
+    """
+    options: dict[str, Any] = {
+        **plain,
+        "args": list(args or ()),
+        "env": read_environment(env or ()),
+        "files": read_files(files or ()),
+        "artifacts": list(artifacts or ()),
+        "labels": read_labels(labels),
+        "stdin": None if stdin is None else _read_stdin(stdin),
+        "cold": cold or None,
+    }
+    wanted: JobParameters = {}
+    wanted.update({name: value for name, value in options.items() if value is not None and value not in ([], {})})  # type: ignore[typeddict-item]
+    return wanted
+
+
+def _read_stdin(file: str) -> bytes:
+    if file == "-":
+        return sys.stdin.buffer.read()
+    check_file(Path(file))
+    return Path(file).read_bytes()

@@ -1,0 +1,109 @@
+"""`emberbox login` and `emberbox profiles`: servers that are remembered, with their keys."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from emberbox.cli import remote
+from emberbox.cli.failures import say
+from emberbox.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from emberbox.client import AsyncClient
+    from emberbox.client.profiles import Profiles
+
+ProfileArgument = Annotated[str, typer.Argument(metavar="NAME", help="The profile's name.", show_default=False)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("login")(login)
+    remote.group(app, "profiles", "List, choose, and forget saved servers.", ("list", show), ("use", use), ("forget", forget))
+
+
+def login(
+    ctx: typer.Context,
+    server: Annotated[str, typer.Option("--server", metavar="URL", help="The server's address.", show_default=False)],
+    key_stdin: Annotated[bool, typer.Option("--key-stdin", help="Read the key from standard input.")] = False,
+    profile: Annotated[str, typer.Option("--profile", metavar="NAME", help="Name to save it under.")] = "default",
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Try the key first.")] = True,
+) -> int:
+    """Save a server and its key for the commands that follow, in ~/.config/emberbox/profiles.toml, for you alone.
+
+    The key is asked for, or read from standard input; never give it as an argument, where others see it.
+    """
+    from emberbox.client.places import check_key, check_server
+    from emberbox.client.profiles import Profile
+
+    address, key = check_server(server), check_key(_read_key(key_stdin))
+    if check:
+        code = _check(address, key)
+        if code:
+            return code
+    _profiles().save(Profile(profile, address, key))
+    say(f"saved {address} as profile {profile!r} in {_profiles().path}")
+    return 0
+
+
+def _read_key(from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline()
+    if not sys.stdin.isatty():
+        raise InvalidInput("there is no terminal to ask for the key; pass it with --key-stdin")
+    import getpass
+
+    return getpass.getpass("API key (not shown): ")
+
+
+def _check(address: str, key: str) -> int:
+    from emberbox.cli.interrupts import run_interruptible
+    from emberbox.client import AsyncClient
+
+    async def work() -> int:
+        async with AsyncClient(address, key, retries=0) as client:
+            await _try(client)
+        return 0
+
+    return run_interruptible(work)
+
+
+async def _try(client: AsyncClient) -> None:
+    """Ask for what every key may see."""
+    async for _ in client.jobs.list(limit=1):
+        return
+
+
+def show(ctx: typer.Context, json: remote.Json = False) -> None:
+    """List saved servers. Keys are not shown."""
+    from emberbox.cli.tables import print_json, print_table
+
+    profiles = _profiles()
+    current, found = profiles.current(), profiles.all()
+    if json:
+        print_json([{"name": one.name, "server": one.server, "current": one.name == current} for one in found])
+    elif found:
+        print_table(
+            ("NAME", "SERVER", "CURRENT"), [(one.name, one.server, "yes" if one.name == current else "") for one in found]
+        )
+    else:
+        say("no server was saved; save one with: emberbox login --server URL")
+
+
+def use(ctx: typer.Context, name: ProfileArgument) -> None:
+    """Make a saved server the one that commands go to."""
+    _profiles().choose(name)
+
+
+def forget(ctx: typer.Context, name: ProfileArgument) -> None:
+    """Forget a saved server and its key."""
+    _profiles().delete(name)
+
+
+def _profiles() -> Profiles:
+    from emberbox.client.profiles import Profiles
+
+    return Profiles.of(os.environ)

@@ -1,0 +1,75 @@
+"""`emberbox logs`: what a job on a server wrote."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+import typer
+
+from emberbox.cli import remote
+from emberbox.cli.failures import say
+from emberbox.cli.followed import follow, told
+from emberbox.cli.jobs import JobId  # noqa: TC001  Typer looks at it when it runs
+from emberbox.cli.streams import Sink
+from emberbox.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from emberbox.client import AsyncClient
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("logs")(logs)
+
+
+def logs(
+    ctx: typer.Context,
+    job_id: JobId,
+    follow_on: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    stream: Annotated[str | None, typer.Option("--stream", metavar="NAME", help="Only stdout, or only stderr.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print each piece as a line of JSON.")] = False,
+    server: remote.Server = None,
+    profile: remote.ProfileName = None,
+) -> int:
+    """Show what a job wrote, unchanged: its standard output here as well, its standard error likewise.
+
+    With --follow, the exit code is the program's, as for emberbox submit --wait; Ctrl-C leaves the job alone.
+    """
+    if stream not in (None, "stdout", "stderr"):
+        raise InvalidInput(f"--stream is stdout or stderr, not {stream!r}")
+    only = cast("Literal['stdout', 'stderr'] | None", stream)
+
+    async def work(client: AsyncClient) -> int | None:
+        if json:
+            await _print_entries(client, job_id, only, follow_on=follow_on)
+        elif follow_on:
+            return await _follow(client, job_id, only)
+        else:
+            await _copy(client, job_id, only)
+        return None
+
+    return remote.call(ctx, server, profile, work)
+
+
+async def _print_entries(
+    client: AsyncClient, job_id: str, stream: Literal["stdout", "stderr"] | None, *, follow_on: bool
+) -> None:
+    async for entry in client.jobs.logs(job_id, follow=follow_on, stream=stream):
+        remote.print_line(remote.as_json(entry))
+
+
+async def _copy(client: AsyncClient, job_id: str, stream: Literal["stdout", "stderr"] | None) -> None:
+    from emberbox.client.log_events import entry_bytes
+
+    sinks = {"stdout": Sink(1), "stderr": Sink(2)}
+    async for entry in client.jobs.logs(job_id, stream=stream, binary=True):
+        await sinks[entry.stream].write(entry_bytes(entry, binary=True))
+
+
+async def _follow(client: AsyncClient, job_id: str, stream: Literal["stdout", "stderr"] | None) -> int:
+    try:
+        return told(await follow(client, job_id, stream=stream))
+    except asyncio.CancelledError:
+        say(f"{job_id} goes on; end it with: emberbox jobs cancel {job_id}")
+        raise
