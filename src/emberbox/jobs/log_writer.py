@@ -116,13 +116,22 @@ class LogWriter:
     def _store_in_file(self, record: bytes) -> None:
         try:
             if self._file is None:
-                self._file = os.open(self._spill, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-                _write(self._file, bytes(self._memory), 0)
+                self._file = self._moved_to_disk()
                 self._memory = bytearray()
             _write(self._file, record, self.size)
         except OSError as error:
             self._failure = NoSpace("the disk is full: the job's log cannot be written", detail=str(error))
             raise self._failure from error
+
+    def _moved_to_disk(self) -> int:
+        file = os.open(self._spill, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            _write(file, bytes(self._memory), 0)
+        except OSError:
+            os.close(file)
+            self._spill.unlink(missing_ok=True)
+            raise
+        return file
 
     def finish(self) -> FinishedLog:
         """Write what is held back and end the log; readers that have read all of it end. Repeating is harmless."""
