@@ -33,7 +33,7 @@ _DEFAULT_HEADERS = (
 class Frame:
     """The outermost layer: names the request, secures its answer, logs and counts it, and meets what nobody expected.
 
-    A caller's own `X-Request-Id` is kept if it is short and plain. The log never holds headers or queries, which may hold secrets.
+    A caller's own `X-Request-Id` is kept if it is short and plain. The log holds no headers or queries: they may hold secrets.
     """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:

@@ -1,4 +1,4 @@
-"""The API's description of itself, OpenAPI 3.1."""
+"""The API's description of itself, OpenAPI 3.1: what FastAPI finds out, completed by what holds for every address."""
 
 from __future__ import annotations
 
@@ -12,39 +12,138 @@ from emberbox.api.problems import MEDIA_TYPE
 from emberbox.schemas.base import Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fastapi import FastAPI
 
 TAGS = [
     {"name": "scripts", "description": "Code that was uploaded, to be run any number of times."},
-    {"name": "jobs", "description": "Runs of scripts or of inline code, their results and their logs."},
+    {"name": "jobs", "description": "Runs of scripts or of inline code, and their results."},
+    {"name": "logs", "description": "What jobs wrote, as it was written or while it is."},
+    {"name": "artifacts", "description": "Files that jobs left behind."},
     {"name": "runtimes", "description": "The languages that can be run."},
     {"name": "keys", "description": "API keys, and what each may do."},
     {"name": "webhooks", "description": "News of jobs, delivered by HTTP."},
     {"name": "usage", "description": "What each key used, by day."},
-    {"name": "system", "description": "The service itself: health, metrics, pools."},
-    {"name": "articles", "description": "The calls of the two articles that this project grew from."},
+    {"name": "system", "description": "The service itself: its health, its state, what it keeps ready."},
+    {"name": "other services' calls", "description": "The calls of two earlier services, for programs that know them."},
 ]
+
+DESCRIPTION = """\
+Send a key with each request: `Authorization: Bearer KEY` or `X-API-Key: KEY`. What one key makes, no other key sees.
+
+Lists come in pages: `next_cursor` is the `cursor` of the next one. Times are in UTC. Errors are problem documents (RFC 9457):
+`code` is stable, `detail` says what to do, `retryable` whether the same request may succeed later. Each answer carries its
+`X-Request-Id`, the key's rate (`RateLimit`, `RateLimit-Policy`) and, where waiting helps, `Retry-After`.
+"""
+
+_PROBLEMS = {
+    400: ("Malformed", "The request cannot be understood."),
+    401: ("NotAuthenticated", "There is no key, or one that is unknown, expired or revoked."),
+    403: ("NotAllowed", "The key lacks the scope."),
+    404: ("NotFound", "There is no such thing, or it is another key's."),
+    409: ("Conflict", "What is there does not allow it."),
+    413: ("PayloadTooLarge", "The body, a file or what an archive holds is above its bound."),
+    415: ("UnsupportedMediaType", "The body is of another type."),
+    422: ("InvalidInput", "A value cannot be used; `errors` lists the fields."),
+    429: ("RateLimited", "Too many requests, or the key's share is used up."),
+    500: ("Internal", "Something went wrong inside; the log tells more under the request's id."),
+    503: ("Unavailable", "Not now; it may work in a moment."),
+    507: ("NoSpace", "The service's disk is full."),
+}
+_TEXT = {"schema": {"type": "string"}}
+_HEADERS = {
+    "RateLimit": {"description": "What is left of the key's rate (draft-ietf-httpapi-ratelimit-headers).", **_TEXT},
+    "RateLimit-Policy": {"description": "The key's rate.", **_TEXT},
+}
+_EXTRA_HEADERS = {
+    401: {"WWW-Authenticate": {"description": "How to authenticate.", **_TEXT}},
+    429: {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string", "pattern": "^[0-9]+$"}}},
+}
+_SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "ember_ and 43 characters", "description": "An API key."},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
+}
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """Return the description of `app`; made once."""
+    """Return the description of `app`, made at the first call."""
     if app.openapi_schema is None:
+        routes = [route for route in app.routes if isinstance(route, APIRoute) and route.include_in_schema]
+        _name(routes)
         made = get_openapi(
             title=app.title,
             version=app.version,
             summary=app.summary,
-            description=_DESCRIPTION,
-            routes=app.routes,
+            description=DESCRIPTION,
+            routes=routes,
             tags=app.openapi_tags,
             openapi_version="3.1.0",
         )
-        _complete(made, [route for route in app.routes if isinstance(route, APIRoute) and route.include_in_schema])
+        _complete(made, routes)
         app.openapi_schema = made
     return app.openapi_schema
 
 
-_DESCRIPTION = "TODO"
+def scope_of(route: Any) -> str | None:
+    """Return the scope that a route's key needs; None where no key is needed."""
+    return next((part.call.scope for part in route.dependant.dependencies if isinstance(part.call, Needs)), None)
+
+
+def _name(routes: list[APIRoute]) -> None:
+    """Give each operation the name of its function; those that are not ours alone get a prefix."""
+    for route in routes:
+        ours = route.path.startswith("/v1/") or route.path.count("/") == 1
+        route.operation_id = route.name if ours else f"other_{route.name}"
 
 
 def _complete(made: dict[str, Any], routes: list[APIRoute]) -> None:
-    pass
+    components = made.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas["Problem"] = Problem.model_json_schema(mode="serialization")
+    components["securitySchemes"] = _SECURITY
+    components["headers"] = _HEADERS
+    components["responses"] = {name: _response(status) for status, (name, _) in _PROBLEMS.items()}
+    for route in routes:
+        for method in route.methods or ():
+            _complete_operation(made["paths"][route.path_format][method.lower()], method, scope_of(route))
+
+
+def _complete_operation(operation: dict[str, Any], method: str, scope: str | None) -> None:
+    operation["security"] = [] if scope is None else [{"bearer": []}, {"apiKey": []}]
+    if scope is not None:
+        operation["description"] = f"{operation.get('description', '').strip()}\n\nNeeds the scope `{scope}`.".strip()
+        for response in operation["responses"].values():
+            response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in _HEADERS} | response.get(
+                "headers", {}
+            )
+    if "422" in operation["responses"] and "HTTPValidationError" in str(operation["responses"]["422"]):
+        del operation["responses"]["422"]
+    for status in _statuses(operation, method, scope):
+        _add_problem(operation["responses"], status)
+
+
+def _statuses(operation: dict[str, Any], method: str, scope: str | None) -> Iterator[int]:
+    yield from (500, 503)
+    if scope is not None:
+        yield from (400, 401, 403, 404, 429)
+    if "parameters" in operation or "requestBody" in operation:
+        yield from (400, 422)
+    if method != "GET":
+        yield from (409, 413, 415, 507)
+
+
+def _add_problem(responses: dict[str, Any], status: int) -> None:
+    name = _PROBLEMS[status][0]
+    if str(status) in responses:
+        responses[str(status)].setdefault("content", {}).update(_response(status)["content"])
+    else:
+        responses[str(status)] = {"$ref": f"#/components/responses/{name}"}
+
+
+def _response(status: int) -> dict[str, Any]:
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    response: dict[str, Any] = {"description": _PROBLEMS[status][1], "content": content}
+    return response | ({"headers": _EXTRA_HEADERS[status]} if status in _EXTRA_HEADERS else {})

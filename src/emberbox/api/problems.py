@@ -122,9 +122,8 @@ def answer_to_unexpected(error: Exception, scope: Scope) -> Response:
 
 def register(app: FastAPI) -> None:
     """Make `app` answer all errors with problem documents."""
-    app.add_exception_handler(EmberboxError, _on_own_error)
-    app.add_exception_handler(AnyHTTPException, _on_http_error)
-    app.add_exception_handler(RequestValidationError, _on_invalid)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
 
 
 async def _on_own_error(connection: Any, error: Any) -> Response | None:
@@ -149,6 +148,13 @@ async def _on_invalid(connection: Any, error: Any) -> Response:
     wrong = [{"field": _field(one["loc"]), "message": str(one["msg"])} for one in error.errors()[:WRONG_FIELDS]]
     detail = "; ".join(f"{one['field']}: {one['message']}" for one in wrong[:3])
     return problem(status=422, code="invalid_input", detail=detail, errors=wrong, scope=connection.scope)
+
+
+_HANDLERS: dict[type[Exception], Any] = {
+    EmberboxError: _on_own_error,
+    AnyHTTPException: _on_http_error,
+    RequestValidationError: _on_invalid,
+}
 
 
 def _field(where: Sequence[object]) -> str:

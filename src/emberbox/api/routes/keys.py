@@ -1,0 +1,122 @@
+"""API keys: made, looked at, changed, rotated and revoked by those with the scope `admin`."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Response
+
+from emberbox.api.auth import Admin, Reader, ServiceDep
+from emberbox.api.views import answer, moment
+from emberbox.errors import InvalidInput
+from emberbox.schemas.base import Page
+from emberbox.schemas.keys import CreateKey, Key, KeyQuota, KeyWithSecret, RotateKey, Scope, UpdateKey
+from emberbox.store.records import KeyRecord
+
+router = APIRouter(tags=["keys"])
+
+KeyId = Annotated[str, Path(description="The key's id.", examples=["key_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LOCATION = {"Location": {"description": "Where the key is found.", "schema": {"type": "string"}}}
+_MADE: dict[int | str, dict[str, Any]] = {
+    201: {"model": KeyWithSecret, "description": "The key is there. Its secret is shown this once.", "headers": _LOCATION}
+}
+
+
+@router.post("/v1/keys", status_code=201, response_model=KeyWithSecret, responses=_MADE, summary="Create a key")
+async def create_key(body: CreateKey, service: ServiceDep, admin: Admin) -> Response:
+    """Make a key. The answer holds its secret, which is stored as a hash only: keep it now."""
+    record, secret = await service.keys.create(
+        body.name, body.scopes, expires_at=_microseconds(body.expires_at), quota=_quota(body.quota)
+    )
+    return answer(_with_secret(record, secret), 201, {"Location": f"/v1/keys/{record.id}"})
+
+
+@router.get("/v1/keys", response_model=Page[Key], summary="List keys")
+async def list_keys(
+    service: ServiceDep,
+    admin: Admin,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Response:
+    """List all keys, newest first, revoked ones as well."""
+    records, following = await service.keys.list(cursor=cursor, limit=limit)
+    return answer(Page[Key].model_construct(items=[_key(record) for record in records], next_cursor=following))
+
+
+@router.get("/v1/me", response_model=Key, summary="Look at the key in use")
+async def get_me(key: Reader) -> Response:
+    """Return the key that this request is made with. `last_used_at` may lag behind."""
+    return answer(_key(key))
+
+
+@router.get("/v1/keys/{key_id}", response_model=Key, summary="Look at a key")
+async def get_key(key_id: KeyId, service: ServiceDep, admin: Admin) -> Response:
+    """Return one key, without its secret."""
+    return answer(_key(await service.keys.get(key_id)))
+
+
+@router.patch("/v1/keys/{key_id}", response_model=Key, summary="Change a key")
+async def update_key(key_id: KeyId, body: UpdateKey, service: ServiceDep, admin: Admin) -> Response:
+    """Change what is given. It holds from now on; the last admin key cannot become less, or end."""
+    return answer(_key(await service.keys.update(key_id, **_changes(body))))
+
+
+@router.post("/v1/keys/{key_id}/rotate", response_model=KeyWithSecret, summary="Rotate a key")
+async def rotate_key(key_id: KeyId, service: ServiceDep, admin: Admin, body: RotateKey | None = None) -> Response:
+    """Give a key another secret. The one until now ends at once, or after `grace_s`."""
+    record, secret = await service.keys.rotate(key_id, (body or RotateKey()).grace_s)
+    return answer(_with_secret(record, secret))
+
+
+@router.post("/v1/keys/{key_id}/revoke", response_model=Key, summary="Revoke a key")
+async def revoke_key(key_id: KeyId, service: ServiceDep, admin: Admin) -> Response:
+    """End a key for good, at once. What it made stays until it expires. The last admin key cannot be revoked."""
+    return answer(_key(await service.keys.revoke(key_id)))
+
+
+def _changes(body: UpdateKey) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    given = body.model_fields_set
+    if body.name is not None:
+        changes["name"] = body.name
+    if body.scopes is not None:
+        changes["scopes"] = body.scopes
+    if body.quota is not None:
+        changes["quota"] = _quota(body.quota)
+    if "expires_at" in given:
+        changes["expires_at"] = _microseconds(body.expires_at)
+    return changes
+
+
+def _quota(quota: KeyQuota) -> dict[str, float]:
+    return quota.model_dump(exclude_none=True)
+
+
+def _microseconds(time: datetime | None) -> int | None:
+    try:
+        return None if time is None else (time - _EPOCH) // timedelta(microseconds=1)
+    except OverflowError:
+        raise InvalidInput("expires_at: there is no such time") from None
+
+
+def _fields(record: KeyRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "name": record.name,
+        "hint": record.hint,
+        "scopes": [scope for scope in Scope if scope in record.scopes],
+        "quota": record.quota,
+        "created_at": moment(record.created_at),
+        "expires_at": None if record.expires_at is None else moment(record.expires_at),
+        "last_used_at": None if record.last_used_at is None else moment(record.last_used_at),
+        "revoked_at": None if record.revoked_at is None else moment(record.revoked_at),
+    }
+
+
+def _key(record: KeyRecord) -> Key:
+    return Key.model_construct(**_fields(record))
+
+
+def _with_secret(record: KeyRecord, secret: str) -> KeyWithSecret:
+    return KeyWithSecret.model_construct(**_fields(record), secret=secret)

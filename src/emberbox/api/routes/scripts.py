@@ -1,0 +1,125 @@
+"""Scripts: upload, look at, download, delete."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from emberbox.api.auth import Reader, Runner, ServiceDep
+from emberbox.api.downloads import BINARY, TAR, attachment
+from emberbox.api.requests import ScriptId, script_id_of
+from emberbox.api.streams import StreamAnswer
+from emberbox.api.uploads import form_description, upload_script
+from emberbox.api.views import answer, moment
+from emberbox.errors import NotFound
+from emberbox.schemas.base import Page
+from emberbox.schemas.scripts import Script, ScriptFile
+from emberbox.store.records import ContentRecord, ScriptRecord
+
+router = APIRouter(tags=["scripts"])
+
+_LOCATION = {"Location": {"description": "Where the script is found.", "schema": {"type": "string"}}}
+_MADE: dict[int | str, dict[str, Any]] = {201: {"description": "The script is stored.", "headers": _LOCATION}}
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+_CONTENT: dict[int | str, dict[str, Any]] = {
+    200: {"content": {BINARY: _BYTES, TAR: _BYTES}, "description": "The file, or all files in one archive."}
+}
+
+
+@router.post(
+    "/v1/scripts",
+    status_code=201,
+    response_model=Script,
+    responses=_MADE,
+    openapi_extra=form_description("file"),
+    summary="Upload a script",
+)
+async def create_script(request: Request, service: ServiceDep, key: Runner) -> Response:
+    """Upload a script: one file, several with their folders in their names, or a .zip, .tar or .tar.gz.
+
+    The same content is stored once, however often it is uploaded.
+    """
+    script = await upload_script(request, service, key)
+    _, content = await service.scripts.content(key, script.id)
+    return answer(_script(script, content), 201, {"Location": f"/v1/scripts/{script.id}"})
+
+
+@router.get("/v1/scripts", response_model=Page[Script], summary="List scripts")
+async def list_scripts(
+    service: ServiceDep,
+    key: Reader,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    runtime: Annotated[str | None, Query(max_length=64, pattern=r"^[^\x00]*$")] = None,
+    name: Annotated[str | None, Query(max_length=255, pattern=r"^[^\x00]*$")] = None,
+    label: Annotated[
+        str | None,
+        Query(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,62}:[^\x00]{0,200}$", description="`name:value`", examples=["team:data"]),
+    ] = None,
+) -> Response:
+    """List this key's scripts, newest first."""
+    label_name, _, value = (label or "").partition(":")
+    scripts, following = await service.scripts.list(
+        key, cursor=cursor, limit=limit, runtime=runtime, name=name, label=(label_name, value) if label else None
+    )
+    return answer(Page[Script].model_construct(items=[_script(script) for script in scripts], next_cursor=following))
+
+
+@router.get("/v1/scripts/{script_id}", response_model=Script, summary="Look at a script")
+async def get_script(script_id: ScriptId, service: ServiceDep, key: Reader) -> Response:
+    """Return a script with the list of its files."""
+    return answer(_script(*await service.scripts.content(key, script_id_of(script_id))))
+
+
+@router.get("/v1/scripts/{script_id}/content", response_class=Response, responses=_CONTENT, summary="Download a script")
+async def get_script_content(
+    script_id: ScriptId,
+    service: ServiceDep,
+    key: Reader,
+    path: Annotated[str | None, Query(max_length=1024, description="One file of it.")] = None,
+) -> Response:
+    """Download a script: the file, or a tar archive of all its files, or one of them."""
+    script, content = await service.scripts.content(key, script_id_of(script_id))
+    if path is not None:
+        size = next((entry["size"] for entry in content.entries if entry["path"] == path), None)
+        if size is None:
+            raise NotFound("the script has no such file")
+        return _download(service.contents.stream_file(content, path), path.rpartition("/")[2], size)
+    stream = service.contents.stream(content)
+    if content.kind == "file":
+        return _download(stream, script.entry.rpartition("/")[2], content.size)
+    return _download(stream, f"{script.name}.tar", content.size, TAR)
+
+
+@router.delete("/v1/scripts/{script_id}", status_code=204, summary="Delete a script")
+async def delete_script(script_id: ScriptId, service: ServiceDep, key: Runner) -> None:
+    """Delete a script. Its jobs stay, those that wait as well."""
+    await service.scripts.delete(key, script_id_of(script_id))
+
+
+def _download(chunks: AsyncIterator[bytes], name: str, size: int, media_type: str = BINARY) -> Response:
+    return StreamAnswer(_generator(chunks), media_type=media_type, headers=attachment(name, size))
+
+
+async def _generator(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    async for chunk in chunks:
+        yield chunk
+
+
+def _script(script: ScriptRecord, content: ContentRecord | None = None) -> Script:
+    return Script.model_construct(
+        id=script.id,
+        name=script.name,
+        runtime=script.runtime,
+        entry=script.entry,
+        size=script.size,
+        file_count=script.file_count,
+        sha256=script.content_sha,
+        labels=script.labels,
+        created_at=moment(script.created_at),
+        files=None if content is None else [_file(entry) for entry in content.entries],
+    )
+
+
+def _file(entry: dict[str, Any]) -> ScriptFile:
+    return ScriptFile.model_construct(path=entry["path"], size=entry["size"], executable=bool(entry["mode"] & 0o100))

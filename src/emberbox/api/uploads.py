@@ -1,0 +1,117 @@
+"""Uploads of scripts: from a form to a stored script, for every route that takes one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, StringConstraints, ValidationError, field_validator
+
+from emberbox.api.multipart import read_form
+from emberbox.errors import InvalidInput
+from emberbox.jobs.intake import receive, scratch_folder
+from emberbox.schemas.base import Labels, Request
+
+if TYPE_CHECKING:
+    from starlette.requests import Request as HTTPRequest
+
+    from emberbox.jobs.service import Service
+    from emberbox.store.records import KeyRecord, ScriptRecord
+
+FILE_FIELDS = ("file", "script")
+"""Fields that hold files. `script` is what the script runner's own clients send."""
+
+
+class UploadFields(Request):
+    """The fields of an upload besides its files."""
+
+    runtime: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00]*$")] | None = None
+    entry: Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00]*$")] | None = None
+    name: Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")] | None = None
+    labels: Labels = Field(default_factory=dict)
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _parse(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError('must be a JSON object such as {"team": "data"}') from error
+
+
+async def upload_script(request: HTTPRequest, service: Service, key: KeyRecord) -> ScriptRecord:
+    """Store the script that a request's form holds.
+
+    Args:
+        request: Whose body was not read yet.
+        service: Takes the script.
+        key: Whose script it will be.
+
+    Raises:
+        InvalidInput, InvalidPath, InvalidArchive, UnknownRuntime, PayloadTooLarge: The upload cannot be taken; nothing is kept.
+        QuotaExceeded: The key's storage is used up.
+        NoSpace, ServiceStopping: Nothing new is taken now.
+    """
+    service.check_ready()
+    settings = service.settings.server
+    async with scratch_folder(service.settings.data) as scratch:
+        form = await read_form(
+            request,
+            scratch,
+            files=FILE_FIELDS,
+            fields=tuple(UploadFields.model_fields),
+            max_bytes=settings.upload_bytes,
+            max_files=settings.upload_files,
+        )
+        fields = _check(form.fields)
+        upload = await receive(form.files, settings, scratch)
+        return await service.scripts.create(
+            key, upload, runtime=fields.runtime, entry=fields.entry, name=fields.name, labels=fields.labels
+        )
+
+
+def _check(values: dict[str, str]) -> UploadFields:
+    try:
+        # A form's empty field is one that was not filled in.
+        return UploadFields.model_validate({name: value for name, value in values.items() if value})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidInput(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+
+
+def form_description(*required: str) -> dict[str, Any]:
+    """Return OpenAPI's description of the form, for `openapi_extra`.
+
+    Args:
+        required: Fields that must be there.
+    """
+    file = {"type": "string", "format": "binary", "minLength": 1}
+    described = UploadFields.model_json_schema()["properties"]
+    schema = {
+        "type": "object",
+        "properties": {
+            "file": {"type": "array", "items": file, "minItems": 1, "description": "A script, all files of one, or an archive."},
+            "script": {**file, "description": "The same, as the script runner's clients name it."},
+            **{name: {**_one(described[name]), "description": _DESCRIPTIONS[name]} for name in ("runtime", "entry", "name")},
+            "labels": {**described["labels"], "description": "As JSON."},
+        },
+        "required": list(required),
+        "additionalProperties": False,
+    }
+    encoding = {"labels": {"contentType": "application/json"}}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema, "encoding": encoding}}}}
+
+
+_DESCRIPTIONS = {
+    "runtime": "Name or alias; found by the file's extension or first line if not given.",
+    "entry": "The file to run, where there are several; found by the runtime's rule if not given.",
+    "name": "For people; the file's if not given.",
+}
+
+
+def _one(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return what a field may be besides null, which a form cannot hold."""
+    kind: dict[str, Any] = next(option for option in schema["anyOf"] if option.get("type") != "null")
+    return kind
