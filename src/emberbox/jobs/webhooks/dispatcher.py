@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+LEASE_MARGIN_S = 20.0
+
 _CANDIDATES = 256
-_IDLE_S = 5.0
+_IDLE_S = 2.0
 _GATHER_S = 0.01
 _STORE_FAILED_S = 1.0
-_LEASE_MARGIN_S = 20.0
 
 
 class DeliveryCounts(Protocol):
@@ -52,14 +53,22 @@ class Dispatcher:
         settings: Their group `webhooks`.
         telemetry: Counts attempts; None for nobody.
         resolver: Turns names into addresses; None means the system's.
+        lease_margin_s: By how much a lease outlasts the longest attempt, in seconds.
     """
 
     def __init__(
-        self, db: Database, settings: Settings, telemetry: DeliveryCounts | None = None, *, resolver: Resolver | None = None
+        self,
+        db: Database,
+        settings: Settings,
+        telemetry: DeliveryCounts | None = None,
+        *,
+        resolver: Resolver | None = None,
+        lease_margin_s: float = LEASE_MARGIN_S,
     ) -> None:
         self._settings = settings.webhooks
         self._telemetry = telemetry
         self._resolver = resolver
+        self._lease_s = settings.webhooks.timeout_s + lease_margin_s
         self._outbox = Outbox(db)
         self._concurrency = max(1, self._settings.concurrency)
         self._lanes = Lanes(self._concurrency)
@@ -78,7 +87,8 @@ class Dispatcher:
             while True:
                 self._woken.clear()
                 try:
-                    wait_s = await self._step(sender, attempts)
+                    # A connection to the database that is let go of in the middle of a query would be lost to its pool.
+                    wait_s = await shielded(self._step(sender, attempts))
                 except EmberboxError as error:
                     _log.warning("deliveries cannot be read: %s", error, extra={"action": "webhooks.store_failed"})
                     wait_s = _STORE_FAILED_S
@@ -96,8 +106,7 @@ class Dispatcher:
             picked = self._lanes.pick(found)
             if not picked:
                 return await self._until_next(now)
-            lease_s = self._settings.timeout_s + _LEASE_MARGIN_S
-            for claimed in await self._outbox.claim([one.id for one in picked], lease_s):
+            for claimed in await self._outbox.claim([one.id for one in picked], self._lease_s):
                 self._lanes.enter(claimed.lane, claimed.key_id)
                 attempts.start(self._attempt(sender, claimed), f"webhook-{claimed.id}")
         return _IDLE_S

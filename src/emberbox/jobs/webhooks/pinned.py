@@ -62,12 +62,15 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
     Args:
         resolver: Turns names into addresses.
         allow_private: Whether addresses outside the public internet may be called.
+        network: Makes the connections to addresses; None means the system's.
     """
 
-    def __init__(self, resolver: Resolver, *, allow_private: bool = False) -> None:
+    def __init__(
+        self, resolver: Resolver, *, allow_private: bool = False, network: httpcore.AsyncNetworkBackend | None = None
+    ) -> None:
         self._resolver = resolver
         self._allow_private = allow_private
-        self._network = httpcore.AnyIOBackend()
+        self._network = network or httpcore.AnyIOBackend()
 
     async def connect_tcp(
         self,

@@ -56,11 +56,14 @@ class Sender:
     Args:
         settings: Which addresses are allowed, and how long an attempt may take.
         resolver: Turns names into addresses.
+        network: Makes the connections to addresses that were checked; None means the system's.
     """
 
-    def __init__(self, settings: WebhookSettings, resolver: Resolver) -> None:
+    def __init__(
+        self, settings: WebhookSettings, resolver: Resolver, *, network: httpcore.AsyncNetworkBackend | None = None
+    ) -> None:
         self._settings = settings
-        self._backend = PinnedBackend(resolver, allow_private=settings.allow_private)
+        self._backend = PinnedBackend(resolver, allow_private=settings.allow_private, network=network)
         self._tls: ssl.SSLContext | None = None
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
