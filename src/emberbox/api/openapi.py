@@ -131,8 +131,12 @@ def _statuses(operation: dict[str, Any], method: str, scope: str | None) -> Iter
         yield from (400, 401, 403, 404, 429)
     if "parameters" in operation or "requestBody" in operation:
         yield from (400, 422)
+    if "requestBody" in operation:
+        yield from (413, 415)
     if method != "GET":
-        yield from (409, 413, 415, 507)
+        yield 409
+    if method in ("POST", "PUT"):
+        yield 507
 
 
 def _add_problem(responses: dict[str, Any], status: int) -> None:

@@ -15,7 +15,7 @@ from emberbox.jobs.service import Service
 from emberbox.store.records import JobRecord, KeyRecord
 
 JobId = Annotated[str, Path(description="The job's id.", examples=["job_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
-ScriptId = Annotated[str, Path(description="The script's id.", examples=["script_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
+ScriptId = Annotated[str, Path(description="The script's id.", examples=["scr_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
 
 Wait = Annotated[
     float | None,
@@ -58,7 +58,7 @@ async def job_of(service: Service, key: KeyRecord, job_id: str) -> JobRecord:
 
 def script_id_of(text: str) -> str:
     """Return what may be a script's id. Raises `NotFound` for what cannot."""
-    if not is_id(text, "script"):
+    if not is_id(text, "scr"):
         raise NotFound("there is no such script")
     return text
 
