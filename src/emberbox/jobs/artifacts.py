@@ -92,9 +92,9 @@ class Artifacts:
     async def collect(self, sandbox: SandboxFiles, job: JobRecord) -> Collected:
         """Store the files that the job's globs name (see `emberbox.jobs.globs`), after its program has ended.
 
-        At most `jobs.artifact_files` files and `jobs.artifact_bytes` bytes, in the order of their paths. What does not fit or cannot
-        be read is left out, with a note; a file that changes meanwhile is kept as it was read. Never raises for what the guest or
-        the disk does: a run that has ended stays ended. May be cancelled; then nothing is left.
+        At most `jobs.artifact_files` files and `jobs.artifact_bytes` bytes, in the order of their paths. What does not fit or
+        cannot be read is left out, with a note; a file that changes meanwhile is kept as it was read. Never raises for what the
+        guest or the disk does: a run that has ended stays ended. May be cancelled; then nothing is left.
 
         Returns:
             Records whose rows the caller writes, or that it gives to `discard`.
