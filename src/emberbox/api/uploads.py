@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, StringConstraints, ValidationError, field_validator
 
 from emberbox.api.multipart import read_form
-from emberbox.errors import InvalidInput
+from emberbox.errors import InvalidInput, UnknownRuntime
 from emberbox.jobs.intake import receive, scratch_folder
 from emberbox.schemas.base import Labels, Request
 
@@ -41,13 +43,14 @@ class UploadFields(Request):
             raise ValueError('must be a JSON object such as {"team": "data"}') from error
 
 
-async def upload_script(request: HTTPRequest, service: Service, key: KeyRecord) -> ScriptRecord:
+async def upload_script(request: HTTPRequest, service: Service, key: KeyRecord, *, fallback: str | None = None) -> ScriptRecord:
     """Store the script that a request's form holds.
 
     Args:
         request: Whose body was not read yet.
         service: Takes the script.
         key: Whose script it will be.
+        fallback: The runtime of a file whose name has no extension, and whose first line names no program; None for none.
 
     Raises:
         InvalidInput, InvalidPath, InvalidArchive, UnknownRuntime, PayloadTooLarge: The upload cannot be taken; nothing is kept.
@@ -67,9 +70,13 @@ async def upload_script(request: HTTPRequest, service: Service, key: KeyRecord) 
         )
         fields = _check(form.fields)
         upload = await receive(form.files, settings, scratch)
-        return await service.scripts.create(
-            key, upload, runtime=fields.runtime, entry=fields.entry, name=fields.name, labels=fields.labels
-        )
+        create = partial(service.scripts.create, key, upload, entry=fields.entry, name=fields.name, labels=fields.labels)
+        try:
+            return await create(runtime=fields.runtime)
+        except UnknownRuntime:
+            if fallback is None or fields.runtime is not None or upload.archive or PurePosixPath(upload.name).suffix:
+                raise
+            return await create(runtime=fallback)
 
 
 def _check(values: dict[str, str]) -> UploadFields:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from emberbox.api.streams import Followers
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tests.integration.conftest import Served
 
@@ -41,11 +44,23 @@ async def run(client: httpx.AsyncClient, code: str, **options: Any) -> Json:
     return await ended(client, (await submit(client, code, **options))["id"])
 
 
+async def until(holds: Callable[[], Awaitable[bool] | bool]) -> None:
+    """Wait until something holds that nothing tells of."""
+    async with asyncio.timeout(30):
+        while True:
+            now = holds()
+            if now if isinstance(now, bool) else await now:
+                return
+            await asyncio.sleep(0.01)
+
+
 async def until_running(client: httpx.AsyncClient, job_id: str) -> None:
     """Wait until the program of a job has begun."""
-    async with asyncio.timeout(30):
-        while (await client.get(f"/v1/jobs/{job_id}")).json()["times"]["started_at"] is None:
-            await asyncio.sleep(0.01)
+
+    async def begun() -> bool:
+        return (await client.get(f"/v1/jobs/{job_id}")).json()["times"]["started_at"] is not None
+
+    await until(begun)
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> Json:
@@ -93,7 +108,9 @@ async def caller(served: Served) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @asynccontextmanager
-async def following(client: httpx.AsyncClient, job_id: str, last: str | None = None, **params: Any) -> AsyncIterator[httpx.Response]:
+async def following(
+    client: httpx.AsyncClient, job_id: str, last: str | None = None, **params: Any
+) -> AsyncIterator[httpx.Response]:
     """Follow a job's log."""
     headers = {} if last is None else {"Last-Event-ID": last}
     async with client.stream("GET", f"/v1/jobs/{job_id}/logs", params={"follow": "true", **params}, headers=headers) as answer:
@@ -105,3 +122,8 @@ async def followed(client: httpx.AsyncClient, job_id: str, last: str | None = No
     async with following(client, job_id, last, **params) as answer:
         assert answer.status_code == 200, await answer.aread()
         return [event async for event in events_of(answer)]
+
+
+def followers(served: Served) -> int:
+    """Return how many streams are open."""
+    return sum(each.count for each in gc.get_objects() if isinstance(each, Followers))

@@ -11,7 +11,7 @@ import pytest
 
 from emberbox.schemas.base import Page
 from emberbox.schemas.jobs import Job
-from tests.integration.jobs_api.speaking import caller, ended, problem, run, submit, until_running
+from tests.integration.jobs_api.speaking import caller, ended, problem, run, submit, until, until_running
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,7 +26,9 @@ SLEEP = "import time; print('slept', flush=True); time.sleep(60)"
 
 async def test_submit_and_wait(app_client: httpx.AsyncClient) -> None:
     body = {"runtime": "python", "code": "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)", "name": "n"}
-    answer = await app_client.post("/v1/jobs", params={"wait": 30}, json={**body, "labels": {"a": "b"}, "env": {"SECRET": "hidden"}})
+    answer = await app_client.post(
+        "/v1/jobs", params={"wait": 30}, json={**body, "labels": {"a": "b"}, "env": {"SECRET": "hidden"}}
+    )
     assert answer.status_code == 200
     job = Job.model_validate(answer.json())
     assert (job.status, job.reason, job.exit_code, job.attempt) == ("failed", "exited", 3, 1)
@@ -107,7 +109,14 @@ async def test_list_by_pages_and_filters(app_client: httpx.AsyncClient) -> None:
     assert await listed(runtime="python") == seen
     assert await listed(runtime="bash") == []
     assert await listed(script_id="script_x") == []
-    for wrong in ({"label": "nocolon"}, {"status": "odd"}, {"limit": "0"}, {"limit": "1000"}, {"cursor": "x"}, {"runtime": "a\0"}):
+    for wrong in (
+        {"label": "nocolon"},
+        {"status": "odd"},
+        {"limit": "0"},
+        {"limit": "1000"},
+        {"cursor": "x"},
+        {"runtime": "a\0"},
+    ):
         problem(await app_client.get("/v1/jobs", params=wrong), 422, "invalid_input")
 
 
@@ -191,16 +200,15 @@ async def test_nobody_waits_for_who_has_left(served: Served, service: Service) -
         job = await submit(client, SLEEP)
         with pytest.raises(httpx.ReadTimeout):
             await client.get(f"/v1/jobs/{job['id']}", params={"wait": 60}, timeout=0.5)
-        async with asyncio.timeout(10):
-            while any("waited" in repr(task.get_coro()) or "Jobs.wait" in repr(task.get_coro()) for task in asyncio.all_tasks()):
-                await asyncio.sleep(0.05)
+        await until(lambda: not any("Jobs.wait" in repr(task.get_coro()) for task in asyncio.all_tasks()))
         assert (await client.get(f"/v1/jobs/{job['id']}")).json()["status"] in ("queued", "running")
 
 
 async def test_keys_do_not_see_each_others_jobs(app: FastAPI, make_key: Callable[..., Awaitable[str]]) -> None:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     mine, theirs = [
-        httpx.AsyncClient(transport=transport, base_url="http://h", headers={"X-API-Key": await make_key("admin")}) for _ in range(2)
+        httpx.AsyncClient(transport=transport, base_url="http://h", headers={"X-API-Key": await make_key("admin")})
+        for _ in range(2)
     ]
     async with mine, theirs:
         files = {"file": ("a.py", b"print(1)")}

@@ -16,6 +16,7 @@ from emberbox.api.auth import Reader, Runner, ServiceDep
 from emberbox.api.logtext import LogText, log_text
 from emberbox.api.requests import JobId, ScriptId, job_of, script_id_of, waited
 from emberbox.api.streams import StreamAnswer
+from emberbox.api.uploads import form_description, upload_script
 from emberbox.api.views import answer, encoded, moment
 from emberbox.jobs.orders import order_for_code, order_for_script
 from emberbox.jobs.service import Service
@@ -24,7 +25,7 @@ from emberbox.schemas.base import Answer, Text
 from emberbox.schemas.jobs import JobStatus, RunOptions, SubmitJob
 from emberbox.store.records import JobRecord
 
-router = APIRouter(tags=["articles"])
+router = APIRouter(tags=["other services' calls"])
 
 _LOG_BYTES = 65_536
 
@@ -79,6 +80,13 @@ class Executed(Answer):
     exec_duration: int = Field(default=0, description="Milliseconds.")
     mem_usage: int = Field(default=0, description="KiB at most.")
     job_id: str
+
+
+@router.post("/scripts", response_model=UploadedScript, openapi_extra=form_description("script"), summary="Upload a script")
+async def upload(request: Request, service: ServiceDep, key: Runner) -> Response:
+    """Upload a script in the field `script`. One whose name has no extension is one of the shell."""
+    script = await upload_script(request, service, key, fallback="bash")
+    return answer(UploadedScript(id=script.id, script_id=script.id, name=script.name, runtime=script.runtime))
 
 
 @router.post("/scripts/{script_id}/run", response_model=StartedRun, summary="Run a script")

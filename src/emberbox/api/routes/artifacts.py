@@ -3,11 +3,11 @@
 import tarfile
 from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Response
 
 from emberbox.api.auth import Reader, ServiceDep
+from emberbox.api.downloads import BINARY, TAR, attachment
 from emberbox.api.requests import JobId, job_of
 from emberbox.api.streams import StreamAnswer
 from emberbox.api.views import answer, artifact_view
@@ -18,17 +18,15 @@ from emberbox.schemas.base import Page
 from emberbox.schemas.jobs import Artifact
 from emberbox.store.records import ArtifactRecord
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(tags=["artifacts"])
 
 ArtifactId = Annotated[str, Path(description="The artifact's id.", examples=["art_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
 
-_BINARY = "application/octet-stream"
-_TAR = "application/x-tar"
 _FILE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {_BINARY: {"schema": {"type": "string", "format": "binary"}}}, "description": "The file."}
+    200: {"content": {BINARY: {"schema": {"type": "string", "format": "binary"}}}, "description": "The file."}
 }
 _ARCHIVE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {_TAR: {"schema": {"type": "string", "format": "binary"}}}, "description": "All files."}
+    200: {"content": {TAR: {"schema": {"type": "string", "format": "binary"}}}, "description": "All files."}
 }
 
 
@@ -45,7 +43,7 @@ async def get_all_artifacts(job_id: JobId, service: ServiceDep, key: Reader) -> 
     """Download all artifacts of a job as one tar archive."""
     job = await job_of(service, key, job_id)
     artifacts = await service.artifacts.list(job.id)
-    return StreamAnswer(_archive(service, artifacts), media_type=_TAR, headers=_attachment(f"{job.id}.tar"))
+    return StreamAnswer(_archive(service, artifacts), media_type=TAR, headers=attachment(f"{job.id}.tar"))
 
 
 @router.get("/v1/jobs/{job_id}/artifacts/{artifact_id}", response_class=Response, responses=_FILE, summary="Download an artifact")
@@ -55,18 +53,8 @@ async def get_artifact(job_id: JobId, artifact_id: ArtifactId, service: ServiceD
     if not is_id(artifact_id, artifact_id.partition("_")[0]):
         raise NotFound("there is no such artifact")
     artifact = await service.artifacts.get(job.id, artifact_id)
-    headers = _attachment(artifact.path.rpartition("/")[2]) | {"content-length": str(artifact.size)}
-    return StreamAnswer(_whole(service, artifact), media_type=_BINARY, headers=headers)
-
-
-def _attachment(name: str) -> dict[str, str]:
-    """Return headers that have a file saved under a name that its job chose (RFC 6266)."""
-    plain = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in name)[:200].strip(" .") or "artifact"
-    exact = quote(name.encode("utf-8", "replace")[:500], safe="")
-    return {
-        "content-disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}",
-        "content-security-policy": "sandbox; default-src 'none'",
-    }
+    headers = attachment(artifact.path.rpartition("/")[2], artifact.size)
+    return StreamAnswer(_whole(service, artifact), media_type=BINARY, headers=headers)
 
 
 async def _whole(service: Service, artifact: ArtifactRecord) -> AsyncGenerator[bytes, None]:

@@ -16,7 +16,7 @@ from emberbox.jobs.service import Service
 from emberbox.schemas.jobs import LogPage
 from emberbox.store.records import JobRecord
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(tags=["logs"])
 
 _PAGE_BYTES = 262_144
 _PAGE_MOST = 4 * 1024 * 1024

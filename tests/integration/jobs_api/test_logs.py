@@ -1,0 +1,147 @@
+"""Reading logs: as entries and as text."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from emberbox.schemas.jobs import LogPage
+from tests.integration.jobs_api.speaking import ended, problem, run, submit, until_running
+
+if TYPE_CHECKING:
+    import httpx
+
+BOTH = """
+import sys, time
+for n in range(3):
+    print(f'out {n} é', flush=True); time.sleep(0.03)
+    print(f'err {n}', file=sys.stderr, flush=True); time.sleep(0.03)
+sys.stdout.buffer.write(b'\\xff\\xfe end')
+"""
+WHOLE = "out 0 é\nerr 0\nout 1 é\nerr 1\nout 2 é\nerr 2\n".encode() + b"\xff\xfe end"
+
+
+async def text(client: httpx.AsyncClient, job_id: str, **params: Any) -> bytes:
+    answer = await client.get(f"/v1/jobs/{job_id}/logs", params={"format": "text", **params})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    return answer.content
+
+
+async def page(client: httpx.AsyncClient, job_id: str, **params: Any) -> LogPage:
+    answer = await client.get(f"/v1/jobs/{job_id}/logs", params=params)
+    assert answer.status_code == 200, answer.text
+    return LogPage.model_validate(answer.json())
+
+
+async def test_entries_and_text(app_client: httpx.AsyncClient) -> None:
+    job = (await run(app_client, BOTH))["id"]
+    whole = await page(app_client, job)
+    assert (whole.complete, whole.next) == (True, None)
+    assert "".join(e.data for e in whole.entries) == WHOLE.decode("utf-8", "replace")
+    assert [e.time for e in whole.entries] == sorted(e.time for e in whole.entries)
+    binary = await page(app_client, job, encoding="base64")
+    assert b"".join(base64.b64decode(e.data) for e in binary.entries) == WHOLE
+    errors = await page(app_client, job, stream="stderr")
+    assert "".join(e.data for e in errors.entries) == "err 0\nerr 1\nerr 2\n"
+    assert {e.stream for e in errors.entries} == {"stderr"}
+
+    assert await text(app_client, job) == WHOLE
+    assert await text(app_client, job, stream="stdout") == "out 0 é\nout 1 é\nout 2 é\n".encode() + b"\xff\xfe end"
+    assert base64.b64decode(await text(app_client, job, encoding="base64")) == WHOLE
+    assert await text(app_client, job, offset=9, limit=6) == b"err 0\n"
+    assert await text(app_client, job, tail=2) == b"err 2\n\xff\xfe end"
+    assert await text(app_client, job, tail=0) == b""
+    assert await text(app_client, job, tail=2, limit=3) == b"err"
+    assert await text(app_client, job, tail=99) == WHOLE
+    assert await text(app_client, job, after=whole.entries[0].id) == WHOLE[9:]
+    assert await text(app_client, job, after=whole.entries[0].id, tail=1, stream="stderr") == b"err 2\n"
+
+
+async def test_text_by_the_accept_header(app_client: httpx.AsyncClient) -> None:
+    job = (await run(app_client, "print(1)"))["id"]
+    plain = await app_client.get(f"/v1/jobs/{job}/logs", headers={"Accept": "text/plain"})
+    assert (plain.content, plain.headers["content-type"]) == (b"1\n", "text/plain; charset=utf-8")
+    events = await app_client.get(f"/v1/jobs/{job}/logs", headers={"Accept": "text/event-stream"})
+    assert events.headers["content-type"] == "text/event-stream; charset=utf-8"
+    wins = await app_client.get(f"/v1/jobs/{job}/logs", params={"format": "json"}, headers={"Accept": "text/event-stream"})
+    assert wins.json()["complete"]
+
+
+async def test_time_stamps(app_client: httpx.AsyncClient) -> None:
+    job = (await run(app_client, "import time; print('a', end='', flush=True); time.sleep(0.05); print('b\\n\\nc', end='')"))[
+        "id"
+    ]
+    lines = (await text(app_client, job, timestamps="true")).decode().split("\n")
+    stamp = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z "
+    assert [re.sub(f"^{stamp}", "| ", line) for line in lines] == ["| ab", "| ", "| c"]
+    assert lines == sorted(lines)
+    last = await text(app_client, job, timestamps="true", tail=1)
+    assert last.decode() == lines[-1]
+    assert base64.b64decode(await text(app_client, job, timestamps="true", encoding="base64")).decode() == "\n".join(lines)
+    assert await text(app_client, job, timestamps="true", offset=5, limit=7) == "\n".join(lines).encode()[5:12]
+
+
+async def test_pages_put_together_are_the_log(app_client: httpx.AsyncClient) -> None:
+    job = (
+        await run(app_client, "import sys\nfor n in range(3000): print(n, 'ü' * 40, file=(sys.stdout, sys.stderr)[n % 7 == 0])")
+    )["id"]
+    seen, after, pages = b"", None, 0
+    while True:
+        params = {"limit": 9000, "encoding": "base64"} | ({"after": after} if after else {})
+        part = await page(app_client, job, **params)
+        seen += b"".join(base64.b64decode(e.data) for e in part.entries)
+        after, pages = part.next, pages + 1
+        if after is None:
+            break
+    assert pages > 3
+    assert seen == await text(app_client, job)
+    assert len(seen) > 200_000
+
+
+async def test_the_log_of_a_job_that_runs(app_client: httpx.AsyncClient) -> None:
+    job = (await submit(app_client, "import sys\nprint('ready', flush=True); sys.stdin.read(); print('done')", interactive=True))[
+        "id"
+    ]
+    await until_running(app_client, job)
+    while not (part := await page(app_client, job)).entries:
+        assert not part.complete
+    assert (part.complete, part.entries[0].data, part.next) == (False, "ready\n", part.entries[0].id)
+    assert await text(app_client, job) == b"ready\n"
+    assert (await page(app_client, job, after=part.next)).entries == []
+    await app_client.post(f"/v1/jobs/{job}/cancel")
+    await ended(app_client, job)
+    assert (await page(app_client, job, after=part.next)).complete
+
+
+async def test_the_log_of_a_job_that_waits(app_client: httpx.AsyncClient) -> None:
+    job = (await run(app_client, "x"))["id"]
+    assert (await page(app_client, job, stream="stdout")).entries == []
+    assert await text(app_client, job, stream="stdout") == b""
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"after": "x"},
+        {"after": "1"},
+        {"after": "1.999999"},
+        {"after": "1.3"},
+        {"after": "7.0"},
+        {"limit": "0"},
+        {"offset": "-1"},
+        {"tail": "-1"},
+        {"stream": "stdin"},
+        {"format": "xml"},
+        {"encoding": "utf-16"},
+        {"follow": "perhaps"},
+    ],
+)
+@pytest.mark.parametrize("way", [{}, {"format": "text"}, {"follow": "true"}])
+async def test_what_cannot_be_asked(app_client: httpx.AsyncClient, params: dict[str, str], way: dict[str, str]) -> None:
+    job = (await run(app_client, "print('abcdefghijklmnopqrstuvwxyz')"))["id"]
+    problem(await app_client.get(f"/v1/jobs/{job}/logs", params={**way, **params}), 422, "invalid_input")
