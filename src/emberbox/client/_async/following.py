@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from emberbox.client.events import EventParser
+from emberbox.client.events import Event, EventParser
 from emberbox.client.log_events import AttemptBegan, JobEnded, read_event
 from emberbox.client.places import unreachable
 from emberbox.client.retries import RetryPolicy
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from emberbox.client._async.transport import AsyncTransport
-    from emberbox.client.events import Event
     from emberbox.schemas.jobs import LogEntry
 
+NO_CONTENT = 204
 SILENCE_S = 60.0
 """A stream that says nothing for so long, beyond the client's own patience, is broken: the server sends a heartbeat earlier."""
 _BREAKS = RetryPolicy(retries=8)
@@ -75,6 +75,9 @@ async def _connection(
     query = {"follow": "true", "stream": stream, "encoding": "base64" if binary else None}
     parser = EventParser()
     async with transport.stream(f"{job}/logs", query=query, headers=headers, wait_s=SILENCE_S) as response:
+        if response.status_code == NO_CONTENT:
+            # The end was told before.
+            yield Event((await transport.request("GET", job)).text, "end")
         async for piece in response.aiter_bytes():
             for event in parser.feed(piece):
                 yield event

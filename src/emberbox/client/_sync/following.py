@@ -6,7 +6,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from emberbox.client.events import EventParser
+from emberbox.client.events import Event, EventParser
 from emberbox.client.log_events import AttemptBegan, JobEnded, read_event
 from emberbox.client.places import unreachable
 from emberbox.client.retries import RetryPolicy
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from emberbox.client._sync.transport import Transport
-    from emberbox.client.events import Event
     from emberbox.schemas.jobs import LogEntry
 
+NO_CONTENT = 204
 SILENCE_S = 60.0
 """A stream that says nothing for so long, beyond the client's own patience, is broken: the server sends a heartbeat earlier."""
 _BREAKS = RetryPolicy(retries=8)
@@ -71,5 +71,8 @@ def _connection(transport: Transport, job: str, stream: str | None, after: str |
     query = {"follow": "true", "stream": stream, "encoding": "base64" if binary else None}
     parser = EventParser()
     with transport.stream(f"{job}/logs", query=query, headers=headers, wait_s=SILENCE_S) as response:
+        if response.status_code == NO_CONTENT:
+            # The end was told before.
+            yield Event((transport.request("GET", job)).text, "end")
         for piece in response.iter_bytes():
             yield from parser.feed(piece)
