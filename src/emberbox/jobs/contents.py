@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert, select, update
@@ -33,6 +35,9 @@ INLINE_BYTES = 64 * 1024
 KEPT_US = 3_600_000_000
 """How long a content that nothing refers to is kept after it was last asked for, in microseconds."""
 _FRESH_US = KEPT_US // 6
+_RECENT_S = 300.0
+_RECENT_BYTES = 8192
+_RECENT = 256
 _QUICK_BYTES = 256 * 1024
 _BATCH_BYTES = 1024 * 1024
 _FIELDS = ("sha256", "kind", "size", "entries", "data", "blob_key")
@@ -48,6 +53,7 @@ class Contents:
     def __init__(self, db: Database, blobs: BlobStore) -> None:
         self._db = db
         self._blobs = blobs
+        self._recent: OrderedDict[str, tuple[float, ContentRecord]] = OrderedDict()
 
     async def put_file(self, name: str, source: bytes | Path, *, mode: int = 0o644) -> ContentRecord:
         """Store one file as it is. May be repeated and cancelled.
@@ -72,11 +78,20 @@ class Contents:
 
     async def get(self, sha256: str) -> ContentRecord:
         """Return a content. Raises `NotFound`."""
+        if (recent := self._recent.get(sha256)) is not None:
+            return recent[1]
         async with self._db.reading() as connection:
             record = _record((await connection.execute(_find(sha256))).mappings().first())
         if record is None:
             raise NotFound("the uploaded content is no longer there")
         return record
+
+    def _remember(self, record: ContentRecord) -> None:
+        """Remember a small content that was touched lately: it cannot be deleted for as long as it is remembered."""
+        if record.data is not None and record.size <= _RECENT_BYTES:
+            self._recent[record.sha256] = (time.monotonic() + _RECENT_S, record)
+            while len(self._recent) > _RECENT:
+                self._recent.popitem(last=False)
 
     def stream(self, content: ContentRecord) -> AsyncIterator[bytes]:
         """Yield the file, or the archive, in pieces. Raises `NotFound` when it was deleted meanwhile."""
@@ -108,7 +123,13 @@ class Contents:
             len(files) < 100 and sum(len(f.source) if isinstance(f.source, bytes) else _QUICK_BYTES for f in files) < _QUICK_BYTES
         )
         made = plan(kind, files) if quick else await asyncio.to_thread(plan, kind, files)
-        return await self._known(made.sha256) or await self._store(made)
+        until, record = self._recent.get(made.sha256, (0.0, None))
+        if record is not None and time.monotonic() < until:
+            return record
+        self._recent.pop(made.sha256, None)
+        record = await self._known(made.sha256) or await self._store(made)
+        self._remember(record)
+        return record
 
     async def _known(self, sha256: str) -> ContentRecord | None:
         async with self._db.reading() as connection:

@@ -7,19 +7,18 @@ import contextlib
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import BigInteger, String, and_, case, cast, delete, func, insert, literal, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import String, and_, cast, delete, func, literal, select, update
 
-from emberbox.errors import Conflict, IdempotencyMismatch, InvalidInput, NotFound
-from emberbox.ids import is_id, new_id
+from emberbox.errors import Conflict, InvalidInput, NotFound
+from emberbox.ids import is_id
+from emberbox.jobs.acceptance import Acceptance, JobOrder
 from emberbox.jobs.finish import Outcome, finish_queued
 from emberbox.jobs.log_format import LogParser, Position
 from emberbox.jobs.log_writer import HEAD
 from emberbox.store.database import now_us
-from emberbox.store.records import JobRecord, JobSpec
+from emberbox.store.records import JobRecord
 from emberbox.store.tables import artifacts, attempts, idempotency, jobs, results
 
 if TYPE_CHECKING:
@@ -39,24 +38,6 @@ FOREIGN_S = 1.0
 """A job that runs in another process is looked at this often by those who wait for it."""
 RECENT = 256
 """Jobs whose end is remembered, for those who waited for it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobOrder:
-    """What is to be run, checked and stored; see `JobRecord` for the fields."""
-
-    runtime: str
-    entry: str
-    content_sha: str
-    files_sha: str | None = None
-    stdin_sha: str | None = None
-    spec: JobSpec
-    labels: dict[str, str]
-    webhook: dict[str, Any] | None = None
-    priority: int = 0
-    name: str | None = None
-    script_id: str | None = None
-    rerun_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +91,7 @@ class Jobs:
         self._queue = queue
         self._live = live
         self._quotas = quotas
+        self._acceptance = Acceptance(db, quotas)
         self._ready = ready
         self._told = told
         self._recent: OrderedDict[str, tuple[JobRecord, JobOutput]] = OrderedDict()
@@ -135,23 +117,14 @@ class Jobs:
         """
         self._ready()
         await self._quotas.check_storage(key)
-        try:
-            job, new = await self._accept(key, order, idempotency)
-        except IntegrityError:
-            # The same Idempotency-Key came in at the same moment elsewhere, and was first.
-            job, new = await self._accept(key, order, idempotency)
+        job, new = await self._acceptance.accept(key, order, idempotency)
         if new:
             await self._queue.put([job])
         return job, new
 
-    async def _accept(self, key: KeyRecord, order: JobOrder, request: tuple[str, str] | None) -> tuple[JobRecord, bool]:
-        now = now_us()
-        values = _new_row(key, order, now)
-        async with self._db.writing() as connection:
-            if request is not None and (earlier := await _remember(connection, key, request, values["id"], now)):
-                return await _required(connection, earlier), False
-            await self._quotas.check_job(connection, key, datetime.now(UTC).date().isoformat())
-            return await _insert(connection, values), True
+    async def settle(self) -> None:
+        """Wait until everything that was submitted is written."""
+        await self._acceptance.settle()
 
     async def rerun(self, key: KeyRecord, job_id: str) -> JobRecord:
         """Submit the same job again. Raises as `get` and `submit` do."""
@@ -338,66 +311,6 @@ def output_of(job: JobRecord, stdout: bytes, stderr: bytes) -> JobOutput:
     """Return the beginnings of what a job wrote, cut to what a result shows."""
     stdout, stderr = stdout[:HEAD], stderr[:HEAD]
     return JobOutput(stdout, stderr, len(stdout) < job.stdout_bytes, len(stderr) < job.stderr_bytes)
-
-
-def _new_row(key: KeyRecord, order: JobOrder, now: int) -> dict[str, Any]:
-    return {
-        "id": new_id("job"),
-        "key_id": key.id,
-        "script_id": order.script_id,
-        "rerun_of": order.rerun_of,
-        "name": order.name,
-        "runtime": order.runtime,
-        "entry": order.entry,
-        "content_sha": order.content_sha,
-        "files_sha": order.files_sha,
-        "stdin_sha": order.stdin_sha,
-        "spec": order.spec.to_json(),
-        "labels": order.labels,
-        "webhook": order.webhook,
-        "priority": order.priority,
-        "status": "queued",
-        "attempt": 0,
-        "failures": 0,
-        "losses": 0,
-        "available_at": now,
-        "created_at": now,
-        "stdout_bytes": 0,
-        "stderr_bytes": 0,
-        "storage_bytes": 0,
-    }
-
-
-async def _insert(connection: AsyncConnection, values: dict[str, Any]) -> JobRecord:
-    """Insert a job at its place in the queue: behind its key's latest, and not before the one that started last."""
-    latest = select(func.max(jobs.c.fair_order)).where(jobs.c.key_id == values["key_id"], jobs.c.status == "queued")
-    running = select(func.max(jobs.c.fair_order)).where(jobs.c.status == "running")
-    first = select(func.min(jobs.c.fair_order) - 1).where(jobs.c.status == "queued")
-    now = func.coalesce(running.scalar_subquery(), first.scalar_subquery(), 0)
-    own = func.coalesce(latest.scalar_subquery(), 0)
-    place = case((own > now, own), else_=now) + 1
-    statement = insert(jobs).values(**values, fair_order=cast(place, BigInteger)).returning(*jobs.c)
-    return JobRecord.from_row((await connection.execute(statement)).mappings().one())
-
-
-async def _remember(connection: AsyncConnection, key: KeyRecord, request: tuple[str, str], job_id: str, now: int) -> str | None:
-    """Remember an Idempotency-Key; returns the id of the job that it stands for already, or None."""
-    name, request_hash = request
-    found = (
-        await connection.execute(
-            select(idempotency.c.job_id, idempotency.c.request_hash).where(
-                idempotency.c.key_id == key.id, idempotency.c.idempotency_key == name
-            )
-        )
-    ).first()
-    if found is not None:
-        if found.request_hash != request_hash:
-            raise IdempotencyMismatch("this Idempotency-Key was used for another request; use a new one for each request")
-        return str(found.job_id)
-    await connection.execute(
-        insert(idempotency).values(key_id=key.id, idempotency_key=name, request_hash=request_hash, job_id=job_id, created_at=now)
-    )
-    return None
 
 
 async def _select(connection: AsyncConnection, job_id: str) -> JobRecord | None:

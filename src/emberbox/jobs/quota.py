@@ -10,11 +10,8 @@ from sqlalchemy import func, select
 from emberbox.errors import QuotaExceeded
 from emberbox.jobs.queue.base import Bounds
 from emberbox.store.tables import jobs, keys, scripts
-from emberbox.store.usage import cpu_s_today
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
     from emberbox.config import QuotaSettings
     from emberbox.store import Database
     from emberbox.store.records import KeyRecord
@@ -55,22 +52,6 @@ class Quotas:
             rows = await connection.execute(select(keys.c.id, keys.c.quota).where(keys.c.revoked_at.is_(None)))
             self._own = {key: int(quota["concurrent_jobs"]) for key, quota in rows if "concurrent_jobs" in quota}
         self._own_read = time.monotonic()
-
-    async def check_job(self, connection: AsyncConnection, key: KeyRecord, day: str) -> None:
-        """Check, within a transaction, whether a key may queue one more job.
-
-        Raises:
-            QuotaExceeded: It may not; the message says which bound and what to do.
-        """
-        if bound := self.of(key, "queued_jobs"):
-            waiting = select(func.count()).where(jobs.c.key_id == key.id, jobs.c.status == "queued")
-            queued = (await connection.execute(waiting)).scalar_one()
-            if queued >= bound:
-                raise QuotaExceeded(f"{queued} jobs of this key wait already, as many as may; wait until some have run")
-        if bound := self.of(key, "cpu_s_day"):
-            used = await cpu_s_today(connection, key.id, day)
-            if used >= bound:
-                raise QuotaExceeded(f"this key has used {used:.0f} CPU seconds today (UTC); its share is {bound:.0f}")
 
     async def check_storage(self, key: KeyRecord, more: int = 0) -> None:
         """Check whether a key may store `more` bytes. Raises `QuotaExceeded`."""

@@ -138,6 +138,7 @@ class Service:
         self.artifacts = Artifacts(db, self.blobs, settings)
         self.queue = DatabaseQueue(db, self.quotas.bounds)
         self.jobs = Jobs(db, self.blobs, self.queue, self.live, self.quotas, ready=self.check_ready, told=self._ended)
+        self._undo.push(self.jobs.settle)
         self.logs = Logs(db, self.blobs, self.live)
         self.dispatcher = Dispatcher(db, settings, self.telemetry)
         self.webhooks = Webhooks(db, settings, self.dispatcher)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 from sqlalchemy import insert, update
 
-from emberbox.jobs.jobs import JobOrder, _insert, _new_row
+from emberbox.config import QuotaSettings
+from emberbox.jobs.acceptance import Acceptance, JobOrder, new_row
 from emberbox.jobs.queue.base import Bounds
 from emberbox.jobs.queue.database import DatabaseQueue
+from emberbox.jobs.quota import Quotas
 from emberbox.store import Database
 from emberbox.store.database import now_us
 from emberbox.store.records import JobRecord, JobSpec, KeyRecord
@@ -57,9 +59,8 @@ class Bench(Protocol):
     async def ask_to_cancel(self, job: JobRecord) -> None: ...
 
 
-def _row(owner: str, priority: int) -> dict[str, object]:
-    order = JobOrder(runtime="bash", entry="main.sh", content_sha=SHA, spec=JobSpec(), labels={}, priority=priority)
-    return _new_row(key(owner), order, now_us())
+def order(priority: int) -> JobOrder:
+    return JobOrder(runtime="bash", entry="main.sh", content_sha=SHA, spec=JobSpec(), labels={}, priority=priority)
 
 
 class MemoryBench:
@@ -68,8 +69,7 @@ class MemoryBench:
         self.queue = MemoryQueue(lambda: self.bounds)
 
     async def job(self, owner: str = "a", *, priority: int = 0) -> JobRecord:
-        missing: dict[str, object] = dict.fromkeys([column.name for column in jobs.c], None)
-        job = JobRecord.from_row({**missing, **_row(owner, priority), "fair_order": 0})
+        job = JobRecord.from_row({**new_row(key(owner), order(priority), now_us()), "fair_order": 0})
         await self.queue.put([job])
         return job
 
@@ -94,10 +94,10 @@ class DatabaseBench:
         self.bounds = Bounds()
         self.db = db
         self.queue = DatabaseQueue(db, lambda: self.bounds)
+        self.acceptance = Acceptance(db, Quotas(db, QuotaSettings()))
 
     async def job(self, owner: str = "a", *, priority: int = 0) -> JobRecord:
-        async with self.db.writing() as connection:
-            job = await _insert(connection, _row(owner, priority))
+        job, _ = await self.acceptance.accept(key(owner), order(priority), None)
         await self.queue.put([job])
         return job
 

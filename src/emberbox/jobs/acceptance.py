@@ -1,0 +1,296 @@
+"""Taking jobs in. What is submitted at the same moment is written in one transaction: each waits for that one alone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, func, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from emberbox.errors import EmberboxError, IdempotencyMismatch, NotFound, QuotaExceeded
+from emberbox.ids import new_id
+from emberbox.store.database import now_us
+from emberbox.store.records import JobRecord, JobSpec
+from emberbox.store.tables import idempotency, jobs
+from emberbox.store.usage import cpu_s_today
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from emberbox.jobs.quota import Quotas
+    from emberbox.store import Database
+    from emberbox.store.records import KeyRecord
+
+BATCH = 100
+RECOUNT_S = 1.0
+"""A key's waiting jobs are counted again after this long, in case another process took some in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOrder:
+    """What is to be run, checked and stored; see `JobRecord` for the fields."""
+
+    runtime: str
+    entry: str
+    content_sha: str
+    files_sha: str | None = None
+    stdin_sha: str | None = None
+    spec: JobSpec
+    labels: dict[str, str]
+    webhook: dict[str, Any] | None = None
+    priority: int = 0
+    name: str | None = None
+    script_id: str | None = None
+    rerun_of: str | None = None
+
+
+@dataclass(slots=True)
+class _Request:
+    key: KeyRecord
+    order: JobOrder
+    name: tuple[str, str] | None
+    """Idempotency-Key and hash of the request."""
+    answer: asyncio.Future[tuple[JobRecord, bool]]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """How many jobs of a key wait, at most, as far as this process knows."""
+
+    counted: float
+    count: int
+
+
+class Acceptance:
+    """Writes new jobs.
+
+    Args:
+        db: Where to.
+        quotas: What each key may use.
+    """
+
+    def __init__(self, db: Database, quotas: Quotas) -> None:
+        self._db = db
+        self._quotas = quotas
+        self._pending: list[_Request] = []
+        self._waiting: dict[str, _Waiting] = {}
+        self._writer: asyncio.Task[None] | None = None
+
+    async def accept(self, key: KeyRecord, order: JobOrder, name: tuple[str, str] | None) -> tuple[JobRecord, bool]:
+        """Write a job, together with those that come at the same moment.
+
+        Args:
+            key: Whose job it is.
+            order: What to run.
+            name: The request's Idempotency-Key and a hash of the request; None without.
+
+        Returns:
+            The job, and whether it is new.
+
+        Raises:
+            IdempotencyMismatch, QuotaExceeded, StoreError, NoSpace: Nothing was accepted.
+        """
+        request = _Request(key, order, name, asyncio.get_running_loop().create_future())
+        self._pending.append(request)
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write_all(), name="accept-jobs")
+        # The caller may go away; the job is accepted all the same.
+        return await asyncio.shield(request.answer)
+
+    async def settle(self) -> None:
+        """Wait until everything that was submitted is written."""
+        if self._writer is not None:
+            await asyncio.wait({self._writer})
+
+    async def _write_all(self) -> None:
+        while self._pending:
+            batch, self._pending = self._pending[:BATCH], self._pending[BATCH:]
+            try:
+                try:
+                    answers = await self._write(batch)
+                except IntegrityError:
+                    # The same Idempotency-Key came in at the same moment in another process, and was first.
+                    answers = await self._write(batch)
+            except BaseException as error:
+                for request in batch:
+                    _answer(request, error)
+                if not isinstance(error, (EmberboxError, IntegrityError)):
+                    raise
+            else:
+                for request, answer in zip(batch, answers, strict=True):
+                    _answer(request, answer)
+
+    async def _write(self, batch: list[_Request]) -> list[tuple[JobRecord, bool] | EmberboxError]:
+        async with self._db.writing() as connection:
+            return await _Batch(connection, self._quotas, self._waiting, now_us()).write(batch)
+
+
+class _Batch:
+    """One transaction."""
+
+    def __init__(self, connection: AsyncConnection, quotas: Quotas, waiting: dict[str, _Waiting], now: int) -> None:
+        self._connection = connection
+        self._quotas = quotas
+        self._waiting = waiting
+        self._now = now
+        self._named: dict[tuple[str, str], tuple[str, str]] = {}
+        self._made: dict[str, JobRecord] = {}
+        self._refusals: dict[str, QuotaExceeded | None] = {}
+
+    async def write(self, batch: list[_Request]) -> list[tuple[JobRecord, bool] | EmberboxError]:
+        await self._read_names(batch)
+        places = await self._places({request.key.id for request in batch})
+        answers: list[tuple[JobRecord, bool] | EmberboxError] = []
+        rows, names = [], []
+        for request in batch:
+            try:
+                if (earlier := await self._earlier(request)) is not None:
+                    answers.append((earlier, False))
+                    continue
+                await self._check(request.key)
+            except EmberboxError as error:
+                answers.append(error)
+                continue
+            row = new_row(request.key, request.order, self._now)
+            row["fair_order"] = places[request.key.id] = places[request.key.id] + 1
+            rows.append(row)
+            if request.name is not None:
+                names.append(_name_row(request, row["id"], self._now))
+                self._named[request.key.id, request.name[0]] = (request.name[1], row["id"])
+            self._made[row["id"]] = job = _record(row, request.order)
+            answers.append((job, True))
+        if rows:
+            await self._connection.execute(insert(jobs), rows)
+        if names:
+            await self._connection.execute(insert(idempotency), names)
+        return answers
+
+    async def _read_names(self, batch: list[_Request]) -> None:
+        wanted: defaultdict[str, list[str]] = defaultdict(list)
+        for request in batch:
+            if request.name is not None:
+                wanted[request.key.id].append(request.name[0])
+        for key_id, named in wanted.items():
+            for row in await self._connection.execute(_NAMED, {"key_id": key_id, "names": named}):
+                self._named[key_id, row.idempotency_key] = (row.request_hash, row.job_id)
+
+    async def _earlier(self, request: _Request) -> JobRecord | None:
+        """Return the job that the request's name stands for already."""
+        if request.name is None or (found := self._named.get((request.key.id, request.name[0]))) is None:
+            return None
+        request_hash, job_id = found
+        if request_hash != request.name[1]:
+            raise IdempotencyMismatch("this Idempotency-Key was used for another request; use a new one for each request")
+        if job_id in self._made:
+            return self._made[job_id]
+        row = (await self._connection.execute(select(jobs).where(jobs.c.id == job_id))).mappings().first()
+        if row is None:
+            raise NotFound("the job of the earlier request with this Idempotency-Key was deleted")
+        return JobRecord.from_row(row)
+
+    async def _places(self, key_ids: set[str]) -> dict[str, int]:
+        """Return, for each key, the place behind which its next job goes: its latest, and not before the job that began last."""
+        started, first = (await self._connection.execute(_HEAD)).one()
+        now = started if started is not None else (first or 1) - 1
+        rows = (await self._connection.execute(_LATEST, {"key_ids": list(key_ids)})).all()
+        latest: dict[str, int] = {row[0]: row[1] for row in rows}
+        return {key_id: max(now, latest.get(key_id, 0)) for key_id in key_ids}
+
+    async def _check(self, key: KeyRecord) -> None:
+        """Count one more job against what the key may use. Raises `QuotaExceeded`."""
+        if bound := self._quotas.of(key, "queued_jobs"):
+            waiting = self._waiting.get(key.id)
+            if waiting is None or waiting.count >= bound or time.monotonic() - waiting.counted > RECOUNT_S:
+                count = (await self._connection.execute(_WAITING, {"key_id": key.id})).scalar_one()
+                mine = sum(job.key_id == key.id for job in self._made.values())
+                waiting = self._waiting[key.id] = _Waiting(time.monotonic(), count + mine)
+            if waiting.count >= bound:
+                raise QuotaExceeded(
+                    f"{waiting.count} jobs of this key wait already, as many as may; wait until some of them have run"
+                )
+            waiting.count += 1
+        if bound := self._quotas.of(key, "cpu_s_day"):
+            used = await cpu_s_today(self._connection, key.id, datetime.now(UTC).date().isoformat())
+            if used >= bound:
+                raise QuotaExceeded(f"this key has used {used:.0f} CPU seconds today (UTC); its share is {bound:.0f}")
+
+
+_NAMED = select(idempotency.c.idempotency_key, idempotency.c.request_hash, idempotency.c.job_id).where(
+    idempotency.c.key_id == bindparam("key_id"), idempotency.c.idempotency_key.in_(bindparam("names", expanding=True))
+)
+_HEAD = select(
+    select(func.max(jobs.c.fair_order)).where(jobs.c.status == "running").scalar_subquery(),
+    select(func.min(jobs.c.fair_order)).where(jobs.c.status == "queued").scalar_subquery(),
+)
+_LATEST = (
+    select(jobs.c.key_id, func.max(jobs.c.fair_order))
+    .where(jobs.c.key_id.in_(bindparam("key_ids", expanding=True)), jobs.c.status == "queued")
+    .group_by(jobs.c.key_id)
+)
+_WAITING = select(func.count()).where(jobs.c.key_id == bindparam("key_id"), jobs.c.status == "queued")
+
+
+def _answer(request: _Request, answer: tuple[JobRecord, bool] | BaseException) -> None:
+    if request.answer.done():
+        return
+    if isinstance(answer, asyncio.CancelledError):
+        request.answer.cancel()
+    elif isinstance(answer, BaseException):
+        request.answer.set_exception(answer)
+        request.answer.exception()  # looked at, so that nothing is logged when the caller has gone
+    else:
+        request.answer.set_result(answer)
+
+
+def new_row(key: KeyRecord, order: JobOrder, now: int) -> dict[str, Any]:
+    """Return the row of a job that is about to wait, but for its place in the queue."""
+    row: dict[str, Any] = dict.fromkeys(_COLUMNS)
+    row.update(
+        id=new_id("job"),
+        key_id=key.id,
+        script_id=order.script_id,
+        rerun_of=order.rerun_of,
+        name=order.name,
+        runtime=order.runtime,
+        entry=order.entry,
+        content_sha=order.content_sha,
+        files_sha=order.files_sha,
+        stdin_sha=order.stdin_sha,
+        spec=order.spec.to_json(),
+        labels=order.labels,
+        webhook=order.webhook,
+        priority=order.priority,
+        status="queued",
+        attempt=0,
+        failures=0,
+        losses=0,
+        available_at=now,
+        created_at=now,
+        stdout_bytes=0,
+        stderr_bytes=0,
+        storage_bytes=0,
+    )
+    return row
+
+
+_COLUMNS = tuple(column.name for column in jobs.c)
+
+
+def _record(row: dict[str, Any], order: JobOrder) -> JobRecord:
+    return JobRecord(**{**row, "spec": order.spec})
+
+
+def _name_row(request: _Request, job_id: str, now: int) -> dict[str, Any]:
+    name, request_hash = request.name or ("", "")
+    return {
+        "key_id": request.key.id,
+        "idempotency_key": name,
+        "request_hash": request_hash,
+        "job_id": job_id,
+        "created_at": now,
+    }
