@@ -56,14 +56,15 @@ async def read_form(
         NoSpace: The disk is full.
     """
     reader = _Reader(folder, files, fields, max_bytes, max_files)
-    with closing(MultipartParser(_boundary(request), reader.callbacks())) as parser:
-        try:
+    boundary = _boundary(request)
+    try:
+        with closing(MultipartParser(boundary, reader.callbacks())) as parser:
             async for piece in request.stream():
                 parser.write(piece)
                 if reader.waiting >= _BATCH_BYTES:
                     await reader.write()
-        except FormParserError as error:
-            raise InvalidInput(f"the form cannot be read: {error}") from error
+    except FormParserError as error:
+        raise InvalidInput(f"the form cannot be read: {error}") from error
     await reader.write()
     if not reader.complete:
         raise InvalidInput("the form ends before its closing boundary; it was cut off")
