@@ -2,46 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest import mock
 
-COMMANDS: tuple[tuple[str, ...], ...] = (
-    (),
-    ("run",),
-    ("setup",),
-    ("doctor",),
-    ("runtimes",),
-    ("images",),
-    ("images", "list"),
-    ("images", "build"),
-    ("images", "inspect"),
-    ("images", "verify"),
-    ("images", "prune"),
-    ("templates",),
-    ("templates", "list"),
-    ("templates", "prune"),
-    ("bench",),
-)
+import typer.main
+
+from emberbox.cli.app import make_app
+from emberbox.cli.main import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 TARGET = Path(__file__).parents[1] / "docs/cli.md"
+TERMINAL = {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
 
 
 def reference() -> str:
     """Return the page: the help of every command."""
     parts = ["# The command `emberbox`\n\nWritten by `python scripts/cli_reference.py` from the command's own help.\n"]
-    for words in COMMANDS:
+    for words in _commands((), typer.main.get_command(make_app())):
         title = " ".join(("emberbox", *words))
         parts.append(f"## `{title}`\n\n```text\n{_help(words)}\n```\n")
     return "\n".join(parts)
 
 
+def _commands(words: tuple[str, ...], command: Any) -> Iterator[tuple[str, ...]]:
+    """Yield the words of a command and of all those below it."""
+    yield words
+    for name, child in getattr(command, "commands", {}).items():
+        yield from _commands((*words, name), child)
+
+
 def _help(words: tuple[str, ...]) -> str:
-    code = "import sys; from emberbox.cli.main import main; sys.exit(main())"
-    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
-    command = [sys.executable, "-c", code, *words, "--help"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return done.stdout.rstrip().replace("Usage: -c ", "Usage: emberbox ")
+    with mock.patch.dict(os.environ, TERMINAL), contextlib.redirect_stdout(io.StringIO()) as told:
+        main([*words, "--help"])
+    return told.getvalue().rstrip()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from emberbox.client import AsyncClient, Client
     from emberbox.config import Settings, load_settings
     from emberbox.errors import EmberboxError
     from emberbox.model import FileEntry, GuestMetrics, Limits, Output, RunMetrics, RunResult, RunStatus
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from emberbox.sandbox.sync import run
 
 _HOMES = {
+    "AsyncClient": "emberbox.client",
+    "Client": "emberbox.client",
     "EmberboxError": "emberbox.errors",
     "Engine": "emberbox.sandbox",
     "FileEntry": "emberbox.model",
@@ -35,6 +38,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "AsyncClient",
+    "Client",
     "EmberboxError",
     "Engine",
     "FileEntry",

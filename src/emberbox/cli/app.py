@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emberbox.cli import bench, doctor, images, remote_commands, run_command, runtimes, setup, templates
+from emberbox.cli import bench, doctor, images, remote_commands, run_command, runtimes, serve, setup, templates
 from emberbox.cli.context import GlobalOptions, configure_logging
 from emberbox.cli.failures import guarded
 
@@ -30,7 +30,7 @@ def make_app() -> typer.Typer:
         rich_markup_mode=None, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
     )  # fmt: skip
     app.callback()(_global)
-    for module in (run_command, setup, doctor, runtimes, images, templates, bench):
+    for module in (run_command, serve, setup, doctor, runtimes, images, templates, bench):
         module.register(app)
     remote_commands.register(app)
     return app

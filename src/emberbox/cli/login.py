@@ -73,8 +73,8 @@ def _check(address: str, key: str) -> int:
 
 async def _try(client: AsyncClient) -> None:
     """Ask for what every key may see."""
-    async for _ in client.jobs.list(limit=1):
-        return
+    key = await client.me()
+    say(f"the key is {key.name!r}, with the scopes {', '.join(key.scopes)}")
 
 
 def show(ctx: typer.Context, json: remote.Json = False) -> None:

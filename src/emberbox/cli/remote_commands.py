@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emberbox.cli import jobs, login, logs, scripts, status, submit, usage, webhooks
+from emberbox.cli import jobs, keys, login, logs, scripts, status, submit, usage, webhooks
 
 if TYPE_CHECKING:
     import typer
@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add them all."""
-    for module in (submit, scripts, jobs, logs, webhooks, usage, status, login):
+    for module in (submit, scripts, jobs, logs, keys, webhooks, usage, status, login):
         module.register(app)

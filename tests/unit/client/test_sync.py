@@ -25,7 +25,7 @@ def test_nothing_of_it_is_asynchronous() -> None:
         assert not [word for word in ("await ", "async def", "async for", "async with", "Async", "asyncio") if word in code], path
 
 
-@pytest.mark.parametrize("part", [None, "jobs", "scripts", "webhooks"])
+@pytest.mark.parametrize("part", [None, "jobs", "scripts", "keys", "webhooks"])
 def test_both_have_the_same_names_and_arguments(part: str | None) -> None:
     ours, theirs = AsyncClient("http://x", "k"), Client("http://x", "k")
     first, second = (ours, theirs) if part is None else (getattr(ours, part), getattr(theirs, part))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
+from urllib.parse import quote
 
 from emberbox.client._async.jobs import AsyncJobs
+from emberbox.client._async.keys import AsyncKeys
+from emberbox.client._async.pages import all_pages
 from emberbox.client._async.scripts import AsyncScripts
 from emberbox.client._async.transport import AsyncTransport
 from emberbox.client._async.webhooks import AsyncWebhooks
 from emberbox.client.places import find_place
 from emberbox.client.retries import RetryPolicy
-from emberbox.schemas.system import Node, Pool, Pools
+from emberbox.schemas.keys import Key
+from emberbox.schemas.runtimes import RuntimeInfo
+from emberbox.schemas.system import Node, Pool, PoolChanged, Pools
 from emberbox.schemas.usage import UsageReport
 
 if TYPE_CHECKING:
@@ -62,6 +67,7 @@ class AsyncClient:
         self._transport = AsyncTransport(self.place, timeout_s=timeout_s, policy=policy, network=network)
         self.jobs = AsyncJobs(self._transport)
         self.scripts = AsyncScripts(self._transport, self.jobs)
+        self.keys = AsyncKeys(self._transport)
         self.webhooks = AsyncWebhooks(self._transport)
 
     def __repr__(self) -> str:
@@ -113,6 +119,25 @@ class AsyncClient:
     async def pools(self) -> list[Pool]:
         """Return what is kept ready."""
         return (await self._transport.get(Pools, "/v1/pools")).items
+
+    async def keep_ready(self, runtime: str, ready: int, *, wait_s: float = 0.0) -> PoolChanged:
+        """Have `ready` VMs of a runtime kept ready, which needs the scope `admin`; 0 leaves it to demand.
+
+        Args:
+            runtime: Name or alias.
+            ready: How many.
+            wait_s: How long to wait for them, in seconds.
+        """
+        path, body = f"/v1/pools/{quote(runtime, safe='')}", {"ready": ready, "wait_s": wait_s}
+        return self._transport.read(PoolChanged, await self._transport.request("PUT", path, json=body, wait_s=wait_s))
+
+    async def runtimes(self) -> list[RuntimeInfo]:
+        """Return the languages that can be run, by name."""
+        return [runtime async for runtime in all_pages(self._transport, RuntimeInfo, "/v1/runtimes")]
+
+    async def me(self) -> Key:
+        """Return the key in use, without its secret."""
+        return await self._transport.get(Key, "/v1/me")
 
 
 def _day(day: date | None) -> str | None:

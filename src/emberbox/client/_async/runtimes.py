@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emberbox.client._async.pages import all_pages
 from emberbox.errors import InvalidInput, UnknownRuntime
+from emberbox.schemas.runtimes import RuntimeInfo
 
 if TYPE_CHECKING:
     from emberbox.client._async.transport import AsyncTransport
@@ -22,9 +24,9 @@ async def runtime_for(transport: AsyncTransport, code: Content | None, entry: st
     name = entry or (code.name if isinstance(code, Path) else None)
     if name is None:
         raise InvalidInput("name the runtime: runtime='python'")
-    known = (await transport.request("GET", "/v1/runtimes")).json()["items"]
+    known = [runtime async for runtime in all_pages(transport, RuntimeInfo, "/v1/runtimes")]
     for runtime in known:
-        if Path(name).suffix in runtime["extensions"]:
-            return str(runtime["name"])
-    names = ", ".join(sorted(str(runtime["name"]) for runtime in known))
+        if Path(name).suffix in runtime.extensions:
+            return runtime.name
+    names = ", ".join(sorted(runtime.name for runtime in known))
     raise UnknownRuntime(f"the server has no runtime for {name!r}; name one of: {names}")

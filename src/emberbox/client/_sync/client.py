@@ -4,14 +4,19 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
+from urllib.parse import quote
 
 from emberbox.client._sync.jobs import Jobs
+from emberbox.client._sync.keys import Keys
+from emberbox.client._sync.pages import all_pages
 from emberbox.client._sync.scripts import Scripts
 from emberbox.client._sync.transport import Transport
 from emberbox.client._sync.webhooks import Webhooks
 from emberbox.client.places import find_place
 from emberbox.client.retries import RetryPolicy
-from emberbox.schemas.system import Node, Pool, Pools
+from emberbox.schemas.keys import Key
+from emberbox.schemas.runtimes import RuntimeInfo
+from emberbox.schemas.system import Node, Pool, PoolChanged, Pools
 from emberbox.schemas.usage import UsageReport
 
 if TYPE_CHECKING:
@@ -63,6 +68,7 @@ class Client:
         self._transport = Transport(self.place, timeout_s=timeout_s, policy=policy, network=network)
         self.jobs = Jobs(self._transport)
         self.scripts = Scripts(self._transport, self.jobs)
+        self.keys = Keys(self._transport)
         self.webhooks = Webhooks(self._transport)
 
     def __repr__(self) -> str:
@@ -112,6 +118,25 @@ class Client:
     def pools(self) -> list[Pool]:
         """Return what is kept ready."""
         return (self._transport.get(Pools, "/v1/pools")).items
+
+    def keep_ready(self, runtime: str, ready: int, *, wait_s: float = 0.0) -> PoolChanged:
+        """Have `ready` VMs of a runtime kept ready, which needs the scope `admin`; 0 leaves it to demand.
+
+        Args:
+            runtime: Name or alias.
+            ready: How many.
+            wait_s: How long to wait for them, in seconds.
+        """
+        path, body = f"/v1/pools/{quote(runtime, safe='')}", {"ready": ready, "wait_s": wait_s}
+        return self._transport.read(PoolChanged, self._transport.request("PUT", path, json=body, wait_s=wait_s))
+
+    def runtimes(self) -> list[RuntimeInfo]:
+        """Return the languages that can be run, by name."""
+        return list(all_pages(self._transport, RuntimeInfo, "/v1/runtimes"))
+
+    def me(self) -> Key:
+        """Return the key in use, without its secret."""
+        return self._transport.get(Key, "/v1/me")
 
 
 def _day(day: date | None) -> str | None:

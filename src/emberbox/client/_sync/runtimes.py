@@ -6,7 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emberbox.client._sync.pages import all_pages
 from emberbox.errors import InvalidInput, UnknownRuntime
+from emberbox.schemas.runtimes import RuntimeInfo
 
 if TYPE_CHECKING:
     from emberbox.client._sync.transport import Transport
@@ -23,9 +25,9 @@ def runtime_for(transport: Transport, code: Content | None, entry: str | None) -
     name = entry or (code.name if isinstance(code, Path) else None)
     if name is None:
         raise InvalidInput("name the runtime: runtime='python'")
-    known = (transport.request("GET", "/v1/runtimes")).json()["items"]
+    known = list(all_pages(transport, RuntimeInfo, "/v1/runtimes"))
     for runtime in known:
-        if Path(name).suffix in runtime["extensions"]:
-            return str(runtime["name"])
-    names = ", ".join(sorted(str(runtime["name"]) for runtime in known))
+        if Path(name).suffix in runtime.extensions:
+            return runtime.name
+    names = ", ".join(sorted(runtime.name for runtime in known))
     raise UnknownRuntime(f"the server has no runtime for {name!r}; name one of: {names}")

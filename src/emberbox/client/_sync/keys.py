@@ -1,0 +1,87 @@
+# Written by scripts/sync_client.py from _async/keys.py; change that instead.
+"""API keys, for those with the scope `admin`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from emberbox.client._sync.pages import all_pages
+from emberbox.schemas.keys import Key, KeyWithSecret, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from emberbox.client._sync.transport import Transport
+
+_PATH = "/v1/keys"
+
+
+class Keys:
+    """All keys of the service: `client.keys`."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def create(
+        self,
+        name: str,
+        scopes: Sequence[Scope | str] = (Scope.RUN,),
+        *,
+        expires_at: datetime | None = None,
+        quota: Mapping[str, float] | None = None,
+    ) -> KeyWithSecret:
+        """Make a key; its `secret` is shown this once. Not repeated when the answer is lost.
+
+        Args:
+            name: For people.
+            scopes: See `Scope`.
+            expires_at: When it ends, with its time zone; None for never.
+            quota: What differs from the settings; see `KeyQuota`.
+        """
+        body: dict[str, Any] = {"name": name, "scopes": [str(scope) for scope in scopes], "quota": dict(quota or {})}
+        if expires_at is not None:
+            body["expires_at"] = expires_at.isoformat()
+        return self._transport.post(KeyWithSecret, _PATH, body)
+
+    def list(self, *, limit: int | None = None) -> Iterator[Key]:
+        """Yield keys, newest first, revoked ones as well."""
+        return all_pages(self._transport, Key, _PATH, limit=limit)
+
+    def get(self, key_id: str) -> Key:
+        """Return a key, without its secret. Raises `NotFound`."""
+        return self._transport.get(Key, _path(key_id))
+
+    def update(self, key_id: str, **changes: object) -> Key:
+        """Change `name`, `scopes`, `expires_at` (None for never) or `quota`; what is not named stays.
+
+        Raises:
+            NotFound: There is no such key.
+            Conflict: It was revoked, or it is the last admin key and would be none.
+        """
+        expires_at: Any = changes.get("expires_at")
+        if expires_at is not None:
+            changes["expires_at"] = expires_at.isoformat()
+        return self._transport.read(Key, self._transport.request("PATCH", _path(key_id), json=changes))
+
+    def rotate(self, key_id: str, *, grace_s: float = 0.0) -> KeyWithSecret:
+        """Give a key another `secret`, which is shown this once.
+
+        Args:
+            key_id: The key.
+            grace_s: Seconds for which the secret until now stays good.
+
+        Raises:
+            NotFound: There is no such key.
+            Conflict: It was revoked.
+        """
+        return self._transport.post(KeyWithSecret, f"{_path(key_id)}/rotate", {"grace_s": grace_s})
+
+    def revoke(self, key_id: str) -> Key:
+        """End a key for good; safe to repeat. Raises `NotFound`, or `Conflict` for the last admin key."""
+        return self._transport.post(Key, f"{_path(key_id)}/revoke")
+
+
+def _path(key_id: str) -> str:
+    return f"{_PATH}/{quote(key_id, safe='')}"
