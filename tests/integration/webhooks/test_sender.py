@@ -75,7 +75,8 @@ async def post(
     "host",
     [
         "127.0.0.1", "[::1]", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1", "0177.1", "0", "private.test",
-        "mixed.test", "metadata.test", "mapped.test", "nat64.test", "sixtofour.test", "cgnat.test", "unspecified.test", "many.test",
+        "mixed.test", "metadata.test", "mapped.test", "nat64.test", "sixtofour.test", "cgnat.test", "unspecified.test",
+        "many.test",
     ],
 )  # fmt: skip
 async def test_private_addresses_are_never_connected_to(receiver: Receiver, host: str) -> None:
