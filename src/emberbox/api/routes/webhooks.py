@@ -1,7 +1,7 @@
 """Webhooks: who is told of what, and how its delivery went."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 
@@ -27,8 +27,12 @@ Cursor = Annotated[str | None, Query(description="`next_cursor` of the page befo
 Limit = Annotated[int, Query(ge=1, le=200)]
 
 _LOCATION = {"Location": {"description": "Where it is found.", "schema": {"type": "string"}}}
-_MADE = {201: {"model": WebhookWithSecret, "description": "The webhook is there.", "headers": _LOCATION}}
-_QUEUED = {202: {"model": Delivery, "description": "The delivery will be attempted.", "headers": _LOCATION}}
+_MADE: dict[int | str, dict[str, Any]] = {
+    201: {"model": WebhookWithSecret, "description": "The webhook is there.", "headers": _LOCATION}
+}
+_QUEUED: dict[int | str, dict[str, Any]] = {
+    202: {"model": Delivery, "description": "The delivery will be attempted.", "headers": _LOCATION}
+}
 
 
 @router.post("/v1/webhooks", status_code=201, response_model=WebhookWithSecret, responses=_MADE, summary="Create a webhook")
