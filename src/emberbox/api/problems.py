@@ -16,7 +16,18 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
-from emberbox.errors import EmberboxError, NotAllowed, NotAuthenticated, NotFound, PayloadTooLarge, RateLimited
+from emberbox.errors import (
+    CapacityExhausted,
+    EmberboxError,
+    NoSpace,
+    NotAllowed,
+    NotAuthenticated,
+    NotFound,
+    NotReady,
+    PayloadTooLarge,
+    RateLimited,
+    ServiceStopping,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,6 +99,10 @@ def problem(
     return Response(json.dumps(body), status, dict(headers or {}), MEDIA_TYPE)
 
 
+_REFUSALS = (ServiceStopping, NotReady, NoSpace, CapacityExhausted)
+"""What is refused for now, on purpose: no failure whose traceback anybody would want."""
+
+
 def answer_to(error: EmberboxError, scope: Scope) -> Response:
     """Return the answer to an error that Emberbox raised on purpose, and log what only the operator should see."""
     headers: dict[str, str] = {}
@@ -99,12 +114,14 @@ def answer_to(error: EmberboxError, scope: Scope) -> Response:
     elif error.status == 503 and error.retryable:
         headers["Retry-After"] = "1"
     if error.status >= 500:
-        _log.error(
+        refused = isinstance(error, _REFUSALS)
+        _log.log(
+            logging.WARNING if refused else logging.ERROR,
             "%s: %s",
             error.code,
             error.message,
-            extra={"action": "http.failed", "detail": error.detail, **_ids(scope)},
-            exc_info=error,
+            extra={"action": "http.refused" if refused else "http.failed", "detail": error.detail, **_ids(scope)},
+            exc_info=None if refused else error,
         )
         _count(error.code, scope)
     return problem(

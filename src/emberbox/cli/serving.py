@@ -93,9 +93,9 @@ async def _serve(
         stack.push_async_callback(server.end, serving)
         await server.up(serving)
         url = _url(settings.server.host, listener)
-        folder.announce(url, version("emberbox"))
         unbuilt = await asyncio.to_thread(_unbuilt, service)
         _say(introduction(service, url, folder.admin_key_file, secret, unbuilt))
+        folder.announce(url, version("emberbox"))
         notify(f"READY=1\nSTATUS=Ready at {url}")
         if (interval_s := watchdog_interval_s()) is not None:
             watchdog = asyncio.create_task(feed_watchdog(interval_s), name="watchdog")

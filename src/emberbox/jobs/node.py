@@ -86,7 +86,7 @@ class NodeStatus:
 
     async def _blobs(self) -> None:
         # Listing what is not there asks the store as a real call would, and moves no bytes.
-        async for _ in self._service.blobs.list("readiness/"):
+        async for _ in self._service.blobs.list("readiness"):
             break
 
     async def _engine(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import generate_latest
 
 from emberbox.jobs.gauges import Gauges
@@ -30,6 +30,8 @@ class Telemetry:
     """Counts what happens. All calls are quick and safe from the event loop; none raises."""
 
     def __init__(self) -> None:
+        # When each series began is of no use to anybody here, and half of what would be sent.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         self._names: dict[str, set[str]] = {}
         self._gauges: Gauges | None = None

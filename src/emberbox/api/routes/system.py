@@ -1,9 +1,11 @@
 """Whether the service is well, what it measures, and what it runs on."""
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from emberbox.api.auth import Reader, ServiceDep
+from emberbox.api.problems import problem
 from emberbox.api.views import answer
+from emberbox.errors import NotReady, ServiceStopping
 from emberbox.jobs.telemetry import CONTENT_TYPE
 from emberbox.schemas.system import Health, Node, Readiness
 
@@ -17,9 +19,20 @@ async def get_health() -> Response:
 
 
 @router.get("/readyz", response_model=Readiness, summary="Is new work taken?")
-async def get_readiness(service: ServiceDep) -> Response:
+async def get_readiness(request: Request, service: ServiceDep) -> Response:
     """Look at database, blob store, engine and disk. 503 while the service starts or stops, or a part fails. Needs no key."""
-    return answer(Readiness(checks=await service.node.check_ready()))
+    try:
+        return answer(Readiness(checks=await service.node.check_ready()))
+    except (NotReady, ServiceStopping) as error:
+        # An answer and no failure: whoever asks every second must not fill the log.
+        return problem(
+            status=error.status,
+            code=error.code,
+            detail=error.message,
+            retryable=True,
+            headers={"Retry-After": "1"},
+            scope=request.scope,
+        )
 
 
 @router.get(
