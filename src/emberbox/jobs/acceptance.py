@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from emberbox.errors import EmberboxError, IdempotencyMismatch, NotFound, QuotaExceeded
+from emberbox.errors import Conflict, EmberboxError, IdempotencyMismatch, NotFound, QuotaExceeded
 from emberbox.ids import new_id
 from emberbox.store.database import now_us
 from emberbox.store.records import JobRecord, JobSpec
@@ -66,6 +67,9 @@ class _Waiting:
     count: int
 
 
+_log = logging.getLogger(__name__)
+
+
 class Acceptance:
     """Writes new jobs.
 
@@ -111,19 +115,31 @@ class Acceptance:
         while self._pending:
             batch, self._pending = self._pending[:BATCH], self._pending[BATCH:]
             try:
-                try:
-                    answers = await self._write(batch)
-                except IntegrityError:
-                    # The same Idempotency-Key came in at the same moment in another process, and was first.
-                    answers = await self._write(batch)
+                answers = await self._write_or_part(batch)
             except BaseException as error:
                 for request in batch:
                     _answer(request, error)
-                if not isinstance(error, (EmberboxError, IntegrityError)):
+                if not isinstance(error, EmberboxError):
                     raise
             else:
                 for request, answer in zip(batch, answers, strict=True):
                     _answer(request, answer)
+
+    async def _write_or_part(self, batch: list[_Request]) -> list[tuple[JobRecord, bool] | EmberboxError]:
+        """Write the batch; one of them that cannot be written does not hold up the others."""
+        try:
+            return await self._write(batch)
+        except IntegrityError:
+            return [await self._write_one(request) for request in batch]
+
+    async def _write_one(self, request: _Request) -> tuple[JobRecord, bool] | EmberboxError:
+        # The first failure may be the same Idempotency-Key, which came in at the same moment in another process.
+        for _ in range(2):
+            try:
+                return (await self._write([request]))[0]
+            except IntegrityError as error:
+                _log.info("a job could not be written: %s", error.orig, extra={"action": "job.refused"})
+        return Conflict("what the job is made of was deleted meanwhile; send it again")
 
     async def _write(self, batch: list[_Request]) -> list[tuple[JobRecord, bool] | EmberboxError]:
         async with self._db.writing() as connection:

@@ -116,6 +116,7 @@ class Jobs:
             QuotaExceeded, NoSpace, ServiceStopping: Nothing was accepted.
         """
         self._ready()
+        self._quotas.learn(key)
         await self._quotas.check_storage(key)
         job, new = await self._acceptance.accept(key, order, idempotency)
         if new:

@@ -44,6 +44,11 @@ class Quotas:
         """Return the bounds of running jobs, as last read."""
         return Bounds(self._settings.concurrent_jobs, self._own)
 
+    def learn(self, key: KeyRecord) -> None:
+        """Take a key's own bound of running jobs over at once, before its first job may start."""
+        if "concurrent_jobs" in key.quota:
+            self._own[key.id] = int(key.quota["concurrent_jobs"])
+
     async def refresh(self) -> None:
         """Read the keys' own bounds of running jobs again, if that is some time ago."""
         if time.monotonic() - self._own_read < KEYS_S:
