@@ -33,7 +33,7 @@ def test_each_setting_is_in_the_reference(name: str, field: dataclasses.Field[ob
     rows = [line for line in REFERENCE.read_text().splitlines() if line.startswith(f"| `{name}` |")]
     assert len(rows) == 1
     if field.default is not dataclasses.MISSING:
-        assert f"| `{field.default}` |" in rows[0]
+        assert ("| (empty) |" if field.default == "" else f"| `{field.default}` |") in rows[0]
 
 
 def test_the_reference_names_no_other_setting() -> None:
