@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Header, Path, Query, Request
 from pydantic import BaseModel
@@ -16,6 +16,16 @@ from emberbox.store.records import JobRecord, KeyRecord
 
 JobId = Annotated[str, Path(description="The job's id.", examples=["job_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
 ScriptId = Annotated[str, Path(description="The script's id.", examples=["scr_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
+
+
+def cursor_of(prefix: str) -> Any:
+    """Return the description of a list's `cursor`.
+
+    Args:
+        prefix: Of the identifiers of what is listed.
+    """
+    return Query(description="`next_cursor` of the page before.", pattern=rf"^{prefix}_[0-9a-hjkmnp-tv-z]{{26}}$")
+
 
 Wait = Annotated[
     float | None,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -148,7 +146,7 @@ class Scripts:
         limit = min(max(limit, 1), MAX_PAGE)
         query = select(table).where(table.c.key_id == key.id).order_by(table.c.id.desc()).limit(limit + 1)
         if cursor is not None:
-            query = query.where(table.c.id < _decode_cursor(cursor))
+            query = query.where(table.c.id < _check_cursor(cursor))
         if runtime is not None:
             query = query.where(table.c.runtime == self._runtimes.get(runtime).name)
         if name is not None:
@@ -158,7 +156,7 @@ class Scripts:
         async with self._db.reading() as connection:
             rows = (await connection.execute(query)).mappings().all()
         page = [_record(row) for row in rows[:limit]]
-        return page, _encode_cursor(page[-1].id) if len(rows) > limit else None
+        return page, page[-1].id if len(rows) > limit else None
 
     async def content(self, key: KeyRecord, script_id: str) -> tuple[ScriptRecord, ContentRecord]:
         """Return a script and what it consists of. Raises `NotFound`."""
@@ -216,15 +214,7 @@ def _not_found() -> NotFound:
     return NotFound("there is no such script")
 
 
-def _encode_cursor(script_id: str) -> str:
-    return base64.urlsafe_b64encode(script_id.encode()).decode().rstrip("=")
-
-
-def _decode_cursor(cursor: str) -> str:
-    try:
-        script_id = base64.b64decode(cursor.encode() + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeError):
-        script_id = ""
-    if not is_id(script_id, "scr"):
+def _check_cursor(cursor: str) -> str:
+    if not is_id(cursor, "scr"):
         raise InvalidInput("the cursor is not one that a page gave out; leave it out to begin with the first page")
-    return script_id
+    return cursor

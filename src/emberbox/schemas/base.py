@@ -46,3 +46,9 @@ LabelValue = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=32)]
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 """Text without NUL, which neither a command line nor PostgreSQL can hold."""
+Integer = Annotated[int, Field(strict=True)]
+"""A whole number, and not a text or a truth value that could be read as one."""
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+"""A finite number, and not a text or a truth value that could be read as one."""
+Switch = Annotated[bool, Field(strict=True)]
+"""True or false, and not a text or a number that could be read as one."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AnyHttpUrl, Field, StringConstraints
 
-from emberbox.schemas.base import Answer, Labels, Request, Text
+from emberbox.schemas.base import Answer, Integer, Labels, Number, Request, Switch, Text
 
 
 class JobStatus(StrEnum):
@@ -72,25 +72,27 @@ class RunOptions(Request):
     args: list[Word] = Field(default_factory=list, max_length=1000)
     stdin: str | None = Field(default=None, description="What the program reads, as text.")
     stdin_base64: str | None = Field(default=None, description="What the program reads, when it is not text.")
-    interactive: bool = Field(default=False, description="Leave standard input open, to be fed through the WebSocket.")
+    interactive: Switch = Field(default=False, description="Leave standard input open, to be fed through the WebSocket.")
     env: dict[EnvName, Word] = Field(default_factory=dict, max_length=200)
     files: dict[FilePath, str | EncodedFile] = Field(
         default_factory=dict, max_length=1000, description="Put into the work folder first."
     )
     artifacts: list[FilePath] = Field(default_factory=list, max_length=100, description="Globs of what is kept afterwards.")
-    timeout_s: float | None = Field(default=None, gt=0, le=86_400, description="Wall-clock limit; the runtime's default if null.")
-    cpu_s: float | None = Field(default=None, gt=0, le=86_400)
-    memory_mib: int | None = Field(default=None, ge=64, le=1_048_576)
-    vcpus: int | None = Field(default=None, ge=1, le=64)
-    disk_mib: int | None = Field(default=None, ge=1, le=1_048_576)
-    pids: int | None = Field(default=None, ge=1, le=100_000)
-    output_bytes: int | None = Field(default=None, ge=1, le=1 << 40)
+    timeout_s: Number | None = Field(
+        default=None, gt=0, le=86_400, description="Wall-clock limit; the runtime's default if null."
+    )
+    cpu_s: Number | None = Field(default=None, gt=0, le=86_400)
+    memory_mib: Integer | None = Field(default=None, ge=64, le=1_048_576)
+    vcpus: Integer | None = Field(default=None, ge=1, le=64)
+    disk_mib: Integer | None = Field(default=None, ge=1, le=1_048_576)
+    pids: Integer | None = Field(default=None, ge=1, le=100_000)
+    output_bytes: Integer | None = Field(default=None, ge=1, le=1 << 40)
     network: Literal["off"] = "off"
-    priority: int = Field(default=0, ge=-10, le=10, description="Higher ones start first.")
-    retries: int = Field(default=0, ge=0, le=100, description="Repeat when the program fails or takes too long.")
+    priority: Integer = Field(default=0, ge=-10, le=10, description="Higher ones start first.")
+    retries: Integer = Field(default=0, ge=0, le=100, description="Repeat when the program fails or takes too long.")
     labels: Labels = Field(default_factory=dict)
     webhook: JobWebhook | None = None
-    cold: bool = Field(default=False, description="Boot the VM instead of cloning it.")
+    cold: Switch = Field(default=False, description="Boot the VM instead of cloning it.")
 
 
 class SubmitJob(RunOptions):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
-from emberbox.schemas.base import Answer, Request
+from emberbox.schemas.base import Answer, Integer, Number, Request
 
 
 class Scope(StrEnum):
@@ -22,12 +22,12 @@ class Scope(StrEnum):
 class KeyQuota(Request):
     """What of the settings' quotas is different for a key. Null means as the settings say, 0 means no bound."""
 
-    requests_per_s: float | None = Field(default=None, ge=0, le=1e6, allow_inf_nan=False)
-    burst: int | None = Field(default=None, ge=0, le=1_000_000)
-    concurrent_jobs: int | None = Field(default=None, ge=0, le=1_000_000)
-    queued_jobs: int | None = Field(default=None, ge=0, le=1_000_000_000)
-    storage_bytes: int | None = Field(default=None, ge=0, le=1 << 60)
-    cpu_s_day: float | None = Field(default=None, ge=0, le=1e9, allow_inf_nan=False)
+    requests_per_s: Number | None = Field(default=None, ge=0, le=1e6)
+    burst: Integer | None = Field(default=None, ge=0, le=1_000_000)
+    concurrent_jobs: Integer | None = Field(default=None, ge=0, le=1_000_000)
+    queued_jobs: Integer | None = Field(default=None, ge=0, le=1_000_000_000)
+    storage_bytes: Integer | None = Field(default=None, ge=0, le=1 << 60)
+    cpu_s_day: Number | None = Field(default=None, ge=0, le=1e9)
 
 
 KeyName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
@@ -58,9 +58,7 @@ class UpdateKey(Request):
 class RotateKey(Request):
     """How a key gets another secret."""
 
-    grace_s: float = Field(
-        default=0, ge=0, le=604_800, allow_inf_nan=False, description="Seconds for which the secret until now stays good."
-    )
+    grace_s: Number = Field(default=0, ge=0, le=604_800, description="Seconds for which the secret until now stays good.")
 
 
 class Key(Answer):

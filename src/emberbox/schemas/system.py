@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from emberbox.schemas.base import Answer, Request
+from emberbox.schemas.base import Answer, Integer, Number, Request
 
 State = Literal["starting", "ready", "draining"]
 
@@ -105,10 +105,10 @@ class Pools(Answer):
 class PoolOrder(Request):
     """How many VMs of a runtime are kept ready. 0 leaves it to demand."""
 
-    ready: int = Field(ge=0, le=100)
-    memory_mib: int | None = Field(default=None, ge=64, le=1_048_576, description="Size; the runtime's default if null.")
-    vcpus: int | None = Field(default=None, ge=1, le=64)
-    wait_s: float = Field(default=0, ge=0, le=300, description="Wait this long for them to be ready.")
+    ready: Integer = Field(ge=0, le=100)
+    memory_mib: Integer | None = Field(default=None, ge=64, le=1_048_576, description="Size; the runtime's default if null.")
+    vcpus: Integer | None = Field(default=None, ge=1, le=64)
+    wait_s: Number = Field(default=0, ge=0, le=300, description="Wait this long for them to be ready.")
 
 
 class PoolChanged(Answer):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from emberbox.schemas.base import Answer, Request
+from emberbox.schemas.base import Answer, Request, Switch
 from emberbox.schemas.jobs import JobMetrics, JobStatus, JobTimes, Reason  # noqa: TC001  as above
 
 
@@ -52,7 +52,7 @@ class UpdateWebhook(Request):
     url: WebhookUrl | None = None
     events: Events | None = None
     description: Description | None = None
-    active: bool | None = Field(default=None, description="An inactive webhook gets no news; what is pending is given up.")
+    active: Switch | None = Field(default=None, description="An inactive webhook gets no news; what is pending is given up.")
 
 
 class Webhook(Answer):

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from emberbox.api.auth import Reader, Runner, ServiceDep
-from emberbox.api.requests import IdempotencyKey, JobId, ScriptId, Wait, job_of, request_hash, script_id_of, waited
+from emberbox.api.requests import IdempotencyKey, JobId, ScriptId, Wait, cursor_of, job_of, request_hash, script_id_of, waited
 from emberbox.api.views import answer, job_in_full, job_page, job_view
 from emberbox.jobs.orders import order_for_code, order_for_script
 from emberbox.jobs.service import Service
@@ -72,7 +72,7 @@ async def _started(request: Request, service: Service, job: JobRecord, wait_s: f
 async def list_jobs(
     service: ServiceDep,
     key: Reader,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    cursor: Annotated[str | None, cursor_of("job")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     status: JobStatus | None = None,
     runtime: Annotated[str | None, Query(max_length=64, pattern=r"^[^\x00]*$")] = None,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Response
 
 from emberbox.api.auth import Admin, Reader, ServiceDep
+from emberbox.api.requests import cursor_of
 from emberbox.api.views import answer, moment
 from emberbox.errors import InvalidInput
 from emberbox.schemas.base import Page
@@ -36,7 +37,7 @@ async def create_key(body: CreateKey, service: ServiceDep, admin: Admin) -> Resp
 async def list_keys(
     service: ServiceDep,
     admin: Admin,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    cursor: Annotated[str | None, cursor_of("key")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
     """List all keys, newest first, revoked ones as well."""

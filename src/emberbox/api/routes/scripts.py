@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from emberbox.api.auth import Reader, Runner, ServiceDep
 from emberbox.api.downloads import BINARY, TAR, attachment
-from emberbox.api.requests import ScriptId, script_id_of
+from emberbox.api.requests import ScriptId, cursor_of, script_id_of
 from emberbox.api.streams import StreamAnswer
 from emberbox.api.uploads import form_description, upload_script
 from emberbox.api.views import answer, moment
@@ -48,7 +48,7 @@ async def create_script(request: Request, service: ServiceDep, key: Runner) -> R
 async def list_scripts(
     service: ServiceDep,
     key: Reader,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    cursor: Annotated[str | None, cursor_of("scr")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     runtime: Annotated[str | None, Query(max_length=64, pattern=r"^[^\x00]*$")] = None,
     name: Annotated[str | None, Query(max_length=255, pattern=r"^[^\x00]*$")] = None,

@@ -1,9 +1,11 @@
 """Usage: what keys used, by day."""
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
+from pydantic import BeforeValidator
 
 from emberbox.api.auth import Reader, ServiceDep
 from emberbox.api.views import answer
@@ -11,6 +13,16 @@ from emberbox.errors import InvalidInput, NotAllowed
 from emberbox.schemas.usage import UsageDay, UsageReport
 
 router = APIRouter(tags=["usage"])
+
+
+def _spelled(text: str) -> str:
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII):
+        raise ValueError("must be a day such as 2026-01-31")
+    return text
+
+
+Day = Annotated[date, BeforeValidator(_spelled)]
+"""A day as RFC 3339 writes it; a number is none."""
 
 _LONGEST = timedelta(days=366)
 _USUAL = timedelta(days=29)
@@ -20,8 +32,8 @@ _USUAL = timedelta(days=29)
 async def get_usage(
     service: ServiceDep,
     key: Reader,
-    since: Annotated[date | None, Query(description="First day (UTC); 29 days before `until` if not given.")] = None,
-    until: Annotated[date | None, Query(description="Last day (UTC), included; today if not given.")] = None,
+    since: Annotated[Day | None, Query(description="First day (UTC); 29 days before `until` if not given.")] = None,
+    until: Annotated[Day | None, Query(description="Last day (UTC), included; today if not given.")] = None,
     all_keys: Annotated[bool, Query(description="Of all keys; needs the scope `admin`.")] = False,
 ) -> Response:
     """Return jobs that ended, CPU and running time by day and key, at most 366 days at once."""

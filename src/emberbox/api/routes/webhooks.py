@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Response
 
 from emberbox.api.auth import Reader, Runner, ServiceDep
+from emberbox.api.requests import cursor_of
 from emberbox.api.views import answer, moment
 from emberbox.jobs.webhooks.records import DeliveryRecord, WebhookRecord
 from emberbox.schemas.base import Page
@@ -23,7 +24,8 @@ router = APIRouter(tags=["webhooks"])
 
 WebhookId = Annotated[str, Path(description="The webhook's id.", examples=["whk_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
 DeliveryId = Annotated[str, Path(description="The delivery's id.", examples=["dlv_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
-Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.")]
+WebhookCursor = Annotated[str | None, cursor_of("whk")]
+DeliveryCursor = Annotated[str | None, cursor_of("dlv")]
 Limit = Annotated[int, Query(ge=1, le=200)]
 
 _LOCATION = {"Location": {"description": "Where it is found.", "schema": {"type": "string"}}}
@@ -43,7 +45,7 @@ async def create_webhook(body: CreateWebhook, service: ServiceDep, key: Runner) 
 
 
 @router.get("/v1/webhooks", response_model=Page[Webhook], summary="List webhooks")
-async def list_webhooks(service: ServiceDep, key: Reader, cursor: Cursor = None, limit: Limit = 50) -> Response:
+async def list_webhooks(service: ServiceDep, key: Reader, cursor: WebhookCursor = None, limit: Limit = 50) -> Response:
     """List this key's webhooks, newest first."""
     records, following = await service.webhooks.list(key, cursor=cursor, limit=limit)
     return answer(Page[Webhook](items=[_webhook(record) for record in records], next_cursor=following))
@@ -90,7 +92,7 @@ async def list_webhook_deliveries(
     webhook_id: WebhookId,
     service: ServiceDep,
     key: Reader,
-    cursor: Cursor = None,
+    cursor: DeliveryCursor = None,
     limit: Limit = 50,
     status: DeliveryStatus | None = None,
 ) -> Response:
@@ -104,7 +106,7 @@ async def list_webhook_deliveries(
 async def list_deliveries(
     service: ServiceDep,
     key: Reader,
-    cursor: Cursor = None,
+    cursor: DeliveryCursor = None,
     limit: Limit = 50,
     status: DeliveryStatus | None = None,
     job_id: Annotated[str | None, Query(max_length=64, description="About this job alone.")] = None,
