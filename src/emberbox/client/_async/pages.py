@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from emberbox.client._async.transport import AsyncTransport
 
 _M = TypeVar("_M", bound="BaseModel")
+PAGE = 100
+"""What is fetched at once; the server gives at most 200."""
 
 
 async def all_pages(
@@ -31,7 +33,7 @@ async def all_pages(
     cursor: str | None = None
     left = limit
     while left is None or left > 0:
-        size = None if left is None else min(left, 100)
+        size = PAGE if left is None else min(left, PAGE)
         page = await transport.get(Page[kind], path, cursor=cursor, limit=size, **query)  # type: ignore[valid-type]
         for item in page.items[:left]:
             yield item

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from emberbox.client._sync.transport import Transport
 
 _M = TypeVar("_M", bound="BaseModel")
+PAGE = 100
+"""What is fetched at once; the server gives at most 200."""
 
 
 def all_pages(transport: Transport, kind: type[_M], path: str, *, limit: int | None = None, **query: Any) -> Iterator[_M]:
@@ -30,7 +32,7 @@ def all_pages(transport: Transport, kind: type[_M], path: str, *, limit: int | N
     cursor: str | None = None
     left = limit
     while left is None or left > 0:
-        size = None if left is None else min(left, 100)
+        size = PAGE if left is None else min(left, PAGE)
         page = transport.get(Page[kind], path, cursor=cursor, limit=size, **query)  # type: ignore[valid-type]
         yield from page.items[:left]
         left = None if left is None else left - len(page.items)
