@@ -73,6 +73,7 @@ class Jobs:
         quotas: What each key may use.
         ready: Called before a job is accepted; raises what speaks against it.
         told: Called with each job that is cancelled while it waits.
+        accepted: Called with each new job.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Jobs:
         *,
         ready: Callable[[], None],
         told: Callable[[JobRecord], None],
+        accepted: Callable[[JobRecord], None] | None = None,
     ) -> None:
         self._db = db
         self._blobs = blobs
@@ -94,6 +96,7 @@ class Jobs:
         self._acceptance = Acceptance(db, quotas)
         self._ready = ready
         self._told = told
+        self._accepted = accepted
         self._recent: OrderedDict[str, tuple[JobRecord, JobOutput]] = OrderedDict()
 
     # -- coming in -------------------------------------------------------------------------------------------
@@ -121,6 +124,8 @@ class Jobs:
         job, new = await self._acceptance.accept(key, order, idempotency)
         if new:
             await self._queue.put([job])
+            if self._accepted is not None:
+                self._accepted(job)
         return job, new
 
     async def settle(self) -> None:

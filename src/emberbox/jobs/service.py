@@ -137,7 +137,16 @@ class Service:
         self.scripts = Scripts(db, self.contents, self.engine.runtimes, settings, quota=self.quotas.check_storage)
         self.artifacts = Artifacts(db, self.blobs, settings)
         self.queue = DatabaseQueue(db, self.quotas.bounds)
-        self.jobs = Jobs(db, self.blobs, self.queue, self.live, self.quotas, ready=self.check_ready, told=self._ended)
+        self.jobs = Jobs(
+            db,
+            self.blobs,
+            self.queue,
+            self.live,
+            self.quotas,
+            ready=self.check_ready,
+            told=self._ended,
+            accepted=lambda job: self.telemetry.job_accepted(job.runtime),
+        )
         self._undo.push(self.jobs.settle)
         self.logs = Logs(db, self.blobs, self.live)
         self.dispatcher = Dispatcher(db, settings, self.telemetry)
@@ -147,7 +156,7 @@ class Service:
         self.worker = Worker(
             db, self.queue, Runner(self.engine, self.contents, self.blobs, self.artifacts, self._keeper), self.jobs, self.live,
             self.quotas, settings.worker, concurrency=concurrency(settings), scratch=self.scratch, node=_node(settings.data),
-            ended=self._ended,
+            ended=self._ended, lost=self.telemetry.job_lost,
         )  # fmt: skip
 
     def _look_after(self) -> None:
@@ -194,6 +203,8 @@ class Service:
 
     def _ended(self, job: JobRecord) -> None:
         self.telemetry.job_finished(job)
+        if job.metrics is not None:
+            self.telemetry.attempt(str(job.metrics.get("source", "")))
         self.dispatcher.wake()
 
 

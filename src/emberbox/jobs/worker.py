@@ -56,6 +56,7 @@ class Worker:
         scratch: Where large logs grow.
         node: Names the data folder that this worker has for itself: an earlier worker of the same node is dead.
         ended: Called with each job that ended.
+        lost: Called for each attempt that was lost with its VM or its worker.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Worker:
         scratch: Path,
         node: str,
         ended: Callable[[JobRecord], None],
+        lost: Callable[[], None] | None = None,
     ) -> None:
         self.id = new_id("worker")
         self.concurrency = concurrency
@@ -85,6 +87,7 @@ class Worker:
         self._scratch = scratch
         self._node = node
         self._ended = ended
+        self._count_loss = lost or (lambda: None)
         self._keeper = TaskKeeper()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._free = asyncio.Event()
@@ -221,7 +224,9 @@ class Worker:
         job = live.job
         if live.cancelled.is_set():
             await self._write(live, Outcome(status="cancelled", reason="cancelled", message="cancelled by its caller"))
-        elif job.losses < self._settings.losses:
+            return
+        self._count_loss()
+        if job.losses < self._settings.losses:
             await self._give_back(live, RETRY_S[min(job.losses, len(RETRY_S) - 1)], "lost", message)
         else:
             await self._write(live, _written_off(job, message))
@@ -313,6 +318,8 @@ class Worker:
 
     async def _reclaim(self, dead: list[str]) -> None:
         reclaimed = await self._queue.reclaim(losses=self._settings.losses, workers=dead)
+        for _ in range(len(reclaimed.requeued) + len(reclaimed.exhausted)):
+            self._count_loss()
         if reclaimed.requeued:
             count = len(reclaimed.requeued)
             _log.warning(
