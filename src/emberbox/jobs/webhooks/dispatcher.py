@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Never, Protocol
 
-from emberbox import __version__
-from emberbox.errors import EmberboxError
 from emberbox.jobs.webhooks.lanes import Lanes
 from emberbox.jobs.webhooks.outbox import Outbox, history_entry
 from emberbox.jobs.webhooks.pinned import SystemResolver
@@ -32,7 +31,7 @@ LEASE_MARGIN_S = 20.0
 _CANDIDATES = 256
 _IDLE_S = 2.0
 _GATHER_S = 0.01
-_STORE_FAILED_S = 1.0
+_FAILED_S = 1.0
 
 
 class DeliveryCounts(Protocol):
@@ -73,6 +72,7 @@ class Dispatcher:
         self._concurrency = max(1, self._settings.concurrency)
         self._lanes = Lanes(self._concurrency)
         self._woken = asyncio.Event()
+        self._agent = f"Emberbox/{version('emberbox')}"
 
     def wake(self) -> None:
         """Look for what is due now. To be called after a transaction that added deliveries; costs nothing."""
@@ -86,44 +86,47 @@ class Dispatcher:
         try:
             while True:
                 self._woken.clear()
+                began = time.monotonic()
                 try:
                     # A connection to the database that is let go of in the middle of a query would be lost to its pool.
                     wait_s = await shielded(self._step(sender, attempts))
-                except EmberboxError as error:
-                    _log.warning("deliveries cannot be read: %s", error, extra={"action": "webhooks.store_failed"})
-                    wait_s = _STORE_FAILED_S
-                await self._rest(wait_s)
+                except Exception as error:
+                    _log.warning("deliveries stand still: %s", error, extra={"action": "webhooks.failed"}, exc_info=error)
+                    wait_s = _FAILED_S
+                if wait_s > 0:
+                    await self._rest(wait_s, time.monotonic() - began)
         finally:
             await shielded(attempts.cancel())
             names.close()
 
     async def _step(self, sender: Sender, attempts: TaskKeeper) -> float:
-        """Start what may be started now; return how long there is nothing more to do, in seconds."""
-        while self._lanes.free > 0:
-            now = now_us()
-            full_lanes, full_keys = self._lanes.full()
-            found = await self._outbox.due(now, _CANDIDATES, lanes=full_lanes, keys=full_keys)
-            picked = self._lanes.pick(found)
-            if not picked:
-                return await self._until_next(now)
-            for claimed in await self._outbox.claim([one.id for one in picked], self._lease_s):
-                self._lanes.enter(claimed.lane, claimed.key_id)
-                attempts.start(self._attempt(sender, claimed), f"webhook-{claimed.id}")
-        return _IDLE_S
+        """Start some of what may be started now; return how long there is nothing more to do, in seconds."""
+        if self._lanes.free <= 0:
+            return _IDLE_S
+        now = now_us()
+        full_lanes, full_keys = self._lanes.full()
+        found = await self._outbox.due(now, _CANDIDATES, lanes=full_lanes, keys=full_keys)
+        picked = self._lanes.pick(found)
+        if not picked:
+            return await self._until_next(now)
+        for claimed in await self._outbox.claim([one.id for one in picked], self._lease_s):
+            self._lanes.enter(claimed.lane, claimed.key_id)
+            attempts.start(self._attempt(sender, claimed), f"webhook-{claimed.id}")
+        return 0.0
 
     async def _until_next(self, now: int) -> float:
         # What was due by now waits for its lane or key: the end of another attempt wakes this loop.
         at = await self._outbox.next_after(now)
         return _IDLE_S if at is None else min(_IDLE_S, max(0.0, (at - now_us()) / 1_000_000) + 0.001)
 
-    async def _rest(self, wait_s: float) -> None:
+    async def _rest(self, wait_s: float, looked_s: float) -> None:
         try:
             async with asyncio.timeout(wait_s):
                 await self._woken.wait()
         except TimeoutError:
             return
-        # Many ends of jobs in a moment are one look at the outbox.
-        await asyncio.sleep(_GATHER_S)
+        # Many ends of jobs in a moment are one look at the outbox, and a look that takes long is not taken often.
+        await asyncio.sleep(min(_IDLE_S, max(_GATHER_S, 4 * looked_s)))
 
     async def _attempt(self, sender: Sender, claimed: ClaimedDelivery) -> None:
         began, good = time.monotonic(), False
@@ -137,7 +140,7 @@ class Dispatcher:
 
     async def _send(self, sender: Sender, claimed: ClaimedDelivery) -> Reply:
         try:
-            return await sender.send(claimed.url, _headers(claimed), claimed.payload.encode())
+            return await sender.send(claimed.url, self._headers(claimed), claimed.payload.encode())
         except asyncio.CancelledError:
             await shielded(self._outbox.release(claimed))
             raise
@@ -168,17 +171,16 @@ class Dispatcher:
         pause = pause_s(self._settings, claimed.attempt, retry_after_s=reply.retry_after_s)
         return "pending", now_us() + round(pause * 1_000_000)
 
-
-def _headers(claimed: ClaimedDelivery) -> dict[str, str]:
-    headers = {
-        "Content-Type": "application/json",
-        "User-Agent": f"Emberbox/{__version__}",
-        EVENT_HEADER: claimed.event,
-        DELIVERY_HEADER: claimed.id,
-    }
-    if claimed.secret:
-        headers[SIGNATURE_HEADER] = sign(claimed.payload.encode(), claimed.secret, int(time.time()))
-    return headers
+    def _headers(self, claimed: ClaimedDelivery) -> dict[str, str]:
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": self._agent,
+            EVENT_HEADER: claimed.event,
+            DELIVERY_HEADER: claimed.id,
+        }
+        if claimed.secret:
+            headers[SIGNATURE_HEADER] = sign(claimed.payload.encode(), claimed.secret, int(time.time()))
+        return headers
 
 
 def _readable(body: bytes, secret: str) -> str | None:
