@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import stat
 import zipfile
 from typing import TYPE_CHECKING
@@ -32,8 +33,10 @@ class _BoundedFile(io.FileIO):
         self._most = most
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read up to `size` bytes. Raises `InvalidArchive` for more than the bound, or for all that there is."""
-        if size is None or not 0 <= size <= self._most:
+        """Read up to `size` bytes, or what is left. Raises `InvalidArchive` for more than the bound."""
+        if size is None or size < 0:
+            size = os.fstat(self.fileno()).st_size - self.tell()
+        if not 0 <= size <= self._most:
             raise InvalidArchive("the archive's table of contents is too long, or damaged")
         return super().read(size) or b""
 
