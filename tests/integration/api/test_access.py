@@ -1,0 +1,112 @@
+"""Who may call what: every address, without a key, with one that ended, and with too small a scope."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from emberbox.api.app import create_app
+from emberbox.store.database import now_us
+from tests.integration.api.routes import PUBLIC, Address, addresses
+from tests.unit.api.fakes import HEADERS, app_of, client_of, fake_service, key_record
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from fastapi import FastAPI
+
+    from emberbox.jobs.service import Service
+    from tests.integration.conftest import Served
+
+ALL = addresses(app_of(fake_service()))
+CLOSED = [address for address in ALL if address.template not in PUBLIC]
+SMALLER = {"read": [], "run": ["read"], "admin": ["read", "run"]}
+
+
+def _name(address: Address) -> str:
+    return f"{address.method} {address.template}"
+
+
+def test_there_is_something_to_look_at() -> None:
+    assert len(CLOSED) > 40
+    assert {address.template for address in ALL} >= PUBLIC
+    assert {address.scope for address in CLOSED} == {"read", "run", "admin"}
+
+
+@pytest.mark.parametrize("address", CLOSED, ids=_name)
+def test_every_address_names_the_scope_that_it_needs(address: Address) -> None:
+    assert address.scope is not None
+
+
+@pytest.mark.parametrize("address", [a for a in CLOSED if a.method != "GET" and a.method != "WEBSOCKET"], ids=_name)
+def test_what_changes_something_needs_more_than_read(address: Address) -> None:
+    assert address.scope in ("run", "admin")
+
+
+@pytest.mark.parametrize("address", [a for a in CLOSED if a.method != "WEBSOCKET"], ids=_name)
+async def test_a_smaller_scope_is_not_enough(address: Address) -> None:
+    app = app_of(fake_service())
+    smaller = SMALLER[str(address.scope)]
+    async with client_of(app, headers=HEADERS) as client:
+        app.state.service.keys.record = key_record(*(smaller or ["none"]))
+        answer = await client.request(address.method, address.path())
+    assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed")
+
+
+async def _answers(client: httpx.AsyncClient, found: list[Address], headers: dict[str, str]) -> dict[str, int]:
+    return {
+        _name(address): (await client.request(address.method, address.path(), headers=headers)).status_code
+        for address in found
+        if address.method != "WEBSOCKET"
+    }
+
+
+def _callers(app: FastAPI) -> httpx.AsyncClient:
+    """A client at many addresses, so that refusals are not limited."""
+    numbers = iter(range(1, 100_000))
+
+    async def from_elsewhere(scope: Any, receive: Any, send: Any) -> None:
+        number = next(numbers)
+        await app({**scope, "client": (f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1)}, receive, send)
+
+    transport = httpx.ASGITransport(from_elsewhere, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8470")
+
+
+async def test_every_address_is_closed_to_keys_that_are_not_good(service: Service, app: FastAPI) -> None:
+    await service.keys.create("another admin", ["admin"])
+    revoked, revoked_secret = await service.keys.create("revoked", ["admin"])
+    _, expired_secret = await service.keys.create("expired", ["admin"], expires_at=now_us() + 50_000)
+    rotated, rotated_secret = await service.keys.create("rotated", ["admin"])
+    async with _callers(app) as client:
+        for secret in (revoked_secret, expired_secret, rotated_secret):
+            assert (await client.get("/v1/me", headers={"X-API-Key": secret})).status_code == 200
+        await service.keys.revoke(revoked.id)
+        await service.keys.rotate(rotated.id)
+        found = [address for address in addresses(create_app(service)) if address.template not in PUBLIC]
+        bad: list[dict[str, str]] = [{}, {"X-API-Key": "ember_" + "x" * 43}]
+        bad += [{"Authorization": f"Bearer {secret}"} for secret in (revoked_secret, expired_secret, rotated_secret)]
+        while (await client.get("/v1/me", headers={"X-API-Key": expired_secret})).status_code == 200:
+            pass
+        for headers in bad:
+            answers = await _answers(client, found, headers)
+            assert {name: status for name, status in answers.items() if status != 401} == {}
+
+
+async def test_public_addresses_are_open(app: FastAPI) -> None:
+    async with _callers(app) as client:
+        assert {path: (await client.get(path)).status_code for path in PUBLIC} == dict.fromkeys(PUBLIC, 200)
+
+
+async def test_a_websocket_is_refused_before_it_opens(served: Served, make_key: Callable[..., Awaitable[str]]) -> None:
+    path = next(address for address in CLOSED if address.method == "WEBSOCKET").path()
+    url = served.url.replace("http", "ws", 1) + path
+    for headers, status in (({}, 401), ({"X-API-Key": "nonsense"}, 401), ({"X-API-Key": await make_key("read")}, 404)):
+        with pytest.raises(InvalidStatus) as caught:
+            async with connect(url, additional_headers=headers):
+                pass
+        assert caught.value.response.status_code == status
