@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from emberbox.cli import exit_codes
+from emberbox.cli.failures import guarded
 from emberbox.cli.interrupts import run_interruptible
 from emberbox.errors import InvalidInput
 
@@ -45,7 +46,8 @@ def call(
             code = await work(client)
         return exit_codes.OK if code is None else code
 
-    return run_interruptible(connected)
+    # Guarded here as well: Typer has an answer of its own to a reader that has gone away.
+    return guarded(options, lambda: run_interruptible(connected))
 
 
 def make_client(options: GlobalOptions, server: str | None, profile: str | None) -> AsyncClient:

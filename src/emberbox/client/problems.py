@@ -73,7 +73,10 @@ def _fields(told: Mapping[str, Any]) -> Iterator[str]:
             yield ": ".join(str(value) for value in error.values())
 
 
-def _detail(status: int, told: Mapping[str, Any]) -> str:
+def _detail(status: int, told: Mapping[str, Any]) -> str | None:
+    """Return what finds the failure in the server's log; what is the caller's mistake is in the message."""
+    if "code" in told and status < 500:
+        return None
     request = told.get("request_id")
     return f"HTTP status {status}" + (f", request {request}"[:LONGEST_TEXT] if request else "")
 
@@ -94,7 +97,7 @@ def _by_code() -> dict[str, type[EmberboxError]]:
     return found
 
 
-def _make(kind: type[EmberboxError], message: str, detail: str, headers: Mapping[str, str]) -> EmberboxError:
+def _make(kind: type[EmberboxError], message: str, detail: str | None, headers: Mapping[str, str]) -> EmberboxError:
     """Make an error as it was on the server, whose constructors may take other arguments than a message."""
     error = kind.__new__(kind)
     EmberboxError.__init__(error, message, detail=detail)

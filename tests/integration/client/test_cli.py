@@ -1,0 +1,206 @@
+"""The commands against a real server, each as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import stat
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from emberbox.schemas.jobs import JobStatus
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from emberbox.client import AsyncClient
+    from tests.integration.client.conftest import Command
+    from tests.integration.conftest import Served
+
+
+async def test_submit_and_wait(emberbox: Command, tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text("import sys; print(sys.argv[1:], sys.stdin.read(), open('d/x').read()); sys.exit(7)")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/x").write_text("file")
+    done = await emberbox("submit", "job.py", "--wait", "-f", "d", "--stdin", "-", "--", "--flag", "a", stdin=b"typed")
+    assert (done.code, done.out, done.err) == (7, "['--flag', 'a'] typed file\n", "")
+
+
+@pytest.mark.parametrize(
+    ("code", "options", "exit_code", "told"),
+    [
+        ("exit 0", (), 0, ""), ("kill -TERM $$", (), 143, ""), ("sleep 60", ("-t", "0.3"), 124, "time"),
+    ],
+)  # fmt: skip
+async def test_exit_codes(emberbox: Command, code: str, options: tuple[str, ...], exit_code: int, told: str) -> None:
+    done = await emberbox("submit", "-c", code, "-r", "bash", "--wait", *options)
+    assert (done.code, told in done.err) == (exit_code, True)
+
+
+async def test_output_comes_unchanged_to_where_it_belongs(emberbox: Command) -> None:
+    done = await emberbox("submit", "-c", "printf 'a\\tb\\033[1m'; printf 'e' >&2", "-r", "bash", "--wait")
+    assert (done.code, done.out, done.err) == (0, "a\tb\x1b[1m", "e")
+
+
+async def test_submit_and_look_later(emberbox: Command, client: AsyncClient) -> None:
+    done = await emberbox(
+        "submit", "-c", "print('hello'); open('o.txt', 'w').write('kept')", "-r", "python", "-a", "*.txt", "-l", "k=v"
+    )
+    job_id = done.out.strip()
+    assert (await client.jobs.wait(job_id)).labels == {"k": "v"}
+    assert (await emberbox("logs", job_id)).out == "hello\n"
+    followed = await emberbox("logs", "-f", job_id)
+    assert (followed.code, followed.out, followed.err) == (0, "hello\n", "")
+    entry = json.loads((await emberbox("logs", job_id, "--json")).out)
+    assert (entry["stream"], entry["data"]) == ("stdout", "hello\n")
+    assert (await emberbox("logs", job_id, "--stream", "stderr")).out == ""
+    shown = (await emberbox("jobs", "get", job_id)).out
+    assert all(text in shown for text in (job_id, "succeeded", "k=v", "o.txt (4 B)"))
+    assert json.loads((await emberbox("jobs", "get", job_id, "--json")).out)["stdout"] == "hello\n"
+    assert "o.txt" in (await emberbox("jobs", "artifacts", job_id)).out
+    fetched = await emberbox("jobs", "download", job_id, "-o", "got")
+    assert fetched.out == "got/o.txt\n"
+
+
+async def test_jobs(emberbox: Command, client: AsyncClient) -> None:
+    empty = await emberbox("jobs", "list")
+    assert (empty.code, empty.out) == (0, "")
+    assert "emberbox submit" in empty.err
+    assert (await emberbox("jobs", "list", "--json")).out == "[]\n"
+    one = await client.run("print(1)", runtime="python", labels={"a": "b=c"})
+    two = await client.jobs.submit("sleep 60", runtime="bash")
+    listed = (await emberbox("jobs", "list")).out.splitlines()
+    assert [line.split()[0] for line in listed] == ["ID", two.id, one.id]
+    found = json.loads((await emberbox("jobs", "list", "--label", "a=b=c", "--json")).out)
+    assert [job["id"] for job in found] == [one.id]
+    assert json.loads((await emberbox("jobs", "cancel", two.id, "--json")).out)["id"] == two.id
+    waited = await emberbox("jobs", "wait", two.id)
+    assert (waited.code, "cancelled" in waited.out) == (130, True)
+    again = await emberbox("jobs", "rerun", one.id, "--wait")
+    assert (again.code, again.out) == (0, "1\n")
+    assert (await emberbox("jobs", "delete", one.id)).code == 0
+    gone = await emberbox("jobs", "get", one.id)
+    assert (gone.code, gone.out, gone.err) == (2, "", f"emberbox: there is no job '{one.id}'\n")
+
+
+async def test_scripts(emberbox: Command, tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/main.py").write_text("import sys; print('project', *sys.argv[1:])")
+    script_id = (await emberbox("scripts", "upload", "project", "-l", "a=b")).out.strip()
+    assert script_id in (await emberbox("scripts", "list")).out
+    assert "main.py" in (await emberbox("scripts", "get", script_id)).out
+    ran = await emberbox("scripts", "run", script_id, "--wait", "--", "x", "--y")
+    assert (ran.code, ran.out) == (0, "project x --y\n")
+    assert (await emberbox("scripts", "content", script_id)).out.count("print('project'") == 1
+    assert (await emberbox("scripts", "delete", script_id)).code == 0
+    assert (await emberbox("scripts", "get", script_id, "--json")).code == 2
+
+
+async def test_keys_webhooks_usage_status(emberbox: Command) -> None:
+    made = json.loads((await emberbox("keys", "create", "ci", "--scope", "read", "--days", "3", "--json")).out)
+    assert made["secret"].startswith("ember_")
+    assert "…" + made["hint"] in (await emberbox("keys", "list")).out
+    assert (await emberbox("keys", "rotate", made["id"], "--grace", "5")).out.count("ember_") == 1
+    refused = await emberbox("submit", "-c", "1", "-r", "python", EMBERBOX_API_KEY=made["secret"])
+    assert (refused.code, refused.out, "'run'" in refused.err) == (70, "", True)
+    assert "revoked" in (await emberbox("keys", "revoke", made["id"])).out
+    assert "admin" in (await emberbox("keys", "me")).out
+    hook = json.loads((await emberbox("webhooks", "create", "http://127.0.0.1:9/x", "--event", "job.failed", "--json")).out)
+    assert hook["id"] in (await emberbox("webhooks", "list")).out
+    assert "no" in (await emberbox("webhooks", "update", hook["id"], "--off")).out
+    assert (await emberbox("webhooks", "update", hook["id"], "--on", "--json")).code == 0
+    sent = json.loads((await emberbox("webhooks", "test", hook["id"], "--json")).out)
+    assert sent["id"] in (await emberbox("webhooks", "deliveries", hook["id"])).out
+    assert (await emberbox("webhooks", "delete", hook["id"])).code == 0
+    assert (await emberbox("usage")).out.startswith("DAY")
+    assert json.loads((await emberbox("usage", "--json")).out)["jobs"] == 0
+    assert "ready" in (await emberbox("status")).out
+    assert json.loads((await emberbox("status", "--json")).out)["node"]["state"] == "ready"
+
+
+async def test_login(emberbox: Command, served: Served, tmp_path: Path) -> None:
+    unset: dict[str, Any] = {"EMBERBOX_SERVER": "", "EMBERBOX_API_KEY": ""}
+    done = await emberbox(
+        "login", "--server", served.url, "--key-stdin", "--profile", "here", stdin=served.secret.encode(), **unset
+    )
+    assert done.code == 0, done.err
+    assert served.secret not in done.out + done.err
+    path = tmp_path / "home/.config/emberbox/profiles.toml"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "here" in (await emberbox("profiles", "list", **unset)).out
+    assert served.secret not in (await emberbox("profiles", "list", "--json", **unset)).out
+    assert "ready" in (await emberbox("status", **unset)).out
+    assert (await emberbox("status", "--profile", "here", EMBERBOX_SERVER="http://127.0.0.1:1")).code == 0
+    assert (await emberbox("profiles", "forget", "here", **unset)).code == 0
+    wrong = await emberbox("login", "--server", served.url, "--key-stdin", stdin=b"ember_wrong", **unset)
+    assert (wrong.code, path.read_text().count("api_key")) == (70, 0)
+
+
+async def test_mistakes(emberbox: Command) -> None:
+    assert (await emberbox("submit", "nothing.py")).code == 2
+    assert (await emberbox("submit")).code == 2
+    assert (await emberbox("jobs", "list", "--status", "nonsense")).code == 2
+    assert (await emberbox("logs", "job_x", "--stream", "both")).code == 2
+    nobody = await emberbox("status", "--server", "http://127.0.0.1:1")
+    assert (nobody.code, nobody.out, "emberbox serve" in nobody.err) == (69, "", True)
+
+
+async def _started(client: AsyncClient) -> str:
+    async with asyncio.timeout(30):
+        while True:
+            async for job in client.jobs.list(status="running"):
+                if job.stdout_bytes or [entry async for entry in client.jobs.logs(job.id)]:
+                    return job.id
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("words", [("--wait",), ("--wait", "--json")])
+async def test_an_interrupt_cancels_the_job(
+    client: AsyncClient, environment: dict[str, str], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    command = (sys.executable, "-m", "emberbox.cli.main", "submit", "-c", "echo begun; sleep 60", "-r", "bash", *words)
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, cwd=tmp_path, env=environment)
+    job_id = await _started(client)
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(20):
+        out, err = await process.communicate()
+    assert (process.returncode, err.decode()) == (130, f"emberbox: asked the server to cancel {job_id}\n")
+    assert out.decode() == ("" if "--json" in words else "begun\n")
+    assert (await client.jobs.wait(job_id, timeout_s=20)).status is JobStatus.CANCELLED
+
+
+async def test_an_interrupt_of_logs_leaves_the_job_alone(
+    client: AsyncClient, environment: dict[str, str], tmp_path: Path
+) -> None:
+    job = await client.jobs.submit("echo begun; sleep 60", runtime="bash")
+    command = (sys.executable, "-m", "emberbox.cli.main", "logs", "-f", job.id)
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, cwd=tmp_path, env=environment)
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        assert await process.stdout.readline() == b"begun\n"
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+    assert (process.returncode, "goes on" in err.decode()) == (130, True)
+    assert (await client.jobs.get(job.id)).status is JobStatus.RUNNING
+    await client.jobs.cancel(job.id)
+
+
+async def test_a_reader_that_goes_away_ends_the_job(client: AsyncClient, environment: dict[str, str], tmp_path: Path) -> None:
+    code = "while true; do echo line; sleep 0.05; done"
+    command = (sys.executable, "-m", "emberbox.cli.main", "submit", "-c", code, "-r", "bash", "--wait")
+    reader, writer = os.pipe()
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdout=writer, stderr=pipe, cwd=tmp_path, env=environment)
+    os.close(writer)
+    job_id = await _started(client)
+    os.close(reader)
+    async with asyncio.timeout(20):
+        _, err = await process.communicate()
+    assert process.returncode == 141, err.decode()
+    assert (await client.jobs.wait(job_id, timeout_s=20)).status is JobStatus.CANCELLED
