@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 import errno
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, GenericError
 
 from emberbox.blobs.base import PIECE_BYTES, BlobInfo, check_key
 from emberbox.errors import BlobError, EmberboxError, NoSpace, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 
     from obstore import ObjectMeta, WritableFile
     from obstore.store import ObjectStore
@@ -34,6 +34,7 @@ _BATCH_BYTES = 1024 * 1024
 _LISTED_AT_ONCE = 1000
 _DELETED_AT_ONCE = 1000
 _NO_SPACE = ("No space left on device", "Disk quota exceeded", f"os error {errno.ENOSPC})", "QuotaExceeded", "XMinioStorageFull")
+_NO_RANGES = "non-partial response"
 
 
 class ObjectBlobs:
@@ -67,8 +68,16 @@ class ObjectBlobs:
         """See `BlobStore.stream`."""
         size = await self.size(key)
         end = size if length is None else min(size, offset + length)
-        for start in range(offset, end, PIECE_BYTES):
-            yield await self._call(self._piece, key, start, min(end, start + PIECE_BYTES))
+        start = offset
+        while start < end:
+            piece = await self._call(self._piece, key, start, min(end, start + PIECE_BYTES), size)
+            if piece is None:
+                break
+            yield piece
+            start += len(piece)
+        async with aclosing(self._without_ranges(key, start, end)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def size(self, key: str) -> int:
         """See `BlobStore.size`."""
@@ -107,39 +116,52 @@ class ObjectBlobs:
 
     def _put_path(self, key: str, path: Path) -> int:
         size = 0
-        with path.open("rb") as source:
-            writer = self._writer(key)
+        with path.open("rb") as source, _Writing(self._writer(key)) as writing:
             while piece := source.read(_BATCH_BYTES):
-                size += writer.write(piece)
-        self._finish(writer, key)
+                size += writing.write(piece)
+            writing.finish()
+        self._settle(key)
         return size
 
     async def _put_stream(self, key: str, pieces: AsyncIterable[bytes]) -> int:
-        writer = await self._call(self._writer, key)
         size, batch = 0, bytearray()
-        async for piece in pieces:
-            batch += piece
-            if len(batch) >= _BATCH_BYTES:
-                size += await self._call(writer.write, bytes(batch))
-                batch.clear()
-        if batch:
-            size += await self._call(writer.write, bytes(batch))
-        await self._call(self._finish, writer, key)
+        with _Writing(await self._call(self._writer, key)) as writing:
+            async for piece in pieces:
+                batch += piece
+                if len(batch) >= _BATCH_BYTES:
+                    size += await self._call(writing.write, bytes(batch))
+                    batch.clear()
+            size += await self._call(writing.write, bytes(batch)) if batch else 0
+            await self._call(writing.finish)
+        await self._call(self._settle, key)
         return size
 
     def _writer(self, key: str) -> WritableFile:
-        # A writer that is dropped before its close takes what it wrote with it.
         return obstore.open_writer(self._store, key, buffer_size=PART_BYTES, max_concurrency=_PARTS_AT_ONCE)
 
-    def _finish(self, writer: WritableFile, key: str) -> None:
-        writer.close()
-        self._settle(key)
-
-    def _piece(self, key: str, start: int, end: int) -> bytes:
-        piece = bytes(self._store.get_range(key, start=start, end=end))
+    def _piece(self, key: str, start: int, end: int, size: int) -> bytes | None:
+        """Read a part; None from a server that does not mark its answers as parts."""
+        if start == 0 and end == size:
+            return bytes(self._store.get(key).bytes())
+        try:
+            piece = bytes(self._store.get_range(key, start=start, end=end))
+        except GenericError as error:
+            if _NO_RANGES in str(error):
+                return None
+            raise
         if len(piece) != end - start:
             raise BlobError("a stored file is shorter than it was; it cannot be read", detail=key)
         return piece
+
+    async def _without_ranges(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        if start >= end:
+            return
+        chunks = await self._call(lambda: iter(self._store.get(key).stream(min_chunk_size=_BATCH_BYTES)))
+        position = 0
+        while position < end and (chunk := await self._call(lambda: next(chunks, None))) is not None:
+            if piece := bytes(chunk[max(start - position, 0) : end - position]):
+                yield piece
+            position += len(chunk)
 
     def _delete(self, keys: Sequence[str]) -> None:
         try:
@@ -162,6 +184,32 @@ class ObjectBlobs:
         if self._closed:
             raise BlobError("the blob store is closed")
         return await asyncio.get_running_loop().run_in_executor(self._threads, mapped)
+
+
+class _Writing:
+    """Holds the one reference to a writer. One that is dropped before its close takes what it wrote with it.
+
+    Were the writer a variable, the traceback of a failure would keep it, and with it the disk's space.
+    """
+
+    def __init__(self, writer: WritableFile) -> None:
+        self._writer: WritableFile | None = writer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._writer = None
+
+    def write(self, data: bytes) -> int:
+        if self._writer is None:
+            raise BlobError("the writing was given up")
+        return self._writer.write(data)
+
+    def finish(self) -> None:
+        if self._writer is None:
+            raise BlobError("the writing was given up")
+        self._writer.close()
 
 
 @contextmanager

@@ -32,12 +32,13 @@ class S3Blobs(ObjectBlobs):
     Args:
         url: `s3://BUCKET` or `s3://BUCKET/PREFIX`.
         endpoint: Address of the server; empty for AWS's own. Plain HTTP only where it starts with `http://`.
+        retries: How often a request is repeated that failed for reasons that may pass.
 
     Raises:
         InvalidSettings: The URL or the endpoint has a mistake.
     """
 
-    def __init__(self, url: str, *, endpoint: str = "") -> None:
+    def __init__(self, url: str, *, endpoint: str = "", retries: int = 5) -> None:
         bucket, prefix = _place(url)
         config: S3Config = {}
         if endpoint:
@@ -47,7 +48,7 @@ class S3Blobs(ObjectBlobs):
             prefix=prefix,
             config=config,
             client_options={"allow_http": endpoint.startswith("http://"), "connect_timeout": "5s", "timeout": "120s"},
-            retry_config={"max_retries": 5, "retry_timeout": timedelta(seconds=60)},
+            retry_config={"max_retries": retries, "retry_timeout": timedelta(seconds=60)},
         )
         super().__init__(store)
 
