@@ -1,0 +1,60 @@
+"""The unit for systemd: understood by it, and as closed as the documentation says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+UNIT = ROOT / "packaging/systemd/emberbox.service"
+GUIDE = ROOT / "docs/deployment.md"
+
+needs_systemd = pytest.mark.skipif(not Path("/usr/bin/systemd-analyze").exists(), reason="systemd is not installed")
+
+
+def _analyze(*words: str) -> str:
+    done = subprocess.run(["/usr/bin/systemd-analyze", *words], capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout + done.stderr
+
+
+@needs_systemd
+def test_systemd_understands_it(tmp_path: Path) -> None:
+    here = tmp_path / "emberbox.service"
+    # The program is not installed there, and the documentation neither: only what the unit itself says is looked at.
+    here.write_text(UNIT.read_text().replace("/opt/emberbox/bin/emberbox", "/bin/true"))
+    assert _analyze("verify", "--man=no", str(here)) == ""
+    here.write_text(here.read_text() + "NoSuchSetting=1\n")
+    assert "NoSuchSetting" in _analyze("verify", "--man=no", str(here))
+
+
+@needs_systemd
+def test_it_is_as_closed_as_the_documentation_says() -> None:
+    found = re.search(
+        r"Overall exposure level for \S+: ([\d.]+)", _analyze("security", "--offline=true", "--no-pager", str(UNIT))
+    )
+    said = re.search(r"an exposure of \*\*([\d.]+)", GUIDE.read_text())
+    assert found is not None
+    assert said is not None
+    assert float(found[1]) <= float(said[1])
+
+
+def test_every_capability_is_explained() -> None:
+    bounding = next(line for line in UNIT.read_text().splitlines() if line.startswith("CapabilityBoundingSet="))
+    capabilities = set(re.findall(r"CAP_\w+", bounding))
+    assert capabilities
+    explained = GUIDE.read_text().partition("## systemd")[2].partition("## Behind a proxy")[0]
+    assert capabilities == set(re.findall(r"`(CAP_\w+)`", explained))
+
+
+def test_the_unit_starts_what_there_is() -> None:
+    from typer.main import get_command
+
+    from emberbox.cli.app import make_app
+
+    words = next(line for line in UNIT.read_text().splitlines() if line.startswith("ExecStart=")).split()[1:]
+    command = get_command(make_app()).commands[words[0]]  # type: ignore[attr-defined]
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words[1:] if word.startswith("--")} <= options
