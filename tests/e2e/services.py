@@ -1,0 +1,92 @@
+"""A real service as a process of its own, on real VMs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import httpx
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+START_S = 60.0
+STOP_S = 60.0
+
+
+def service_folder(folder: Path, shared: Path) -> Path:
+    """Make a data folder of its own for a service, with the images and templates of the tests."""
+    folder.mkdir()
+    for name in ("images", "templates", "vmm"):
+        (shared / name).mkdir(exist_ok=True)
+        (folder / name).symlink_to(shared / name)
+    return folder
+
+
+class ServiceProcess:
+    """`emberbox serve`, started and killed at will.
+
+    Args:
+        data: Its data folder.
+        settings: Environment variables.
+    """
+
+    def __init__(self, data: Path, **settings: str) -> None:
+        self.data = data
+        self.log = data / "service.log"
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("EMBERBOX_")},
+            **settings,
+        }
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> None:
+        command = [sys.executable, "-m", "emberbox.cli.main", "serve", "--port", "0", "--data", str(self.data)]
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, env=self._environment)
+
+    async def ready(self) -> str:
+        """Wait until it answers; returns its address. Raises `EOFError` when it ended instead."""
+        async with asyncio.timeout(START_S):
+            while True:
+                assert self._process is not None
+                if self._process.returncode is not None:
+                    raise EOFError(self.log.read_text()[-4000:])
+                try:
+                    told = json.loads((self.data / "service.json").read_text())
+                    if told["pid"] == self._process.pid:
+                        return str(told["url"])
+                except (FileNotFoundError, json.JSONDecodeError):
+                    pass
+                await asyncio.sleep(0.02)
+
+    async def kill(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        await self._process.wait()
+
+    async def stop(self) -> int:
+        """Ask it to end; returns its exit code."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(STOP_S):
+            return await self._process.wait()
+
+    async def end(self) -> None:
+        """Make sure that it is gone."""
+        if self._process is not None and self._process.returncode is None:
+            await self.kill()
+
+    def client(self, url: str) -> httpx.AsyncClient:
+        secret = (self.data / "admin.key").read_text().strip()
+        return httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {secret}"}, timeout=30, trust_env=False)
