@@ -49,7 +49,7 @@ def create(
 def _quota(text: str) -> tuple[str, float]:
     name, _, value = text.partition("=")
     try:
-        return name, float(value)
+        return name, int(value) if value.isdigit() else float(value)
     except ValueError:
         raise InvalidInput(f"--quota {text!r}: give NAME=NUMBER, such as concurrent_jobs=4") from None
 

@@ -10,13 +10,14 @@ from emberbox.errors import (
     CapacityExhausted,
     DataFolderBusy,
     EmberboxError,
+    NotReady,
     RateLimited,
     ServerUnreachable,
     ServiceStopping,
     StoreError,
 )
 
-_PASSING = (ServerUnreachable, ServiceStopping, StoreError, BlobError, CapacityExhausted, DataFolderBusy)
+_PASSING = (ServerUnreachable, ServiceStopping, NotReady, StoreError, BlobError, CapacityExhausted, DataFolderBusy)
 _NOT_CARRIED_OUT = (RateLimited, ServiceStopping)
 """What the server answers before it does anything, so that any request may be repeated."""
 
