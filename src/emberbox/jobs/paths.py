@@ -54,9 +54,10 @@ def check_distinct(paths: Iterable[str]) -> None:
     """
     seen: dict[str, str] = {}
     for path in paths:
-        other = seen.setdefault(unicodedata.normalize("NFC", path), path)
-        if other is not path:
+        form = unicodedata.normalize("NFC", path)
+        if form in seen:
             raise InvalidPath(f"{_shown(path)} is there twice; each file needs a name of its own")
+        seen[form] = path
     for form, path in seen.items():
         folder = form
         while folder := folder.rpartition("/")[0]:
