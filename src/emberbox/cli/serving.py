@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -11,10 +12,9 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import uvicorn
-
 from emberbox.api.app import create_app
 from emberbox.cli import exit_codes
+from emberbox.cli.connections import BACKLOG, Server
 from emberbox.cli.context import image_store
 from emberbox.cli.serve import introduction
 from emberbox.cli.service_log import configure_service_log
@@ -25,18 +25,13 @@ from emberbox.jobs.folder import ServiceFolder
 from emberbox.jobs.service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Generator, Iterator
+    from collections.abc import Coroutine, Iterator
 
     from emberbox.cli.serve import ServeOptions
     from emberbox.config import Settings
 
 _log = logging.getLogger(__name__)
 
-BACKLOG = 2048
-KEEP_ALIVE_S = 75
-"""Longer than the minute that proxies keep an idle connection for: it is for them to close it."""
-FAREWELL_S = 5
-"""How long requests that are still under way may take once the jobs have ended or were handed back."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -79,6 +74,8 @@ async def _run(settings: Settings, options: ServeOptions, folder: ServiceFolder,
         await asyncio.wait({serving})
     if not serving.cancelled():
         serving.result()
+    if stop.received is None:
+        return exit_codes.FAILURE
     # Who asks for the end by SIGTERM, as systemd does, gets what was asked for.
     return exit_codes.OK if stop.received is signal.SIGTERM else exit_codes.INTERRUPTED
 
@@ -88,12 +85,15 @@ async def _serve(
 ) -> None:
     async with Service(settings, engine=engine) as service, contextlib.AsyncExitStack() as stack:
         secret = await ensure_admin_key(service.keys, folder, renew=options.new_admin_key)
-        server = Server(service)
+        server = Server(create_app(service), message_bytes=settings.server.body_bytes)
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         stack.push_async_callback(server.end, serving)
         await server.up(serving)
         url = _url(settings.server.host, listener)
         unbuilt = await asyncio.to_thread(_unbuilt, service)
+        # All that lives now lives on: later collections need not look through it, and pause for less.
+        gc.collect()
+        gc.freeze()
         _say(introduction(service, url, folder.admin_key_file, secret, unbuilt))
         folder.announce(url, version("emberbox"))
         notify(f"READY=1\nSTATUS=Ready at {url}")
@@ -178,47 +178,6 @@ class StopSignals:
             working.cancel()
             instead.close()
             await asyncio.wait({working, hurry})
-
-
-class Server(uvicorn.Server):
-    """uvicorn, with signals and lifespan left to us."""
-
-    def __init__(self, service: Service) -> None:
-        super().__init__(
-            uvicorn.Config(
-                create_app(service),
-                http="httptools",
-                ws="websockets-sansio",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                backlog=BACKLOG,
-                timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=FAREWELL_S,
-            )
-        )
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Leave the signals alone."""
-        yield
-
-    async def up(self, serving: asyncio.Task[None]) -> None:
-        """Wait until requests are answered."""
-        while not self.started:
-            if serving.done():
-                serving.result()
-                raise InvalidInput("the HTTP server ended before it had begun")
-            await asyncio.sleep(0.002)
-
-    async def end(self, serving: asyncio.Task[None]) -> None:
-        """Let the requests under way end, within a bound, and stop."""
-        self.should_exit = True
-        await asyncio.wait({serving}, timeout=FAREWELL_S + 5)
-        if not serving.done():
-            serving.cancel()
-            await asyncio.wait({serving})
 
 
 def _url(host: str, listener: socket.socket) -> str:
