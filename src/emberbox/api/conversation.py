@@ -22,6 +22,7 @@ from emberbox.api.streams import Pulse, closing, first_of
 from emberbox.api.views import encoded, job_in_full, timestamp
 from emberbox.errors import Conflict, EmberboxError, InvalidInput, NotAllowed, PayloadTooLarge
 from emberbox.jobs.logs import AttemptBegan, JobEnded, LogRecord
+from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
     from fastapi import WebSocket
@@ -76,7 +77,7 @@ class Conversation:
 
     async def _message(self, item: LogRecord | AttemptBegan | JobEnded) -> str:
         if isinstance(item, JobEnded):
-            job = await job_in_full(self._service, item.job)
+            job = await shielded(job_in_full(self._service, item.job))
             return f'{{"type":"end","job":{job.model_dump_json()}}}'
         if isinstance(item, AttemptBegan):
             return _json(type="attempt", id=item.id, attempt=item.attempt)

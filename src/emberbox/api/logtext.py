@@ -43,6 +43,8 @@ class LogText:
 
 async def log_text(service: Service, job: JobRecord, wanted: LogText) -> AsyncGenerator[bytes, None]:
     """Yield a log as text. Raises `InvalidInput` before the first piece when `after` is no id of this log."""
+    if wanted.follow:
+        yield b""  # opens the answer: the first output may be long in coming
     if wanted.timestamps or wanted.after is not None or wanted.follow:
         pieces = _cut(_from_records(service, job, wanted), wanted)
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from emberbox.api.streams import closing
 from emberbox.api.views import encoded, job_in_full, timestamp
 from emberbox.jobs.logs import AttemptBegan, JobEnded, LogRecord
+from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -33,7 +34,7 @@ async def events(
             elif isinstance(item, AttemptBegan):
                 yield _event("attempt", item.id, _json({"attempt": item.attempt}))
             else:
-                yield _event("end", END, (await job_in_full(service, item.job)).model_dump_json())
+                yield _event("end", END, (await shielded(job_in_full(service, item.job))).model_dump_json())
 
 
 def _output(record: LogRecord, encoding: str) -> bytes:

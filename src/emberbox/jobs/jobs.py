@@ -20,6 +20,7 @@ from emberbox.jobs.log_writer import HEAD
 from emberbox.store.database import now_us
 from emberbox.store.records import JobRecord
 from emberbox.store.tables import artifacts, attempts, idempotency, jobs, results
+from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -212,7 +213,8 @@ class Jobs:
                 if job_id not in self._recent and self._live.get(job_id) is not None:
                     left = deadline - time.monotonic()
                 else:
-                    job = await self._find(job_id)
+                    # Who waits may leave at any moment, and a database's connection does not survive that in mid-question.
+                    job = await shielded(self._find(job_id))
                     if job is None:
                         raise NotFound(f"there is no job {job_id[:64]!r}")
                     left = deadline - time.monotonic()
@@ -222,7 +224,7 @@ class Jobs:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(max(0.0, left)):
                         await changed.wait()
-                if job is None and deadline <= time.monotonic() and (found := await self._find(job_id)) is not None:
+                if job is None and deadline <= time.monotonic() and (found := await shielded(self._find(job_id))) is not None:
                     return found
 
     def ended(self, job: JobRecord, output: JobOutput) -> None:

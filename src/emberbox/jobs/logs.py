@@ -14,6 +14,7 @@ from emberbox.errors import InvalidInput
 from emberbox.jobs.log_format import LogParser, LogRecord, Position, parse_position
 from emberbox.store.records import JobRecord
 from emberbox.store.tables import jobs, results
+from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -120,7 +121,8 @@ class Logs:
                             yield record
                     position = Position(live.log.attempt, max(position.offset, live.log.size))
                     continue
-                job = await self._job(job_id)
+                # A reader may leave at any moment, and a database's connection does not survive that in mid-question.
+                job = await shielded(self._job(job_id))
                 if job is None:
                     return
                 if job.terminal:
@@ -135,7 +137,7 @@ class Logs:
     async def _rest(
         self, job: JobRecord, position: Position | None, stream: str | None
     ) -> AsyncIterator[LogRecord | AttemptBegan]:
-        stored = await self._stored(job.id)
+        stored = await shielded(self._stored(job.id))
         if stored is None:
             return
         if position is not None and position.attempt > stored.attempt:
@@ -192,7 +194,7 @@ class Logs:
         if live is not None:
             source = live.log.read_from(_within(position, live.log.attempt), follow=follow)
         else:
-            stored = await self._stored(job.id)
+            stored = await shielded(self._stored(job.id))
             if stored is None:
                 return
             source = self._from_stored(stored, Position(stored.attempt, _within(position, stored.attempt)))

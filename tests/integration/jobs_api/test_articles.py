@@ -43,7 +43,7 @@ async def test_a_script_without_extension_is_one_of_the_shell(app_client: httpx.
 
 
 async def test_uploads_that_are_none(app_client: httpx.AsyncClient) -> None:
-    problem(await app_client.post("/scripts"), 422, "invalid_input")
+    problem(await app_client.post("/scripts"), 415, "unsupported_media_type")
     problem(await app_client.post("/scripts", files={"other": ("a.py", b"1")}), 422, "invalid_input")
     problem(await app_client.post("/scripts", files={"script": ("a.py", b"")}), 422, "invalid_input")
 

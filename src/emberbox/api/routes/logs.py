@@ -45,12 +45,22 @@ class Encoding(StrEnum):
 
 
 LogId = Annotated[str | None, Query(pattern=r"^[1-9][0-9]{0,8}\.(0|[1-9][0-9]{0,14})$", description="Begin behind this entry.")]
+_EVENT = {
+    "type": "object",
+    "description": "One event.",
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"enum": ["output", "attempt", "end", "error"]},
+        "data": {"type": "string"},
+    },
+    "required": ["event", "data"],
+}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "model": LogPage,
         "content": {
             _TEXT: {"schema": {"type": "string"}},
-            sse.MEDIA_TYPE: {"schema": {"type": "string"}},
+            sse.MEDIA_TYPE: {"schema": _EVENT},
         },
     },
     204: {"description": "The job has ended and `Last-Event-ID` is the last event's: there is no more."},
@@ -94,7 +104,7 @@ async def get_logs(
             follow=follow,
             encoding=encoding,
         )
-        return _text(request, service, job, wanted)
+        return await _text(request, service, job, wanted)
     if follow or (format is None and sse.MEDIA_TYPE in accept):
         return await _events(request, service, job, stream, start, encoding)
     page = await service.logs.read(job, after=start, limit_bytes=min(limit or _PAGE_BYTES, _PAGE_MOST), stream=stream)
@@ -119,6 +129,8 @@ async def _events(
     )
 
 
-def _text(request: Request, service: Service, job: JobRecord, wanted: LogText) -> Response:
+async def _text(request: Request, service: Service, job: JobRecord, wanted: LogText) -> Response:
+    if wanted.after is not None:
+        await service.logs.read(job, after=wanted.after, limit_bytes=1)
     followers = followers_of(request.app, service.settings.server.followers) if wanted.follow else None
     return StreamAnswer(log_text(service, job, wanted), media_type=_TEXT, followers=followers)
