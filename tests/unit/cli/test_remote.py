@@ -1,0 +1,123 @@
+"""The commands against a server: what they make of options, of answers, and of what a guest put into them."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from emberbox.cli import exit_codes, remote
+from emberbox.cli.job_options import read
+from emberbox.cli.jobs import _fields, _row
+from emberbox.cli.main import main
+from emberbox.errors import EmberboxError, InvalidInput, NotFound, RateLimited, ServerUnreachable
+from emberbox.schemas.jobs import Job
+from tests.unit.client.conftest import job_values
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOSTILE = "\x1b]0;title\x07\x9b31mred\r[bold]"
+
+
+def _job(**changes: object) -> Job:
+    return Job.model_validate(job_values(**changes))
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "exit_code", "signal", "code"),
+    [
+        ("succeeded", "exited", 0, None, 0), ("failed", "exited", 3, None, 3), ("failed", "signalled", None, 15, 143),
+        ("timed_out", "timeout", None, 9, 124), ("failed", "cpu_limit", None, 9, 124), ("failed", "out_of_memory", None, 9, 137),
+        ("failed", "output_limit", None, 9, 125), ("failed", "start_failed", None, None, 127),
+        ("cancelled", "cancelled", None, 9, 130),
+        ("lost", "worker_lost", None, None, 70), ("failed", "vm_died", None, None, 70), ("failed", "refused", None, None, 70),
+        ("failed", "input_failed", None, None, 70), ("failed", None, 0, None, 70),
+    ],
+)  # fmt: skip
+def test_exit_codes_of_jobs(status: str, reason: str | None, exit_code: int | None, signal: int | None, code: int) -> None:
+    assert exit_codes.of_job(_job(status=status, reason=reason, exit_code=exit_code, signal=signal)) == code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(NotFound("x"), 2), (InvalidInput("x"), 2), (ServerUnreachable("x"), 69), (RateLimited("x"), 70)]
+)
+def test_exit_codes_of_errors(error: EmberboxError, code: int) -> None:
+    assert exit_codes.of_error(error) == code
+
+
+def test_what_a_guest_wrote_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    artifact = {"id": "art_1", "path": HOSTILE, "size": 1, "sha256": "0", "created_at": "2030-01-01T00:00:00Z"}
+    job = _job(name=HOSTILE, message=HOSTILE, labels={"k": HOSTILE}, args=[HOSTILE], artifacts=[artifact])
+    remote.print_list(False, [job], ("ID", "STATUS", "RUNTIME", "NAME", "CREATED", "RAN", "EXIT"), _row)
+    remote.print_one(False, job, _fields(job))
+    told = capsys.readouterr().out
+    assert not [character for character in told if not character.isprintable() and character != "\n"]
+    assert "[bold]" in told
+
+
+def test_json_is_json_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    job = _job(name=HOSTILE)
+    remote.print_list(True, [job], (), _row)
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == [HOSTILE]
+    remote.print_one(True, job, ())
+    assert json.loads(capsys.readouterr().out)["name"] == HOSTILE
+    remote.print_line({"a": "b\nc"})
+    assert capsys.readouterr().out == '{"a": "b\\nc"}\n'
+
+
+def test_labels() -> None:
+    assert remote.read_labels(["a=b=c", "d="]) == {"a": "b=c", "d": ""}
+    assert remote.label_of("a=b=c") == ("a", "b=c")
+    for wrong in ("a", "=b", ""):
+        with pytest.raises(InvalidInput, match="NAME=VALUE"):
+            remote.read_labels([wrong])
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 << 20, "5.0 MiB"), (3 << 40, "3072.0 GiB")]
+)
+def test_sizes(count: int, text: str) -> None:
+    assert remote.size(count) == text
+
+
+def test_options_that_were_not_given_are_left_out(tmp_path: Path) -> None:
+    nothing = {"args": None, "env": None, "files": None, "artifacts": None, "stdin": None, "labels": None}
+    assert read(**nothing, cold=False, timeout_s=None) == {}  # type: ignore[arg-type]
+    (tmp_path / "in").write_bytes(b"x")
+    some = {**nothing, "stdin": str(tmp_path / "in"), "labels": ["a=b"]}
+    assert read(**some, cold=True, priority=0) == {"stdin": b"x", "labels": {"a": "b"}, "cold": True, "priority": 0}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "submit --help", "scripts upload --help", "scripts run --help", "jobs list --help", "logs -h", "keys create -h",
+        "webhooks update -h", "usage -h", "status -h", "login -h", "profiles list -h",
+    ],
+)  # fmt: skip
+def test_help_fits_80_columns(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(line.split()) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("variable", ["EMBERBOX_SERVER", "EMBERBOX_PROFILE"])
+def test_mistakes_in_the_environment(
+    variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("EMBERBOX_SERVER", "EMBERBOX_PROFILE", "EMBERBOX_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv(variable, "nonsense here")
+    assert main(["status"]) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err.startswith("emberbox: ")) == ("", True)
+
+
+def test_a_key_is_not_taken_as_an_argument(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["login", "--server", "http://x", "--key", "ember_x"]) == 2
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: False))
+    assert main(["login", "--server", "http://x"]) == 2
+    assert "--key-stdin" in capsys.readouterr().err
