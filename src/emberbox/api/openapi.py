@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+OTHERS = "other services' calls"
 TAGS = [
     {"name": "scripts", "description": "Code that was uploaded, to be run any number of times."},
     {"name": "jobs", "description": "Runs of scripts or of inline code, and their results."},
@@ -26,7 +27,7 @@ TAGS = [
     {"name": "webhooks", "description": "News of jobs, delivered by HTTP."},
     {"name": "usage", "description": "What each key used, by day."},
     {"name": "system", "description": "The service itself: its health, its state, what it keeps ready."},
-    {"name": "other services' calls", "description": "The calls of two earlier services, for programs that know them."},
+    {"name": OTHERS, "description": "The calls of two earlier services, for programs that know them."},
 ]
 
 DESCRIPTION = """\
@@ -91,10 +92,9 @@ def scope_of(route: Any) -> str | None:
 
 
 def _name(routes: list[APIRoute]) -> None:
-    """Give each operation the name of its function; those that are not ours alone get a prefix."""
+    """Give each operation the name of its function; those of other services' calls get a prefix."""
     for route in routes:
-        ours = route.path.startswith("/v1/") or route.path.count("/") == 1
-        route.operation_id = route.name if ours else f"other_{route.name}"
+        route.operation_id = f"other_{route.name}" if OTHERS in route.tags else route.name
 
 
 def _complete(made: dict[str, Any], routes: list[APIRoute]) -> None:

@@ -1,0 +1,144 @@
+"""Every address with values that the description allows and with such that it forbids, by schemathesis with all its checks.
+
+The service holds one of everything first, made by real calls and a real run. Then nothing more is run: what is made up here must
+not become a program on this host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from emberbox.api import auth
+from emberbox.api.openapi import document
+from emberbox.errors import ImageError
+from emberbox.jobs.service import Service
+from emberbox.testing.engine import HostEngine
+from tests.integration.serving import serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from fastapi import FastAPI
+
+    from emberbox.config import Settings
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+EXAMPLES = 6
+"""For each operation and kind of data, besides those that cover the description's bounds."""
+BOUND_S = 280.0
+BEYOND_SCHEMA = {
+    "create_key": "whether an expiry lies ahead",
+    "update_key": "whether an expiry lies ahead",
+    "create_script": "whether two files have the same name, and whether there is a file to run",
+    "other_upload": "whether two files have the same name, and whether there is a file to run",
+    "submit_job": "whether there is code, the same input is given twice, and limits are within the settings",
+    "run_script": "whether the same input is given twice, and limits are within the settings",
+    "other_execute": "whether there is code",
+    "create_webhook": "whether an address is one that may be called",
+    "update_webhook": "whether an address is one that may be called",
+    "get_usage": "whether one day is before another",
+    "get_logs": "whether an entry of that number was ever there, and what goes together",
+    "keep_ready": "whether that many fit",
+}
+"""Operations that may refuse values which their description allows, and what it has no words for."""
+
+
+class _Engine(HostEngine):
+    """Runs programs until it is told not to."""
+
+    refusing = False
+
+    async def open_sandbox(self, *args: Any, **options: Any) -> Any:
+        if self.refusing:
+            raise ImageError("nothing is run here any more")
+        return await super().open_sandbox(*args, **options)
+
+
+@pytest.fixture
+async def engine(service_settings: Settings) -> _Engine:
+    return _Engine(service_settings)
+
+
+@pytest.fixture
+async def service(service_settings: Settings, engine: _Engine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Service]:
+    monkeypatch.setattr(auth, "FAILURES_AT_ONCE", 1_000_000)
+    settings = replace(service_settings, server=replace(service_settings.server, wait_s=0.2))
+    async with Service(settings, engine=engine) as started:
+        yield started
+
+
+async def test_nothing_is_found(app: FastAPI, service: Service, engine: _Engine, tmp_path: Path) -> None:
+    _, secret = await service.keys.create("fuzzing", ["admin"], quota={"requests_per_s": 0})
+    async with serving(app) as url:
+        ids = await _make_one_of_each(url, secret)
+        engine.refusing = True
+        (tmp_path / "schemathesis.toml").write_text(_configuration(ids, document(app)))
+        code, output = await _run(url, secret, tmp_path)
+    assert code == 0, output[-20_000:]
+
+
+async def _make_one_of_each(url: str, secret: str) -> dict[str, list[str]]:
+    """Make a few of everything, and return their identifiers by the names of path parameters."""
+    ids: dict[str, list[str]] = {}
+
+    async def make(name: str, path: str, **options: Any) -> str:
+        answer = await client.post(path, **options)
+        assert answer.status_code < 300, answer.text
+        ids.setdefault(name, []).append(answer.json()["id"])
+        return ids[name][-1]
+
+    async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": secret}, timeout=30) as client:
+        code = "print('out')\nopen('left.txt', 'w').write('x')"
+        for number in range(3):
+            await make("key_id", "/v1/keys", json={"name": "k"})
+            await make("webhook_id", "/v1/webhooks", json={"url": "http://127.0.0.1:9/", "events": ["job.finished"]})
+            await make("script_id", "/v1/scripts", files=[("file", ("a.py", f"print({number})".encode()))])
+            job = await make("job_id", "/v1/jobs", json={"runtime": "python", "code": code, "artifacts": ["*.txt"]})
+        for _ in range(100):
+            ended = (await client.get(f"/v1/jobs/{job}", params={"wait": 1})).json()
+            if ended["status"] == "succeeded":
+                break
+        ids["artifact_id"] = [artifact["id"] for artifact in ended["artifacts"]]
+        ids["delivery_id"] = [one["id"] for one in (await client.get("/v1/deliveries")).json()["items"]]
+    assert all(ids.values()), ids
+    return ids
+
+
+def _configuration(ids: dict[str, list[str]], description: dict[str, Any]) -> str:
+    named = {operation["operationId"] for path in description["paths"].values() for operation in path.values()}
+    assert set(BEYOND_SCHEMA) - named == set()
+    lines = ["[parameters]"]
+    lines += [f'"path.{name}" = {{ dictionary = "{name}", probability = 0.7 }}' for name in ids]
+    lines += [f"[dictionaries.{name}]\nvalues = {json.dumps(values)}" for name, values in ids.items()]
+    statuses = json.dumps(["2xx", "3xx", "401", "403", "404", "409", "422", "5xx"])
+    lines += [
+        "[[operations]]",
+        f"include-operation-id = {json.dumps(sorted(BEYOND_SCHEMA))}",
+        f"checks.positive_data_acceptance.expected-statuses = {statuses}",
+    ]
+    return "\n".join(lines)
+
+
+async def _run(url: str, secret: str, folder: Path) -> tuple[int, str]:
+    program = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(folder / "schemathesis.toml"), "run"]
+    options = ["--checks=all", f"--max-examples={EXAMPLES}", "--generation-deterministic", "--continue-on-failure", "--no-color"]
+    process = await asyncio.create_subprocess_exec(
+        *program, f"{url}/openapi.json", "-H", f"Authorization: Bearer {secret}", *options,
+        cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), BOUND_S)
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    return process.returncode or 0, output.decode("utf-8", "replace")
