@@ -33,7 +33,9 @@ async def get_usage(
     service: ServiceDep,
     key: Reader,
     since: Annotated[Day | None, Query(description="First day (UTC); 29 days before `until` if not given.")] = None,
-    until: Annotated[Day | None, Query(description="Last day (UTC), included; today if not given.")] = None,
+    until: Annotated[
+        Day | None, Query(description="Last day (UTC), included; today if not given, but not more than 366 days in all.")
+    ] = None,
     all_keys: Annotated[bool, Query(description="Of all keys; needs the scope `admin`.")] = False,
 ) -> Response:
     """Return jobs that ended, CPU and running time by day and key, at most 366 days at once."""
@@ -66,11 +68,9 @@ async def get_usage(
 
 
 def _span(since: date | None, until: date | None) -> tuple[date, date]:
-    try:
-        last = until or (since + _USUAL if since else datetime.now(UTC).date())
-        first = since or last - _USUAL
-    except OverflowError:
-        raise InvalidInput("there are no such days") from None
+    today = datetime.now(UTC).date()
+    last = until or (today if since is None or today - since < _LONGEST else since + _LONGEST - timedelta(days=1))
+    first = since or max(date.min + _USUAL, last) - _USUAL
     if first > last:
         raise InvalidInput("since must not be after until")
     if last - first >= _LONGEST:

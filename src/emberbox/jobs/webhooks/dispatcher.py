@@ -103,21 +103,18 @@ class Dispatcher:
         """Start some of what may be started now; return how long there is nothing more to do, in seconds."""
         if self._lanes.free <= 0:
             return _IDLE_S
-        now = now_us()
+        now, first = now_us(), await self._outbox.next_at()
+        if first is None or first > now:
+            return _until(first)
         full_lanes, full_keys = self._lanes.full()
-        found = await self._outbox.due(now, _CANDIDATES, lanes=full_lanes, keys=full_keys)
-        picked = self._lanes.pick(found)
+        picked = self._lanes.pick(await self._outbox.due(now, _CANDIDATES, lanes=full_lanes, keys=full_keys))
         if not picked:
-            return await self._until_next(now)
+            # What is due waits for its lane or key: the end of another attempt wakes this loop.
+            return _until(await self._outbox.next_at(after=now))
         for claimed in await self._outbox.claim([one.id for one in picked], self._lease_s):
             self._lanes.enter(claimed.lane, claimed.key_id)
             attempts.start(self._attempt(sender, claimed), f"webhook-{claimed.id}")
         return 0.0
-
-    async def _until_next(self, now: int) -> float:
-        # What was due by now waits for its lane or key: the end of another attempt wakes this loop.
-        at = await self._outbox.next_after(now)
-        return _IDLE_S if at is None else min(_IDLE_S, max(0.0, (at - now_us()) / 1_000_000) + 0.001)
 
     async def _rest(self, wait_s: float, looked_s: float) -> None:
         try:
@@ -181,6 +178,10 @@ class Dispatcher:
         if claimed.secret:
             headers[SIGNATURE_HEADER] = sign(claimed.payload.encode(), claimed.secret, int(time.time()))
         return headers
+
+
+def _until(at: int | None) -> float:
+    return _IDLE_S if at is None else min(_IDLE_S, max(0.0, (at - now_us()) / 1_000_000) + 0.001)
 
 
 def _readable(body: bytes, secret: str) -> str | None:

@@ -50,9 +50,9 @@ class Outbox:
         async with self._db.reading() as connection:
             return [Due(*row) for row in await connection.execute(query)]
 
-    async def next_after(self, now: int) -> int | None:
-        """Return when the next delivery after now is due, or its lease ends; None when there is none."""
-        query = select(func.min(deliveries.c.next_at)).where(deliveries.c.status == "pending", deliveries.c.next_at > now)
+    async def next_at(self, *, after: int = 0) -> int | None:
+        """Return the first time after `after` at which a delivery is due, or its lease ends; None when there is none."""
+        query = select(func.min(deliveries.c.next_at)).where(deliveries.c.status == "pending", deliveries.c.next_at > after)
         async with self._db.reading() as connection:
             found: int | None = await connection.scalar(query)
             return found

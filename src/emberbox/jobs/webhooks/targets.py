@@ -14,7 +14,8 @@ from emberbox.jobs.webhooks.addresses import is_public, literal_address
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
-_LONGEST = 2048
+# Longer than what a webhook may be given: escapes make a URL grow, and redirects may be longer.
+_LONGEST = 8192
 _PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*")
 # Everything that RFC 3986 lets stand in a path and a query, and escapes that are there already.
@@ -49,7 +50,7 @@ def parse_target(url: str) -> Target:
         InvalidInput: It is no http or https URL, holds a user name or a password, or could be read in two ways.
     """
     if len(url) > _LONGEST or re.search(r"[\x00-\x20\x7f-\xa0\\]", url):
-        raise InvalidInput(f"a webhook's URL has at most {_LONGEST} characters, none of them a space, a control or a backslash")
+        raise InvalidInput("a webhook's URL must not be endless, nor hold a space, a control character or a backslash")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -61,7 +62,10 @@ def parse_target(url: str) -> Target:
         raise InvalidInput("a webhook's URL must not hold a user name or a password")
     if port == 0:
         raise InvalidInput("port 0 cannot be called")
-    return Target(parts.scheme, _host(parts), port or _PORTS[parts.scheme], _path(parts))
+    target = Target(parts.scheme, _host(parts), port or _PORTS[parts.scheme], _path(parts))
+    if len(target.url) > _LONGEST:
+        raise InvalidInput("that URL is too long")
+    return target
 
 
 def check_url(url: str, *, allow_private: bool) -> Target:
