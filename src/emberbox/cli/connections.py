@@ -96,6 +96,10 @@ class Server(uvicorn.Server):
                 http=Connection,
                 ws="websockets-sansio",
                 ws_max_size=message_bytes,
+                # A few bytes on the wire must not become many in memory.
+                ws_per_message_deflate=False,
+                # While a program does not read its input nothing is read from its WebSocket, pongs included.
+                ws_ping_timeout=None,
                 lifespan="off",
                 log_config=None,
                 access_log=False,

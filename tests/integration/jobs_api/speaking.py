@@ -126,4 +126,4 @@ async def followed(client: httpx.AsyncClient, job_id: str, last: str | None = No
 
 def followers(served: Served) -> int:
     """Return how many streams are open."""
-    return sum(each.count for each in gc.get_objects() if isinstance(each, Followers))
+    return sum(each.count for each in gc.get_objects() if type(each) is Followers)

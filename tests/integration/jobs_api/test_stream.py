@@ -1,0 +1,303 @@
+"""The WebSocket of a job: output out, input in."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import websockets
+from websockets.asyncio.client import ClientConnection, connect
+
+from tests.integration.jobs_api.speaking import caller, ended, followers, run, submit, until, until_running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    import httpx
+
+    from emberbox.jobs.service import Service
+    from tests.integration.conftest import Served
+
+ECHO = """
+import signal, sys
+signal.signal(signal.SIGUSR1, lambda *_: print('signalled', flush=True))
+print('ready', flush=True)
+for line in sys.stdin.buffer:
+    sys.stdout.buffer.write(line); sys.stdout.flush()
+print('bye')
+"""
+SLOW = "import time, sys; print('ready', flush=True); time.sleep(1.5); print(len(sys.stdin.buffer.read()))"
+
+
+@pytest.fixture
+def database_kind() -> str:
+    """Streams do not depend on the database."""
+    return "sqlite"
+
+
+@asynccontextmanager
+async def stream(served: Served, job: str, query: str = "", **options: Any) -> AsyncIterator[ClientConnection]:
+    url = f"{served.url.replace('http', 'ws', 1)}/v1/jobs/{job}/stream{query}"
+    options.setdefault("additional_headers", served.headers)
+    async with connect(url, proxy=None, max_size=None, **options) as socket:
+        yield socket
+
+
+async def heard(socket: ClientConnection) -> dict[str, Any]:
+    async with asyncio.timeout(20):
+        message: dict[str, Any] = json.loads(await socket.recv())
+        return message
+
+
+async def output(socket: ClientConnection, wanted: str) -> None:
+    """Wait until exactly this output has come."""
+    seen = ""
+    while seen != wanted:
+        message = await heard(socket)
+        assert message["type"] == "output", message
+        seen += message["data"]
+        assert wanted.startswith(seen)
+
+
+async def say(socket: ClientConnection, **message: Any) -> None:
+    await socket.send(json.dumps(message))
+
+
+async def start(client: httpx.AsyncClient, code: str = ECHO, **options: Any) -> str:
+    return str((await submit(client, code, interactive=True, **options))["id"])
+
+
+async def closed(socket: ClientConnection) -> int | None:
+    with pytest.raises(websockets.ConnectionClosed):
+        await asyncio.wait_for(socket.recv(), 20)
+    return socket.close_code
+
+
+async def test_a_conversation(served: Served) -> None:
+    async with caller(served) as client:
+        job = await start(client)
+        async with stream(served, job) as socket:
+            await output(socket, "ready\n")
+            await say(socket, type="stdin", data="grüß dich\n")
+            await output(socket, "grüß dich\n")
+            await say(socket, type="stdin", base64=base64.b64encode(b"more\n").decode())
+            await output(socket, "more\n")
+            await socket.send(b"raw\n")
+            await output(socket, "raw\n")
+            await say(socket, type="signal", signal="SIGUSR1")
+            await output(socket, "signalled\n")
+            await say(socket, type="close_stdin")
+            await output(socket, "bye\n")
+            end = await heard(socket)
+            assert (end["type"], end["job"]["id"], end["job"]["status"]) == ("end", job, "succeeded")
+            assert end["job"]["stdout"].endswith("bye\n")
+            assert await closed(socket) == 1000
+        await until(lambda: followers(served) == 0)
+
+
+async def test_a_job_that_waits_for_its_turn(served: Served) -> None:
+    async with caller(served) as client:
+        busy = [await start(client) for _ in range(12)]
+        job = await start(client)
+        async with stream(served, job) as socket:
+            await socket.send(b"early\n")
+            for other in busy:
+                await client.post(f"/v1/jobs/{other}/cancel")
+            await output(socket, "ready\nearly\n")
+            await say(socket, type="cancel")
+            while (message := await heard(socket))["type"] == "output":
+                pass
+            assert message["job"]["status"] == "cancelled"
+
+
+async def test_a_cancelled_job_that_waits(served: Served) -> None:
+    async with caller(served) as client:
+        busy = [await start(client) for _ in range(12)]
+        job = await start(client)
+        async with stream(served, job) as socket:
+            await say(socket, type="cancel")
+            end = await heard(socket)
+            assert (end["type"], end["job"]["status"]) == ("end", "cancelled")
+        for other in busy:
+            await client.post(f"/v1/jobs/{other}/cancel")
+
+
+async def test_output_from_a_place_on_and_in_base64(served: Served) -> None:
+    async with caller(served) as client:
+        job = await run(
+            client,
+            "import time, sys\nfor b in (b'a', b'\\xff', b'c'): sys.stdout.buffer.write(b); sys.stdout.flush(); time.sleep(0.05)",
+        )
+        async with stream(served, job["id"], "?encoding=base64") as socket:
+            messages = []
+            while (message := await heard(socket))["type"] == "output":
+                messages.append(message)
+        assert b"".join(base64.b64decode(m["data"]) for m in messages) == b"a\xffc"
+        assert len(messages) > 1
+        async with stream(served, job["id"], f"?after={messages[0]['id']}") as socket:
+            assert (await heard(socket))["id"] == messages[1]["id"]
+
+
+async def test_browsers_name_the_key_as_a_protocol(served: Served) -> None:
+    async with caller(served) as client:
+        job = await start(client)
+        protocols = ["emberbox", f"bearer.{served.secret}"]
+        async with stream(served, job, additional_headers={}, subprotocols=protocols) as socket:
+            assert socket.subprotocol == "emberbox"
+            await output(socket, "ready\n")
+        await client.post(f"/v1/jobs/{job}/cancel")
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "code"),
+    [
+        ({"additional_headers": {}}, 401, "not_authenticated"),
+        ({"additional_headers": {"X-API-Key": "ember_wrong"}}, 401, "not_authenticated"),
+        ({"additional_headers": {}, "subprotocols": ["emberbox", "bearer.wrong"]}, 401, "not_authenticated"),
+        ({"origin": "https://evil.example"}, 403, "not_allowed"),
+        ({"origin": "null"}, 403, "not_allowed"),
+    ],
+)
+async def test_who_is_not_let_in(served: Served, options: dict[str, Any], status: int, code: str) -> None:
+    async with caller(served) as client:
+        job = (await run(client, "print(1)"))["id"]
+        with pytest.raises(websockets.InvalidStatus) as caught:
+            async with stream(served, job, **options):
+                pass
+        assert caught.value.response.status_code == status
+        assert json.loads(caught.value.response.body or b"")["code"] == code
+
+
+async def test_pages_of_this_host_are_let_in(served: Served) -> None:
+    async with caller(served) as client:
+        job = (await run(client, "print(1)"))["id"]
+        async with stream(served, job, origin=served.url) as socket:
+            assert (await heard(socket))["type"] == "output"
+
+
+async def test_jobs_of_others_and_places_that_are_none(served: Served, make_key: Callable[..., Awaitable[str]]) -> None:
+    async with caller(served) as client:
+        job = (await run(client, "print(1)"))["id"]
+        theirs = {"X-API-Key": await make_key("admin")}
+        for job_id, query, headers, status in [
+            (job, "", theirs, 404),
+            ("job_00000000000000000000000000", "", served.headers, 404),
+            ("x", "", served.headers, 404),
+            (job, "?after=garbage", served.headers, 422),
+            (job, "?after=1.1", served.headers, 422),
+            (job, "?encoding=ebcdic", served.headers, 403),
+        ]:
+            with pytest.raises(websockets.InvalidStatus) as caught:
+                async with stream(served, job_id, query, additional_headers=headers):
+                    pass
+            assert caught.value.response.status_code == status, (job_id, query)
+
+
+async def test_watchers_may_not_speak(served: Served, service: Service, make_key: Callable[..., Awaitable[str]]) -> None:
+    async with caller(served) as client:
+        job = await start(client)
+        watcher = await service.keys.authenticate(served.secret)
+        await make_key("admin")
+        await service.keys.update(watcher.id, scopes=["read"])
+        async with stream(served, job) as socket:
+            await output(socket, "ready\n")
+            await say(socket, type="stdin", data="x")
+            assert (await heard(socket))["code"] == "not_allowed"
+            assert await closed(socket) == 1008
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "close"),
+    [
+        ("no json", "invalid_input", 1003),
+        ("[1]", "invalid_input", 1003),
+        ("[" * 100_000, "invalid_input", 1003),
+        ('{"type": "dance"}', "invalid_input", 1003),
+        ("{}", "invalid_input", 1003),
+        ('{"type": "stdin"}', "invalid_input", 1003),
+        ('{"type": "stdin", "data": 1}', "invalid_input", 1003),
+        ('{"type": "stdin", "base64": "***"}', "invalid_input", 1003),
+        ('{"type": "signal", "signal": "SIGNONE"}', "invalid_input", 1003),
+        ('{"type": "signal", "signal": 9999}', "invalid_input", 1003),
+        ('{"type": "signal", "signal": true}', "invalid_input", 1003),
+        (b"x" * ((1 << 20) + 1), "payload_too_large", 1009),
+        ('{"data": "' + "x" * (1 << 21) + '"}', "payload_too_large", 1009),
+    ],
+)
+async def test_messages_that_are_none(served: Served, message: str | bytes, code: str, close: int) -> None:
+    async with caller(served) as client:
+        job = await start(client)
+        async with stream(served, job) as socket:
+            await output(socket, "ready\n")
+            await socket.send(message)
+            error = await heard(socket)
+            assert (error["type"], error["code"]) == ("error", code)
+            assert await closed(socket) == close
+        await client.post(f"/v1/jobs/{job}/cancel")
+
+
+async def test_input_for_a_job_that_takes_none(served: Served) -> None:
+    async with caller(served) as client:
+        job = (await submit(client, "import time; print('ready', flush=True); time.sleep(30)"))["id"]
+        async with stream(served, job) as socket:
+            await output(socket, "ready\n")
+            await socket.send(b"x")
+            error = await heard(socket)
+            assert (error["type"], error["code"]) == ("error", "conflict")
+            assert "interactive" in error["detail"]
+            await say(socket, type="signal", signal=15)
+            end = await heard(socket)
+            assert (end["type"], end["job"]["reason"], end["job"]["signal"]) == ("end", "signalled", 15)
+
+
+async def test_a_program_that_does_not_read_holds_the_sender_back(served: Served) -> None:
+    total, piece = 24 << 20, bytes(256 << 10)
+    async with caller(served) as client:
+        job = await start(client, SLOW)
+        async with stream(served, job) as socket:
+            await output(socket, "ready\n")
+            sent = 0
+
+            async def send() -> None:
+                nonlocal sent
+                for _ in range(total // len(piece)):
+                    await socket.send(piece)
+                    sent += len(piece)
+                await say(socket, type="close_stdin")
+
+            sending = asyncio.create_task(send())
+            await asyncio.sleep(0.8)
+            # What the kernel and a message on its way hold; not all of it.
+            assert sent < total - (4 << 20)
+            await sending
+            await output(socket, f"{total}\n")
+            assert (await heard(socket))["job"]["status"] == "succeeded"
+
+
+async def test_who_hangs_up_is_noticed_and_the_job_goes_on(served: Served) -> None:
+    async with caller(served) as client:
+        job = await start(client)
+        async with stream(served, job) as socket:
+            await output(socket, "ready\n")
+            assert followers(served) == 1
+        await until(lambda: followers(served) == 0)
+        assert (await client.get(f"/v1/jobs/{job}")).json()["status"] == "running"
+        async with stream(served, job) as socket:
+            await output(socket, "ready\n")
+            await say(socket, type="close_stdin")
+        assert (await ended(client, job))["status"] == "succeeded"
+
+
+async def test_heartbeats(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emberbox.api.streams.HEARTBEAT_S", 0.05)
+    async with caller(served) as client:
+        job = await start(client)
+        await until_running(client, job)
+        async with stream(served, job) as socket:
+            seen = [(await heard(socket))["type"] for _ in range(4)]
+            assert (seen.count("output"), seen.count("heartbeat")) == (1, 3)
+        await client.post(f"/v1/jobs/{job}/cancel")
