@@ -26,6 +26,8 @@ WORDS = {
     "async_call": "call",
     "async_sleep": "sleep",
     "asynccontextmanager": "contextmanager",
+    "AbstractAsyncContextManager": "AbstractContextManager",
+    "asyncio": "sync",
 }
 GONE = ("async", "await")
 

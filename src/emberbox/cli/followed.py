@@ -7,20 +7,24 @@ from typing import TYPE_CHECKING
 
 from emberbox.cli import exit_codes
 from emberbox.cli.failures import say
-from emberbox.cli.streams import Sink
+from emberbox.cli.streams import Sink, read_pieces
 from emberbox.errors import Conflict, EmberboxError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import AsyncIterator, Awaitable
 
-    from emberbox.client import AsyncClient
-    from emberbox.schemas.jobs import Job
+    from emberbox.client import AsyncClient, AttemptBegan, JobEnded
+    from emberbox.client._async.conversation import AsyncConversation
+    from emberbox.client._async.jobs import Stream
+    from emberbox.schemas.jobs import Job, LogEntry
 
-_STDOUT, _STDERR = 1, 2
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
 CANCEL_S = 15.0
 
 
-async def run_and_follow(client: AsyncClient, submitting: Awaitable[Job], *, quiet: bool) -> Job:
+async def run_and_follow(
+    client: AsyncClient, submitting: Awaitable[Job], *, quiet: bool = False, interactive: bool = False
+) -> Job:
     """Submit a job, show its output until its end, and return it.
 
     When it is interrupted, or nobody reads the output any more, the server is asked to cancel the job, however far the submission
@@ -30,10 +34,13 @@ async def run_and_follow(client: AsyncClient, submitting: Awaitable[Job], *, qui
         client: The server.
         submitting: The call that hands it in.
         quiet: Show no output.
+        interactive: Pass this command's standard input to the program as it comes.
     """
     task = asyncio.ensure_future(submitting)
     try:
         job = await asyncio.shield(task)
+        if interactive:
+            return await talk(client, job.id)
         return await (client.jobs.wait(job.id) if quiet else follow(client, job.id))
     except (asyncio.CancelledError, BrokenPipeError):
         await _cancel(client, task)
@@ -54,20 +61,48 @@ async def _cancel(client: AsyncClient, task: asyncio.Future[Job]) -> None:
         say(f"asked the server to cancel {job.id}")
 
 
-async def follow(client: AsyncClient, job_id: str, *, stream: str | None = None, after: str | None = None) -> Job:
+async def follow(client: AsyncClient, job_id: str, *, stream: Stream | None = None, after: str | None = None) -> Job:
     """Write a job's output to this command's own, unchanged, until the job has ended, and return it."""
+    return await _show(client.jobs.events(job_id, stream=stream, after=after, binary=True)) or await client.jobs.wait(job_id)
+
+
+async def talk(client: AsyncClient, job_id: str) -> Job:
+    """Write a job's output to this command's own, and pass on this command's input, until the job has ended; return it."""
+    async with client.jobs.attach(job_id, binary=True) as conversation:
+        feeder = asyncio.create_task(_feed(conversation), name="submit-stdin")
+        try:
+            ended = await _show(aiter(conversation))
+        except Conflict:
+            # The program ended before its input did.
+            ended = None
+        finally:
+            feeder.cancel()
+            await asyncio.wait((feeder,))
+    return ended or await client.jobs.wait(job_id)
+
+
+async def _feed(conversation: AsyncConversation) -> None:
+    try:
+        async for piece in read_pieces(_STDIN):
+            await conversation.write(piece)
+        await conversation.close_stdin()
+    except EmberboxError:
+        return  # the output ends as well, and its reader tells why
+
+
+async def _show(events: AsyncIterator[LogEntry | AttemptBegan | JobEnded]) -> Job | None:
     from emberbox.client import AttemptBegan, JobEnded
     from emberbox.client.log_events import entry_bytes
 
     sinks = {"stdout": Sink(_STDOUT), "stderr": Sink(_STDERR)}
-    async for event in client.jobs.events(job_id, stream=stream, after=after, binary=True):  # type: ignore[arg-type]
+    async for event in events:
         if isinstance(event, JobEnded):
             return event.job
         if not isinstance(event, AttemptBegan):
             await sinks[event.stream].write(entry_bytes(event, binary=True))
         elif event.attempt > 1:
             say(f"attempt {event.attempt} begins")
-    return await client.jobs.wait(job_id)
+    return None
 
 
 def told(job: Job) -> int:

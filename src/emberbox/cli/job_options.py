@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Args = Annotated[list[str] | None, typer.Argument(metavar="[--] ARGS...", help="Its arguments.", show_default=False)]
 Wait = Annotated[bool, typer.Option("--wait/--detach", help="Wait, and show output as it comes.")]
+Interactive = Annotated[bool, typer.Option("--interactive", "-i", help="Wait, and pass standard input as it comes.")]
 Env = Annotated[list[str] | None, typer.Option("--env", "-e", metavar="K[=V]", help="Variable; K alone takes yours.")]
 Files = Annotated[list[str] | None, typer.Option("--file", "-f", metavar="HOST[:GUEST]", help="Put a file or folder beside it.")]
 Artifacts = Annotated[list[str] | None, typer.Option("--artifact", "-a", metavar="GLOB", help="Keep such files afterwards.")]

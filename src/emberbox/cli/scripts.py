@@ -10,7 +10,7 @@ import typer
 from emberbox.cli import job_options, remote
 from emberbox.cli.failures import say
 from emberbox.cli.streams import Sink
-from emberbox.cli.submit import hand_in
+from emberbox.cli.submit import check_interactive, hand_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,6 +147,7 @@ def run(
     script_id: ScriptId,
     args: job_options.Args = None,
     wait: job_options.Wait = False,
+    interactive: job_options.Interactive = False,
     env: job_options.Env = None,
     files: job_options.Files = None,
     artifacts: job_options.Artifacts = None,
@@ -166,10 +167,12 @@ def run(
     profile: remote.ProfileName = None,
 ) -> int:
     """Run an uploaded script as a job; see emberbox submit."""
+    check_interactive(interactive, stdin, json)
     options = job_options.read(
         args=args, env=env, files=files, artifacts=artifacts, stdin=stdin, labels=labels, cold=cold, timeout_s=timeout_s,
         memory_mib=memory_mib, vcpus=vcpus, disk_mib=disk_mib, priority=priority, retries=retries, name=name, webhook=webhook,
     )  # fmt: skip
     return hand_in(
-        ctx, server, profile, lambda client: client.scripts.run(script_id, wait=False, **options), wait=wait, json=json
-    )
+        ctx, server, profile, lambda client: client.scripts.run(script_id, wait=False, interactive=interactive, **options),
+        wait=wait or interactive, json=json, interactive=interactive,
+    )  # fmt: skip

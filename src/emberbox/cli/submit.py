@@ -10,6 +10,7 @@ import typer
 from emberbox.cli import exit_codes, job_options, remote
 from emberbox.cli.followed import run_and_follow, told
 from emberbox.cli.run_inputs import check_file
+from emberbox.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,6 +33,7 @@ def submit(
     code: Annotated[str | None, typer.Option("--code", "-c", metavar="CODE", help="The script's text, instead of FILE.")] = None,
     runtime: Annotated[str | None, typer.Option("--runtime", "-r", metavar="NAME", help="Told from FILE where left out.")] = None,
     wait: job_options.Wait = False,
+    interactive: job_options.Interactive = False,
     env: job_options.Env = None,
     files: job_options.Files = None,
     artifacts: job_options.Artifacts = None,
@@ -55,6 +57,7 @@ def submit(
     Prints the job's id, or, with --wait, the program's output as it comes; the exit code is then the program's, and Ctrl-C
     cancels the job. With --json, prints the job.
     """
+    check_interactive(interactive, stdin, json)
     words = [*([] if file is None else [file]), *(args or [])]
     source: str | bytes | Path = code if code is not None else _read_script(words.pop(0) if words else None, stdin)
     options = job_options.read(
@@ -62,8 +65,9 @@ def submit(
         memory_mib=memory_mib, vcpus=vcpus, disk_mib=disk_mib, priority=priority, retries=retries, name=name, webhook=webhook,
     )  # fmt: skip
     return hand_in(
-        ctx, server, profile, lambda client: client.jobs.submit(source, runtime=runtime, **options), wait=wait, json=json
-    )
+        ctx, server, profile, lambda client: client.jobs.submit(source, runtime=runtime, interactive=interactive, **options),
+        wait=wait or interactive, json=json, interactive=interactive,
+    )  # fmt: skip
 
 
 def hand_in(
@@ -74,6 +78,7 @@ def hand_in(
     *,
     wait: bool,
     json: bool,
+    interactive: bool = False,
 ) -> int:
     """Submit a job and tell of it; returns the exit code."""
 
@@ -82,13 +87,21 @@ def hand_in(
             job = await submitting(client)
             print_job(job, json=json)
             return exit_codes.OK
-        job = await run_and_follow(client, submitting(client), quiet=json)
+        job = await run_and_follow(client, submitting(client), quiet=json, interactive=interactive)
         if not json:
             return told(job)
         print_job(job, json=True)
         return exit_codes.of_job(job)
 
     return remote.call(ctx, server, profile, work)
+
+
+def check_interactive(interactive: bool, stdin: str | None, json: bool) -> None:
+    """Raise `InvalidInput` for options that make no sense with `--interactive`."""
+    if interactive and (stdin is not None or json):
+        raise InvalidInput(
+            "--interactive passes standard input as it comes, and shows output so: it goes without --stdin and --json"
+        )
 
 
 def print_job(job: Job, *, json: bool) -> None:
@@ -103,8 +116,6 @@ def print_job(job: Job, *, json: bool) -> None:
 
 def _read_script(file: str | None, stdin: str | None) -> Path | bytes:
     import sys
-
-    from emberbox.errors import InvalidInput
 
     if file is None:
         raise InvalidInput("name the script to run, or give its text with -c; see emberbox submit --help")

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from emberbox.client.problems import error_of
 from emberbox.schemas.jobs import Job, LogEntry
 
 if TYPE_CHECKING:
@@ -37,6 +38,26 @@ def read_event(event: Event) -> LogEntry | AttemptBegan | JobEnded | None:
         return None
     told = json.loads(event.data)
     return LogEntry.model_validate({"id": event.id, **told})
+
+
+def read_message(message: str | bytes) -> LogEntry | AttemptBegan | JobEnded | None:
+    """Return what a message of a job's WebSocket tells; None for a kind that tells nothing.
+
+    Raises:
+        EmberboxError: The message is the server's refusal.
+        ValueError, KeyError, TypeError: It is none of ours.
+    """
+    told = json.loads(message)
+    match told["type"]:
+        case "output":
+            return LogEntry.model_validate(told)
+        case "attempt":
+            return AttemptBegan(int(told["attempt"]))
+        case "end":
+            return JobEnded(Job.model_validate(told["job"]))
+        case "error":
+            raise error_of(400, {}, json.dumps(told).encode())
+    return None
 
 
 def entry_bytes(entry: LogEntry, *, binary: bool) -> bytes:

@@ -46,6 +46,15 @@ async def test_output_comes_unchanged_to_where_it_belongs(emberbox: Command) -> 
     assert (done.code, done.out, done.err) == (0, "a\tb\x1b[1m", "e")
 
 
+async def test_interactive(emberbox: Command, environment: dict[str, str], tmp_path: Path) -> None:
+    code = "while read -r x; do echo got $x; done; echo end; exit 4"
+    done = await emberbox("submit", "-i", "-c", code, "-r", "bash", stdin=b"one\ntwo\n")
+    assert (done.code, done.out, done.err) == (4, "got one\ngot two\nend\n", "")
+    early = await emberbox("submit", "-i", "-c", "echo done", "-r", "bash", stdin=b"x" * 3_000_000)
+    assert (early.code, early.out) == (0, "done\n")
+    assert (await emberbox("submit", "-i", "--json", "-c", "1", "-r", "bash")).code == 2
+
+
 async def test_submit_and_look_later(emberbox: Command, client: AsyncClient) -> None:
     done = await emberbox(
         "submit", "-c", "print('hello'); open('o.txt', 'w').write('kept')", "-r", "python", "-a", "*.txt", "-l", "k=v"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import tarfile
 import zipfile
 from datetime import UTC, date, datetime, timedelta
@@ -269,3 +270,67 @@ async def test_a_wrong_key_and_no_server(served: Served) -> None:
     async with AsyncClient("http://127.0.0.1:1", "ember_x", retries=0) as nobody:
         with pytest.raises(ServerUnreachable):
             await nobody.me()
+
+
+ECHO = "import sys\nfor line in sys.stdin:\n    print('got', line.strip(), flush=True)\nprint('no more')\n"
+
+
+async def test_attach(client: AsyncClient) -> None:
+    job = await client.jobs.submit(ECHO, runtime="python", interactive=True)
+    seen: list[str] = []
+    async with client.jobs.attach(job.id) as conversation:
+        await conversation.write("one\n")
+        async for event in conversation:
+            if isinstance(event, LogEntry):
+                seen.append(event.data)
+                if event.data == "got one\n":
+                    await conversation.write(b"two\n")
+                    await conversation.close_stdin()
+        assert isinstance(event, JobEnded)
+        assert event.job.ok
+    assert "".join(seen) == "got one\ngot two\nno more\n"
+
+
+async def test_attach_and_signal(client: AsyncClient) -> None:
+    job = await client.jobs.submit("trap 'echo caught; exit 5' INT; echo ready; while true; do sleep 0.1; done", runtime="bash")
+    async with client.jobs.attach(job.id, binary=True) as conversation:
+        async for event in conversation:
+            if isinstance(event, LogEntry) and event.data == "cmVhZHkK":
+                await conversation.signal("SIGINT")
+        assert isinstance(event, JobEnded)
+        assert event.job.exit_code == 5
+
+
+async def test_attach_to_what_is_not_there(client: AsyncClient, served: Served) -> None:
+    with pytest.raises(NotFound):
+        async with client.jobs.attach("job_00000000000000000000000000"):
+            pass
+    async with AsyncClient(served.url, "ember_wrong") as stranger:
+        with pytest.raises(NotAuthenticated):
+            async with stranger.jobs.attach("job_00000000000000000000000000"):
+                pass
+    with pytest.raises(ServerUnreachable):
+        async with AsyncClient("http://127.0.0.1:1", "ember_x").jobs.attach("job_1"):
+            pass
+
+
+async def test_attach_of_the_blocking_client(served: Served) -> None:
+    def work() -> str:
+        with Client(served.url, served.secret) as client:
+            job = client.jobs.submit(ECHO, runtime="python", interactive=True)
+            with client.jobs.attach(job.id) as conversation:
+                conversation.write("one\n")
+                conversation.close_stdin()
+                return "".join(event.data for event in conversation if isinstance(event, LogEntry))
+
+    assert await asyncio.to_thread(work) == "got one\nno more\n"
+
+
+async def test_the_key_is_in_no_log(client: AsyncClient, served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    job = await client.run("1", runtime="python")
+    async with client.jobs.attach(job.id) as conversation:
+        assert [type(event) for event in [event async for event in conversation]][-1] is JobEnded
+    ours = [one for one in caplog.records if one.name.split(".")[0] in ("httpx", "httpcore") or "emberbox.client" in one.name]
+    assert ours
+    assert not [one for one in ours if served.secret in one.getMessage()]

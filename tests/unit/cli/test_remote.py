@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -84,8 +84,8 @@ def test_sizes(count: int, text: str) -> None:
 
 
 def test_options_that_were_not_given_are_left_out(tmp_path: Path) -> None:
-    nothing = {"args": None, "env": None, "files": None, "artifacts": None, "stdin": None, "labels": None}
-    assert read(**nothing, cold=False, timeout_s=None) == {}  # type: ignore[arg-type]
+    nothing: dict[str, Any] = {"args": None, "env": None, "files": None, "artifacts": None, "stdin": None, "labels": None}
+    assert read(**nothing, cold=False, timeout_s=None) == {}
     (tmp_path / "in").write_bytes(b"x")
     some = {**nothing, "stdin": str(tmp_path / "in"), "labels": ["a=b"]}
     assert read(**some, cold=True, priority=0) == {"stdin": b"x", "labels": {"a": "b"}, "cold": True, "priority": 0}

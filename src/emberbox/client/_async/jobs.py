@@ -19,8 +19,10 @@ from emberbox.schemas.jobs import Job, LogEntry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from contextlib import AbstractAsyncContextManager
     from typing import Unpack
 
+    from emberbox.client._async.conversation import AsyncConversation
     from emberbox.client._async.transport import AsyncTransport
     from emberbox.client.log_events import AttemptBegan, JobEnded
     from emberbox.client.orders import Content, JobParameters
@@ -156,6 +158,14 @@ class AsyncJobs:
     ) -> AsyncIterator[LogEntry | AttemptBegan | JobEnded]:
         """Follow a job: its output, each new attempt, and last its end. For the arguments see `logs`."""
         return follow_log(self._transport, _path(job_id), stream, after, binary=binary)
+
+    def attach(
+        self, job_id: str, *, after: str | None = None, binary: bool = False
+    ) -> AbstractAsyncContextManager[AsyncConversation]:
+        """Talk to a job that was submitted with `interactive=True`: see `Conversation`. For the arguments see `logs`."""
+        from emberbox.client._async.conversation import converse
+
+        return converse(self._transport.place, _path(job_id), after, binary=binary)
 
     async def output(self, job_id: str, stream: Stream | None = None) -> bytes:
         """Return all that a job has written, as it was. None for both streams, in order. Raises `NotFound`."""
