@@ -171,8 +171,9 @@ def run(
     options = job_options.read(
         args=args, env=env, files=files, artifacts=artifacts, stdin=stdin, labels=labels, cold=cold, timeout_s=timeout_s,
         memory_mib=memory_mib, vcpus=vcpus, disk_mib=disk_mib, priority=priority, retries=retries, name=name, webhook=webhook,
+        interactive=interactive or None,
     )  # fmt: skip
     return hand_in(
-        ctx, server, profile, lambda client: client.scripts.run(script_id, wait=False, interactive=interactive, **options),
+        ctx, server, profile, lambda client: client.scripts.run(script_id, wait=False, **options),
         wait=wait or interactive, json=json, interactive=interactive,
     )  # fmt: skip

@@ -63,9 +63,10 @@ def submit(
     options = job_options.read(
         args=words, env=env, files=files, artifacts=artifacts, stdin=stdin, labels=labels, cold=cold, timeout_s=timeout_s,
         memory_mib=memory_mib, vcpus=vcpus, disk_mib=disk_mib, priority=priority, retries=retries, name=name, webhook=webhook,
+        interactive=interactive or None,
     )  # fmt: skip
     return hand_in(
-        ctx, server, profile, lambda client: client.jobs.submit(source, runtime=runtime, interactive=interactive, **options),
+        ctx, server, profile, lambda client: client.jobs.submit(source, runtime=runtime, **options),
         wait=wait or interactive, json=json, interactive=interactive,
     )  # fmt: skip
 
