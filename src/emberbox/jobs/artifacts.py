@@ -1,7 +1,7 @@
 """Files that a job leaves behind: collected from its sandbox after the run, kept in the blob store.
 
 What a guest says of its files is not believed: sizes are counted, names take a form that no terminal or header trips over, and
-links, devices and folders are passed over.
+links that are found, devices and folders are passed over.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 - `*` stands for any characters within one name, `?` for one, `[abc]`, `[a-z]` and `[!a-z]` for one of a set.
 - `**` as a whole part stands for any number of folders, none included; at the end, for all files below.
 - A pattern without any of these that names a folder means all files below it.
+- A link that is named outright stands for the file behind it, in the sandbox; links that are found are passed over.
 - Names that begin with a dot are like any other. Upper and lower case are told apart.
 
 Absolute patterns and the part `..` are refused. Matching takes time in proportion to the lengths of pattern and path, whatever
