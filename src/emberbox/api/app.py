@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -13,29 +11,41 @@ from emberbox.api import problems
 from emberbox.api.auth import Authentication
 from emberbox.api.middleware import Bounds, Frame
 from emberbox.api.openapi import TAGS, document
+from emberbox.api.routes import (
+    articles,
+    artifacts,
+    jobs,
+    keys,
+    logs,
+    pools,
+    runtimes,
+    scripts,
+    stream,
+    system,
+    usage,
+    webhooks,
+)
 from emberbox.model import MIB
 
 if TYPE_CHECKING:
-    from fastapi import APIRouter
-
     from emberbox.config import ServerSettings
     from emberbox.jobs.service import Service
 
-ROUTES = (
-    "scripts",
-    "jobs",
-    "logs",
-    "artifacts",
-    "stream",
-    "runtimes",
-    "keys",
-    "webhooks",
-    "usage",
-    "pools",
-    "system",
-    "articles",
+ROUTERS = (
+    scripts.router,
+    jobs.router,
+    logs.router,
+    artifacts.router,
+    stream.router,
+    runtimes.router,
+    keys.router,
+    webhooks.router,
+    usage.router,
+    pools.router,
+    system.router,
+    articles.router,
 )
-"""The modules of `emberbox.api.routes`, in the order of the API's description."""
+"""Of all modules of `emberbox.api.routes`, in the order of the API's description."""
 
 UPLOADS = frozenset({"/v1/scripts", "/scripts"})
 """Paths that take uploads, whose bound is another than that of other bodies."""
@@ -57,10 +67,7 @@ def create_app(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for name in ROUTES:
-        if find_spec(f"emberbox.api.routes.{name}") is None:
-            continue
-        router: APIRouter = importlib.import_module(f"emberbox.api.routes.{name}").router
+    for router in ROUTERS:
         # Not `include_router`: each of those would be searched twice, once to find it and once to serve.
         app.router.routes.extend(router.routes)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -132,3 +133,10 @@ async def test_a_quota_of_a_key_changes_its_rate_at_once(app_client: httpx.Async
     await app_client.patch(f"/v1/keys/{made.id}", json={"quota": {}})
     await app_client.patch(f"/v1/keys/{made.id}", json={"quota": {"requests_per_s": 0}})
     assert (await app_client.get("/v1/me", headers=_with(made.secret))).status_code == 200
+
+
+async def test_of_two_admin_keys_that_are_revoked_at_once_one_stays(app_client: httpx.AsyncClient) -> None:
+    mine = (await app_client.get("/v1/me")).json()["id"]
+    other = await _create(app_client, scopes=["admin"])
+    answers = await asyncio.gather(*(app_client.post(f"/v1/keys/{key_id}/revoke") for key_id in (mine, other.id)))
+    assert sorted(answer.status_code for answer in answers) in ([200, 401], [200, 409])
