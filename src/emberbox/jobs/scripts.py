@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from emberbox.config import Settings
     from emberbox.jobs.contents import Contents
     from emberbox.jobs.intake import Upload
-    from emberbox.jobs.space import SpaceGuard
     from emberbox.runtimes import RuntimeCatalog
     from emberbox.store.database import Database
     from emberbox.store.records import KeyRecord
@@ -44,7 +43,6 @@ class Scripts:
         runtimes: The runtimes that there are.
         settings: The settings.
         quota: Called with the key and the bytes of a new script; raises `QuotaExceeded` when they are too many. None takes all.
-        space: Asked before anything is stored; None takes all.
     """
 
     def __init__(
@@ -55,14 +53,12 @@ class Scripts:
         settings: Settings,
         *,
         quota: Callable[[KeyRecord, int], Awaitable[None]] | None = None,
-        space: SpaceGuard | None = None,
     ) -> None:
         self._db = db
         self._contents = contents
         self._runtimes = runtimes
         self._settings = settings
         self._quota = quota
-        self._space = space
 
     async def create(
         self, key: KeyRecord, upload: Upload, *, runtime: str | None, entry: str | None, name: str | None, labels: dict[str, str]
@@ -85,8 +81,6 @@ class Scripts:
             StoreError: The database failed.
             BlobError: The blob store failed.
         """
-        if self._space is not None:
-            self._space.check()
         title = _check_name(upload.name if name is None else name)
         labels = _check_labels(labels)
         chosen, file = await asyncio.to_thread(find_entry, upload, self._runtimes, runtime, entry)

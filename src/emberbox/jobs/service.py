@@ -152,7 +152,7 @@ class Service:
         self.dispatcher = Dispatcher(db, settings, self.telemetry)
         self.webhooks = Webhooks(db, settings, self.dispatcher)
         self.usage = Usage(db)
-        self.sweeper = Sweeper(db, self.blobs, settings)
+        self.sweeper = Sweeper(db, self.blobs, settings, forget=self.jobs.forget)
         self.worker = Worker(
             db, self.queue, Runner(self.engine, self.contents, self.blobs, self.artifacts, self._keeper), self.jobs, self.live,
             self.quotas, settings.worker, concurrency=concurrency(settings), scratch=self.scratch, node=_node(settings.data),

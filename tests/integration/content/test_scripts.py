@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emberbox.errors import InvalidInput, NoSpace, NotFound, QuotaExceeded, UnknownRuntime
+from emberbox.errors import InvalidInput, NotFound, QuotaExceeded, UnknownRuntime
 from emberbox.ids import new_id
 from emberbox.jobs.bundles import BundleFile
 from emberbox.jobs.intake import Upload
 from emberbox.jobs.scripts import Scripts
-from emberbox.jobs.space import SpaceGuard
 from emberbox.store.tables import contents as contents_table
 from emberbox.store.tables import scripts as table
 from tests.integration.content.conftest import count
@@ -170,8 +169,6 @@ async def test_refusals_store_nothing(
             Scripts(database, contents, runtimes, settings, quota=quota), key, upload(a_py=b"123", b_py=b"4"), entry="a.py"
         )
     assert asked == [4]
-    with pytest.raises(NoSpace):
-        await create(Scripts(database, contents, runtimes, settings, space=SpaceGuard(settings.data, 1 << 40)), key)
     with pytest.raises(InvalidInput):
         await create(Scripts(database, contents, runtimes, settings), key, upload(a_py=b"1", b_py=b"2"))
     assert await count(database, table) == await count(database, contents_table) == 0
