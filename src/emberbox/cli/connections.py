@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -42,6 +43,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect a request."""
         super().connection_made(transport)
+        _send_at_once(transport)
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -79,6 +81,16 @@ class Connection(HttpToolsProtocol):
             self._patience = None
         self._in_head = False
         self._head_bytes = 0
+
+
+def _send_at_once(transport: asyncio.Transport) -> None:
+    """Turn Nagle's algorithm off, under which an answer's body waits some 40 ms until its head is acknowledged.
+
+    asyncio does so only for sockets that were made with the protocol's number, which `socket.create_server` leaves out.
+    """
+    connection = transport.get_extra_info("socket")
+    if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 class Server(uvicorn.Server):
