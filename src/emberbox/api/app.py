@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from emberbox.api import problems
 from emberbox.api.auth import Authentication
 from emberbox.api.middleware import Bounds, Frame
-from emberbox.api.openapi import TAGS, document
+from emberbox.api.openapi import TAGS, serve_document
 from emberbox.api.routes import (
     articles,
     artifacts,
@@ -61,6 +61,7 @@ def create_app(service: Service) -> FastAPI:
         title="Emberbox",
         summary="Runs untrusted programs, each in a microVM of its own.",
         version="1.0.0",
+        openapi_url=None,
         openapi_tags=TAGS,
         docs_url=None,
         redoc_url=None,
@@ -70,7 +71,7 @@ def create_app(service: Service) -> FastAPI:
     for router in ROUTERS:
         # Not `include_router`: each of those would be searched twice, once to find it and once to serve.
         app.router.routes.extend(router.routes)
-    app.openapi = lambda: document(app)  # type: ignore[method-assign]
+    serve_document(app)
     problems.register(app)
     _wrap(app, service)
     return app

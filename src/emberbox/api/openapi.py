@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
+from fastapi import Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
@@ -65,6 +68,20 @@ _SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "ember_ and 43 characters", "description": "An API key."},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
 }
+
+
+def serve_document(app: FastAPI) -> None:
+    """Serve the description of `app` at `/openapi.json`: made once, in a thread, since it takes a good part of a second."""
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]
+    making = asyncio.Lock()
+    made: list[bytes] = []
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def get_document() -> Response:
+        async with making:
+            if not made:
+                made.append(await asyncio.to_thread(lambda: json.dumps(document(app)).encode()))
+        return Response(made[0], media_type="application/json")
 
 
 def document(app: FastAPI) -> dict[str, Any]:
