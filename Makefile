@@ -8,7 +8,7 @@ AGENT := $(wildcard agent/*.go agent/internal/*/*.go agent/go.mod)
 BUILT := src/emberbox/_builtin/agent/emberbox-agent-amd64
 TEST_DATA := $(CURDIR)/.cache/test-data
 
-.PHONY: help demo test test-unit test-e2e check check-go check-python format bench setup packages clean
+.PHONY: help demo test test-unit test-integration test-e2e check check-go check-python format bench soak setup packages clean
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,10 @@ test-unit: $(SETUP) $(BUILT) ## the tests that start no VM
 	cd agent && PATH="$(CURDIR)/$(BIN):$$PATH" GOPROXY=off GOTOOLCHAIN=local go test ./...
 	$(BIN)/pytest tests/unit
 
+test-integration: PACKAGES = test
+test-integration: packages $(SETUP) $(BUILT) ## the tests of the service without VMs
+	$(BIN)/pytest tests/contract tests/integration
+
 test-e2e: PACKAGES = test
 test-e2e: packages $(SETUP) $(BUILT) ## the tests on real VMs
 	$(BIN)/pytest tests/e2e
@@ -66,6 +70,9 @@ bench: PACKAGES = bench
 bench: packages $(SETUP) $(BUILT) ## measure, and write bench/results/
 	$(BIN)/emberbox setup --runtime python
 	$(BIN)/emberbox bench --output bench/results
+
+soak: packages $(SETUP) $(BUILT) ## run 10,000 jobs through a service and look at what is left behind
+	$(BIN)/python scripts/soak.py
 
 clean: ## remove what was built here; images and templates stay in the data folder
 	rm -rf $(VENV) .cache dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/emberbox/_builtin
