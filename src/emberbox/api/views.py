@@ -182,7 +182,9 @@ def log_view(records: Sequence[LogRecord], following: str | None, complete: bool
 
 async def job_in_full(service: Service, job: JobRecord) -> Job:
     """Return a job with its attempts, and once it has ended with its output and artifacts."""
-    attempts = await service.jobs.attempts(job.id)
+    # An attempt is told of once it is over.
+    fresh = job.attempt == 0 or (job.attempt == 1 and job.status == "running")
+    attempts = [] if fresh else await service.jobs.attempts(job.id)
     if not job.terminal:
         return job_view(job, attempts=attempts)
     # Only what was asked for is kept: without globs there is nothing to look for.

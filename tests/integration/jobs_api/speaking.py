@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import gc
 import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from emberbox.api.streams import Followers
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from fastapi import FastAPI
+
+    from emberbox.api.streams import Followers
     from tests.integration.conftest import Served
 
 Json = dict[str, Any]
@@ -124,6 +124,7 @@ async def followed(client: httpx.AsyncClient, job_id: str, last: str | None = No
         return [event async for event in events_of(answer)]
 
 
-def followers(served: Served) -> int:
+def followers(app: FastAPI) -> int:
     """Return how many streams are open."""
-    return sum(each.count for each in gc.get_objects() if type(each) is Followers)
+    counted: Followers | None = getattr(app.state, "followers", None)
+    return 0 if counted is None else counted.count

@@ -32,6 +32,8 @@ from tests.integration.jobs_api.speaking import (
 )
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from emberbox.config import Settings
     from tests.integration.conftest import Served
 
@@ -184,7 +186,7 @@ sys.exit(0 if tried else 1)
         assert [e.data.get("data") for e in resumed[:-1]] == ["second\n"]
 
 
-async def test_many_followers_of_one_job(served: Served) -> None:
+async def test_many_followers_of_one_job(served: Served, app: FastAPI) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
@@ -192,7 +194,7 @@ async def test_many_followers_of_one_job(served: Served) -> None:
             job = (await submit(client, ECHO, interactive=True))["id"]
             await until_running(client, job)
             following_all = [asyncio.create_task(followed(client, job)) for _ in range(200)]
-            await until(lambda: followers(served) == 200)
+            await until(lambda: followers(app) == 200)
             live = served.service.live.get(job)
             assert live is not None
             for n in range(20):
@@ -203,7 +205,7 @@ async def test_many_followers_of_one_job(served: Served) -> None:
             expected = "".join(f"{n}\n" for n in range(20))
             assert {"".join(e.data["data"] for e in events[:-1]) for events in all_events} == {expected}
             assert {events[-1].name for events in all_events} == {"end"}
-            await until(lambda: followers(served) == 0)
+            await until(lambda: followers(app) == 0)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -215,7 +217,7 @@ class TestAFew:
     def service_settings(self, service_settings: Settings) -> Settings:
         return replace(service_settings, server=replace(service_settings.server, followers=2))
 
-    async def test_more_followers_than_there_are_places(self, served: Served) -> None:
+    async def test_more_followers_than_there_are_places(self, served: Served, app: FastAPI) -> None:
         async with caller(served) as client:
             job = (await submit(client, ECHO, interactive=True))["id"]
             async with contextlib.AsyncExitStack() as stack:
@@ -227,32 +229,32 @@ class TestAFew:
                     body = problem(answer, 503, "capacity_exhausted")
                     assert "server.followers" in body["detail"]
                     assert body["retryable"]
-            await until(lambda: followers(served) == 0)
+            await until(lambda: followers(app) == 0)
             async with following(client, job) as answer:
                 assert answer.status_code == 200
             await client.post(f"/v1/jobs/{job}/cancel")
 
 
-async def test_who_goes_away_is_noticed(served: Served) -> None:
+async def test_who_goes_away_is_noticed(served: Served, app: FastAPI) -> None:
     async with caller(served) as client:
         job = (await submit(client, ECHO, interactive=True))["id"]
         await until_running(client, job)
         async with following(client, job):
-            assert followers(served) == 1
-        await until(lambda: followers(served) == 0)
+            assert followers(app) == 1
+        await until(lambda: followers(app) == 0)
         assert not served.service.live._watchers
         assert (await client.get(f"/v1/jobs/{job}")).json()["status"] == "running"
         await client.post(f"/v1/jobs/{job}/cancel")
 
 
-async def test_who_does_not_read_costs_no_memory(served: Served) -> None:
+async def test_who_does_not_read_costs_no_memory(served: Served, app: FastAPI) -> None:
     flood = "import sys\nsys.stdin.readline()\nfor n in range(120): sys.stdout.write('x' * 65536)"
     async with caller(served) as client:
         job = (await submit(client, flood, interactive=True))["id"]
         await until_running(client, job)
         idle = [_follow_without_reading(served, job) for _ in range(20)]
         try:
-            await until(lambda: followers(served) == 20)
+            await until(lambda: followers(app) == 20)
             live = served.service.live.get(job)
             assert live is not None
             before = _memory()
@@ -262,11 +264,11 @@ async def test_who_does_not_read_costs_no_memory(served: Served) -> None:
             await asyncio.sleep(0.3)
             # Twenty times 7.5 MiB would be 150 MiB.
             assert _memory() - before < 60 * 1024 * 1024
-            assert followers(served) == 20
+            assert followers(app) == 20
         finally:
             for connection in idle:
                 connection.close()
-        await until(lambda: followers(served) == 0)
+        await until(lambda: followers(app) == 0)
 
 
 def _follow_without_reading(served: Served, job: str) -> socket.socket:
@@ -295,15 +297,15 @@ async def test_heartbeats(served: Served, monkeypatch: pytest.MonkeyPatch) -> No
         await client.post(f"/v1/jobs/{job}/cancel")
 
 
-async def test_who_takes_nothing_for_long_is_let_go(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_takes_nothing_for_long_is_let_go(served: Served, app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emberbox.api.streams.HEARTBEAT_S", 0.05)
     monkeypatch.setattr("emberbox.api.streams.STALLED_S", 0.3)
     async with caller(served) as client:
         job = await run(client, "import sys\nsys.stdout.write('x' * 8_000_000)")
         connection = _follow_without_reading(served, job["id"])
         with connection:
-            await until(lambda: followers(served) == 1)
-            await until(lambda: followers(served) == 0)
+            await until(lambda: followers(app) == 1)
+            await until(lambda: followers(app) == 0)
 
 
 async def test_text_followed(served: Served) -> None:

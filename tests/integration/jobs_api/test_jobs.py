@@ -115,7 +115,6 @@ async def test_list_by_pages_and_filters(app_client: httpx.AsyncClient) -> None:
         {"limit": "0"},
         {"limit": "1000"},
         {"cursor": "x"},
-        {"runtime": "a\0"},
     ):
         problem(await app_client.get("/v1/jobs", params=wrong), 422, "invalid_input")
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     import httpx
+    from fastapi import FastAPI
 
     from emberbox.jobs.service import Service
     from tests.integration.conftest import Served
@@ -77,7 +78,7 @@ async def closed(socket: ClientConnection) -> int | None:
     return socket.close_code
 
 
-async def test_a_conversation(served: Served) -> None:
+async def test_a_conversation(served: Served, app: FastAPI) -> None:
     async with caller(served) as client:
         job = await start(client)
         async with stream(served, job) as socket:
@@ -96,7 +97,7 @@ async def test_a_conversation(served: Served) -> None:
             assert (end["type"], end["job"]["id"], end["job"]["status"]) == ("end", job, "succeeded")
             assert end["job"]["stdout"].endswith("bye\n")
             assert await closed(socket) == 1000
-        await until(lambda: followers(served) == 0)
+        await until(lambda: followers(app) == 0)
 
 
 async def test_a_job_that_waits_for_its_turn(served: Served) -> None:
@@ -278,13 +279,13 @@ async def test_a_program_that_does_not_read_holds_the_sender_back(served: Served
             assert (await heard(socket))["job"]["status"] == "succeeded"
 
 
-async def test_who_hangs_up_is_noticed_and_the_job_goes_on(served: Served) -> None:
+async def test_who_hangs_up_is_noticed_and_the_job_goes_on(served: Served, app: FastAPI) -> None:
     async with caller(served) as client:
         job = await start(client)
         async with stream(served, job) as socket:
             await output(socket, "ready\n")
-            assert followers(served) == 1
-        await until(lambda: followers(served) == 0)
+            assert followers(app) == 1
+        await until(lambda: followers(app) == 0)
         assert (await client.get(f"/v1/jobs/{job}")).json()["status"] == "running"
         async with stream(served, job) as socket:
             await output(socket, "ready\n")
