@@ -60,3 +60,7 @@ class RetryPolicy:
         if isinstance(error, _NOT_CARRIED_OUT):
             return True
         return safe and error.retryable and isinstance(error, _PASSING)
+
+
+PATIENT = RetryPolicy(retries=8)
+"""For what goes on for long: a service that is restarted meanwhile, which may take it half a minute, ends no waiting."""

@@ -8,7 +8,7 @@ import logging
 import tarfile
 import zipfile
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -112,6 +112,14 @@ async def test_one_idempotency_key_makes_one_job(client: AsyncClient) -> None:
     assert (await client.jobs.submit("1", runtime="python", idempotency_key="once")).id == first.id
     with pytest.raises(IdempotencyMismatch):
         await client.jobs.submit("2", runtime="python", idempotency_key="once")
+
+
+@pytest.mark.parametrize(
+    "options", [{"idempotency_key": "a\nb"}, {"idempotency_key": "ü"}, {"stdin": "\udcff"}, {"timeout_s": float("nan")}]
+)
+async def test_what_cannot_be_sent(client: AsyncClient, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        await client.jobs.submit("1", runtime="python", **options)
 
 
 async def test_lists_page_by_themselves(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from emberbox.errors import ServerUnreachable
 from tests.unit.client.conftest import job_values
 
 if TYPE_CHECKING:
@@ -63,3 +64,20 @@ async def test_a_list_fetches_no_more_than_is_read(connect: Callable[..., AsyncC
     async for _ in connect(server).jobs.list():
         break
     assert count == 1
+
+
+async def test_waiting_outlives_a_restart(connect: Callable[..., AsyncClient]) -> None:
+    tries = 0
+
+    def server(request: httpx.Request) -> httpx.Response:
+        nonlocal tries
+        tries += 1
+        if tries < 6:
+            raise httpx.ConnectError("refused")
+        return httpx.Response(200, json=job_values())
+
+    assert (await connect(server, retries=0).jobs.wait("job_01")).ok
+    tries = -1000
+    with pytest.raises(ServerUnreachable):
+        await connect(server, retries=0).jobs.wait("job_01")
+    assert tries == -1000 + 9

@@ -42,6 +42,7 @@ class AsyncClient:
         server: Address of the server (`http://127.0.0.1:8470`).
         api_key: The key.
         profile: Name of a saved profile to use.
+        data: Data folder of a service on this machine, to find it by; None for that of the settings.
         timeout_s: Longest silence of the server in seconds, besides what it was asked to wait.
         retries: How often a request is repeated that failed for a passing reason and may be carried out twice without harm.
         network: How requests travel, for tests; None for the network.

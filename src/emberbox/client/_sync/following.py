@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from emberbox.client.events import Event, EventParser
 from emberbox.client.log_events import AttemptBegan, JobEnded, read_event
 from emberbox.client.places import unreachable
-from emberbox.client.retries import RetryPolicy
+from emberbox.client.retries import PATIENT
 from emberbox.client.waiting import sleep
 from emberbox.errors import PayloadTooLarge, ServerUnreachable
 from emberbox.schemas.jobs import LogPage
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 NO_CONTENT = 204
 SILENCE_S = 60.0
 """A stream that says nothing for so long, beyond the client's own patience, is broken: the server sends a heartbeat earlier."""
-_BREAKS = RetryPolicy(retries=8)
-"""How often a stream may break without anything new in between."""
 
 
 def read_log(transport: Transport, job: str, stream: str | None, after: str | None, *, binary: bool) -> Iterator[LogEntry]:
@@ -60,7 +58,7 @@ def follow_log(
         except (ValueError, KeyError, TypeError, PayloadTooLarge) as error:
             raise unreachable(transport.place.server, f"its stream of events cannot be read: {error}") from error
         broken += 1
-        pause_s = _BREAKS.pause_s(failure, broken, safe=True)
+        pause_s = PATIENT.pause_s(failure, broken, safe=True)
         if pause_s is None:
             raise failure
         sleep(pause_s)

@@ -14,8 +14,9 @@ from emberbox.client._sync.following import follow_log, read_log
 from emberbox.client._sync.pages import all_pages, label_filter
 from emberbox.client._sync.runtimes import runtime_for
 from emberbox.client.orders import encode_code, encode_options
+from emberbox.client.retries import PATIENT
 from emberbox.client.waiting import call, sleep
-from emberbox.errors import InvalidInput
+from emberbox.errors import InvalidInput, ServerUnreachable
 from emberbox.schemas.jobs import Job, LogEntry
 
 if TYPE_CHECKING:
@@ -88,18 +89,34 @@ class Jobs:
         return self._transport.get(Job, _path(job_id))
 
     def wait(self, job_id: str, *, timeout_s: float | None = None) -> Job:
-        """Wait until a job has ended, and return it; after `timeout_s` seconds as it is then. None waits as long as it takes."""
+        """Wait until a job has ended, and return it; after `timeout_s` seconds as it is then. None waits as long as it takes.
+
+        A service that is restarted meanwhile ends no waiting. Raises `NotFound`, or `ServerUnreachable` when it stays away.
+        """
         ends = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             began = time.monotonic()
             wait_s = WAIT_S if ends is None else max(0.0, min(WAIT_S, ends - began))
-            job = self._transport.get(Job, _path(job_id), wait_s=wait_s, wait=round(wait_s, 3))
+            job = self._look(job_id, wait_s, ends)
             now = time.monotonic()
             if job.status.terminal or (ends is not None and now >= ends):
                 return job
             if now - began < _LEAST_PAUSE_S:
                 # A server that answers at once, since it waits for nobody now, is not asked again at once.
                 sleep(_LEAST_PAUSE_S)
+
+    def _look(self, job_id: str, wait_s: float, ends: float | None) -> Job:
+        """Return a job at its end or after `wait_s`; goes on trying over a restart of the service, but not beyond `ends`."""
+        broken = 0
+        while True:
+            try:
+                return self._transport.get(Job, _path(job_id), wait_s=wait_s, wait=round(wait_s, 3))
+            except ServerUnreachable as error:
+                broken += 1
+                pause_s = PATIENT.pause_s(error, broken, safe=True)
+                if pause_s is None or (ends is not None and time.monotonic() + pause_s >= ends):
+                    raise
+                sleep(pause_s)
 
     def list(
         self,

@@ -142,11 +142,11 @@ class Transport:
                     return response
                 failure = self._failure(response)
                 asked_s = retry_after_s(response.headers)
+            except (httpx.LocalProtocolError, httpx.InvalidURL, ValueError) as error:
+                raise InvalidInput(f"this cannot be sent: {error}") from error
             except httpx.HTTPError as error:
                 failure = self._unreachable(error)
                 failure.__cause__ = error
-            except (httpx.InvalidURL, UnicodeError, ValueError) as error:
-                raise InvalidInput(f"this cannot be sent: {error}") from error
             harmless = safe or isinstance(failure.__cause__, _NOT_SENT)
             pause_s = self._policy.pause_s(failure, tried, safe=harmless, asked_s=asked_s)
             if pause_s is None:
