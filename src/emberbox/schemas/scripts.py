@@ -8,15 +8,19 @@ from emberbox.schemas.base import Answer
 
 
 class ScriptFile(Answer):
-    """One file of a script."""
+    """One file of a script. `sha256` is that of its bytes."""
 
     path: str
     size: int
     executable: bool = False
+    sha256: str | None = None
 
 
 class Script(Answer):
-    """An uploaded script. Lists leave out `files`."""
+    """An uploaded script. Lists leave out `files`.
+
+    `sha256` names the content as a whole, with the paths and modes of its files: scripts with the same one run the same code.
+    """
 
     id: str
     name: str

@@ -122,4 +122,6 @@ def _script(script: ScriptRecord, content: ContentRecord | None = None) -> Scrip
 
 
 def _file(entry: dict[str, Any]) -> ScriptFile:
-    return ScriptFile.model_construct(path=entry["path"], size=entry["size"], executable=bool(entry["mode"] & 0o100))
+    return ScriptFile.model_construct(
+        path=entry["path"], size=entry["size"], executable=bool(entry["mode"] & 0o100), sha256=entry["sha256"]
+    )
