@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 
-from emberbox.api.problems import BodyTooLarge, answer_to_unexpected, problem
+from emberbox.api.problems import BodyStalled, BodyTooLarge, answer_to_unexpected, problem
 from emberbox.ids import new_id
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from emberbox.jobs.service import Service
 
 _log = logging.getLogger(__name__)
+
+STALLED_S = 60.0
+"""How long a body that is not complete may bring nothing more."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -107,7 +111,7 @@ class _Answer:
 
 
 class Bounds:
-    """Refuses what no route can take: bodies above their bound, by their announced length and as they are read, and NUL.
+    """Refuses what no route can take: bodies above their bound, as announced and as they are read, bodies that stall, and NUL.
 
     Args:
         app: What is wrapped.
@@ -136,12 +140,20 @@ class Bounds:
                 status=413, code="payload_too_large", detail=too_large.detail, headers=too_large.headers, scope=scope
             )
             return await response(scope, receive, send)
-        taken = 0
+        taken, more = 0, True
 
         async def receive_bounded() -> Message:
-            nonlocal taken
-            message = await receive()
+            nonlocal taken, more
+            if not more:
+                # What comes now is the caller's leaving, for which there is no hurry.
+                return await receive()
+            try:
+                async with asyncio.timeout(STALLED_S):
+                    message = await receive()
+            except TimeoutError:
+                raise BodyStalled(STALLED_S) from None
             taken += len(message.get("body", b""))
+            more = bool(message.get("more_body"))
             if taken > bound:
                 raise BodyTooLarge(bound)
             return message

@@ -46,6 +46,7 @@ _PROBLEMS = {
     401: ("NotAuthenticated", "There is no key, or one that is unknown, expired or revoked."),
     403: ("NotAllowed", "The key lacks the scope."),
     404: ("NotFound", "There is no such thing, or it is another key's."),
+    408: ("RequestTimeout", "Nothing more came of the body for too long."),
     409: ("Conflict", "What is there does not allow it."),
     413: ("PayloadTooLarge", "The body, a file or what an archive holds is above its bound."),
     415: ("UnsupportedMediaType", "The body is of another type."),
@@ -149,7 +150,7 @@ def _statuses(operation: dict[str, Any], method: str, scope: str | None) -> Iter
     if "parameters" in operation or "requestBody" in operation:
         yield from (400, 422)
     if "requestBody" in operation:
-        yield from (413, 415)
+        yield from (408, 413, 415)
     if method != "GET":
         yield 409
     if method in ("POST", "PUT"):

@@ -54,6 +54,7 @@ _HTTP_CODES = {
     400: "malformed_request",
     404: NotFound.code,
     405: "method_not_allowed",
+    408: "request_timeout",
     413: PayloadTooLarge.code,
     415: "unsupported_media_type",
     422: "invalid_input",
@@ -71,6 +72,13 @@ class BodyTooLarge(HTTPException):
     def __init__(self, bound: int) -> None:
         # What still comes of the body is not read: the connection cannot be used again.
         super().__init__(413, f"the body is larger than {bound} bytes, which is the most taken here", {"Connection": "close"})
+
+
+class BodyStalled(HTTPException):
+    """Nothing more came of a body for too long."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(408, f"nothing came of the body for {seconds:g} seconds", {"Connection": "close"})
 
 
 def problem(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, insert, or_, select, update
 
 from emberbox.config import QuotaSettings
-from emberbox.errors import Conflict, InvalidInput, NotAuthenticated, NotFound
+from emberbox.errors import Conflict, InvalidInput, NotAuthenticated, NotFound, StoreError
 from emberbox.ids import is_id, new_id
 from emberbox.store.database import now_us
 from emberbox.store.records import KeyRecord
@@ -132,8 +132,12 @@ class Keys:
             return
         later = or_(keys.c.last_used_at.is_(None), keys.c.last_used_at < bindparam("used"))
         statement = update(keys).where(keys.c.id == bindparam("key"), later).values(last_used_at=bindparam("used"))
-        async with self._db.writing() as connection:
-            await connection.execute(statement, [{"key": key_id, "used": used[key_id]} for key_id in sorted(used)])
+        try:
+            async with self._db.writing() as connection:
+                await connection.execute(statement, [{"key": key_id, "used": used[key_id]} for key_id in sorted(used)])
+        except StoreError:
+            self._used = used | self._used
+            raise
 
     async def get(self, key_id: str) -> KeyRecord:
         """Return a key; raises `NotFound`."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from fastapi import Request, WebSocket  # noqa: TC002  FastAPI looks at them when it runs
 from fastapi.responses import StreamingResponse
 
+from emberbox.api import middleware
 from emberbox.config import ServerSettings, Settings
 from emberbox.errors import Conflict
 from tests.unit.api.fakes import HEADERS, SECRET, app_of, client_of, fake_service, key_record
@@ -147,6 +149,20 @@ async def test_a_json_body_that_is_too_large_is_said_to_be() -> None:
     async with client_of(app_of(fake_service(settings=_settings(body_bytes=1000))), headers=headers) as client:
         answer = await client.post("/v1/keys", content=pieces())
     assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
+
+
+async def test_a_body_that_stalls_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware, "STALLED_S", 0.05)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(30)
+
+    headers = HEADERS | {"Content-Type": "application/json"}
+    async with client_of(app_of(fake_service()), headers=headers) as client:
+        answer = await client.post("/v1/keys", content=pieces())
+    assert (answer.status_code, answer.json()["code"]) == (408, "request_timeout")
+    assert answer.headers["connection"] == "close"
 
 
 @pytest.mark.parametrize("path", ["/v1/things/a%00b", "/v1/keys?cursor=%00", "/v1/keys?%00=1"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import select, update
 
-from emberbox.errors import Conflict, InvalidInput, NotAuthenticated, NotFound
+from emberbox.errors import Conflict, InvalidInput, NotAuthenticated, NotFound, StoreError
 from emberbox.store.database import Database, now_us
 from emberbox.store.keys import Keys
 from emberbox.store.tables import keys as table
@@ -239,6 +239,21 @@ async def test_the_last_use_is_written_by_flush(keys: Keys) -> None:
     assert (await keys.get(record.id)).last_used_at is None
     await keys.flush()
     assert before <= ((await keys.get(record.id)).last_used_at or 0) <= now_us()
+
+
+async def test_a_use_that_could_not_be_written_is_written_later(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, secret = await keys.create("k", ["read"])
+    await keys.authenticate(secret)
+    with monkeypatch.context() as broken:
+        broken.setattr(keys._db, "writing", _broken)
+        with pytest.raises(StoreError):
+            await keys.flush()
+    await keys.flush()
+    assert (await keys.get(record.id)).last_used_at is not None
+
+
+def _broken() -> object:
+    raise StoreError("the database failed")
 
 
 async def test_the_last_use_is_written_in_time_by_itself(keys: Keys) -> None:
