@@ -8,10 +8,10 @@ import signal
 import subprocess
 import threading
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
     from emberbox.model import RunResult
     from emberbox.sandbox import Engine
@@ -67,6 +67,16 @@ async def settle(engine: Engine, machines: int = 0) -> None:
         if time.monotonic() > deadline:
             raise BenchError(f"{engine.machines} machines still live after {SETTLE_S:g} s, expected {machines}")
         await asyncio.sleep(0.005)
+
+
+async def together(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run all of `works` at once; the first that fails ends the others, and its error is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(work)
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
 
 
 async def time_process(

@@ -12,7 +12,7 @@ from emberbox.sandbox import Engine
 
 if TYPE_CHECKING:
     from emberbox.config import Settings
-    from emberbox.model import RunMetrics
+    from emberbox.model import RunMetrics, RunResult
 
 REFILL_S = 60.0
 
@@ -80,7 +80,11 @@ class PoolClaim:
         await self._full()
         if checked(result).metrics.source != "pool":
             raise BenchError("the pool was empty")
+        self.take(result, elapsed_ms)
         return elapsed_ms
+
+    def take(self, result: RunResult, elapsed_ms: float) -> None:
+        """Called with each sample that is good; here it is of no further use."""
 
     async def _full(self) -> None:
         if not await self._engine.warm_pool(self._runtime, 1, timeout_s=REFILL_S):

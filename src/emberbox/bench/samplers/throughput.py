@@ -63,9 +63,11 @@ async def measure_throughput(engine: Engine, runtime: str, *, trial_s: float, wi
     failures: list[str] = []
     tried = {}
     for concurrency in sorted({cores, cores + 1, 2 * cores, 3 * cores}):
-        tried[concurrency] = (await _windows(engine, runtime, concurrency, trial_s, 1, failures))[0]
+        tried[concurrency] = (await keep_busy(engine, runtime, concurrency, trial_s, 1, failures))[0]
+        await settle(engine)
     best = max(tried, key=lambda concurrency: tried[concurrency])
-    rates = await _windows(engine, runtime, best, window_s, windows, failures)
+    rates = await keep_busy(engine, runtime, best, window_s, windows, failures)
+    await settle(engine)
     return Throughput(
         concurrency=best,
         window_s=window_s,
@@ -75,10 +77,13 @@ async def measure_throughput(engine: Engine, runtime: str, *, trial_s: float, wi
     )
 
 
-async def _windows(
+async def keep_busy(
     engine: Engine, runtime: str, concurrency: int, window_s: float, windows: int, failures: list[str]
 ) -> list[float]:
-    """Keep `concurrency` programs under way; count those that end in each window, behind a first second that does not count."""
+    """Keep `concurrency` programs under way and return how many a second end in each window.
+
+    A first second does not count. Failures are added to `failures`.
+    """
     ends: list[float] = []
     begun = time.perf_counter() + 1.0
     until = begun + window_s * windows
@@ -94,7 +99,6 @@ async def _windows(
     async with asyncio.timeout(1.0 + window_s * windows + 60), asyncio.TaskGroup() as group:
         for _ in range(concurrency):
             group.create_task(work())
-    await settle(engine)
     return rates_of(ends, begun, window_s, windows)
 
 
