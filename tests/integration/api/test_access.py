@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -12,6 +13,7 @@ from websockets.exceptions import InvalidStatus
 from emberbox.api.app import create_app
 from emberbox.store.database import now_us
 from tests.integration.api.routes import PUBLIC, Address, addresses
+from tests.integration.api.samples import make_some_of_each
 from tests.unit.api.fakes import HEADERS, app_of, client_of, fake_service, key_record
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 ALL = addresses(app_of(fake_service()))
 CLOSED = [address for address in ALL if address.template not in PUBLIC]
+LISTS = ["/v1/scripts", "/v1/jobs", "/v1/webhooks", "/v1/deliveries"]
 SMALLER = {"read": [], "run": ["read"], "admin": ["read", "run"]}
 
 
@@ -100,6 +103,36 @@ async def test_every_address_is_closed_to_keys_that_are_not_good(service: Servic
 async def test_public_addresses_are_open(app: FastAPI) -> None:
     async with _callers(app) as client:
         assert {path: (await client.get(path)).status_code for path in PUBLIC} == dict.fromkeys(PUBLIC, 200)
+
+
+async def test_no_address_shows_or_changes_what_another_key_made(
+    app: FastAPI, app_client: httpx.AsyncClient, make_key: Callable[..., Awaitable[str]]
+) -> None:
+    ids = {name: made[-1] for name, made in (await make_some_of_each(app_client, 1)).items() if name != "key_id"}
+    before = await _listed(app_client)
+    other = {"X-API-Key": await make_key("admin", name="other")}
+    owned = [
+        address for address in CLOSED if address.method != "WEBSOCKET" and any(f"{{{name}}}" in address.template for name in ids)
+    ]
+    assert len(owned) >= 20
+    async with _callers(app) as client:
+        for address in owned:
+            theirs = await client.request(address.method, address.path(**ids), headers=other, json={})
+            nobody_s = await client.request(address.method, address.path(), headers=other, json={})
+            assert theirs.status_code == nobody_s.status_code == 404, _name(address)
+            assert _detail(theirs) == _detail(nobody_s), _name(address)
+        client.headers.update(other)
+        assert await _listed(client) == {path: [] for path in LISTS}
+    assert await _listed(app_client) == before
+    assert all(before.values())
+
+
+async def _listed(client: httpx.AsyncClient) -> dict[str, list[str]]:
+    return {path: [item["id"] for item in (await client.get(path)).json()["items"]] for path in LISTS}
+
+
+def _detail(answer: httpx.Response) -> str:
+    return re.sub(r"_[0-9a-z]{26}", "_ID", answer.json()["detail"])
 
 
 async def test_a_websocket_is_refused_before_it_opens(served: Served, make_key: Callable[..., Awaitable[str]]) -> None:

@@ -21,6 +21,7 @@ from emberbox.api.openapi import document
 from emberbox.errors import ImageError
 from emberbox.jobs.service import Service
 from emberbox.testing.engine import HostEngine
+from tests.integration.api.samples import make_some_of_each
 from tests.integration.serving import serving
 
 if TYPE_CHECKING:
@@ -82,38 +83,12 @@ async def service(service_settings: Settings, engine: _Engine, monkeypatch: pyte
 async def test_nothing_is_found(app: FastAPI, service: Service, engine: _Engine, database_kind: str, tmp_path: Path) -> None:
     _, secret = await service.keys.create("fuzzing", ["admin"], quota={"requests_per_s": 0})
     async with serving(app) as url:
-        ids = await _make_one_of_each(url, secret)
+        async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": secret}, timeout=30) as client:
+            ids = await make_some_of_each(client, 3)
         engine.refusing = True
         (tmp_path / "schemathesis.toml").write_text(_configuration(ids, document(app)))
         code, output = await _run(url, secret, tmp_path, OPTIONS[database_kind])
     assert code == 0, output[-20_000:]
-
-
-async def _make_one_of_each(url: str, secret: str) -> dict[str, list[str]]:
-    """Make a few of everything, and return their identifiers by the names of path parameters."""
-    ids: dict[str, list[str]] = {}
-
-    async def make(name: str, path: str, **options: Any) -> str:
-        answer = await client.post(path, **options)
-        assert answer.status_code < 300, answer.text
-        ids.setdefault(name, []).append(answer.json()["id"])
-        return ids[name][-1]
-
-    async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": secret}, timeout=30) as client:
-        code = "print('out')\nopen('left.txt', 'w').write('x')"
-        for number in range(3):
-            await make("key_id", "/v1/keys", json={"name": "k"})
-            await make("webhook_id", "/v1/webhooks", json={"url": "http://127.0.0.1:9/", "events": ["job.finished"]})
-            await make("script_id", "/v1/scripts", files=[("file", ("a.py", f"print({number})".encode()))])
-            job = await make("job_id", "/v1/jobs", json={"runtime": "python", "code": code, "artifacts": ["*.txt"]})
-        for _ in range(100):
-            ended = (await client.get(f"/v1/jobs/{job}", params={"wait": 1})).json()
-            if ended["status"] == "succeeded":
-                break
-        ids["artifact_id"] = [artifact["id"] for artifact in ended["artifacts"]]
-        ids["delivery_id"] = [one["id"] for one in (await client.get("/v1/deliveries")).json()["items"]]
-    assert all(ids.values()), ids
-    return ids
 
 
 def _configuration(ids: dict[str, list[str]], description: dict[str, Any]) -> str:
