@@ -56,28 +56,34 @@ async def _cancel(client: AsyncClient, task: asyncio.Future[Job]) -> None:
         say(f"{task.result().id} had ended already")
     except (EmberboxError, TimeoutError) as error:
         name = task.result().id if task.done() and not task.cancelled() and task.exception() is None else "the job"
-        say(f"{name} could not be cancelled and may go on: {error or 'the server took too long'}")
+        say(f"{name} could not be cancelled and may go on: {str(error) or 'the server took too long'}")
     else:
         say(f"asked the server to cancel {job.id}")
 
 
 async def follow(client: AsyncClient, job_id: str, *, stream: Stream | None = None, after: str | None = None) -> Job:
     """Write a job's output to this command's own, unchanged, until the job has ended, and return it."""
-    return await _show(client.jobs.events(job_id, stream=stream, after=after, binary=True)) or await client.jobs.wait(job_id)
+    return await _Output().show(client.jobs.events(job_id, stream=stream, after=after, binary=True)) or await client.jobs.wait(
+        job_id
+    )
 
 
 async def talk(client: AsyncClient, job_id: str) -> Job:
     """Write a job's output to this command's own, and pass on this command's input, until the job has ended; return it."""
-    async with client.jobs.attach(job_id, binary=True) as conversation:
-        feeder = asyncio.create_task(_feed(conversation), name="submit-stdin")
-        try:
-            ended = await _show(aiter(conversation))
-        except Conflict:
-            # The program ended before its input did.
-            ended = None
-        finally:
-            feeder.cancel()
-            await asyncio.wait((feeder,))
+    output = _Output()
+    try:
+        async with client.jobs.attach(job_id, binary=True) as conversation:
+            feeder = asyncio.create_task(_feed(conversation), name="submit-stdin")
+            try:
+                ended = await output.show(aiter(conversation))
+            finally:
+                feeder.cancel()
+                await asyncio.wait((feeder,))
+        if not feeder.cancelled():
+            feeder.result()
+    except Conflict:
+        # It ended before its input did, or runs where no input can be given: its output is still to be had.
+        ended = await output.show(client.jobs.events(job_id, after=output.last, binary=True))
     return ended or await client.jobs.wait(job_id)
 
 
@@ -90,19 +96,27 @@ async def _feed(conversation: AsyncConversation) -> None:
         return  # the output ends as well, and its reader tells why
 
 
-async def _show(events: AsyncIterator[LogEntry | AttemptBegan | JobEnded]) -> Job | None:
-    from emberbox.client import AttemptBegan, JobEnded
-    from emberbox.client.log_events import entry_bytes
+class _Output:
+    """Writes a job's output to this command's own. `last` is the id of the entry that was written last."""
 
-    sinks = {"stdout": Sink(_STDOUT), "stderr": Sink(_STDERR)}
-    async for event in events:
-        if isinstance(event, JobEnded):
-            return event.job
-        if not isinstance(event, AttemptBegan):
-            await sinks[event.stream].write(entry_bytes(event, binary=True))
-        elif event.attempt > 1:
-            say(f"attempt {event.attempt} begins")
-    return None
+    def __init__(self) -> None:
+        self._sinks = {"stdout": Sink(_STDOUT), "stderr": Sink(_STDERR)}
+        self.last: str | None = None
+
+    async def show(self, events: AsyncIterator[LogEntry | AttemptBegan | JobEnded]) -> Job | None:
+        """Write it all; return the job when its end was told."""
+        from emberbox.client import AttemptBegan, JobEnded
+        from emberbox.client.log_events import entry_bytes
+
+        async for event in events:
+            if isinstance(event, JobEnded):
+                return event.job
+            if not isinstance(event, AttemptBegan):
+                await self._sinks[event.stream].write(entry_bytes(event, binary=True))
+                self.last = event.id
+            elif event.attempt > 1:
+                say(f"attempt {event.attempt} begins")
+        return None
 
 
 def told(job: Job) -> int:
