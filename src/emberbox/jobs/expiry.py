@@ -114,10 +114,13 @@ async def expire_deliveries(db: Database, before: int) -> Expired:
 
 async def expire_idempotency(db: Database, before: int) -> Expired:
     """Forget which keys of requests were used before a time."""
+    column = idempotency.c.created_at
     async with db.writing() as connection:
-        deleted = await connection.execute(delete(idempotency).where(idempotency.c.created_at < before))
-    # A single step: the rows are small.
-    return Expired(min(deleted.rowcount, BATCH - 1))
+        times = await _ids(connection, select(column).where(column < before).order_by(column))
+        if not times:
+            return Expired(0)
+        deleted = await connection.execute(delete(idempotency).where(column <= times[-1]))
+    return Expired(deleted.rowcount)
 
 
 async def expire_contents(db: Database, before: int) -> Expired:
@@ -128,14 +131,21 @@ async def expire_contents(db: Database, before: int) -> Expired:
         ids = await _ids(connection, select(contents.c.sha256).where(unused), 5 * BATCH)
     if not ids:
         return Expired(0)
-    statement = delete(contents).where(contents.c.sha256.in_(ids), unused).returning(contents.c.blob_key)
+    rows, blob_keys = 0, []
+    for start in range(0, len(ids), BATCH):
+        deleted = await _delete_contents(db, and_(contents.c.sha256.in_(ids[start : start + BATCH]), unused))
+        rows += len(deleted)
+        blob_keys += [key for key in deleted if key]
+    return Expired(rows, blob_keys)
+
+
+async def _delete_contents(db: Database, condition: ColumnElement[bool]) -> Sequence[str | None]:
     try:
         async with db.writing() as connection:
-            blob_keys = (await connection.execute(statement)).scalars().all()
+            return (await connection.execute(delete(contents).where(condition).returning(contents.c.blob_key))).scalars().all()
     except IntegrityError:
         # Something came to refer to one of them; the next sweep sees which.
-        return Expired(0)
-    return Expired(len(blob_keys), [key for key in blob_keys if key])
+        return []
 
 
 _REFERENCES = (scripts.c.content_sha, jobs.c.content_sha, jobs.c.files_sha, jobs.c.stdin_sha)
