@@ -50,6 +50,12 @@ ROUTERS = (
 UPLOADS = frozenset({"/v1/scripts", "/scripts"})
 """Paths that take uploads, whose bound is another than that of other bodies."""
 
+_ALLOWED = ["Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-Id"]
+_EXPOSED = [
+    *("Location", "Content-Disposition", "Idempotency-Replayed"),
+    *("X-Request-Id", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate"),
+]
+
 
 def create_app(service: Service) -> FastAPI:
     """Return the API of a service.
@@ -87,8 +93,8 @@ def _wrap(app: FastAPI, service: Service) -> None:
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-Id"],
-            expose_headers=["Location", "X-Request-Id", "RateLimit", "RateLimit-Policy", "Retry-After", "Content-Disposition"],
+            allow_headers=_ALLOWED,
+            expose_headers=_EXPOSED,
         )
     app.add_middleware(Frame, service=service)
 

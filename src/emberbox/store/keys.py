@@ -123,6 +123,7 @@ class Keys:
 
     async def flush(self) -> None:
         """Write the times of last use that are not written yet, and wait for those being written. Safe to repeat."""
+        self._written = time.monotonic()
         await self._keeper.settle()
         await self._write_uses()
 
