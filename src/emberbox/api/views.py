@@ -66,7 +66,7 @@ def job_view(
     job: JobRecord,
     *,
     output: JobOutput | None = None,
-    attempts: Sequence[AttemptRecord] | None = None,
+    attempts: Sequence[Attempt] | None = None,
     artifacts: Sequence[ArtifactRecord] | None = None,
 ) -> Job:
     """Return a job as the API shows it. Of its environment the names alone are shown: the values may be secrets."""
@@ -97,7 +97,7 @@ def job_view(
         stdout_bytes=job.stdout_bytes,
         stderr_bytes=job.stderr_bytes,
         **_output(output),
-        attempts=None if attempts is None else [attempt_view(attempt) for attempt in attempts],
+        attempts=None if attempts is None else list(attempts),
         artifacts=None if artifacts is None else [artifact_view(artifact) for artifact in artifacts],
     )
 
@@ -182,14 +182,33 @@ def log_view(records: Sequence[LogRecord], following: str | None, complete: bool
 
 async def job_in_full(service: Service, job: JobRecord) -> Job:
     """Return a job with its attempts, and once it has ended with its output and artifacts."""
-    # An attempt is told of once it is over.
-    fresh = job.attempt == 0 or (job.attempt == 1 and job.status == "running")
-    attempts = [] if fresh else await service.jobs.attempts(job.id)
+    attempts = await _attempts(service, job)
     if not job.terminal:
         return job_view(job, attempts=attempts)
     # Only what was asked for is kept: without globs there is nothing to look for.
     artifacts = await service.artifacts.list(job.id) if job.spec.artifacts else []
     return job_view(job, output=await service.jobs.output(job), attempts=attempts, artifacts=artifacts)
+
+
+async def _attempts(service: Service, job: JobRecord) -> Sequence[Attempt]:
+    """Return the attempts that are over, without a question to the database where the job tells them itself."""
+    if job.attempt == 0 or (job.attempt == 1 and job.status == "running"):
+        return []
+    if job.attempt == 1 and job.status in _RAN and job.claimed_at is not None and job.finished_at is not None:
+        return [
+            Attempt.model_construct(
+                attempt=1,
+                claimed_at=moment(job.claimed_at),
+                ended_at=moment(job.finished_at),
+                outcome=job.status,
+                message=job.message,
+            )
+        ]
+    return [attempt_view(attempt) for attempt in await service.jobs.attempts(job.id)]
+
+
+_RAN = frozenset({"succeeded", "failed", "timed_out"})
+"""States that a job reaches only by an attempt that was its last."""
 
 
 def answer(body: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

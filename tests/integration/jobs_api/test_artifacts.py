@@ -6,10 +6,13 @@ import io
 import tarfile
 from typing import TYPE_CHECKING
 
-from tests.integration.jobs_api.speaking import problem, run
+import httpx
+import pytest
+
+from tests.integration.jobs_api.speaking import caller, problem, run
 
 if TYPE_CHECKING:
-    import httpx
+    from tests.integration.conftest import Served
 
 LEAVE = """
 import os
@@ -59,3 +62,20 @@ async def test_nothing_was_left(app_client: httpx.AsyncClient) -> None:
         assert tar.getnames() == []
     for artifact in ("art_00000000000000000000000000", "x", "_"):
         problem(await app_client.get(f"/v1/jobs/{job['id']}/artifacts/{artifact}"), 404, "not_found")
+
+
+async def test_what_is_lost_is_not_taken_for_all(served: Served) -> None:
+    """A file that is gone is an error; one that is shorter than it was ends the connection before its end."""
+    async with caller(served) as client:
+        job = await run(client, "open('a.bin', 'wb').write(b'x' * 1_000_000)", artifacts=["*.bin"])
+        path = f"/v1/jobs/{job['id']}/artifacts/{job['artifacts'][0]['id']}"
+        record = (await served.service.artifacts.list(job["id"]))[0]
+        await served.service.blobs.put(record.blob_key, b"y" * 500_000)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.get(path)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.get(f"/v1/jobs/{job['id']}/artifacts.tar")
+        await served.service.blobs.delete([record.blob_key])
+        answer = await client.get(path)
+        assert answer.status_code >= 400
+        assert answer.headers["content-type"] == "application/problem+json"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from emberbox.api.views import attempt_view
 from emberbox.schemas.base import Page
 from emberbox.schemas.jobs import Job
 from tests.integration.jobs_api.speaking import caller, ended, problem, run, submit, until, until_running
@@ -41,6 +42,24 @@ async def test_submit_and_wait(app_client: httpx.AsyncClient) -> None:
     assert [a.outcome for a in job.attempts or []] == ["failed"]
     assert job.artifacts == []
     assert answer.headers["location"] == f"/v1/jobs/{job.id}"
+
+
+@pytest.mark.parametrize(
+    ("code", "options", "outcomes"),
+    [
+        ("print()", {}, ["succeeded"]),
+        ("1/0", {}, ["failed"]),
+        ("1/0", {"retries": 1}, ["failed", "failed"]),
+        (SLEEP, {"timeout_s": 0.3}, ["timed_out"]),
+    ],
+)
+async def test_attempts_are_shown_as_they_are_stored(
+    app_client: httpx.AsyncClient, service: Service, code: str, options: dict[str, Any], outcomes: list[str]
+) -> None:
+    job = Job.model_validate(await run(app_client, code, **options))
+    stored = await service.jobs.attempts(job.id)
+    assert [attempt.outcome for attempt in stored] == outcomes
+    assert job.attempts == [attempt_view(attempt) for attempt in stored]
 
 
 async def test_submit_does_not_wait_by_itself(app_client: httpx.AsyncClient) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emberbox.api.views import answer, artifact_view, encoded, job_page, job_view, log_view, moment, timestamp
+from emberbox.api.views import answer, artifact_view, attempt_view, encoded, job_page, job_view, log_view, moment, timestamp
 from emberbox.jobs.jobs import AttemptRecord, JobOutput
 from emberbox.jobs.logs import LogRecord
 from emberbox.schemas.base import Page
@@ -57,7 +57,10 @@ JOB = JobRecord(
     storage_bytes=9,
 )
 OUTPUT = JobOutput(b"ja \xff\xe4", b"", True, False)
-ATTEMPTS = [AttemptRecord(1, "worker_1", 1, 2, "lost", "gone"), AttemptRecord(2, "worker_1", 3, 4, "failed", None)]
+ATTEMPTS = [
+    attempt_view(AttemptRecord(1, "worker_1", 1, 2, "lost", "gone")),
+    attempt_view(AttemptRecord(2, "worker_1", 3, 4, "failed", None)),
+]
 ARTIFACT = ArtifactRecord(id="art_1", job_id="job_1", path="a/b.txt", size=3, sha256="f", blob_key="k/geheim", created_at=5)
 
 
