@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import stat
+import subprocess
 import tarfile
 import time
 import tracemalloc
@@ -124,6 +126,47 @@ def test_folders_and_their_own_names_are_passed_over(opened: Opener) -> None:
     tar = tar_of((tar_info("./", tarfile.DIRTYPE), b""), (tar_info("./a/", tarfile.DIRTYPE), b""), (tar_info("./a/./b//c"), b"1"))
     assert opened(tar) == {"a/b/c": b"1"}
     assert opened(make_zip({"a/": b"", "a/b/": b"", "a/b/c": b"1"})) == {"a/b/c": b"1"}
+
+
+def test_archives_of_the_usual_programs(opened: Opener, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    files = {"main.py": b"1", "lib/" + "x" * 95 + "/ß.py": b"2" * 5000, "日本/empty": b""}
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    (folder / "no files").mkdir()
+    for options in ("-cf", "-czf"):
+        for form in ("gnu", "pax", "ustar"):
+            command = ["tar", f"--format={form}", options, tmp_path / "made", "-C", folder, "."]
+            subprocess.run(command, check=True, env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"})
+            assert opened((tmp_path / "made").read_bytes()) == files
+
+
+def test_archives_of_repositories_begin_with_a_comment(opened: Opener) -> None:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w:gz", pax_headers={"comment": "0" * 40}) as archive:
+        archive.addfile(tar_info("repo/main.py", size=1), io.BytesIO(b"1"))
+    assert opened(target.getvalue()) == {"repo/main.py": b"1"}
+
+
+def test_zips_that_were_streamed_state_their_sizes_behind(opened: Opener) -> None:
+    class Pipe(io.RawIOBase):
+        def __init__(self) -> None:
+            self.data = bytearray()
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: object) -> int:
+            self.data += bytes(data)  # type: ignore[call-overload]
+            return len(bytes(data))  # type: ignore[call-overload]
+
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("big", "w", force_zip64=True) as entry:
+            entry.write(b"x" * 100_000)
+        archive.writestr("small", b"y")
+    assert opened(bytes(pipe.data)) == {"big": b"x" * 100_000, "small": b"y"}
 
 
 def test_litter_of_macs_is_left_out(opened: Opener) -> None:
