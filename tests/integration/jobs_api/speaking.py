@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import resource
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -128,3 +130,8 @@ def followers(app: FastAPI) -> int:
     """Return how many streams are open."""
     counted: Followers | None = getattr(app.state, "followers", None)
     return 0 if counted is None else counted.count
+
+
+def memory() -> int:
+    """Return how many bytes this process holds in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

@@ -24,6 +24,7 @@ from tests.integration.jobs_api.speaking import (
     followed,
     followers,
     following,
+    memory,
     problem,
     run,
     submit,
@@ -257,13 +258,13 @@ async def test_who_does_not_read_costs_no_memory(served: Served, app: FastAPI) -
             await until(lambda: followers(app) == 20)
             live = served.service.live.get(job)
             assert live is not None
-            before = _memory()
+            before = memory()
             await live.write_stdin(b"go\n")
             await live.close_stdin()
             await ended(client, job)
             await asyncio.sleep(0.3)
             # Twenty times 7.5 MiB would be 150 MiB.
-            assert _memory() - before < 60 * 1024 * 1024
+            assert memory() - before < 60 * 1024 * 1024
             assert followers(app) == 20
         finally:
             for connection in idle:
@@ -279,11 +280,6 @@ def _follow_without_reading(served: Served, job: str) -> socket.socket:
     head = f"GET /v1/jobs/{job}/logs?follow=true HTTP/1.1\r\nHost: {host}\r\nX-API-Key: {served.secret}\r\n\r\n"
     connection.sendall(head.encode())
     return connection
-
-
-def _memory() -> int:
-    with open("/proc/self/statm") as file:  # noqa: PTH123
-        return int(file.read().split()[1]) * resource.getpagesize()
 
 
 async def test_heartbeats(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.integration.jobs_api.speaking import caller, ended, followers, run, submit, until, until_running
+from tests.integration.jobs_api.speaking import caller, ended, followers, memory, run, submit, until, until_running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -302,3 +303,25 @@ async def test_heartbeats(served: Served, monkeypatch: pytest.MonkeyPatch) -> No
             seen = [(await heard(socket))["type"] for _ in range(4)]
             assert (seen.count("output"), seen.count("heartbeat")) == (1, 3)
         await client.post(f"/v1/jobs/{job}/cancel")
+
+
+async def test_who_does_not_listen_costs_no_memory(served: Served, app: FastAPI) -> None:
+    flood = "import sys\nsys.stdin.readline()\nfor n in range(120): sys.stdout.write('x' * 65536)"
+    async with caller(served) as client:
+        job = await start(client, flood)
+        await until_running(client, job)
+        async with contextlib.AsyncExitStack() as stack:
+            # A client that takes four messages and then no more from its connection.
+            for _ in range(20):
+                await stack.enter_async_context(stream(served, job, max_queue=4, ping_interval=None, close_timeout=0.1))
+            await until(lambda: followers(app) == 20)
+            before = memory()
+            live = served.service.live.get(job)
+            assert live is not None
+            await live.write_stdin(b"go\n")
+            assert (await ended(client, job))["status"] == "succeeded"
+            await asyncio.sleep(0.3)
+            # Twenty times 7.5 MiB would be 150 MiB; each client itself holds four messages.
+            assert memory() - before < 80 * 1024 * 1024
+            assert followers(app) == 20
+        await until(lambda: followers(app) == 0)
