@@ -134,6 +134,33 @@ async def test_it_starts_without_configuration_and_runs_a_job(serve: Callable[..
     assert "Traceback" not in err
 
 
+async def test_it_runs_on_postgresql(serve: Callable[..., Any], postgresql_url: str) -> None:
+    url = postgresql_url.replace("+asyncpg", "")
+    service = await serve(EMBERBOX_STORE_URL=url)
+    async with service.client() as client:
+        assert (await client.get("/v1/node")).json()["database"] == "postgresql"
+        job = (await client.post("/v1/jobs?wait=20", json={"runtime": "bash", "code": "echo $((6*7))"})).json()
+        assert (job["status"], job["stdout"]) == ("succeeded", "42\n")
+    assert await service.end() == 0
+    assert not (service.data / "service.db").exists()
+
+
+async def test_idle_it_is_small(serve: Callable[..., Any]) -> None:
+    service = await serve()
+    async with service.client() as client:
+        for _ in range(20):
+            await client.get("/v1/jobs")
+        used = (await client.get("/v1/node")).json()["capacity"]["service_memory_bytes"]
+    assert used < 120 * 1024 * 1024
+
+
+async def test_a_database_that_is_not_there_is_named(serve: Callable[..., Any], tmp_path: Path) -> None:
+    service = await serve(up=False, EMBERBOX_STORE_URL=f"postgresql://user:hunter2@/x?host={tmp_path}")
+    assert await service.ended() == 70
+    assert "store.url" in service.output[1]
+    assert "hunter2" not in service.output[1]
+
+
 async def test_the_admin_key_is_made_once_and_told_to_no_log(serve: Callable[..., Any]) -> None:
     service = await serve()
     file = service.data / "admin.key"
