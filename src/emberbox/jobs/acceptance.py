@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, func, insert, select
+from sqlalchemy import bindparam, func, insert, literal, select, union_all
 from sqlalchemy.exc import IntegrityError
 
 from emberbox.errors import Conflict, EmberboxError, IdempotencyMismatch, NotFound, QuotaExceeded
@@ -211,11 +211,11 @@ class _Batch:
 
     async def _places(self, key_ids: set[str]) -> dict[str, int]:
         """Return, for each key, the place behind which its next job goes: its latest, and not before the job that began last."""
-        started, first = (await self._connection.execute(_HEAD)).one()
+        rows = (await self._connection.execute(_PLACES, {"key_ids": list(key_ids)})).all()
+        found: dict[str, int | None] = {row[0]: row[1] for row in rows}
+        started, first = found.pop(_STARTED, None), found.pop(_FIRST, None)
         now = started if started is not None else (first or 1) - 1
-        rows = (await self._connection.execute(_LATEST, {"key_ids": list(key_ids)})).all()
-        latest: dict[str, int] = {row[0]: row[1] for row in rows}
-        return {key_id: max(now, latest.get(key_id, 0)) for key_id in key_ids}
+        return {key_id: max(now, found.get(key_id) or 0) for key_id in key_ids}
 
     async def _check(self, key: KeyRecord) -> None:
         """Count one more job against what the key may use. Raises `QuotaExceeded`."""
@@ -239,14 +239,13 @@ class _Batch:
 _NAMED = select(idempotency.c.idempotency_key, idempotency.c.request_hash, idempotency.c.job_id).where(
     idempotency.c.key_id == bindparam("key_id"), idempotency.c.idempotency_key.in_(bindparam("names", expanding=True))
 )
-_HEAD = select(
-    select(func.max(jobs.c.fair_order)).where(jobs.c.status == "running").scalar_subquery(),
-    select(func.min(jobs.c.fair_order)).where(jobs.c.status == "queued").scalar_subquery(),
-)
-_LATEST = (
+_STARTED, _FIRST = "started", "first"
+_PLACES = union_all(
+    select(literal(_STARTED).label("whose"), func.max(jobs.c.fair_order)).where(jobs.c.status == "running"),
+    select(literal(_FIRST), func.min(jobs.c.fair_order)).where(jobs.c.status == "queued"),
     select(jobs.c.key_id, func.max(jobs.c.fair_order))
     .where(jobs.c.key_id.in_(bindparam("key_ids", expanding=True)), jobs.c.status == "queued")
-    .group_by(jobs.c.key_id)
+    .group_by(jobs.c.key_id),
 )
 _WAITING = select(func.count()).where(jobs.c.key_id == bindparam("key_id"), jobs.c.status == "queued")
 

@@ -51,7 +51,15 @@ class Outcome:
     artifacts: tuple[ArtifactRecord, ...] = ()
 
 
-async def finish(db: Database, job: JobRecord, outcome: Outcome) -> JobRecord | None:
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A job that has just ended, and how many webhooks are to hear of it."""
+
+    job: JobRecord
+    news: int
+
+
+async def finish(db: Database, job: JobRecord, outcome: Outcome) -> Finished | None:
     """Write the terminal state of an attempt, with its log, artifacts, usage and news: all of it or nothing.
 
     Returns:
@@ -66,17 +74,14 @@ async def finish(db: Database, job: JobRecord, outcome: Outcome) -> JobRecord | 
         await _add_result(connection, job, outcome.log)
         if outcome.artifacts:
             await connection.execute(insert(artifacts), [_row(record) for record in outcome.artifacts])
-        await _account(connection, done)
-        return done
+        return Finished(done, await _account(connection, done))
 
 
-async def finish_queued(connection: AsyncConnection, job_id: str, outcome: Outcome) -> JobRecord | None:
+async def finish_queued(connection: AsyncConnection, job_id: str, outcome: Outcome) -> Finished | None:
     """End a job that waits, within the caller's transaction; None when it does not wait any more."""
     waiting = (jobs.c.id == job_id) & (jobs.c.status == "queued")
     done = await _set_terminal(connection, waiting, outcome, now_us())
-    if done is not None:
-        await _account(connection, done)
-    return done
+    return None if done is None else Finished(done, await _account(connection, done))
 
 
 async def _set_terminal(connection: AsyncConnection, which: ColumnElement[bool], outcome: Outcome, now: int) -> JobRecord | None:
@@ -132,7 +137,7 @@ async def _add_result(connection: AsyncConnection, job: JobRecord, log: StoredLo
     )
 
 
-async def _account(connection: AsyncConnection, job: JobRecord) -> None:
+async def _account(connection: AsyncConnection, job: JobRecord) -> int:
     metrics = job.metrics or {}
     await record_usage(
         connection,
@@ -142,7 +147,7 @@ async def _account(connection: AsyncConnection, job: JobRecord) -> None:
         cpu_s=(metrics.get("cpu_user_ms", 0.0) + metrics.get("cpu_system_ms", 0.0)) / 1000,
         run_s=metrics.get("run_ms", 0.0) / 1000,
     )
-    await enqueue_for_job(connection, job)
+    return await enqueue_for_job(connection, job)
 
 
 def _row(record: ArtifactRecord) -> dict[str, Any]:

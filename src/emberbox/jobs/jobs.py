@@ -14,7 +14,7 @@ from sqlalchemy import String, and_, cast, delete, func, literal, select, update
 from emberbox.errors import Conflict, InvalidInput, NotFound
 from emberbox.ids import is_id
 from emberbox.jobs.acceptance import Acceptance, JobOrder
-from emberbox.jobs.finish import Outcome, finish_queued
+from emberbox.jobs.finish import Finished, Outcome, finish_queued
 from emberbox.jobs.log_format import LogParser, Position
 from emberbox.jobs.log_writer import HEAD
 from emberbox.store.database import now_us
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 FOREIGN_S = 1.0
 """A job that runs in another process is looked at this often by those who wait for it."""
+FRESH = 1024
+"""Jobs just accepted, of which it is known that they wait."""
 RECENT = 256
 """Jobs whose end is remembered, for those who waited for it."""
 
@@ -86,7 +88,7 @@ class Jobs:
         quotas: Quotas,
         *,
         ready: Callable[[], None],
-        told: Callable[[JobRecord], None],
+        told: Callable[[Finished], None],
         accepted: Callable[[JobRecord], None] | None = None,
     ) -> None:
         self._db = db
@@ -99,6 +101,7 @@ class Jobs:
         self._told = told
         self._accepted = accepted
         self._recent: OrderedDict[str, tuple[JobRecord, JobOutput]] = OrderedDict()
+        self._fresh: OrderedDict[str, None] = OrderedDict()
 
     # -- coming in -------------------------------------------------------------------------------------------
 
@@ -210,9 +213,12 @@ class Jobs:
                 if self._live.closing.is_set():
                     deadline = time.monotonic()
                 job = None
-                if job_id not in self._recent and self._live.get(job_id) is not None:
-                    left = deadline - time.monotonic()
-                else:
+                left = deadline - time.monotonic()
+                if job_id not in self._recent and self._live.get(job_id) is None and job_id in self._fresh:
+                    # Accepted a moment ago: the row says nothing new until somebody here has news of it.
+                    del self._fresh[job_id]
+                    left = min(left, FOREIGN_S)
+                elif job_id in self._recent or self._live.get(job_id) is None:
                     # Who waits may leave at any moment, and a database's connection does not survive that in mid-question.
                     job = await shielded(self._find(job_id))
                     if job is None:
@@ -256,6 +262,9 @@ class Jobs:
     async def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
         """Return how a job's attempts ended, first one first."""
         columns = [attempts.c[name] for name in ("attempt", "worker_id", "claimed_at", "ended_at", "outcome", "message")]
+        if job_id in self._recent and (job := self._recent[job_id][0]).attempt == 1 and job.claimed_at and job.worker_id:
+            ended = job.finished_at or job.claimed_at
+            return [AttemptRecord(1, job.worker_id, job.claimed_at, ended, job.status, job.message)]
         statement = select(*columns).where(attempts.c.job_id == job_id).order_by(attempts.c.attempt)
         async with self._db.reading() as connection:
             return [AttemptRecord(*row) for row in await connection.execute(statement)]
@@ -292,11 +301,12 @@ class Jobs:
         """Cancel a job that waits; None when it does not wait any more."""
         outcome = Outcome(status="cancelled", reason="cancelled", message="cancelled while it waited")
         async with self._db.writing() as connection:
-            done = await finish_queued(connection, job_id, outcome)
-        if done is not None:
-            self.ended(done, output_of(done, b"", b""))
-            self._told(done)
-        return done
+            finished = await finish_queued(connection, job_id, outcome)
+        if finished is None:
+            return None
+        self.ended(finished.job, output_of(finished.job, b"", b""))
+        self._told(finished)
+        return finished.job
 
     async def delete(self, key: KeyRecord, job_id: str) -> None:
         """Delete a job that has ended, with its log and its artifacts. Raises `NotFound`, or `Conflict` while it has not."""

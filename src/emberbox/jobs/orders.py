@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from emberbox.errors import InvalidInput, InvalidPath, PayloadTooLarge
+from emberbox.jobs.acceptance import JobOrder
 from emberbox.jobs.contents import BundleFile
-from emberbox.jobs.jobs import JobOrder
 from emberbox.schemas.jobs import EncodedFile, SubmitJob
 from emberbox.store.records import JobSpec
 

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from emberbox.config import Settings
+    from emberbox.jobs.finish import Finished
     from emberbox.jobs.queue import JobQueue
-    from emberbox.store.records import JobRecord
 
 _log = logging.getLogger(__name__)
 
@@ -201,11 +201,13 @@ class Service:
             raise ServiceStopping("the service is stopping; try again in a moment")
         self.space.check()
 
-    def _ended(self, job: JobRecord) -> None:
+    def _ended(self, finished: Finished) -> None:
+        job = finished.job
         self.telemetry.job_finished(job)
         if job.metrics is not None:
             self.telemetry.attempt(str(job.metrics.get("source", "")))
-        self.dispatcher.wake()
+        if finished.news:
+            self.dispatcher.wake()
 
 
 def concurrency(settings: Settings) -> int:

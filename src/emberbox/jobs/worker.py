@@ -12,8 +12,8 @@ from sqlalchemy import delete, insert, select, update
 
 from emberbox.errors import EmberboxError, NoSpace, StoreError
 from emberbox.ids import new_id
-from emberbox.jobs.finish import Outcome, finish
-from emberbox.jobs.jobs import JobOutput, output_of
+from emberbox.jobs.finish import Finished, Outcome, finish
+from emberbox.jobs.jobs import output_of
 from emberbox.jobs.live import LiveJob, LiveJobs
 from emberbox.jobs.log_writer import LogWriter
 from emberbox.store.database import now_us
@@ -72,7 +72,7 @@ class Worker:
         concurrency: int,
         scratch: Path,
         node: str,
-        ended: Callable[[JobRecord], None],
+        ended: Callable[[Finished], None],
         lost: Callable[[], None] | None = None,
     ) -> None:
         self.id = new_id("worker")
@@ -165,7 +165,8 @@ class Worker:
         await self._quotas.refresh()
         # Once jobs are claimed they are this worker's to run, also when it is told to stop at this very moment.
         claimed = await shielded(self._claim(free))
-        if not claimed:
+        if not claimed or (claimed < free and not self._quotas.bounds()):
+            # The queue gave less than was asked for: there is no more.
             await self._queue.wait(self._settings.heartbeat_s)
 
     async def _claim(self, count: int) -> int:
@@ -251,14 +252,15 @@ class Worker:
         job = live.job
 
         async def write() -> None:
-            done = await finish(self._db, job, outcome)
-            if done is None:
+            finished = await finish(self._db, job, outcome)
+            if finished is None:
                 _log.warning("a job was taken from this worker", extra={"action": "job.taken", "job": job.id})
                 return
             heads = live.log.heads
+            done = finished.job
             self._live.remove(live)
             self._jobs.ended(done, output_of(done, bytes(heads["stdout"]), bytes(heads["stderr"])))
-            self._tell(done)
+            self._tell(finished)
 
         await self._insist(job, write)
 
@@ -276,10 +278,11 @@ class Worker:
             else:
                 return
 
-    def _tell(self, job: JobRecord) -> None:
+    def _tell(self, finished: Finished) -> None:
+        job = finished.job
         extra = {"action": "job.ended", "job": job.id, "status": job.status, "reason": job.reason, "attempt": job.attempt}
         _log.info("job %s: %s", job.id, job.status, extra=extra)
-        self._ended(job)
+        self._ended(finished)
 
     # -- leases ----------------------------------------------------------------------------------------------
 
@@ -326,10 +329,10 @@ class Worker:
                 "%d jobs of lost workers wait again", count, extra={"action": "jobs.reclaimed", "jobs": reclaimed.requeued}
             )
         for job in reclaimed.exhausted:
-            done = await finish(self._db, job, _written_off(job, "its worker stopped without a word"))
-            if done is not None:
-                self._jobs.ended(done, JobOutput(b"", b"", stdout_truncated=False, stderr_truncated=False))
-                self._tell(done)
+            finished = await finish(self._db, job, _written_off(job, "its worker stopped without a word"))
+            if finished is not None:
+                self._jobs.ended(finished.job, output_of(finished.job, b"", b""))
+                self._tell(finished)
 
 
 def _written_off(job: JobRecord, message: str) -> Outcome:

@@ -63,7 +63,8 @@ class Database:
         self._turn = asyncio.Lock()
         if self.sqlite:
             self._writer = _sqlite(url, 1, synchronous)
-            self._reader = _sqlite(url, READERS, synchronous).execution_options(isolation_level="AUTOCOMMIT")
+            # Readers take no part in transactions: each statement sees what was committed before it.
+            self._reader = _sqlite(url, READERS, synchronous, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
         else:
             self._writer = self._reader = create_async_engine(
                 url, pool_size=connections, max_overflow=0, pool_timeout=30, pool_pre_ping=True
@@ -98,7 +99,7 @@ class Database:
             yield connection
 
 
-def _sqlite(url: str, connections: int, synchronous: str) -> AsyncEngine:
+def _sqlite(url: str, connections: int, synchronous: str, **options: Any) -> AsyncEngine:
     engine = create_async_engine(
         url,
         poolclass=AsyncAdaptedQueuePool,
@@ -106,6 +107,7 @@ def _sqlite(url: str, connections: int, synchronous: str) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=60,
         connect_args={"timeout": BUSY_MS / 1000},
+        **options,
     )
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -124,9 +126,10 @@ def _sqlite(url: str, connections: int, synchronous: str) -> AsyncEngine:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
-    def _begin(connection: Any) -> None:
-        if connection.get_isolation_level() != "AUTOCOMMIT":
+    if not options:
+
+        @event.listens_for(engine.sync_engine, "begin")
+        def _begin(connection: Any) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
