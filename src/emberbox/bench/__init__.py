@@ -30,7 +30,7 @@ def run(options: BenchOptions | None = None, **values: Any) -> int:
 
 
 def main(options: BenchOptions) -> int:
-    """Measure, print and write. Blocks for up to six minutes; an interrupt ends it with nothing left behind."""
+    """Measure, print and write. Blocks for up to twelve minutes; an interrupt ends it with nothing left behind."""
     import asyncio
     import json
     import sys

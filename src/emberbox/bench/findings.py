@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from emberbox.bench.targets import Target, ratios, targets
+from emberbox.bench.service_findings import ServiceFindings
+from emberbox.bench.targets import ratios, targets
 
 if TYPE_CHECKING:
     from emberbox.bench.host import HostFacts
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from emberbox.bench.samplers.memory import MemoryUse
     from emberbox.bench.samplers.throughput import Throughput
     from emberbox.bench.statistics import Series
+    from emberbox.bench.target import Target
 
 SCHEMA = 1
 """Raised when a field of the JSON changes its meaning or goes away; new fields do not raise it."""
@@ -33,6 +35,7 @@ class Findings:
         engine_parts: Parts of the clone's latency, as the engine tells them.
         steps: The same and more, taken one after another.
         start_up: Parts of the command's start, in milliseconds.
+        service: Of the service.
     """
 
     host: HostFacts
@@ -47,6 +50,7 @@ class Findings:
     engine_parts: list[Series] = field(default_factory=list)
     steps: list[Series] = field(default_factory=list)
     start_up: dict[str, float] = field(default_factory=dict)
+    service: ServiceFindings = field(default_factory=ServiceFindings)
 
     @property
     def medians(self) -> dict[str, float]:
@@ -56,7 +60,7 @@ class Findings:
     @property
     def targets(self) -> list[Target]:
         """The targets, held against this."""
-        return targets(self.medians, self.throughput, self.memory, self.burst)
+        return [*targets(self.medians, self.throughput, self.memory, self.burst), *self.service.targets]
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; the fields are stable within a `schema`."""
@@ -77,6 +81,7 @@ class Findings:
                 "steps": {series.name: series.to_dict() for series in self.steps},
                 "start_up": {name: round(value, 1) for name, value in self.start_up.items()},
             },
+            "service": self.service.to_dict(),
             "skipped": self.skipped,
             "targets": [target.to_dict() for target in self.targets],
         }

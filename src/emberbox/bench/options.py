@@ -22,6 +22,12 @@ MEASUREMENTS = {
     "h": "burst",
     "i": "command",
     "j": "breakdown",
+    "k": "service",
+    "l": "stream",
+    "m": "drain",
+    "n": "submit",
+    "o": "followers",
+    "p": "idle",
 }
 """What can be measured: the letter that tables show, and the name; `only` takes both."""
 LATENCIES = frozenset({"cold", "clone", "pool", "gvisor", "process", "command"})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from emberbox.bench.service_report import service_tables
+from emberbox.bench.table import Table, failures_row, latencies
 from emberbox.bench.targets import ratios
 
 if TYPE_CHECKING:
@@ -22,44 +23,28 @@ LETTERS = {
     "cold": "a", "clone": "b", "pool": "c", "gvisor": "d", "gvisor_lean": "d", "bubblewrap": "e", "process": "e",
     "throughput": "f", "memory": "g", "burst": "h", "command": "i", "breakdown": "j",
 }  # fmt: skip
-_NUMBERS = ("median", "p95", "p99", "min", "max", "n")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """A table without a look: the first `left` columns hold text, the others numbers."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    left: int = 1
+TURNS = "a to e and i are taken in turns, one sample of each a round, in rotating order; so are the two of k"
 
 
 def tables(findings: Findings) -> list[Table]:
     """Return all tables, in the order in which they are read; those without rows are left out."""
     every = [
-        _latencies("Python hello world, ms", findings.latencies),
+        latencies("Python hello world, ms", _lettered(findings.latencies)),
         Table(title="Compared (medians)", columns=("", "value"), rows=[
             (name, "—" if value is None else f"{value:.3g}" if value < 10 else f"{value:.0f}")
             for name, value in ratios(findings.medians).items()
         ] if findings.latencies else []),
         Table(title="All of the host", columns=("", "value"), rows=_whole_host(findings)),
-        _latencies("Inside one clone, ms: as the engine tells it", findings.engine_parts),
-        _latencies("Inside one clone, ms: step after step", findings.steps),
+        latencies("Inside one clone, ms: as the engine tells it", _lettered(findings.engine_parts)),
+        latencies("Inside one clone, ms: step after step", _lettered(findings.steps)),
+        *service_tables(findings.service),
         Table(title="Targets", columns=("", "measured", "wanted", ""), rows=_targets(findings)),
     ]  # fmt: skip
     return [table for table in every if table.rows]
 
 
-def _latencies(title: str, series: Sequence[Series]) -> Table:
-    rows = []
-    for one in series:
-        if (summary := one.summary) is None:
-            continue
-        figures = (summary.median, summary.p95, summary.p99, summary.minimum, summary.maximum)
-        label = f"{one.label} — {len(one.failures)} failed" if one.failures else one.label
-        rows.append((LETTERS.get(one.name, ""), label, *(_milliseconds(figure) for figure in figures), str(summary.n)))
-    return Table(title=title, columns=("", "what", *_NUMBERS), rows=rows, left=2)
+def _lettered(series: Sequence[Series]) -> list[tuple[str, Series]]:
+    return [(LETTERS.get(one.name, ""), one) for one in series]
 
 
 def _whole_host(findings: Findings) -> list[tuple[str, str]]:
@@ -69,7 +54,7 @@ def _whole_host(findings: Findings) -> list[tuple[str, str]]:
         rows.append(
             ("f  VMs a second, each cloned, used once and ended", f"{rate.median:.1f} ({spread}, {rate.concurrency} at once)")
         )
-        rows += _failures(rate.failures)
+        rows += failures_row(rate.failures)
     if (use := findings.memory) is not None:
         rows.append((
             f"g  memory of an idle sandbox, PSS ({len(use.pss)} of them)",
@@ -86,14 +71,10 @@ def _whole_host(findings: Findings) -> list[tuple[str, str]]:
             rows.append(
                 ("   their latency", f"p50 {figures['median']:.0f}, p99 {figures['p99']:.0f}, max {figures['maximum']:.0f} ms")
             )
-        rows += _failures(burst.failures)
+        rows += failures_row(burst.failures)
     names = {"interpreter_ms": "i  start of a bare interpreter", "imports_ms": "   imports of emberbox run"}
     rows += [(names.get(name, name), f"{value:.0f} ms") for name, value in findings.start_up.items()]
     return rows
-
-
-def _failures(failures: Sequence[str]) -> list[tuple[str, str]]:
-    return [(f"   failed, the first: {failures[0]}", str(len(failures)))] if failures else []
 
 
 def _targets(findings: Findings) -> list[tuple[str, ...]]:
@@ -148,10 +129,15 @@ def markdown(findings: Findings) -> str:
         lines += ["", f"## {table.title}", "", _line(table.columns), _line(ruler), *(_line(row) for row in table.rows)]
     if findings.skipped:
         lines += ["", "## Not measured", "", *(f"- {name}: {_cell(reason)}" for name, reason in findings.skipped.items())]
-    notes = [f"- {series.label}: {_cell(series.note)}" for series in findings.latencies if series.note]
+    notes = [f"- {series.label}: {_cell(series.note)}" for series in _noted(findings) if series.note]
     if notes:
-        lines += ["", "## How", "", "- all of these are taken in turns, one sample of each a round, in rotating order", *notes]
+        lines += ["", "## How", "", f"- {TURNS}", *notes]
     return "\n".join(lines) + "\n"
+
+
+def _noted(findings: Findings) -> list[Series]:
+    service, stream = findings.service.service, findings.service.stream
+    return [*findings.latencies, *(service.rows if service else ()), *(stream.rows if stream else ())]
 
 
 def write(findings: Findings, folder: Path) -> None:
@@ -168,10 +154,6 @@ def _median(values: Sequence[float]) -> float:
     from emberbox.bench.statistics import percentile
 
     return percentile(values, 50)
-
-
-def _milliseconds(value: float) -> str:
-    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
 def _line(cells: Sequence[str]) -> str:

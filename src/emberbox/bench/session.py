@@ -21,7 +21,8 @@ from emberbox.bench.samplers.command import ShellCommand, start_up_times
 from emberbox.bench.samplers.memory import measure_memory
 from emberbox.bench.samplers.processes import bare_python, bubblewrap, gvisor, gvisor_lean
 from emberbox.bench.samplers.throughput import measure_throughput
-from emberbox.config import CapacitySettings, PoolSettings, load_settings
+from emberbox.bench.service_part import ServicePart
+from emberbox.config import CapacitySettings, PoolSettings, WorkerSettings, load_settings
 from emberbox.errors import EmberboxError
 from emberbox.sandbox import Engine
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 RUNTIME = "python"
 BUDGET_S = 240.0
-"""No round of latencies begins later than that; what is measured behind them takes about a minute."""
+"""No round of latencies begins later than that; what is measured behind them takes about six minutes."""
 REQUESTS = 50
 SANDBOXES = 10
 
@@ -69,6 +70,9 @@ class Session:
             await self._attempt(findings, "memory", lambda: self._memory(engine, findings))
             await self._attempt(findings, "throughput", lambda: self._throughput(engine, findings))
         await self._attempt(findings, "burst", lambda: self._burst(findings))
+        part = ServicePart(self._settings, RUNTIME, self._options, self._say, findings.service)
+        for name, work in part.works.items():
+            await self._attempt(findings, name, work)
         findings.duration_s = time.monotonic() - begun
         return findings
 
@@ -120,5 +124,5 @@ class Session:
 
 
 def _plain(settings: Settings) -> Settings:
-    """Return the settings without a pool, and with the capacity's own defaults: what a user has set does not skew the figures."""
-    return replace(settings, pool=PoolSettings(), capacity=CapacitySettings())
+    """Return the settings without a pool, and with their own defaults: what a user has set does not skew the figures."""
+    return replace(settings, pool=PoolSettings(), capacity=CapacitySettings(), worker=WorkerSettings())
