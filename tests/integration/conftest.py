@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import httpx
-    from emberbox.jobs.service import Service
     from fastapi import FastAPI
+
+    from emberbox.jobs.service import Service
 
 _numbers = itertools.count(1)
 
@@ -167,7 +168,6 @@ def service_settings(tmp_path: Path, database_url: str) -> Settings:
 async def service(service_settings: Settings) -> AsyncIterator[Service]:
     """A started service whose jobs are real programs under the real agent, on this host instead of in VMs."""
     from emberbox.jobs.service import Service
-
     from emberbox.testing.engine import HostEngine
 
     async with Service(service_settings, engine=HostEngine(service_settings)) as started:
