@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emberbox.cli import bench, doctor, images, remote_commands, run_command, runtimes, serve, setup, templates
 from emberbox.cli.context import GlobalOptions, configure_logging
 from emberbox.cli.failures import guarded
 
@@ -23,16 +23,45 @@ Examples:
 """
 
 
-def make_app() -> typer.Typer:
-    """Return the command tree."""
+MODULES = {
+    "run": "run_command",
+    "serve": "serve",
+    "setup": "setup",
+    "doctor": "doctor",
+    "runtimes": "runtimes",
+    "images": "images",
+    "image": "images",
+    "templates": "templates",
+    "bench": "bench",
+    "submit": "submit",
+    "scripts": "scripts",
+    "jobs": "jobs",
+    "logs": "logs",
+    "keys": "keys",
+    "webhooks": "webhooks",
+    "usage": "usage",
+    "status": "status",
+    "login": "login",
+    "profiles": "profiles",
+}
+"""Where each command is."""
+
+
+def make_app(words: Sequence[str] = ()) -> typer.Typer:
+    """Return the command tree, without what these words cannot mean: making all of it takes longer than most commands.
+
+    Args:
+        words: The command line; without a command in it, the whole tree is made.
+    """
     app = typer.Typer(
         name="emberbox", help="Run untrusted programs, each in a microVM of its own.", epilog=_EPILOG, no_args_is_help=True,
         rich_markup_mode=None, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
     )  # fmt: skip
     app.callback()(_global)
-    for module in (run_command, serve, setup, doctor, runtimes, images, templates, bench):
-        module.register(app)
-    remote_commands.register(app)
+    helps = words[:1] in (["-h"], ["--help"])
+    named = [] if helps else [module for command, module in MODULES.items() if command in words]
+    for module in dict.fromkeys(named or MODULES.values()):
+        import_module(f"emberbox.cli.{module}").register(app)
     return app
 
 
@@ -65,7 +94,7 @@ def run_app(words: Sequence[str]) -> int:
 
 def _invoke(words: Sequence[str]) -> int:
     try:
-        code = make_app()(args=list(words), prog_name="emberbox", standalone_mode=False)
+        code = make_app(list(words))(args=list(words), prog_name="emberbox", standalone_mode=False)
     except typer.Abort:
         raise KeyboardInterrupt from None
     except Exception as error:

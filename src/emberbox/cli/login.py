@@ -1,4 +1,4 @@
-"""`emberbox login` and `emberbox profiles`: servers that are remembered, with their keys."""
+"""`emberbox login`: saves a server, with its key."""
 
 from __future__ import annotations
 
@@ -8,21 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emberbox.cli import remote
 from emberbox.cli.failures import say
 from emberbox.errors import InvalidInput
 
 if TYPE_CHECKING:
     from emberbox.client import AsyncClient
-    from emberbox.client.profiles import Profiles
-
-ProfileArgument = Annotated[str, typer.Argument(metavar="NAME", help="The profile's name.", show_default=False)]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the command."""
     app.command("login")(login)
-    remote.group(app, "profiles", "List, choose, and forget saved servers.", ("list", show), ("use", use), ("forget", forget))
 
 
 def login(
@@ -37,15 +32,16 @@ def login(
     The key is asked for, or read from standard input; never give it as an argument, where others see it.
     """
     from emberbox.client.places import check_key, check_server
-    from emberbox.client.profiles import Profile
+    from emberbox.client.profiles import Profile, Profiles
 
     address, key = check_server(server), check_key(_read_key(key_stdin))
     if check:
         code = _check(address, key)
         if code:
             return code
-    _profiles().save(Profile(profile, address, key))
-    say(f"saved {address} as profile {profile!r} in {_profiles().path}")
+    profiles = Profiles.of(os.environ)
+    profiles.save(Profile(profile, address, key))
+    say(f"saved {address} as profile {profile!r} in {profiles.path}")
     return 0
 
 
@@ -75,35 +71,3 @@ async def _try(client: AsyncClient) -> None:
     """Ask for what every key may see."""
     key = await client.me()
     say(f"the key is {key.name!r}, with the scopes {', '.join(key.scopes)}")
-
-
-def show(ctx: typer.Context, json: remote.Json = False) -> None:
-    """List saved servers. Keys are not shown."""
-    from emberbox.cli.tables import print_json, print_table
-
-    profiles = _profiles()
-    current, found = profiles.current(), profiles.all()
-    if json:
-        print_json([{"name": one.name, "server": one.server, "current": one.name == current} for one in found])
-    elif found:
-        print_table(
-            ("NAME", "SERVER", "CURRENT"), [(one.name, one.server, "yes" if one.name == current else "") for one in found]
-        )
-    else:
-        say("no server was saved; save one with: emberbox login --server URL")
-
-
-def use(ctx: typer.Context, name: ProfileArgument) -> None:
-    """Make a saved server the one that commands go to."""
-    _profiles().choose(name)
-
-
-def forget(ctx: typer.Context, name: ProfileArgument) -> None:
-    """Forget a saved server and its key."""
-    _profiles().delete(name)
-
-
-def _profiles() -> Profiles:
-    from emberbox.client.profiles import Profiles
-
-    return Profiles.of(os.environ)

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import typer.main
 
 from emberbox.cli import exit_codes, remote
+from emberbox.cli.app import MODULES, make_app
 from emberbox.cli.job_options import read
 from emberbox.cli.jobs import _fields, _row
 from emberbox.cli.main import main
@@ -121,3 +123,22 @@ def test_a_key_is_not_taken_as_an_argument(capsys: pytest.CaptureFixture[str], m
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: False))
     assert main(["login", "--server", "http://x"]) == 2
     assert "--key-stdin" in capsys.readouterr().err
+
+
+def test_each_command_is_where_it_is_looked_for() -> None:
+    whole = typer.main.get_command(make_app())
+    assert set(getattr(whole, "commands", {})) == set(MODULES)
+    for name in MODULES:
+        assert name in getattr(typer.main.get_command(make_app([name])), "commands", {})
+
+
+@pytest.mark.parametrize("line", ["--help", "nonsense", "", "--data jobs runtimes --help", "--help jobs"])
+def test_commands_are_found_whatever_the_line_holds(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(line.split())
+    told = capsys.readouterr()
+    if "runtimes" in line:
+        assert told.out.startswith("Usage: emberbox runtimes")
+    elif line == "nonsense":
+        assert "No such command" in told.err
+    else:
+        assert all(name in told.out + told.err for name in MODULES if name != "image")

@@ -49,7 +49,7 @@ def _parsed_by_typer(words: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple
     with monkeypatch.context() as patch:
         patch.setattr(run, "execute", execute)
         try:
-            make_app()(args=words, prog_name="emberbox", standalone_mode=False)
+            make_app(words)(args=words, prog_name="emberbox", standalone_mode=False)
         except Exception as error:
             if not hasattr(error, "show"):
                 raise
