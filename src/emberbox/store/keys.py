@@ -12,31 +12,36 @@ import logging
 import re
 import secrets
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, insert, or_, select, update
 
-from emberbox.config import QuotaSettings
-from emberbox.errors import Conflict, InvalidInput, NotAuthenticated, NotFound, StoreError
+from emberbox.errors import InvalidInput, NotAuthenticated, StoreError
 from emberbox.ids import is_id, new_id
 from emberbox.store.database import now_us
-from emberbox.store.records import KeyRecord
+from emberbox.store.key_rows import (
+    COLUMNS,
+    active_admins,
+    check_not_last_admin,
+    get_active_key,
+    get_key,
+    in_future,
+    key_record,
+    quota_column,
+    scopes_column,
+)
 from emberbox.store.tables import keys
 from emberbox.tasks import TaskKeeper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from sqlalchemy import RowMapping
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from collections.abc import Callable, Iterable
 
     from emberbox.store.database import Database
+    from emberbox.store.records import KeyRecord
 
 _log = logging.getLogger(__name__)
 
-IMPLIED = {"read": frozenset({"read"}), "run": frozenset({"run", "read"}), "admin": frozenset({"admin", "run", "read"})}
-"""What each scope grants."""
 CACHE_S = 5.0
 """How long another process's change to a key may go unnoticed."""
 CACHED_KEYS = 10_000
@@ -47,8 +52,6 @@ GRACE_S = 7 * 86_400.0
 
 _PREFIX = "ember_"
 _SECRET = re.compile(r"ember_[A-Za-z0-9_-]{43}")
-_QUOTAS = frozenset(field.name for field in fields(QuotaSettings))
-_COLUMNS = [column for column in keys.c if column.name not in ("hash", "previous_hash", "previous_until_at")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ class Keys:
         if row["hash"] != digest and row["previous_until_at"] is None:
             return None
         good_until = min((end for end in ends if end is not None), default=None)
-        known = _Known(_record(row), good_until, time.monotonic())
+        known = _Known(key_record(row), good_until, time.monotonic())
         # A row that was read before a change, and arrives after it, must not be remembered.
         if generation == self._generation:
             if len(self._cache) >= CACHED_KEYS:
@@ -143,7 +146,7 @@ class Keys:
     async def get(self, key_id: str) -> KeyRecord:
         """Return a key; raises `NotFound`."""
         async with self._db.reading() as connection:
-            return await _get(connection, key_id)
+            return await get_key(connection, key_id)
 
     async def list(self, *, cursor: str | None = None, limit: int = 50) -> tuple[list[KeyRecord], str | None]:
         """Return a page of keys, newest first, and the cursor of the next page (None on the last one).
@@ -151,14 +154,14 @@ class Keys:
         Raises:
             InvalidInput: The cursor is none that was given out.
         """
-        query = select(*_COLUMNS).order_by(keys.c.id.desc()).limit(limit + 1)
+        query = select(*COLUMNS).order_by(keys.c.id.desc()).limit(limit + 1)
         if cursor is not None:
             if not is_id(cursor, "key"):
                 raise InvalidInput("cursor: not one that a list gave out; leave it out to begin anew")
             query = query.where(keys.c.id < cursor)
         async with self._db.reading() as connection:
             rows = (await connection.execute(query)).mappings().all()
-        records = [_record(row) for row in rows[:limit]]
+        records = [key_record(row) for row in rows[:limit]]
         return records, records[-1].id if len(rows) > limit else None
 
     # -- changing --------------------------------------------------------------------------------------------
@@ -183,14 +186,14 @@ class Keys:
             "name": name,
             "hash": digest,
             "hint": secret[-4:],
-            "scopes": _scopes(scopes),
-            "quota": _quota(quota or {}),
+            "scopes": scopes_column(scopes),
+            "quota": quota_column(quota or {}),
             "created_at": now_us(),
-            "expires_at": _in_future(expires_at),
+            "expires_at": in_future(expires_at),
         }
         async with self._db.writing() as connection:
             await connection.execute(insert(keys).values(values))
-            record = await _get(connection, str(values["id"]))
+            record = await get_key(connection, str(values["id"]))
         _log.info("key created", extra={"action": "keys.created", "key_id": record.id})
         return record, secret
 
@@ -202,17 +205,22 @@ class Keys:
             InvalidInput: As of `create`.
             Conflict: The key was revoked, or it is the last admin key and would be none, or not for ever.
         """
-        convert: dict[str, Callable[[Any], Any]] = {"scopes": _scopes, "quota": _quota, "expires_at": _in_future, "name": str}
+        convert: dict[str, Callable[[Any], Any]] = {
+            "scopes": scopes_column,
+            "quota": quota_column,
+            "expires_at": in_future,
+            "name": str,
+        }
         values = {name: convert[name](value) for name, value in changes.items()}
         async with self._db.writing() as connection:
-            before = await _get_active(connection, key_id)
+            before = await get_active_key(connection, key_id)
             loses = "scopes" in values and "admin" not in values["scopes"].split()
             ends = values.get("expires_at") is not None and before.expires_at is None
             if loses or ends:
-                await _check_not_last_admin(connection, before)
+                await check_not_last_admin(connection, before)
             if values:
                 await connection.execute(update(keys).where(keys.c.id == key_id).values(values))
-            record = await _get(connection, key_id)
+            record = await get_key(connection, key_id)
         self._forget()
         _log.info("key updated", extra={"action": "keys.updated", "key_id": key_id})
         return record
@@ -232,10 +240,10 @@ class Keys:
         secret, digest = _new_secret()
         until = now_us() + int(min(max(grace_s, 0.0), GRACE_S) * 1e6)
         async with self._db.writing() as connection:
-            await _get_active(connection, key_id)
+            await get_active_key(connection, key_id)
             values = {"previous_hash": keys.c.hash, "previous_until_at": until, "hash": digest, "hint": secret[-4:]}
             await connection.execute(update(keys).where(keys.c.id == key_id).values(values))
-            record = await _get(connection, key_id)
+            record = await get_key(connection, key_id)
         self._forget()
         _log.info("key rotated", extra={"action": "keys.rotated", "key_id": key_id})
         return record, secret
@@ -248,11 +256,11 @@ class Keys:
             Conflict: It is the last active admin key.
         """
         async with self._db.writing() as connection:
-            before = await _get(connection, key_id)
+            before = await get_key(connection, key_id)
             if before.revoked_at is None:
-                await _check_not_last_admin(connection, before)
+                await check_not_last_admin(connection, before)
                 await connection.execute(update(keys).where(keys.c.id == key_id).values(revoked_at=now_us()))
-            record = await _get(connection, key_id)
+            record = await get_key(connection, key_id)
         self._forget()
         _log.info("key revoked", extra={"action": "keys.revoked", "key_id": key_id})
         return record
@@ -260,7 +268,7 @@ class Keys:
     async def has_admin(self) -> bool:
         """Return whether there is an active admin key."""
         async with self._db.reading() as connection:
-            return bool(await _admins(connection))
+            return bool(await active_admins(connection))
 
     def _forget(self) -> None:
         self._generation += 1
@@ -278,56 +286,3 @@ def _hash(secret: str) -> str | None:
 
 def _before(now: int, end: int | None) -> bool:
     return end is None or now < end
-
-
-def _scopes(scopes: Iterable[str]) -> str:
-    granted = set(scopes)
-    if not granted or not granted <= set(IMPLIED):
-        raise InvalidInput(f"scopes: must be one or more of {', '.join(IMPLIED)}")
-    return " ".join(sorted(granted))
-
-
-def _quota(quota: Mapping[str, float]) -> dict[str, float]:
-    if unknown := set(quota) - _QUOTAS:
-        raise InvalidInput(f"quota: there is no {min(unknown)!r}; here are {', '.join(sorted(_QUOTAS))}")
-    return dict(quota)
-
-
-def _in_future(expires_at: int | None) -> int | None:
-    if expires_at is not None and expires_at <= now_us():
-        raise InvalidInput("expires_at: must lie in the future; to end a key now, revoke it")
-    return expires_at
-
-
-def _record(row: RowMapping) -> KeyRecord:
-    granted = frozenset[str]().union(*(IMPLIED[scope] for scope in row["scopes"].split()))
-    values = {column.name: row[column.name] for column in _COLUMNS}
-    return KeyRecord(**{**values, "scopes": granted})
-
-
-async def _get(connection: AsyncConnection, key_id: str) -> KeyRecord:
-    row = None
-    if is_id(key_id, "key"):
-        row = (await connection.execute(select(*_COLUMNS).where(keys.c.id == key_id))).mappings().one_or_none()
-    if row is None:
-        raise NotFound("there is no such key")
-    return _record(row)
-
-
-async def _get_active(connection: AsyncConnection, key_id: str) -> KeyRecord:
-    record = await _get(connection, key_id)
-    if record.revoked_at is not None:
-        raise Conflict("the key was revoked, which cannot be undone; create another one")
-    return record
-
-
-async def _check_not_last_admin(connection: AsyncConnection, record: KeyRecord) -> None:
-    if await _admins(connection) == [record.id]:
-        raise Conflict("this is the last active admin key; create another one first, or nobody could manage keys")
-
-
-async def _admins(connection: AsyncConnection) -> list[str]:
-    unexpired = or_(keys.c.expires_at.is_(None), keys.c.expires_at > now_us())
-    query = select(keys.c.id).where(keys.c.revoked_at.is_(None), unexpired, keys.c.scopes.like("%admin%"))
-    # Locked in one order, so that of the last two only one can be revoked when both are at once.
-    return list((await connection.execute(query.order_by(keys.c.id).with_for_update())).scalars())
