@@ -254,6 +254,29 @@ async def test_jobs_that_do_not_end_in_time_are_handed_back_and_followers_let_go
         assert (job["status"], job["attempt"], job["stdout"]) == ("succeeded", 2, "begun\ndone\n")
 
 
+async def test_websockets_are_closed_and_told_why(serve: Callable[..., Any]) -> None:
+    from websockets.asyncio.client import connect
+    from websockets.exceptions import ConnectionClosed
+
+    service = await serve(EMBERBOX_WORKER_DRAIN_S="0.5")
+    async with service.client() as client:
+        job_id = await _submit(client, {"runtime": "bash", "code": "echo begun; cat", "interactive": True})
+        await _until_running(client, job_id)
+        key = client.headers["Authorization"]
+    address = f"{service.url.replace('http', 'ws')}/v1/jobs/{job_id}/stream"
+    async with connect(address, additional_headers={"Authorization": key}) as stream:
+        await asyncio.wait_for(stream.recv(), 20)
+        service.process.send_signal(signal.SIGTERM)
+        with pytest.raises(ConnectionClosed) as closed:
+            async with asyncio.timeout(20):
+                while True:
+                    await stream.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012
+    assert await service.ended() == 0
+    assert "Traceback" not in service.output[1]
+
+
 async def test_a_second_signal_ends_it_at_once(serve: Callable[..., Any]) -> None:
     service = await serve()
     async with service.client() as client:
