@@ -29,6 +29,10 @@ FOREIGN_S = 1.0
 """A job that runs in another process is looked at this often."""
 
 
+RECORD_COST = 128
+"""What a record costs besides its data, in bytes: a program that writes single bytes must not make a page huge."""
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptBegan:
     """The job is tried again and its log begins anew. `id` stands before its first record."""
@@ -74,7 +78,7 @@ class Logs:
         Args:
             job: Whose.
             after: The id behind which to begin; None for the beginning.
-            limit_bytes: About how many bytes of output to return at most; at least one record.
+            limit_bytes: About how many bytes of output to return at most, each record counting `RECORD_COST` more; at least one.
             stream: `stdout`, `stderr`, or None for both.
 
         Returns:
@@ -91,7 +95,7 @@ class Logs:
             last = record.id
             if stream is None or record.stream == stream:
                 records.append(record)
-                size += len(record.data)
+                size += len(record.data) + RECORD_COST
             if size >= limit_bytes:
                 return records, last, complete
         return records, None if complete else last, complete
