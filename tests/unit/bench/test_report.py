@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FIELDS = {
     "schema", "taken_at", "duration_s", "quick", "host", "latencies", "ratios", "throughput", "memory", "burst", "breakdown",
-    "skipped", "targets",
+    "service", "skipped", "targets",
 }  # fmt: skip
 
 
@@ -47,6 +47,7 @@ def test_the_json_has_all_fields_when_nothing_was_measured() -> None:
     values = some_findings({}, whole=False).to_dict()
     assert set(values) == FIELDS
     assert (values["throughput"], values["memory"], values["burst"]) == (None, None, None)
+    assert values["service"] == dict.fromkeys(("service", "stream", "drain", "submit", "followers", "idle"))
 
 
 def test_the_table_says_what_is_met_and_what_is_not() -> None:
@@ -57,6 +58,21 @@ def test_the_table_says_what_is_met_and_what_is_not() -> None:
     assert any("clone ÷ gVisor" in line and line.rstrip().endswith("met") and "NOT" not in line for line in lines)
     assert any("largest idle sandbox" in line and "NOT MET" in line for line in lines)
     assert any("gvisor: runsc is not installed" in line for line in lines)
+
+
+def test_all_about_the_service_is_in_the_report() -> None:
+    stream = io.StringIO()
+    print_report(some_findings(GOOD), Console(file=stream, width=200, markup=False))
+    lines = stream.getvalue().splitlines()
+    for letter, figure in (
+        ("k", "9.9 ms"),
+        ("m", "6.30 (6.0–7.0 in 2 windows of 10 s)"),
+        ("o", "200 of 200"),
+        ("p", "97.0, 80.0"),
+    ):
+        assert any(line.startswith(f"{letter}  ") and figure in line for line in lines), letter
+    assert any(line.startswith("n  submitted a second") and "300, 300–300; 1.00 ms" in line for line in lines)
+    assert any(line.startswith("l  program's write") and "4.9" in line for line in lines)
 
 
 def test_failures_are_told_with_their_reason() -> None:

@@ -11,7 +11,8 @@ GOOD = {"cold": 2000.0, "clone": 120.0, "pool": 14.0, "gvisor": 240.0, "gvisor_l
 
 def test_each_target_is_judged() -> None:
     judged = [target.met for target in some_findings(GOOD).targets]
-    assert judged == [True, True, True, True, True, False, True, True]  # the larger sandbox has 41 MiB
+    assert judged[:8] == [True, True, True, True, True, False, True, True]  # the larger sandbox has 41 MiB
+    assert judged[8:] == [True] * 8
 
 
 @pytest.mark.parametrize(
