@@ -31,10 +31,12 @@ def login(
 
     The key is asked for, or read from standard input; never give it as an argument, where others see it.
     """
-    from emberbox.client.places import check_key, check_server
+    from emberbox.client.places import Place, check_key, check_server
     from emberbox.client.profiles import Profile, Profiles
 
     address, key = check_server(server), check_key(_read_key(key_stdin))
+    if address.startswith("http://") and not Place(address).local:
+        say("careful: over http:// everybody on the way can read the key; use https://")
     if check:
         code = _check(address, key)
         if code:

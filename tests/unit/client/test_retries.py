@@ -166,3 +166,11 @@ async def test_ids_stay_in_their_place(connect: Callable[..., AsyncClient]) -> N
     server = Server(JOB)
     await connect(server).jobs.get("../keys?x=/#")
     assert server.requests[0].url.raw_path == b"/v1/jobs/..%2Fkeys%3Fx%3D%2F%23"
+
+
+async def test_what_a_lost_answer_told_to_be_deleted_is_deleted(connect: Callable[..., AsyncClient]) -> None:
+    await connect(Server(httpx.ReadTimeout("slow"), refusal(NotFound))).jobs.delete("job_01")
+    with pytest.raises(NotFound):
+        await connect(Server(refusal(StoreError), refusal(NotFound))).jobs.delete("job_01")
+    with pytest.raises(NotFound):
+        await connect(Server(httpx.ReadTimeout("slow"), refusal(NotFound))).jobs.get("job_01")

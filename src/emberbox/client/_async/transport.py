@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
@@ -10,7 +11,7 @@ import httpx
 from emberbox.client.places import Place, unreachable
 from emberbox.client.problems import error_of, retry_after_s
 from emberbox.client.waiting import async_sleep
-from emberbox.errors import EmberboxError, InvalidInput, ServerUnreachable
+from emberbox.errors import EmberboxError, InvalidInput, NotFound, ServerUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -25,6 +26,16 @@ _SAFE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 CONNECT_S = 10.0
 _PROBLEM_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A try that failed: with an answer, or without one; `not_sent` when the server saw nothing of the request."""
+
+    error: EmberboxError
+    response: httpx.Response | None = None
+    asked_s: float | None = None
+    not_sent: bool = False
 
 
 class AsyncTransport:
@@ -99,7 +110,8 @@ class AsyncTransport:
             with file.open("rb") as content:
                 return await self._send(method, path, query, headers, wait_s, data=data, files={"file": (name, content)})
 
-        return await self._repeat(once, safe=method in _SAFE or "Idempotency-Key" in (headers or {}))
+        safe = method in _SAFE or "Idempotency-Key" in (headers or {})
+        return await self._repeat(once, safe=safe, deletes=method == "DELETE")
 
     @asynccontextmanager
     async def stream(
@@ -130,27 +142,35 @@ class AsyncTransport:
             why = f"what answers there does not look like Emberbox ({kind.__name__} expected)"
             raise unreachable(self.place.server, why) from error
 
-    async def _repeat(self, once: Callable[[], Any], *, safe: bool) -> httpx.Response:
+    async def _repeat(self, once: Callable[[], Any], *, safe: bool, deletes: bool = False) -> httpx.Response:
         tried = 0
+        unanswered = False
         while True:
             tried += 1
-            asked_s: float | None = None
-            try:
-                response: httpx.Response = await once()
-                if response.is_success:
-                    return response
-                failure = await self._failure(response)
-                asked_s = retry_after_s(response.headers)
-            except (httpx.LocalProtocolError, httpx.InvalidURL, ValueError) as error:
-                raise InvalidInput(f"this cannot be sent: {error}") from error
-            except httpx.HTTPError as error:
-                failure = self._unreachable(error)
-                failure.__cause__ = error
-            harmless = safe or isinstance(failure.__cause__, _NOT_SENT)
-            pause_s = self._policy.pause_s(failure, tried, safe=harmless, asked_s=asked_s)
+            came = await self._try(once)
+            if isinstance(came, httpx.Response):
+                return came
+            if deletes and unanswered and came.response is not None and isinstance(came.error, NotFound):
+                # It was deleted by the try before, whose answer was lost.
+                return came.response
+            pause_s = self._policy.pause_s(came.error, tried, safe=safe or came.not_sent, asked_s=came.asked_s)
             if pause_s is None:
-                raise failure
+                raise came.error
+            unanswered = isinstance(came.error, ServerUnreachable)
             await async_sleep(pause_s)
+
+    async def _try(self, once: Callable[[], Any]) -> httpx.Response | _Failure:
+        try:
+            response: httpx.Response = await once()
+            if response.is_success:
+                return response
+            return _Failure(await self._refusal(response), response, asked_s=retry_after_s(response.headers))
+        except (httpx.LocalProtocolError, httpx.InvalidURL, ValueError) as error:
+            raise InvalidInput(f"this cannot be sent: {error}") from error
+        except httpx.HTTPError as error:
+            failure = self._unreachable(error)
+            failure.__cause__ = error
+            return _Failure(failure, not_sent=isinstance(error, _NOT_SENT))
 
     async def _send(
         self,
@@ -168,7 +188,7 @@ class AsyncTransport:
         request = self._http.build_request(method, path, params=parameters, headers=headers, timeout=timeout, **content)
         return await self._http.send(request, stream=stream)
 
-    async def _failure(self, response: httpx.Response) -> EmberboxError:
+    async def _refusal(self, response: httpx.Response) -> EmberboxError:
         body = b""
         try:
             async for piece in response.aiter_bytes():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
@@ -11,7 +12,7 @@ import httpx
 from emberbox.client.places import Place, unreachable
 from emberbox.client.problems import error_of, retry_after_s
 from emberbox.client.waiting import sleep
-from emberbox.errors import EmberboxError, InvalidInput, ServerUnreachable
+from emberbox.errors import EmberboxError, InvalidInput, NotFound, ServerUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,16 @@ _SAFE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 CONNECT_S = 10.0
 _PROBLEM_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A try that failed: with an answer, or without one; `not_sent` when the server saw nothing of the request."""
+
+    error: EmberboxError
+    response: httpx.Response | None = None
+    asked_s: float | None = None
+    not_sent: bool = False
 
 
 class Transport:
@@ -100,7 +111,8 @@ class Transport:
             with file.open("rb") as content:
                 return self._send(method, path, query, headers, wait_s, data=data, files={"file": (name, content)})
 
-        return self._repeat(once, safe=method in _SAFE or "Idempotency-Key" in (headers or {}))
+        safe = method in _SAFE or "Idempotency-Key" in (headers or {})
+        return self._repeat(once, safe=safe, deletes=method == "DELETE")
 
     @contextmanager
     def stream(
@@ -131,27 +143,35 @@ class Transport:
             why = f"what answers there does not look like Emberbox ({kind.__name__} expected)"
             raise unreachable(self.place.server, why) from error
 
-    def _repeat(self, once: Callable[[], Any], *, safe: bool) -> httpx.Response:
+    def _repeat(self, once: Callable[[], Any], *, safe: bool, deletes: bool = False) -> httpx.Response:
         tried = 0
+        unanswered = False
         while True:
             tried += 1
-            asked_s: float | None = None
-            try:
-                response: httpx.Response = once()
-                if response.is_success:
-                    return response
-                failure = self._failure(response)
-                asked_s = retry_after_s(response.headers)
-            except (httpx.LocalProtocolError, httpx.InvalidURL, ValueError) as error:
-                raise InvalidInput(f"this cannot be sent: {error}") from error
-            except httpx.HTTPError as error:
-                failure = self._unreachable(error)
-                failure.__cause__ = error
-            harmless = safe or isinstance(failure.__cause__, _NOT_SENT)
-            pause_s = self._policy.pause_s(failure, tried, safe=harmless, asked_s=asked_s)
+            came = self._try(once)
+            if isinstance(came, httpx.Response):
+                return came
+            if deletes and unanswered and came.response is not None and isinstance(came.error, NotFound):
+                # It was deleted by the try before, whose answer was lost.
+                return came.response
+            pause_s = self._policy.pause_s(came.error, tried, safe=safe or came.not_sent, asked_s=came.asked_s)
             if pause_s is None:
-                raise failure
+                raise came.error
+            unanswered = isinstance(came.error, ServerUnreachable)
             sleep(pause_s)
+
+    def _try(self, once: Callable[[], Any]) -> httpx.Response | _Failure:
+        try:
+            response: httpx.Response = once()
+            if response.is_success:
+                return response
+            return _Failure(self._refusal(response), response, asked_s=retry_after_s(response.headers))
+        except (httpx.LocalProtocolError, httpx.InvalidURL, ValueError) as error:
+            raise InvalidInput(f"this cannot be sent: {error}") from error
+        except httpx.HTTPError as error:
+            failure = self._unreachable(error)
+            failure.__cause__ = error
+            return _Failure(failure, not_sent=isinstance(error, _NOT_SENT))
 
     def _send(
         self,
@@ -169,7 +189,7 @@ class Transport:
         request = self._http.build_request(method, path, params=parameters, headers=headers, timeout=timeout, **content)
         return self._http.send(request, stream=stream)
 
-    def _failure(self, response: httpx.Response) -> EmberboxError:
+    def _refusal(self, response: httpx.Response) -> EmberboxError:
         body = b""
         try:
             for piece in response.iter_bytes():
