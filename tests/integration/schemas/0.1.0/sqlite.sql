@@ -71,11 +71,11 @@ CREATE TABLE deliveries (
 	finished_at BIGINT, 
 	CONSTRAINT pk_deliveries PRIMARY KEY (id)
 );
-CREATE INDEX ix_deliveries_created_at ON deliveries (created_at);
-CREATE INDEX ix_deliveries_job_id ON deliveries (job_id);
-CREATE INDEX ix_deliveries_status_next_at ON deliveries (status, next_at);
-CREATE INDEX ix_deliveries_webhook_id ON deliveries (webhook_id);
 CREATE INDEX ix_deliveries_key_id_id ON deliveries (key_id, id);
+CREATE INDEX ix_deliveries_webhook_id ON deliveries (webhook_id);
+CREATE INDEX ix_deliveries_job_id ON deliveries (job_id);
+CREATE INDEX ix_deliveries_created_at ON deliveries (created_at);
+CREATE INDEX ix_deliveries_status_next_at ON deliveries (status, next_at);
 CREATE TABLE usage (
 	key_id VARCHAR(40) NOT NULL, 
 	day VARCHAR(10) NOT NULL, 
@@ -107,9 +107,9 @@ CREATE TABLE scripts (
 	CONSTRAINT pk_scripts PRIMARY KEY (id), 
 	CONSTRAINT fk_scripts_content_sha FOREIGN KEY(content_sha) REFERENCES contents (sha256)
 );
-CREATE INDEX ix_scripts_created_at ON scripts (created_at);
 CREATE INDEX ix_scripts_content_sha ON scripts (content_sha);
 CREATE INDEX ix_scripts_key_id_id ON scripts (key_id, id);
+CREATE INDEX ix_scripts_created_at ON scripts (created_at);
 CREATE TABLE jobs (
 	id VARCHAR(40) NOT NULL, 
 	key_id VARCHAR(40) NOT NULL, 
@@ -152,15 +152,15 @@ CREATE TABLE jobs (
 	CONSTRAINT fk_jobs_files_sha FOREIGN KEY(files_sha) REFERENCES contents (sha256), 
 	CONSTRAINT fk_jobs_stdin_sha FOREIGN KEY(stdin_sha) REFERENCES contents (sha256)
 );
-CREATE INDEX ix_jobs_worker_id ON jobs (worker_id);
 CREATE INDEX ix_jobs_queue ON jobs (status, priority, fair_order);
-CREATE INDEX ix_jobs_key_id_id ON jobs (key_id, id);
-CREATE INDEX ix_jobs_fairness ON jobs (key_id, status, fair_order);
-CREATE INDEX ix_jobs_stdin_sha ON jobs (stdin_sha);
 CREATE INDEX ix_jobs_script_id ON jobs (script_id);
 CREATE INDEX ix_jobs_content_sha ON jobs (content_sha);
-CREATE INDEX ix_jobs_finished_at ON jobs (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX ix_jobs_fairness ON jobs (key_id, status, fair_order);
+CREATE INDEX ix_jobs_key_id_id ON jobs (key_id, id);
+CREATE INDEX ix_jobs_worker_id ON jobs (worker_id);
 CREATE INDEX ix_jobs_files_sha ON jobs (files_sha);
+CREATE INDEX ix_jobs_finished_at ON jobs (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX ix_jobs_stdin_sha ON jobs (stdin_sha);
 CREATE TABLE attempts (
 	job_id VARCHAR(40) NOT NULL, 
 	attempt INTEGER NOT NULL, 
