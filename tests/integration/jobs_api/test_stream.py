@@ -7,6 +7,7 @@ import base64
 import contextlib
 import json
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import httpx
     from fastapi import FastAPI
 
+    from emberbox.config import Settings
     from emberbox.jobs.service import Service
     from tests.integration.conftest import Served
 
@@ -162,6 +164,7 @@ async def test_browsers_name_the_key_as_a_protocol(served: Served) -> None:
         ({"additional_headers": {}, "subprotocols": ["emberbox", "bearer.wrong"]}, 401, "not_authenticated"),
         ({"origin": "https://evil.example"}, 403, "not_allowed"),
         ({"origin": "null"}, 403, "not_allowed"),
+        ({"origin": "http://["}, 403, "not_allowed"),
     ],
 )
 async def test_who_is_not_let_in(served: Served, options: dict[str, Any], status: int, code: str) -> None:
@@ -179,6 +182,25 @@ async def test_pages_of_this_host_are_let_in(served: Served) -> None:
         job = (await run(client, "print(1)"))["id"]
         async with stream(served, job, origin=served.url) as socket:
             assert (await heard(socket))["type"] == "output"
+
+
+class TestPagesOfOthers:
+    """A service that pages of two other sites may call."""
+
+    @pytest.fixture
+    def service_settings(self, service_settings: Settings) -> Settings:
+        origins = "https://one.example, https://two.example/"
+        return replace(service_settings, server=replace(service_settings.server, cors_origins=origins))
+
+    async def test_those_that_are_named_are_let_in(self, served: Served) -> None:
+        async with caller(served) as client:
+            job = (await run(client, "print(1)"))["id"]
+            for origin in ("https://one.example", "https://two.example"):
+                async with stream(served, job, origin=origin) as socket:
+                    assert (await heard(socket))["type"] == "output"
+            with pytest.raises(websockets.InvalidStatus):
+                async with stream(served, job, origin="https://three.example"):
+                    pass
 
 
 async def test_jobs_of_others_and_places_that_are_none(served: Served, make_key: Callable[..., Awaitable[str]]) -> None:
