@@ -25,12 +25,39 @@ Written by `python scripts/api_reference.py` from the service's description of i
 How to begin: [quickstart.md](quickstart.md). From Python: [sdk.md](sdk.md).
 
 """
+SOCKET = """## Talking to a job
+
+### `WebSocket /v1/jobs/{job_id}/stream`
+
+Output comes out, input goes in; submit the job with `interactive` to leave its input open. The key is sent as for other calls;
+browsers, which cannot set headers, offer the protocols `emberbox` and `bearer.KEY`. Parameters: `after` (the id of an entry to go
+on behind) and `encoding` (`text` or `base64`, of output). To watch needs the scope `read`, to send `run`.
+
+| from the server, as JSON | |
+|---|---|
+| `{"type": "output", "id", "stream", "time", "data"}` | what the program wrote |
+| `{"type": "attempt", "id", "attempt"}` | a new attempt begins, and output anew |
+| `{"type": "end", "job"}` | the last message: the [Job](#job) |
+| `{"type": "error", "code", "detail", "retryable"}` | what was sent is refused |
+| `{"type": "heartbeat"}` | there was nothing else for a while |
+
+| to the server | |
+|---|---|
+| a binary message | input, as it is |
+| `{"type": "stdin", "data"}` or `{"type": "stdin", "base64"}` | input |
+| `{"type": "close_stdin"}` | the end of the input |
+| `{"type": "signal", "signal"}` | a signal, by number or name |
+| `{"type": "cancel"}` | ends the job |
+
+Input waits for the program to begin, and while it does not read. A message holds at most 1 MiB.
+
+"""
 
 
 def reference() -> str:
     """Return the page."""
     described = described_api()
-    parts = [HEAD, described["info"]["description"].rstrip(), "\n\n", *_calls(described), *_errors()]
+    parts = [HEAD, described["info"]["description"].rstrip(), "\n\n", *_calls(described), SOCKET, *_errors()]
     parts.append("## Types\n\nFields without a default are always there in answers, and needed in requests.\n\n")
     for name, schema in sorted(described["components"]["schemas"].items()):
         parts += _type(name, schema)
