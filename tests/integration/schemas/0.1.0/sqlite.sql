@@ -39,6 +39,7 @@ CREATE TABLE idempotency (
 	created_at BIGINT NOT NULL, 
 	CONSTRAINT pk_idempotency PRIMARY KEY (key_id, idempotency_key)
 );
+CREATE INDEX ix_idempotency_job_id ON idempotency (job_id);
 CREATE INDEX ix_idempotency_created_at ON idempotency (created_at);
 CREATE TABLE webhooks (
 	id VARCHAR(40) NOT NULL, 
@@ -71,11 +72,11 @@ CREATE TABLE deliveries (
 	finished_at BIGINT, 
 	CONSTRAINT pk_deliveries PRIMARY KEY (id)
 );
-CREATE INDEX ix_deliveries_key_id_id ON deliveries (key_id, id);
-CREATE INDEX ix_deliveries_webhook_id ON deliveries (webhook_id);
 CREATE INDEX ix_deliveries_job_id ON deliveries (job_id);
-CREATE INDEX ix_deliveries_created_at ON deliveries (created_at);
+CREATE INDEX ix_deliveries_webhook_id ON deliveries (webhook_id);
 CREATE INDEX ix_deliveries_status_next_at ON deliveries (status, next_at);
+CREATE INDEX ix_deliveries_created_at ON deliveries (created_at);
+CREATE INDEX ix_deliveries_key_id_id ON deliveries (key_id, id);
 CREATE TABLE usage (
 	key_id VARCHAR(40) NOT NULL, 
 	day VARCHAR(10) NOT NULL, 
@@ -108,8 +109,8 @@ CREATE TABLE scripts (
 	CONSTRAINT fk_scripts_content_sha FOREIGN KEY(content_sha) REFERENCES contents (sha256)
 );
 CREATE INDEX ix_scripts_content_sha ON scripts (content_sha);
-CREATE INDEX ix_scripts_key_id_id ON scripts (key_id, id);
 CREATE INDEX ix_scripts_created_at ON scripts (created_at);
+CREATE INDEX ix_scripts_key_id_id ON scripts (key_id, id);
 CREATE TABLE jobs (
 	id VARCHAR(40) NOT NULL, 
 	key_id VARCHAR(40) NOT NULL, 
@@ -152,14 +153,14 @@ CREATE TABLE jobs (
 	CONSTRAINT fk_jobs_files_sha FOREIGN KEY(files_sha) REFERENCES contents (sha256), 
 	CONSTRAINT fk_jobs_stdin_sha FOREIGN KEY(stdin_sha) REFERENCES contents (sha256)
 );
-CREATE INDEX ix_jobs_queue ON jobs (status, priority, fair_order);
-CREATE INDEX ix_jobs_script_id ON jobs (script_id);
-CREATE INDEX ix_jobs_content_sha ON jobs (content_sha);
-CREATE INDEX ix_jobs_fairness ON jobs (key_id, status, fair_order);
 CREATE INDEX ix_jobs_key_id_id ON jobs (key_id, id);
-CREATE INDEX ix_jobs_worker_id ON jobs (worker_id);
-CREATE INDEX ix_jobs_files_sha ON jobs (files_sha);
+CREATE INDEX ix_jobs_content_sha ON jobs (content_sha);
 CREATE INDEX ix_jobs_finished_at ON jobs (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX ix_jobs_script_id ON jobs (script_id);
+CREATE INDEX ix_jobs_fairness ON jobs (key_id, status, fair_order);
+CREATE INDEX ix_jobs_files_sha ON jobs (files_sha);
+CREATE INDEX ix_jobs_worker_id ON jobs (worker_id);
+CREATE INDEX ix_jobs_queue ON jobs (status, priority, fair_order);
 CREATE INDEX ix_jobs_stdin_sha ON jobs (stdin_sha);
 CREATE TABLE attempts (
 	job_id VARCHAR(40) NOT NULL, 
@@ -194,8 +195,8 @@ CREATE TABLE artifacts (
 	CONSTRAINT pk_artifacts PRIMARY KEY (id), 
 	CONSTRAINT fk_artifacts_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
 );
-CREATE INDEX ix_artifacts_created_at ON artifacts (created_at);
 CREATE INDEX ix_artifacts_job_id ON artifacts (job_id);
+CREATE INDEX ix_artifacts_created_at ON artifacts (created_at);
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY);
 INSERT INTO alembic_version VALUES ('0001');
 INSERT INTO contents (sha256, kind, size, entries, data, blob_key, touched_at) VALUES ('x', 'x', 1, '{}', NULL, 'x', 1);

@@ -59,6 +59,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key_id", "idempotency_key", name=op.f("pk_idempotency")),
     )
     op.create_index(op.f("ix_idempotency_created_at"), "idempotency", ["created_at"], unique=False)
+    op.create_index(op.f("ix_idempotency_job_id"), "idempotency", ["job_id"], unique=False)
     op.create_table(
         "keys",
         sa.Column("id", sa.String(length=40), nullable=False),
