@@ -188,7 +188,7 @@ idempotency = Table(
     Column("key_id", _ID, primary_key=True),
     Column("idempotency_key", String(255), primary_key=True),
     Column("request_hash", String(64), nullable=False),
-    Column("job_id", _ID, nullable=False),
+    Column("job_id", _ID, nullable=False, index=True),
     Column("created_at", BigInteger, nullable=False, index=True),
 )
 
