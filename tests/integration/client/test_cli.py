@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from emberbox.jobs.folder import ServiceFolder
 from emberbox.schemas.jobs import JobStatus
 
 if TYPE_CHECKING:
@@ -147,6 +148,17 @@ async def test_login(emberbox: Command, served: Served, tmp_path: Path) -> None:
     assert (await emberbox("profiles", "forget", "here", **unset)).code == 0
     wrong = await emberbox("login", "--server", served.url, "--key-stdin", stdin=b"ember_wrong", **unset)
     assert (wrong.code, path.read_text().count("api_key")) == (70, 0)
+
+
+async def test_a_service_on_this_machine_is_found(emberbox: Command, served: Served, tmp_path: Path) -> None:
+    data = tmp_path / "here"
+    with ServiceFolder.claim(data) as folder:
+        folder.keep_admin_key(served.secret)
+        folder.announce(served.url, "1")
+        unset: dict[str, Any] = {"EMBERBOX_SERVER": "", "EMBERBOX_API_KEY": ""}
+        assert str(data) in (await emberbox("status", **unset, EMBERBOX_DATA=str(data))).out
+        assert (await emberbox("--data", str(data), "status", **unset)).code == 0
+    assert (await emberbox("--data", str(data), "status", **unset)).code == 69
 
 
 async def test_mistakes(emberbox: Command) -> None:

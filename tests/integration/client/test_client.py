@@ -86,6 +86,15 @@ async def test_follow_and_wait(client: AsyncClient) -> None:
     assert rest == [entry.data async for entry in client.jobs.logs(job.id, after=after)]
 
 
+async def test_many_follow_with_one_client(client: AsyncClient) -> None:
+    job = await client.jobs.submit(SLOW, runtime="python")
+
+    async def follow() -> str:
+        return "".join([entry.data async for entry in client.jobs.logs(job.id, follow=True)])
+
+    assert set(await asyncio.gather(*(follow() for _ in range(150)))) == {"".join(f"line {n}\n" for n in range(5))}
+
+
 async def test_a_new_attempt_is_told(client: AsyncClient) -> None:
     job = await client.jobs.submit("echo tried; exit 1", runtime="bash", retries=1)
     events = [event async for event in client.jobs.events(job.id)]

@@ -57,10 +57,11 @@ class AsyncTransport:
         headers = {"User-Agent": "emberbox-client", "Accept": "application/json"}
         if place.api_key is not None:
             headers["Authorization"] = f"Bearer {place.api_key}"
+        # As many connections as callers: each log that is followed holds one.
         # Redirections are not followed: they could carry the key to another server.
         self._http = httpx.AsyncClient(
             base_url=place.server, headers=headers, transport=network, trust_env=not place.local, follow_redirects=False,
-            limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
         )  # fmt: skip
 
     async def close(self) -> None:
