@@ -137,7 +137,7 @@ async def serving(settings: Settings, **values: object) -> AsyncIterator[Server]
         begun = time.perf_counter()
         with (data / "service.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                *command_line(), "serve", "--port", "0", "--data", str(data), "--log-level", "warning",
+                *_tied(), *command_line(), "serve", "--port", "0", "--data", str(data), "--log-level", "warning",
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(settings, data, values),
             )  # fmt: skip
         server = Server(data, process)
@@ -158,6 +158,12 @@ def _folder(shared: Path) -> Path:
         (data / name).symlink_to(shared / name)
     (data / "config.toml").touch()
     return data
+
+
+def _tied() -> list[str]:
+    """Return what starts a process that is told to end when the benchmark dies without a word."""
+    setpriv = shutil.which("setpriv")
+    return [] if setpriv is None else [setpriv, "--pdeathsig=TERM", "--"]
 
 
 def _environment(settings: Settings, data: Path, values: dict[str, object]) -> dict[str, str]:

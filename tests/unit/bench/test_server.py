@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +17,6 @@ from emberbox.bench.processes import cpu_ms, memory_of, rss_mib, watching_rss
 from emberbox.bench.samplers.base import BenchError, together
 from emberbox.bench.server import serving
 from emberbox.config import Settings, VmmSettings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 READY = """
 import json, os, pathlib, signal, sys, time
@@ -36,11 +34,12 @@ def pretend(monkeypatch: pytest.MonkeyPatch, before: str = "") -> None:
 
 
 def alive(pid: int) -> bool:
+    """Tell whether a process runs; one that has ended and is not yet waited for does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return True
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 async def test_a_service_is_started_on_its_own_data_and_nothing_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -75,6 +74,34 @@ async def test_a_service_that_will_not_end_is_killed(monkeypatch: pytest.MonkeyP
         async with serving(Settings(data=tmp_path)) as server:
             raise ZeroDivisionError
     assert not alive(server.pid)
+
+
+KILLED = """
+import asyncio, pathlib, sys
+from emberbox.bench import server
+from emberbox.config import Settings
+server.command_line = lambda: [sys.executable, "-c", sys.argv[2]]
+async def main():
+    async with server.serving(Settings(data=pathlib.Path(sys.argv[1]))) as running:
+        print(running.pid, flush=True)
+        await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="nothing here ties a process to its parent")
+async def test_a_benchmark_that_is_killed_leaves_no_service(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", KILLED, str(tmp_path), READY.replace("BEFORE", "")]
+    benchmark = await asyncio.create_subprocess_exec(*arguments, stdout=asyncio.subprocess.PIPE)
+    assert benchmark.stdout is not None
+    pid = int(await asyncio.wait_for(benchmark.stdout.readline(), 30))
+    assert alive(pid)
+    benchmark.kill()
+    await benchmark.wait()
+    deadline = time.monotonic() + 10
+    while alive(pid) and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+    assert not alive(pid)
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
