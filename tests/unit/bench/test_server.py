@@ -76,6 +76,12 @@ async def test_a_service_that_will_not_end_is_killed(monkeypatch: pytest.MonkeyP
     assert not alive(server.pid)
 
 
+def wait_for_end(pid: int) -> None:
+    deadline = time.monotonic() + 10
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
 KILLED = """
 import asyncio, pathlib, sys
 from emberbox.bench import server
@@ -98,9 +104,7 @@ async def test_a_benchmark_that_is_killed_leaves_no_service(tmp_path: Path) -> N
     assert alive(pid)
     benchmark.kill()
     await benchmark.wait()
-    deadline = time.monotonic() + 10
-    while alive(pid) and time.monotonic() < deadline:
-        await asyncio.sleep(0.02)
+    await asyncio.to_thread(wait_for_end, pid)
     assert not alive(pid)
 
 
