@@ -28,20 +28,25 @@ def logs(
     job_id: JobId,
     follow_on: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
     stream: Annotated[str | None, typer.Option("--stream", metavar="NAME", help="Only stdout, or only stderr.")] = None,
+    tail: Annotated[int | None, typer.Option("--tail", metavar="N", min=0, help="Only the last N lines.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print each piece as a line of JSON.")] = False,
     server: remote.Server = None,
     profile: remote.ProfileName = None,
 ) -> int:
     """Show what a job wrote, unchanged: its standard output here as well, its standard error likewise.
 
-    With --follow, the exit code is the program's, as for emberbox submit --wait; Ctrl-C leaves the job alone.
+    With --tail, all goes to standard output. With --follow, the exit code is the program's, as for emberbox submit --wait; Ctrl-C leaves the job alone.
     """
     if stream not in (None, "stdout", "stderr"):
         raise InvalidInput(f"--stream is stdout or stderr, not {stream!r}")
+    if tail is not None and (follow_on or json):
+        raise InvalidInput("--tail goes without --follow and --json")
     only = cast("Literal['stdout', 'stderr'] | None", stream)
 
     async def work(client: AsyncClient) -> int | None:
-        if json:
+        if tail is not None:
+            await Sink(1).write(await client.jobs.output(job_id, only, tail=tail))
+        elif json:
             await _print_entries(client, job_id, only, follow_on=follow_on)
         elif follow_on:
             return await _follow(client, job_id, only)

@@ -106,6 +106,18 @@ class Acceptance:
         # The caller may go away; the job is accepted all the same.
         return await asyncio.shield(request.answer)
 
+    async def earlier(self, key: KeyRecord, name: tuple[str, str]) -> JobRecord | None:
+        """Return the job that an Idempotency-Key stands for; None when there is none. Raises `IdempotencyMismatch`."""
+        request_name, request_hash = name
+        async with self._db.reading() as connection:
+            found = (await connection.execute(_NAMED, {"key_id": key.id, "names": [request_name]})).first()
+            if found is None:
+                return None
+            if found.request_hash != request_hash:
+                raise _mismatch()
+            row = (await connection.execute(select(jobs).where(jobs.c.id == found.job_id))).mappings().first()
+        return None if row is None else JobRecord.from_row(row)
+
     async def settle(self) -> None:
         """Wait until everything that was submitted is written."""
         if self._writer is not None:
@@ -201,7 +213,7 @@ class _Batch:
             return None
         request_hash, job_id = found
         if request_hash != request.name[1]:
-            raise IdempotencyMismatch("this Idempotency-Key was used for another request; use a new one for each request")
+            raise _mismatch()
         if job_id in self._made:
             return self._made[job_id]
         row = (await self._connection.execute(select(jobs).where(jobs.c.id == job_id))).mappings().first()
@@ -248,6 +260,10 @@ _PLACES = union_all(
     .group_by(jobs.c.key_id),
 )
 _WAITING = select(func.count()).where(jobs.c.key_id == bindparam("key_id"), jobs.c.status == "queued")
+
+
+def _mismatch() -> IdempotencyMismatch:
+    return IdempotencyMismatch("this Idempotency-Key was used for another request; use a new one for each request")
 
 
 def _answer(request: _Request, answer: tuple[JobRecord, bool] | BaseException) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import String, and_, cast, delete, func, literal, select, update
 
-from emberbox.errors import Conflict, InvalidInput, NotFound
+from emberbox.errors import Conflict, EmberboxError, InvalidInput, NotFound
 from emberbox.ids import is_id
 from emberbox.jobs.acceptance import Acceptance, JobOrder
 from emberbox.jobs.finish import Finished, Outcome, finish_queued
@@ -41,6 +41,8 @@ FRESH = 1024
 """Jobs just accepted, of which it is known that they wait."""
 RECENT = 256
 """Jobs whose end is remembered, for those who waited for it."""
+
+_UNKNOWN = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Jobs:
         self._told = told
         self._accepted = accepted
         self._recent: OrderedDict[str, tuple[JobRecord, JobOutput]] = OrderedDict()
-        self._fresh: OrderedDict[str, None] = OrderedDict()
+        self._fresh: OrderedDict[str, object] = OrderedDict()
 
     # -- coming in -------------------------------------------------------------------------------------------
 
@@ -122,11 +124,19 @@ class Jobs:
             IdempotencyMismatch: That earlier request was another one.
             QuotaExceeded, NoSpace, ServiceStopping: Nothing was accepted.
         """
-        self._ready()
-        self._quotas.learn(key)
-        await self._quotas.check_storage(key)
+        try:
+            self._ready()
+            self._quotas.learn(key)
+            await self._quotas.check_storage(key)
+        except EmberboxError:
+            if idempotency is not None and (earlier := await self._acceptance.earlier(key, idempotency)) is not None:
+                return earlier, False
+            raise
         job, new = await self._acceptance.accept(key, order, idempotency)
         if new:
+            self._fresh[job.id] = None
+            while len(self._fresh) > FRESH:
+                self._fresh.popitem(last=False)
             await self._queue.put([job])
             if self._accepted is not None:
                 self._accepted(job)
@@ -210,28 +220,26 @@ class Jobs:
         with self._live.watching(job_id) as changed:
             while True:
                 changed.clear()
-                if self._live.closing.is_set():
-                    deadline = time.monotonic()
-                job = None
-                left = deadline - time.monotonic()
-                if job_id not in self._recent and self._live.get(job_id) is None and job_id in self._fresh:
-                    # Accepted a moment ago: the row says nothing new until somebody here has news of it.
-                    del self._fresh[job_id]
-                    left = min(left, FOREIGN_S)
-                elif job_id in self._recent or self._live.get(job_id) is None:
+                left = 0.0 if self._live.closing.is_set() else deadline - time.monotonic()
+                if left <= 0 or not self._nothing_new(job_id):
                     # Who waits may leave at any moment, and a database's connection does not survive that in mid-question.
                     job = await shielded(self._find(job_id))
                     if job is None:
                         raise NotFound(f"there is no job {job_id[:64]!r}")
-                    left = deadline - time.monotonic()
                     if job.terminal or left <= 0:
                         return job
-                    left = min(left, FOREIGN_S)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(max(0.0, left)):
+                    async with asyncio.timeout(min(left, FOREIGN_S)):
                         await changed.wait()
-                if job is None and deadline <= time.monotonic() and (found := await shielded(self._find(job_id))) is not None:
-                    return found
+
+    def _nothing_new(self, job_id: str) -> bool:
+        """Return whether the row need not be looked at: the job runs here, or was accepted here a moment ago."""
+        if job_id in self._recent:
+            return False
+        if self._live.get(job_id) is not None:
+            return True
+        # Only once: if nobody here takes it, another process may.
+        return self._fresh.pop(job_id, _UNKNOWN) is not _UNKNOWN
 
     def ended(self, job: JobRecord, output: JobOutput) -> None:
         """Remember a job that has just ended, and tell those who wait for it."""

@@ -68,6 +68,9 @@ async def test_submit_and_look_later(emberbox: Command, client: AsyncClient) -> 
     entry = json.loads((await emberbox("logs", job_id, "--json")).out)
     assert (entry["stream"], entry["data"]) == ("stdout", "hello\n")
     assert (await emberbox("logs", job_id, "--stream", "stderr")).out == ""
+    assert (await emberbox("logs", job_id, "--tail", "1")).out == "hello\n"
+    assert (await emberbox("logs", job_id, "--tail", "0")).out == ""
+    assert (await emberbox("logs", job_id, "--tail", "1", "-f")).code == 2
     shown = (await emberbox("jobs", "get", job_id)).out
     assert all(text in shown for text in (job_id, "succeeded", "k=v", "o.txt (4 B)"))
     assert json.loads((await emberbox("jobs", "get", job_id, "--json")).out)["stdout"] == "hello\n"

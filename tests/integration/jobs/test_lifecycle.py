@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import select
 
-from emberbox.errors import Conflict, IdempotencyMismatch, InvalidInput, InvalidPath, NotFound, QuotaExceeded, VmmStartFailed
+from emberbox.errors import (
+    Conflict,
+    IdempotencyMismatch,
+    InvalidInput,
+    InvalidPath,
+    NotFound,
+    QuotaExceeded,
+    ServiceStopping,
+    VmmStartFailed,
+)
 from emberbox.jobs.acceptance import JobOrder
 from emberbox.jobs.logs import JobEnded, LogRecord
 from emberbox.store.records import JobSpec
@@ -256,6 +265,16 @@ async def test_the_same_idempotency_key_gives_the_same_job(caller: Caller, other
     assert (await other.submit("echo once", idempotency=("k", "hash"))).id != first.id
     both = await asyncio.gather(*(caller.submit("echo new", idempotency=("new", "hash")) for _ in range(20)))
     assert len({job.id for job in both}) == 1
+
+
+async def test_a_repeat_is_answered_while_the_service_drains(service: Service, caller: Caller) -> None:
+    first = await caller.submit("echo once", idempotency=("k", "hash"))
+    service.drain()
+    assert (await caller.submit("echo once", idempotency=("k", "hash"))).id == first.id
+    with pytest.raises(IdempotencyMismatch):
+        await caller.submit("echo once", idempotency=("k", "other"))
+    with pytest.raises(ServiceStopping):
+        await caller.submit("echo new", idempotency=("new", "hash"))
 
 
 async def test_pages(service: Service, caller: Caller, other: Caller) -> None:

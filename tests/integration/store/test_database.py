@@ -80,7 +80,7 @@ async def test_cancelling_leaves_connections_whole(database: Database) -> None:
             async with database.writing() as connection:
                 await connection.execute(update(meta).where(meta.c.name == "x").values(value="1"))
 
-    for _ in range(30):
+    for _ in range(150):
         tasks = [asyncio.create_task(use()) for _ in range(5)]
         await asyncio.sleep(dice.uniform(0, 0.004))
         for task in tasks:

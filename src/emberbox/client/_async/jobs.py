@@ -184,9 +184,15 @@ class AsyncJobs:
 
         return converse(self._transport.place, _path(job_id), after, binary=binary)
 
-    async def output(self, job_id: str, stream: Stream | None = None) -> bytes:
-        """Return all that a job has written, as it was. None for both streams, in order. Raises `NotFound`."""
-        query = {"stream": stream, "format": "text"}
+    async def output(self, job_id: str, stream: Stream | None = None, *, tail: int | None = None) -> bytes:
+        """Return what a job has written, as it was. Raises `NotFound`.
+
+        Args:
+            job_id: The job.
+            stream: Only this one; None for both, in order.
+            tail: Only so many of the last lines; None for all.
+        """
+        query = {"stream": stream, "format": "text", "tail": tail}
         response = await self._transport.request("GET", f"{_path(job_id)}/logs", query=query)
         return response.content
 
