@@ -35,7 +35,8 @@ def logs(
 ) -> int:
     """Show what a job wrote, unchanged: its standard output here as well, its standard error likewise.
 
-    With --tail, all goes to standard output. With --follow, the exit code is the program's, as for emberbox submit --wait; Ctrl-C leaves the job alone.
+    With --tail, all goes to standard output. With --follow, the exit code is the program's, as for emberbox submit --wait;
+    Ctrl-C leaves the job alone.
     """
     if stream not in (None, "stdout", "stderr"):
         raise InvalidInput(f"--stream is stdout or stderr, not {stream!r}")
