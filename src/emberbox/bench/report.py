@@ -23,7 +23,7 @@ LETTERS = {
     "cold": "a", "clone": "b", "pool": "c", "gvisor": "d", "gvisor_lean": "d", "bubblewrap": "e", "process": "e",
     "throughput": "f", "memory": "g", "burst": "h", "command": "i", "breakdown": "j",
 }  # fmt: skip
-TURNS = "a to e and i are taken in turns, one sample of each a round, in rotating order; so are the two of k"
+TURNS = "a to e and i are taken in turns, one sample of each a round, in rotating order; so are the three of k"
 
 
 def tables(findings: Findings) -> list[Table]:

@@ -44,6 +44,7 @@ def _whole(findings: ServiceFindings) -> Rows:
         rows.append(
             ("k  added by the service, p50: difference of the medians without the program's time", f"{service.added_ms:.1f} ms")
         )
+        rows.append(("   the same with a script that is new each time", _ms(service.added_fresh_ms)))
         rows.append(("   plain difference of the medians", f"{service.plain_ms:.1f} ms"))
     if findings.drain is not None:
         rows += _drain(findings.drain)
@@ -102,6 +103,10 @@ def _idle(idle: Idle) -> Rows:
         (f"p  memory of a service idle for {idle.idle_s:g} s: RSS, PSS", f"{idle.fresh.rss:.1f}, {idle.fresh.pss:.1f} MiB"),
         (f"   behind {idle.jobs} jobs", f"{idle.used.rss:.1f}, {idle.used.pss:.1f} MiB"),
     ]
+
+
+def _ms(value: float | None) -> str:
+    return "—" if value is None else f"{value:.1f} ms"
 
 
 def _spread(windows: Sequence[float], window_s: float) -> str:

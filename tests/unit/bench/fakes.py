@@ -100,7 +100,7 @@ def some_service() -> ServiceFindings:
 
 def some_service_time(*, engine: float, request: float) -> ServiceTime:
     """Times of the engine and of requests, both without the program's own time."""
-    rests = {"service_engine_rest": engine, "service_request_rest": request}
+    rests = {"service_engine_rest": engine, "service_request_rest": request, "service_fresh_rest": request + 2}
     rows = [Series(name=name, label=name, samples=[ms]) for name, ms in rests.items()]
     rows += [Series(name=name.removesuffix("_rest"), label=name, samples=[ms + 30]) for name, ms in rests.items()]
     return ServiceTime(rows=rows, cpu=Series(name="cpu", label="cpu", samples=[12.0]))

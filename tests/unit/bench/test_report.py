@@ -72,6 +72,7 @@ def test_all_about_the_service_is_in_the_report() -> None:
     ):
         assert any(line.startswith(f"{letter}  ") and figure in line for line in lines), letter
     assert any(line.startswith("n  submitted a second") and "300, 300–300; 1.00 ms" in line for line in lines)
+    assert any("a script that is new each time" in line and line.rstrip().endswith("11.9 ms") for line in lines)
     assert any(line.startswith("l  program's write") and "4.9" in line for line in lines)
 
 

@@ -38,17 +38,16 @@ class ServiceTime:
     """What was found. All in milliseconds.
 
     Attributes:
-        rows: `service_engine` and `service_request`, from call to result; and `…_rest`, the same without what each run's own
-            metrics tell of it: wait for a VM and the program's time by the guest's clock, which vary far more than the rest.
+        rows: `service_engine`, `service_request` and `service_fresh`, from call to result; and `…_rest`, the same without what
+            each run's own metrics tell of it: wait for a VM and the program's time by the guest's clock, which vary far more
+            than the rest.
         stages: Where the time of a request goes.
         cpu: Processor time of the service's process while a request was under way.
-        skipped: What could not be measured, and why.
     """
 
     rows: list[Series]
     stages: list[Series] = field(default_factory=list)
     cpu: Series
-    skipped: dict[str, str] = field(default_factory=dict)
 
     def median(self, name: str) -> float | None:
         """Return the median of a row; None without it."""
@@ -60,6 +59,11 @@ class ServiceTime:
         return _difference(self.median("service_request_rest"), self.median("service_engine_rest"))
 
     @property
+    def added_fresh_ms(self) -> float | None:
+        """The same when each script is one that the service has never seen."""
+        return _difference(self.median("service_fresh_rest"), self.median("service_engine_rest"))
+
+    @property
     def plain_ms(self) -> float | None:
         """The plain difference of the medians, from call to result."""
         return _difference(self.median("service_request"), self.median("service_engine"))
@@ -69,6 +73,7 @@ class ServiceTime:
         return {
             "unit": "ms",
             "added": _rounded(self.added_ms),
+            "added_with_new_scripts": _rounded(self.added_fresh_ms),
             "difference_of_medians": _rounded(self.plain_ms),
             "rows": {series.name: series.to_dict() for series in self.rows},
             "stages": {series.name: series.to_dict() for series in self.stages},
@@ -104,15 +109,17 @@ class Request:
     Args:
         server: With a pool of one.
         runtime: Of the program.
+        fresh: Whether each request has a script that the service has never seen, which it must store first.
     """
 
-    name = "service_request"
-    label = "the service, POST /v1/jobs?wait, the same pool"
     note = "another process over HTTP on a kept-alive connection, from the request's first byte to the answer's last"
 
-    def __init__(self, server: Server, runtime: str) -> None:
+    def __init__(self, server: Server, runtime: str, *, fresh: bool = False) -> None:
+        self.name = "service_fresh" if fresh else "service_request"
+        self.label = "the service, POST /v1/jobs?wait, " + ("a new script each time" if fresh else "the same pool and script")
         self._server = server
         self._runtime = runtime
+        self._fresh = fresh
         self._connection: Connection | None = None
         self.rests: list[float] = []
         self.cpu: list[float] = []
@@ -131,8 +138,9 @@ class Request:
             raise BenchError("not open")
         await self._server.settle(self._connection, self._runtime, 1)
         used = cpu_ms(self._server.pid)
+        code = f"{HELLO}  # {time.time_ns()}" if self._fresh else HELLO
         sent, begun = time.time(), time.perf_counter()
-        answer = await self._connection.request("POST", PATH, {"runtime": self._runtime, "code": HELLO})
+        answer = await self._connection.request("POST", PATH, {"runtime": self._runtime, "code": code})
         elapsed_ms = (time.perf_counter() - begun) * 1000
         used = cpu_ms(self._server.pid) - used
         await self._server.settle(self._connection, self._runtime, 1)
@@ -179,19 +187,19 @@ def stages_of(times: Mapping[str, str], sent: float, elapsed_ms: float) -> dict[
 async def measure_service(
     settings: Settings, runtime: str, samples: int, *, budget_s: float, say: Callable[[str], None]
 ) -> ServiceTime:
-    """Take the engine alone and the service in turns, `samples` times each.
+    """Take the engine alone and the service, with the same script and with new ones, in turns, `samples` times each.
 
     Raises:
-        BenchError: The service did not start, or one of both could not be measured.
+        BenchError: The service did not start, or one of them could not be measured.
     """
     async with serving(settings, pool_minimum=1, pool_maximum=1) as server:
-        engine, request = EngineAlone(settings, runtime), Request(server, runtime)
-        rows, skipped = await take_turns([engine, request], samples, budget_s=budget_s, say=say)
+        engine, request, fresh = EngineAlone(settings, runtime), Request(server, runtime), Request(server, runtime, fresh=True)
+        rows, skipped = await take_turns([engine, request, fresh], samples, budget_s=budget_s, say=say)
     if skipped:
         raise BenchError("; ".join(f"{name}: {reason}" for name, reason in skipped.items()))
     rests = [
         Series(name=f"{sampler.name}_rest", label=f"{short}: without the program's own time", samples=sampler.rests)
-        for sampler, short in ((engine, "engine alone"), (request, "the service"))
+        for sampler, short in ((engine, "engine alone"), (request, "the service"), (fresh, "the service, new scripts"))
     ]
     stages = [Series(name=name, label=STAGES[name], samples=values) for name, values in request.stages.items()]
     cpu = Series(name="cpu", label="processor time of the service's process in a request", samples=request.cpu)
