@@ -104,15 +104,15 @@ def test_only_a_hello_that_went_well_counts() -> None:
 
 def test_a_drain_is_counted_only_while_jobs_wait() -> None:
     ends = [10.5, 11.5, 12.0, 12.5, 13.9, 14.0, 14.1]
-    claims = [10.0, 10.0, 11.0, 12.0, 13.0, 13.5, 14.0]
-    rate, windows = rates_while_full(claims, ends, begun=10.0, window_s=1.0)
-    assert rate == pytest.approx(4 / 3)  # not the first second, and none behind the last claim
+    claims = [14.0, 9.0, 10.0, 11.0, 12.0, 13.0, 13.5]
+    rate, windows = rates_while_full(claims, ends, places=2, window_s=1.0)
+    assert rate == pytest.approx(4 / 3)  # not the first second with both places taken, and none behind the last claim
     assert windows == [1.0, 2.0, 1.0]
 
 
 def test_a_drain_that_is_over_at_once_says_nothing() -> None:
     with pytest.raises(BenchError, match="too few"):
-        rates_while_full([10.0], [10.5], begun=10.0, window_s=1.0)
+        rates_while_full([10.0], [10.5], places=4, window_s=1.0)
 
 
 def test_a_reader_puts_pieces_together_and_knows_the_end() -> None:

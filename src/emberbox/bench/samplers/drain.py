@@ -40,7 +40,7 @@ class Drain:
         window_s: Length of the windows.
         windows: Jobs a second in each window of the service's.
         engine_windows: Programs a second in each window of the engine's, half of them before the service and half behind.
-        rate: Jobs a second from the first second's end until the last job was taken from the queue.
+        rate: Jobs a second from a second behind the claim that filled all places until the last job was taken from the queue.
         wall_s: From the moment when the worker was let go until the last job had ended.
         rss: The service's resident memory in MiB, every second.
         rss_before: The same before the jobs were submitted.
@@ -172,23 +172,27 @@ async def _drain(server: Server, runtime: str, jobs: int, places: int, window_s:
     used = cpu_ms(server.pid) - used
     rows = await asyncio.to_thread(server.rows, "SELECT status, claimed_at, finished_at FROM jobs WHERE name = 'drain'")
     failures = [f"a job {status}" for status, _, _ in rows if status != "succeeded"]
-    rate, rates = rates_while_full([row[1] / 1e6 for row in rows], [row[2] / 1e6 for row in rows], begun, window_s)
+    rate, rates = rates_while_full([row[1] / 1e6 for row in rows], [row[2] / 1e6 for row in rows], places, window_s)
     return Drain(
         jobs=jobs, concurrency=places, window_s=window_s, windows=rates, engine_windows=[], rate=rate, wall_s=wall_s,
         rss=rss, rss_before=before, cpu_ms=used / jobs, engine_cpu_ms=0.0, failures=failures,
     )  # fmt: skip
 
 
-def rates_while_full(claims: list[float], ends: list[float], begun: float, window_s: float) -> tuple[float, list[float]]:
-    """Return how many jobs ended in a second while more of them waited: over all, and in each whole window.
+def rates_while_full(claims: list[float], ends: list[float], places: int, window_s: float) -> tuple[float, list[float]]:
+    """Return how many jobs ended in a second while all places were taken: over all, and in each whole window.
 
     Args:
         claims: When each was taken from the queue, in seconds.
         ends: When each ended.
-        begun: When the worker was let go; the second behind it does not count.
+        places: Jobs that run at once; the second behind the claim that filled them does not count.
         window_s: Length of a window; the only one is shorter when there is no time for a whole one.
+
+    Raises:
+        BenchError: There were too few jobs to say anything.
     """
-    start, stop = begun + FIRST_S, max(claims)
+    claims = sorted(claims)
+    start, stop = claims[min(places, len(claims)) - 1] + FIRST_S, claims[-1]
     if stop - start <= 0:
         raise BenchError("there were too few jobs to say how fast they are worked off")
     window_s = min(window_s, stop - start)
