@@ -41,7 +41,7 @@ class ServiceTime:
         rows: `service_engine`, `service_request` and `service_fresh`, from call to result; and `…_rest`, the same without what
             each run's own metrics tell of it: wait for a VM and the program's time by the guest's clock, which vary far more
             than the rest.
-        stages: Where the time of a request goes.
+        stages: Where the time of a request goes; the last one, `outside`, is the sum of all but the program's.
         cpu: Processor time of the service's process while a request was under way.
     """
 
@@ -202,6 +202,8 @@ async def measure_service(
         for sampler, short in ((engine, "engine alone"), (request, "the service"), (fresh, "the service, new scripts"))
     ]
     stages = [Series(name=name, label=STAGES[name], samples=values) for name, values in request.stages.items()]
+    outside = [sum(parts) for parts in zip(*(request.stages[name] for name in STAGES if name != "program"), strict=True)]
+    stages.append(Series(name="outside", label="all but the program, of each request", samples=outside))
     cpu = Series(name="cpu", label="processor time of the service's process in a request", samples=request.cpu)
     return ServiceTime(rows=[*rows, *rests], stages=stages, cpu=cpu)
 
