@@ -169,6 +169,8 @@ class LogWriter:
     async def read_from(self, offset: int, *, follow: bool) -> AsyncIterator[LogRecord]:
         """Yield the records behind `offset`; with `follow`, go on until the log has ended.
 
+        A log that was discarded before the first was asked for yields nothing any more.
+
         Raises:
             InvalidInput: No record ends at `offset`.
         """
@@ -182,7 +184,7 @@ class LogWriter:
                 offset += len(data)
                 for record in parser.feed(data):
                     yield record
-                if offset < self.size:
+                if data and offset < self.size:
                     continue
                 if self.closed or not follow:
                     return
@@ -194,7 +196,8 @@ class LogWriter:
     def _read(self, offset: int) -> bytes:
         if self._file is None:
             return bytes(self._memory[offset : offset + READ])
-        return os.pread(self._file, READ, offset)
+        # Behind the size lies half a record, where the disk was full.
+        return os.pread(self._file, min(READ, self.size - offset), offset)
 
     async def _wait(self) -> None:
         if self._news is None:

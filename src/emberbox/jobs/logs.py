@@ -116,9 +116,11 @@ class Logs:
                     if position is not None and position.attempt > live.log.attempt:
                         raise InvalidInput(f"{position} is the id of no entry of this log")
                     if position is None or position.attempt != live.log.attempt:
-                        if position is not None or live.log.attempt > 1:
-                            yield AttemptBegan(live.log.attempt, f"{live.log.attempt}.0")
-                        position = Position(live.log.attempt, 0)
+                        known, position = position, Position(live.log.attempt, 0)
+                        if known is not None or position.attempt > 1:
+                            yield AttemptBegan(position.attempt, str(position))
+                            # The reader may have taken its time: the attempt may be over, and its log elsewhere.
+                            continue
                     async for record in live.log.read_from(position.offset, follow=True):
                         position = parse_position(record.id)
                         if stream is None or record.stream == stream:

@@ -169,6 +169,14 @@ async def test_a_reader_may_outlive_the_log(writer: LogWriter, tmp_path: Path) -
     assert writer._file is None, "the last reader closes the file"
 
 
+@pytest.mark.timeout(10)
+async def test_a_reader_who_comes_after_the_log_was_discarded_finds_nothing(writer: LogWriter) -> None:
+    writer.append("stdout", b"x" * (SMALL + 1))
+    late = writer.read_from(0, follow=True)
+    writer.discard()
+    assert [record async for record in late] == []
+
+
 async def test_reading_from_nowhere_is_refused(writer: LogWriter) -> None:
     writer.append("stdout", b"x")
     with pytest.raises(InvalidInput, match="behind the end"):
