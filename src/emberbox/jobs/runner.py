@@ -200,6 +200,15 @@ class Runner:
             artifacts=tuple(collected.records),
         )
 
+    async def discard(self, outcome: Outcome) -> None:
+        """Delete what was stored of an attempt that is repeated. Never raises: what stays is found by the sweeper."""
+        from emberbox.jobs.artifacts import Collected
+
+        await self._artifacts.discard(Collected(records=list(outcome.artifacts), notes=[]))
+        if outcome.log.key is not None:
+            with contextlib.suppress(EmberboxError):
+                await self._blobs.delete([outcome.log.key])
+
     async def _log(self, live: LiveJob) -> StoredLog:
         return await store_log(self._blobs, live.job, live.log.finish())
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from sqlalchemy import delete, insert, select, update
 
-from emberbox.errors import EmberboxError, NoSpace, StoreError
+from emberbox.errors import CapacityExhausted, EmberboxError, NoSpace, StoreError
 from emberbox.ids import new_id
 from emberbox.jobs.finish import Finished, Outcome, finish
 from emberbox.jobs.jobs import output_of
@@ -130,6 +130,8 @@ class Worker:
         self._draining = True
         for loop in self._loops[:1]:
             loop.cancel()
+            # A claim that is under way is carried out: its jobs are among those that run, from here on.
+            await asyncio.wait({loop})
         bound = self._settings.drain_s if drain_s is None else drain_s
         if self._running:
             _log.info("waiting up to %g s for %d jobs", bound, len(self._running), extra={"action": "worker.draining"})
@@ -152,8 +154,8 @@ class Worker:
         while True:
             try:
                 await self._take_some()
-            except EmberboxError as error:
-                _log.warning("jobs could not be taken: %s", error, extra={"action": "worker.claim_failed"})
+            except Exception as error:
+                _warn("jobs could not be taken", error, "worker.claim_failed")
                 await asyncio.sleep(WRITE_RETRY_S)
 
     async def _take_some(self) -> None:
@@ -200,6 +202,9 @@ class Worker:
             live.log.discard()
             self._running.pop(job.id, None)
             self._free.set()
+            if self._quotas.bounds():
+                # What was passed over because its key ran as much as it may can start now.
+                await self._queue.put(())
 
     async def _end(self, live: LiveJob, outcome: Outcome) -> None:
         """Write what became of the attempt: the job's end, or its wait for the next attempt."""
@@ -208,6 +213,7 @@ class Worker:
         if repeat and outcome.reason not in ("refused", "input_failed"):
             pause = RETRY_S[min(job.failures, len(RETRY_S) - 1)]
             await self._give_back(live, pause, outcome.status, outcome.message)
+            await self._runner.discard(outcome)
             return
         await self._write(live, outcome)
 
@@ -219,7 +225,11 @@ class Worker:
             error,
             extra={"action": "job.attempt_failed", "job": job.id, "code": error.code, "detail": error.detail},
         )
-        await self._lost(live, error.message)
+        if isinstance(error, CapacityExhausted) and not live.cancelled.is_set():
+            # The host is busy, and the job never began: it may wait as long as it takes.
+            await self._give_back(live, RETRY_S[0], "given_back", error.message)
+        else:
+            await self._lost(live, error.message)
 
     async def _lost(self, live: LiveJob, message: str) -> None:
         job = live.job
@@ -292,12 +302,12 @@ class Worker:
             try:
                 await self._renew()
                 await self._reclaim([])
-            except EmberboxError as error:
-                _log.warning("a heartbeat failed: %s", error, extra={"action": "worker.heartbeat_failed"})
+            except Exception as error:
+                _warn("a heartbeat failed", error, "worker.heartbeat_failed")
 
     async def _renew(self) -> None:
         before = set(self._running)
-        held = await self._queue.renew(self.id, self._settings.lease_s)
+        held = await self._queue.renew(self.id, self._settings.lease_s, before)
         for job_id in before - set(held):
             if (live := self._live.get(job_id)) and live.job.worker_id == self.id and (task := self._running.get(job_id)):
                 _log.warning("a lease was lost", extra={"action": "job.lease_lost", "job": job_id})
@@ -333,6 +343,11 @@ class Worker:
             if finished is not None:
                 self._jobs.ended(finished.job, output_of(finished.job, b"", b""))
                 self._tell(finished)
+
+
+def _warn(what: str, error: Exception, action: str) -> None:
+    # A loop that ended would leave the service without a worker; what nobody expected is told with its place in the code.
+    _log.warning("%s: %s", what, error, extra={"action": action}, exc_info=not isinstance(error, EmberboxError))
 
 
 def _written_off(job: JobRecord, message: str) -> Outcome:

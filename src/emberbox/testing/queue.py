@@ -67,9 +67,9 @@ class MemoryQueue:
             async with asyncio.timeout(timeout_s):
                 await self._news.wait()
 
-    async def renew(self, worker_id: str, lease_s: float) -> Collection[str]:
+    async def renew(self, worker_id: str, lease_s: float, job_ids: Collection[str]) -> Collection[str]:
         """See `JobQueue`."""
-        held = [job for job in self._in("running") if job.worker_id == worker_id]
+        held = [job for job in self._in("running") if job.worker_id == worker_id and job.id in job_ids]
         for job in held:
             self.jobs[job.id] = replace(job, lease_until_at=now_us() + int(lease_s * 1e6))
         return {job.id for job in held}

@@ -165,11 +165,20 @@ async def test_renewing_keeps_and_silence_loses(bench: Bench) -> None:
     (kept,) = await bench.queue.claim("living", 1, LEASE_S)
     (left,) = await bench.queue.claim("silent", 1, LEASE_S)
     await bench.expire_leases()
-    assert set(await bench.queue.renew("living", LEASE_S)) == {kept.id}
+    assert set(await bench.queue.renew("living", LEASE_S, [kept.id, left.id])) == {kept.id}
     assert (await bench.queue.reclaim(losses=3)).requeued == (left.id,)
-    assert set(await bench.queue.renew("silent", LEASE_S)) == set()
+    assert set(await bench.queue.renew("silent", LEASE_S, [left.id])) == set()
     (again,) = await bench.queue.claim("living", 1, LEASE_S)
     assert (again.id, again.attempt, again.losses) == (left.id, 2, 1)
+
+
+async def test_what_a_worker_does_not_know_of_is_not_renewed(bench: Bench) -> None:
+    for _ in range(2):
+        await bench.job()
+    known, unknown = await bench.queue.claim("w", 2, LEASE_S)
+    await bench.expire_leases()
+    assert set(await bench.queue.renew("w", LEASE_S, [known.id])) == {known.id}
+    assert (await bench.queue.reclaim(losses=3)).requeued == (unknown.id,)
 
 
 async def test_the_dead_need_not_be_waited_for(bench: Bench) -> None:

@@ -64,8 +64,11 @@ class JobQueue(Protocol):
     async def wait(self, timeout_s: float) -> None:
         """Return when something may be claimable, or after `timeout_s`; may return early for no reason."""
 
-    async def renew(self, worker_id: str, lease_s: float) -> Collection[str]:
-        """Renew the leases of all that the worker holds; returns the ids of those jobs. Others it has lost."""
+    async def renew(self, worker_id: str, lease_s: float, job_ids: Collection[str]) -> Collection[str]:
+        """Renew the leases of those of `job_ids` that the worker holds, and return them. The others it has lost.
+
+        What it holds without knowing is not renewed: a claim whose answer was lost, an end that could not be written.
+        """
 
     async def give_back(self, job: JobRecord, *, delay_s: float, outcome: str, message: str | None) -> bool:
         """Let a claimed job wait again, startable after `delay_s`.

@@ -86,11 +86,11 @@ class DatabaseQueue:
         # As a subquery PostgreSQL may evaluate it more than once, and take more than the limit.
         return chosen.cte("chosen")
 
-    async def renew(self, worker_id: str, lease_s: float) -> Collection[str]:
+    async def renew(self, worker_id: str, lease_s: float, job_ids: Collection[str]) -> Collection[str]:
         """See `JobQueue`."""
         statement = (
             update(jobs)
-            .where(jobs.c.worker_id == worker_id, jobs.c.status == "running")
+            .where(jobs.c.worker_id == worker_id, jobs.c.status == "running", jobs.c.id.in_(list(job_ids)))
             .values(lease_until_at=now_us() + int(lease_s * 1e6))
             .returning(jobs.c.id)
         )
