@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, func, insert, literal, select, union_all
+from sqlalchemy import bindparam, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from emberbox.errors import Conflict, EmberboxError, IdempotencyMismatch, NotFound, QuotaExceeded
@@ -21,6 +21,7 @@ from emberbox.store.tables import idempotency, jobs
 from emberbox.store.usage import cpu_s_today
 
 if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from emberbox.jobs.quota import Quotas
@@ -172,7 +173,7 @@ class _Batch:
 
     async def write(self, batch: list[_Request]) -> list[tuple[JobRecord, bool] | EmberboxError]:
         await self._read_names(batch)
-        places = await self._places({request.key.id for request in batch})
+        places = await self._places({(request.key.id, request.order.priority) for request in batch})
         answers: list[tuple[JobRecord, bool] | EmberboxError] = []
         rows, names = [], []
         for request in batch:
@@ -185,7 +186,8 @@ class _Batch:
                 answers.append(error)
                 continue
             row = new_row(request.key, request.order, self._now)
-            row["fair_order"] = places[request.key.id] = places[request.key.id] + 1
+            places[request.key.id, request.order.priority] += 1
+            row["fair_order"] = places[request.key.id, request.order.priority]
             rows.append(row)
             if request.name is not None:
                 names.append(_name_row(request, row["id"], self._now))
@@ -221,13 +223,17 @@ class _Batch:
             raise NotFound("the job of the earlier request with this Idempotency-Key was deleted")
         return JobRecord.from_row(row)
 
-    async def _places(self, key_ids: set[str]) -> dict[str, int]:
-        """Return, for each key, the place behind which its next job goes: its latest, and not before the job that began last."""
-        rows = (await self._connection.execute(_PLACES, {"key_ids": list(key_ids)})).all()
-        found: dict[str, int | None] = {row[0]: row[1] for row in rows}
-        started, first = found.pop(_STARTED, None), found.pop(_FIRST, None)
-        now = started if started is not None else (first or 1) - 1
-        return {key_id: max(now, found.get(key_id) or 0) for key_id in key_ids}
+    async def _places(self, of: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Return, for keys and priorities, the place behind which the next job goes.
+
+        That is the key's latest of this priority, and not before the job that began last. Each priority has places of its own.
+        """
+        places = {}
+        for key_id, priority in of:
+            values = {"key_id": key_id, "priority": priority}
+            started, first, latest = (await self._connection.execute(_PLACE, values)).one()
+            places[key_id, priority] = max(started if started is not None else (first or 1) - 1, latest or 0)
+        return places
 
     async def _check(self, key: KeyRecord) -> None:
         """Count one more job against what the key may use. Raises `QuotaExceeded`."""
@@ -251,13 +257,17 @@ class _Batch:
 _NAMED = select(idempotency.c.idempotency_key, idempotency.c.request_hash, idempotency.c.job_id).where(
     idempotency.c.key_id == bindparam("key_id"), idempotency.c.idempotency_key.in_(bindparam("names", expanding=True))
 )
-_STARTED, _FIRST = "started", "first"
-_PLACES = union_all(
-    select(literal(_STARTED).label("whose"), func.max(jobs.c.fair_order)).where(jobs.c.status == "running"),
-    select(literal(_FIRST), func.min(jobs.c.fair_order)).where(jobs.c.status == "queued"),
-    select(jobs.c.key_id, func.max(jobs.c.fair_order))
-    .where(jobs.c.key_id.in_(bindparam("key_ids", expanding=True)), jobs.c.status == "queued")
-    .group_by(jobs.c.key_id),
+
+
+def _one(place: ColumnElement[int], status: str, *more: ColumnElement[bool]) -> ColumnElement[int]:
+    # One place each: an index has it at its end, however many jobs wait.
+    return select(place).where(jobs.c.status == status, jobs.c.priority == bindparam("priority"), *more).scalar_subquery()
+
+
+_PLACE = select(
+    _one(func.max(jobs.c.fair_order), "running"),
+    _one(func.min(jobs.c.fair_order), "queued"),
+    _one(func.max(jobs.c.fair_order), "queued", jobs.c.key_id == bindparam("key_id")),
 )
 _WAITING = select(func.count()).where(jobs.c.key_id == bindparam("key_id"), jobs.c.status == "queued")
 

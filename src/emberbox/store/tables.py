@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    desc,
     text,
 )
 
@@ -128,8 +129,8 @@ jobs = Table(
     Column("stderr_bytes", BigInteger, nullable=False),
     Column("storage_bytes", BigInteger, nullable=False),
     Index("ix_jobs_key_id_id", "key_id", "id"),
-    Index("ix_jobs_queue", "status", "priority", "fair_order"),
-    Index("ix_jobs_fairness", "key_id", "status", "fair_order"),
+    Index("ix_jobs_queue", "status", desc("priority"), "fair_order", "id"),
+    Index("ix_jobs_fairness", "key_id", "status", "priority", "fair_order"),
     Index(
         "ix_jobs_finished_at",
         "finished_at",

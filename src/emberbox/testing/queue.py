@@ -32,13 +32,14 @@ class MemoryQueue:
         """See `JobQueue`."""
         for job in jobs:
             if job.id not in self.jobs:
-                self.jobs[job.id] = replace(job, fair_order=self._place(job.key_id))
+                self.jobs[job.id] = replace(job, fair_order=self._place(job.key_id, job.priority))
         self._news.set()
 
-    def _place(self, key_id: str) -> int:
-        started = [job.fair_order for job in self._in("running")]
-        waiting = [job.fair_order for job in self._in("queued")]
-        own = [job.fair_order for job in self._in("queued") if job.key_id == key_id]
+    def _place(self, key_id: str, priority: int) -> int:
+        started = [job.fair_order for job in self._in("running") if job.priority == priority]
+        queued = [job for job in self._in("queued") if job.priority == priority]
+        waiting = [job.fair_order for job in queued]
+        own = [job.fair_order for job in queued if job.key_id == key_id]
         return max(max(started) if started else min(waiting, default=1) - 1, max(own, default=0)) + 1
 
     def _in(self, status: str) -> list[JobRecord]:

@@ -56,6 +56,21 @@ async def test_keys_take_turns(bench: Bench) -> None:
     assert first.count("key_modest") == 4, "the modest key does not wait behind the greedy one's twenty"
 
 
+async def test_turns_are_taken_within_each_priority(bench: Bench) -> None:
+    """What a key has waiting or running at one priority costs nobody a turn at another."""
+    for _ in range(20):
+        await bench.job("greedy")
+    await bench.job("greedy", priority=5)
+    (urgent,) = await bench.queue.claim("w", 1, LEASE_S)
+    assert urgent.priority == 5
+    await bench.job("modest")
+    assert "key_modest" in {job.key_id for job in await bench.queue.claim("w", 2, LEASE_S)}
+    for _ in range(10):
+        await bench.job("modest", priority=5)
+    await bench.job("greedy", priority=5)
+    assert "key_greedy" in {job.key_id for job in await bench.queue.claim("w", 2, LEASE_S)}
+
+
 async def test_turns_hold_while_jobs_run_and_come(bench: Bench) -> None:
     """Three keys that always have jobs waiting get a third each, whenever they came, one claim at a time."""
     shares: dict[str, int] = {}

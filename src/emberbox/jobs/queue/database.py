@@ -28,8 +28,8 @@ FOREIGN_S = 1.0
 class DatabaseQueue:
     """A `JobQueue` on the jobs' own rows.
 
-    Keys take turns by start-time fair queueing: each job gets, when it is inserted, a place `fair_order` behind its key's latest
-    and not before the job that started last. What is claimed is then simply the lowest place, by an index.
+    Within a priority, keys take turns by start-time fair queueing: each job gets, when it is inserted, a place `fair_order`
+    behind its key's latest and not before the job that started last. What is claimed is then the lowest place, by an index.
 
     Args:
         db: The database.

@@ -157,10 +157,10 @@ CREATE INDEX ix_jobs_key_id_id ON jobs (key_id, id);
 CREATE INDEX ix_jobs_content_sha ON jobs (content_sha);
 CREATE INDEX ix_jobs_finished_at ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX ix_jobs_script_id ON jobs (script_id);
-CREATE INDEX ix_jobs_fairness ON jobs (key_id, status, fair_order);
+CREATE INDEX ix_jobs_fairness ON jobs (key_id, status, priority, fair_order);
 CREATE INDEX ix_jobs_files_sha ON jobs (files_sha);
 CREATE INDEX ix_jobs_worker_id ON jobs (worker_id);
-CREATE INDEX ix_jobs_queue ON jobs (status, priority, fair_order);
+CREATE INDEX ix_jobs_queue ON jobs (status, priority DESC, fair_order, id);
 CREATE INDEX ix_jobs_stdin_sha ON jobs (stdin_sha);
 CREATE TABLE attempts (
 	job_id VARCHAR(40) NOT NULL, 
