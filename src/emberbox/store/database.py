@@ -67,7 +67,7 @@ class Database:
             self._reader = _sqlite(url, READERS, synchronous, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
         else:
             self._writer = self._reader = create_async_engine(
-                url, pool_size=connections, max_overflow=0, pool_timeout=30, pool_pre_ping=True
+                url, pool_size=connections, max_overflow=0, pool_timeout=30, pool_pre_ping=True, hide_parameters=True
             )
 
     async def close(self) -> None:
@@ -107,6 +107,8 @@ def _sqlite(url: str, connections: int, synchronous: str, **options: Any) -> Asy
         max_overflow=0,
         pool_timeout=60,
         connect_args={"timeout": BUSY_MS / 1000},
+        # Rows hold secrets, and errors are logged.
+        hide_parameters=True,
         **options,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+import traceback
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,6 +43,15 @@ async def test_what_is_committed_is_read_and_what_fails_is_not(database: Databas
     assert await get(database, "two") is None
     with pytest.raises(IntegrityError):
         await put(database, "one", "again")
+
+
+async def test_what_was_to_be_written_is_not_told_when_it_fails(database: Database) -> None:
+    """Rows hold secrets: of environments, of webhooks."""
+    for value in ({"no": "text", "secret": "hunter2"}, "hunter2"):
+        with pytest.raises(StoreError) as caught:
+            async with database.writing() as connection:
+                await connection.execute(text("INSERT INTO nowhere VALUES (:value)"), {"value": value})
+        assert "hunter2" not in "".join(traceback.format_exception(caught.value)) + str(caught.value.detail)
 
 
 async def test_readers_hold_up_nobody(database: Database) -> None:
