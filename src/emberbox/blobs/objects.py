@@ -34,6 +34,8 @@ _BATCH_BYTES = 1024 * 1024
 _LISTED_AT_ONCE = 1000
 _DELETED_AT_ONCE = 1000
 _NO_SPACE = ("No space left on device", "Disk quota exceeded", f"os error {errno.ENOSPC})", "QuotaExceeded", "XMinioStorageFull")
+_NO_BUCKET = "NoSuchBucket"
+_REFUSED = ("status code: 401", "status code: 403")
 _NO_RANGES = "non-partial response"
 
 
@@ -218,10 +220,15 @@ def _mapped() -> Iterator[None]:
         yield
     except EmberboxError:
         raise
-    except FileNotFoundError as error:
-        raise NotFound("the stored file is no longer there", detail=str(error)) from error
     except (BaseError, OSError, ValueError) as error:
         text = str(error)
+        if _NO_BUCKET in text:
+            raise BlobError("the bucket of the blob store does not exist; make it, or mend blobs.url", detail=text) from error
+        if isinstance(error, FileNotFoundError):
+            raise NotFound("the stored file is no longer there", detail=text) from error
+        if any(sign in text for sign in _REFUSED):
+            message = "the blob store refuses access; check the credentials of the service, and what they may do"
+            raise BlobError(message, detail=text) from error
         if any(sign in text for sign in _NO_SPACE) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             raise NoSpace(
                 "the disk of the blob store is full; free some space, or let retention delete more", detail=text

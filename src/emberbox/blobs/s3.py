@@ -58,7 +58,8 @@ def _place(url: str) -> tuple[str, str | None]:
     prefix = parts.path.strip("/")
     good = parts.scheme == "s3" and _BUCKET.fullmatch(parts.netloc) and not (parts.query or parts.fragment)
     if not good or (prefix and (not _PREFIX.fullmatch(prefix) or {".", ".."} & set(prefix.split("/")))):
-        raise InvalidSettings(f"blobs.url must be s3://BUCKET or s3://BUCKET/PREFIX, not {url!r}")
+        rule = "BUCKET is 3 to 63 small letters, digits, '-' and '.'"
+        raise InvalidSettings(f"blobs.url must be s3://BUCKET or s3://BUCKET/PREFIX, where {rule}, not {url!r}")
     return parts.netloc, prefix or None
 
 

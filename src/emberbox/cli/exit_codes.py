@@ -12,7 +12,7 @@ OK = 0
 FINDINGS = 1
 """`doctor` found something missing, `images verify` something corrupt."""
 USAGE = 2
-"""The caller's mistake: an option, a file, a runtime that does not exist."""
+"""The caller's mistake: an option, a file, a runtime that does not exist, a key that is not good for it."""
 REQUIREMENT_MISSING = 69
 """The host lacks something (EX_UNAVAILABLE of sysexits.h)."""
 UNREACHABLE = 69
@@ -60,7 +60,7 @@ Exit codes with --wait:
   128+N  ended by signal N
   130    cancelled, or interrupted (Ctrl-C)
   137    ran out of memory
-  2      a mistake in the command line, the file or the request
+  2      a mistake in the command line, the file, the key or the request
   69     the server gave no answer
   70     the job was lost, or the server failed
 
@@ -122,9 +122,17 @@ def of_signal(number: int) -> int:
 
 def of_error(error: BaseException) -> int:
     """Return the exit code for an error that ended a command."""
-    from emberbox.errors import InvalidInput, NotFound, RequirementMissing, ServerUnreachable
+    from emberbox.errors import (
+        Conflict,
+        InvalidInput,
+        NotAllowed,
+        NotAuthenticated,
+        NotFound,
+        RequirementMissing,
+        ServerUnreachable,
+    )
 
-    if isinstance(error, InvalidInput | NotFound):
+    if isinstance(error, InvalidInput | NotFound | NotAuthenticated | NotAllowed | Conflict):
         return USAGE
     if isinstance(error, ServerUnreachable):
         return UNREACHABLE

@@ -55,7 +55,9 @@ def _quota(text: str) -> tuple[str, float]:
 
 
 def _print_secret(json: bool, key: KeyWithSecret) -> None:
-    fields = (("id", key.id), ("name", key.name), ("scopes", " ".join(key.scopes)), ("secret", key.secret))
+    fields = (
+        ("id", key.id), ("name", key.name), ("scopes", " ".join(key.scopes)), ("state", _state(key)), ("secret", key.secret),
+    )  # fmt: skip
     remote.print_one(json, key, fields)
     say("keep the secret now: it is not shown again")
 

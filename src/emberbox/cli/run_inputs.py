@@ -54,12 +54,12 @@ def _named(run: RunOptions, what: str, runtimes: RuntimeCatalog) -> str:
     return run.runtime
 
 
-def check_file(path: Path) -> None:
-    """Raise `InvalidInput` for what is no file that can be read."""
+def check_file(path: Path, instead: str = "") -> None:
+    """Raise `InvalidInput` for what is no file that can be read; `instead` ends what is said of a folder."""
     if not path.exists():
         raise InvalidInput(f"there is no file {str(path)!r}")
     if path.is_dir():
-        raise InvalidInput(f"{str(path)!r} is a folder; name the script in it, and pass the others with --file")
+        raise InvalidInput(f"{str(path)!r} is a folder; name the script in it, and pass the others with --file{instead}")
     if not os.access(path, os.R_OK):
         raise InvalidInput(f"{str(path)!r} may not be read by you")
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
@@ -19,7 +20,7 @@ from emberbox.cli.context import image_store
 from emberbox.cli.serve import introduction
 from emberbox.cli.service_log import configure_service_log
 from emberbox.cli.systemd import feed_watchdog, notify, watchdog_interval_s
-from emberbox.errors import InvalidInput
+from emberbox.errors import InvalidInput, NotReady, ServiceStopping
 from emberbox.jobs.first_key import ensure_admin_key
 from emberbox.jobs.folder import ServiceFolder
 from emberbox.jobs.service import Service
@@ -60,7 +61,8 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
-        message = f"cannot listen on {host} port {port}: {error.strerror}; choose others with --host and --port"
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        message = f"cannot listen on {host} port {port}: {reason}; choose others with --host and --port"
         raise InvalidInput(message) from error
     with listener:
         yield listener
@@ -97,6 +99,8 @@ async def _serve(
         _say(introduction(service, url, folder.admin_key_file, secret, unbuilt))
         folder.announce(url, version("emberbox"))
         notify(f"READY=1\nSTATUS=Ready at {url}")
+        checking = asyncio.create_task(_warn_of_failings(service), name="first check")
+        stack.callback(checking.cancel)
         if (interval_s := watchdog_interval_s()) is not None:
             watchdog = asyncio.create_task(feed_watchdog(interval_s), name="watchdog")
             stack.callback(watchdog.cancel)
@@ -186,6 +190,12 @@ def _url(host: str, listener: socket.socket) -> str:
     if host in ("0.0.0.0", "::", ""):  # noqa: S104  compared, not bound
         host = "127.0.0.1" if host != "::" else "::1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _warn_of_failings(service: Service) -> None:
+    """Log what is not well from the start, such as a blob store that refuses the credentials: only `/readyz` would tell it."""
+    with contextlib.suppress(NotReady, ServiceStopping):
+        await service.node.check_ready()
 
 
 def _unbuilt(service: Service) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from emberbox.client import AsyncClient
     from emberbox.schemas.jobs import Job
+
+
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 
 def register(app: typer.Typer) -> None:
@@ -58,8 +62,12 @@ def submit(
     cancels the job. With --json, prints the job.
     """
     check_interactive(interactive, stdin, json)
+    if runtime is None and (code is not None or file == "-"):
+        raise InvalidInput("a script without a name needs a runtime: --runtime NAME; see emberbox runtimes")
     words = [*([] if file is None else [file]), *(args or [])]
-    source: str | bytes | Path = code if code is not None else _read_script(words.pop(0) if words else None, stdin)
+    source: str | bytes | Path = (
+        code if code is not None else _read_script(words.pop(0) if words else None, stdin, named=runtime is not None)
+    )
     options = job_options.read(
         args=words, env=env, files=files, artifacts=artifacts, stdin=stdin, labels=labels, cold=cold, timeout_s=timeout_s,
         memory_mib=memory_mib, vcpus=vcpus, disk_mib=disk_mib, priority=priority, retries=retries, name=name, webhook=webhook,
@@ -115,13 +123,16 @@ def print_job(job: Job, *, json: bool) -> None:
         typer.echo(job.id)
 
 
-def _read_script(file: str | None, stdin: str | None) -> Path | bytes:
+def _read_script(file: str | None, stdin: str | None, *, named: bool) -> Path | bytes:
     import sys
 
     if file is None:
         raise InvalidInput("name the script to run, or give its text with -c; see emberbox submit --help")
     if file != "-":
-        check_file(Path(file))
+        upload = f"emberbox scripts upload {shlex.quote(file)}"
+        check_file(Path(file), f", or upload all of it with: {upload}")
+        if not named and file.lower().endswith(_ARCHIVES):
+            raise InvalidInput(f"{file!r} is an archive; upload it with: {upload}, and run that with: emberbox scripts run ID")
         return Path(file)
     if stdin == "-":
         raise InvalidInput("standard input can be the script or what it reads, not both")

@@ -41,8 +41,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right:
     from emberbox.cli.failures import printable
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold", no_wrap=False)
+    for number, name in enumerate(columns):
+        # What a row is known by stays in one piece, to be copied.
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold", no_wrap=number == 0)
     for row in rows:
         table.add_row(*(printable(cell) for cell in row))
     show(table)

@@ -25,6 +25,8 @@ _BY_STATUS: dict[int, type[EmberboxError]] = {
     507: errors.NoSpace,
 }
 """For answers without a code of ours, which come from something between the client and the service."""
+_OF_STRANGERS = (404, 405, 501)
+"""What another web server says to our requests."""
 
 
 def error_of(status: int, headers: Mapping[str, str], body: bytes) -> EmberboxError:
@@ -38,8 +40,13 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> EmberboxEr
     told = _document(body)
     code = told.get("code")
     kind = _by_code().get(code) if isinstance(code, str) else None
-    message = _message(told) or f"the server answered with status {status} {headers.get('location', '')}".rstrip()
+    message = _message(told) or _unexplained(status, headers)
     return _make(kind or _of_status(status), message, _detail(status, told), headers)
+
+
+def _unexplained(status: int, headers: Mapping[str, str]) -> str:
+    said = f"the server answered with status {status} {headers.get('location', '')}".rstrip()
+    return f"{said}; is it Emberbox that answers at this address?" if status in _OF_STRANGERS else said
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -61,10 +61,13 @@ def _search(files: Sequence[BundleFile], runtimes: Sequence[Runtime]) -> BundleF
         if len(candidates) == 1:
             return paths[candidates[0]]
         if candidates:
-            raise InvalidInput(f"it is not clear which file is to be run: name one as entry. There is {_listed(candidates)}")
+            raise InvalidInput(
+                f"it is not clear which file is to be run: name one as entry (--entry). There is {_listed(candidates)}"
+            )
     expected = sorted({main for runtime in runtimes for main in runtime.main})
     raise InvalidInput(
-        f"no file can be run by itself: name one as entry, or have one of {_listed(expected)}. There is {_listed(paths)}"
+        f"no file can be run by itself: name one as entry (--entry), or have one of {_listed(expected)}. "
+        f"There is {_listed(paths)}"
     )
 
 

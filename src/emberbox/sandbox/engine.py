@@ -258,7 +258,7 @@ class Engine:
             InvalidInput: `pool.maximum` is lower.
         """
         if count > self.settings.pool.maximum:
-            raise InvalidInput(f"pool.maximum is {self.settings.pool.maximum}; raise it to keep {count} ready")
+            raise InvalidInput(f"at most {self.settings.pool.maximum} can be kept ready here; raise pool.maximum to keep {count}")
         pool = self._pool(await self.template(runtime, memory_mib=memory_mib, vcpus=vcpus))
         pool.keep(count)
         return await pool.full(timeout_s)

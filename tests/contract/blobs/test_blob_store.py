@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from emberbox.blobs import open_blobs
 from emberbox.blobs.base import PIECE_BYTES
+from emberbox.config import BlobSettings
 from emberbox.errors import BlobError, InvalidPath, NotFound
 from emberbox.model import MIB
+from tests.contract.blobs.conftest import ACCESS, SECRET
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -96,6 +99,25 @@ async def test_what_is_not_there_is_not_found(store: BlobStore) -> None:
         await store.size("logs/job_1/1")
     with pytest.raises(NotFound):
         await streamed(store, "logs/job_1/1")
+
+
+async def test_a_bucket_that_is_not_there_and_a_key_that_is_refused_are_told(
+    s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"ACCESS_KEY_ID": ACCESS, "SECRET_ACCESS_KEY": SECRET, "REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    await _refused(BlobSettings(url="s3://nowhere", endpoint=s3_endpoint), tmp_path, "the bucket .* does not exist")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
+    await _refused(BlobSettings(url="s3://blobs", endpoint=s3_endpoint), tmp_path, "refuses access")
+
+
+async def _refused(settings: BlobSettings, data: Path, message: str) -> None:
+    store = open_blobs(settings, data)
+    with pytest.raises(BlobError, match=message):
+        await store.put(KEY, b"x")
+    with pytest.raises(BlobError, match=message):
+        await keys(store)
+    await store.close()
 
 
 async def test_deleting_takes_what_is_there_and_minds_nothing_else(store: BlobStore) -> None:

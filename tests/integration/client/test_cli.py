@@ -119,7 +119,7 @@ async def test_keys_webhooks_usage_status(emberbox: Command) -> None:
     assert "…" + made["hint"] in (await emberbox("keys", "list")).out
     assert (await emberbox("keys", "rotate", made["id"], "--grace", "5")).out.count("ember_") == 1
     refused = await emberbox("submit", "-c", "1", "-r", "python", EMBERBOX_API_KEY=made["secret"])
-    assert (refused.code, refused.out, "'run'" in refused.err) == (70, "", True)
+    assert (refused.code, refused.out, "'run'" in refused.err) == (2, "", True)
     assert "revoked" in (await emberbox("keys", "revoke", made["id"])).out
     assert "admin" in (await emberbox("keys", "me")).out
     hook = json.loads((await emberbox("webhooks", "create", "http://127.0.0.1:9/x", "--event", "job.failed", "--json")).out)
@@ -171,6 +171,18 @@ async def test_mistakes(emberbox: Command) -> None:
     assert (await emberbox("logs", "job_x", "--stream", "both")).code == 2
     nobody = await emberbox("status", "--server", "http://127.0.0.1:1")
     assert (nobody.code, nobody.out, "emberbox serve" in nobody.err) == (69, "", True)
+
+
+async def test_what_submit_cannot_take_is_told_how_to_hand_in(emberbox: Command, tmp_path: Path) -> None:
+    (tmp_path / "my folder").mkdir()
+    (tmp_path / "two.ZIP").write_bytes(b"PK")
+    folder = await emberbox("submit", "my folder")
+    assert (folder.code, "emberbox scripts upload 'my folder'" in folder.err) == (2, True)
+    archive = await emberbox("submit", "two.ZIP")
+    assert (archive.code, "emberbox scripts upload two.ZIP" in archive.err) == (2, True)
+    for words in (("-",), ("-c", "print(1)")):
+        unnamed = await emberbox("submit", *words, stdin=b"print(1)")
+        assert (unnamed.code, "--runtime" in unnamed.err) == (2, True)
 
 
 async def _started(client: AsyncClient) -> str:

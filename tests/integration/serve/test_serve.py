@@ -161,6 +161,23 @@ async def test_a_database_that_is_not_there_is_named(serve: Callable[..., Any], 
     assert "hunter2" not in service.output[1]
 
 
+async def test_a_blob_store_that_refuses_the_credentials_is_told_in_the_log(serve: Callable[..., Any]) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    aws = {"AWS_ACCESS_KEY_ID": "access", "AWS_SECRET_ACCESS_KEY": "hidden-secret", "AWS_REGION": "us-east-1"}
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server, asyncio.timeout(30):
+        endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        service = await serve(EMBERBOX_BLOBS_URL="s3://bucket", EMBERBOX_BLOBS_ENDPOINT=endpoint, **aws)
+        told = await service.process.stderr.readuntil(b"blobs is not well")
+        told += await service.process.stderr.readline()
+    assert b"credentials" in told
+    assert b"hidden-secret" not in told
+    assert await service.end() == 0
+
+
 async def test_the_admin_key_is_made_once_and_told_to_no_log(serve: Callable[..., Any]) -> None:
     service = await serve()
     file = service.data / "admin.key"
@@ -209,7 +226,7 @@ async def test_a_taken_port_is_named(serve: Callable[..., Any], tmp_path: Path) 
     port = first.url.rpartition(":")[2]
     second = await serve("--port", port, data=tmp_path / "other", up=False)
     assert await second.ended() == 2
-    assert f"port {port}" in second.output[1]
+    assert f"port {port}: Address already in use;" in second.output[1]
     assert "--port" in second.output[1]
 
 

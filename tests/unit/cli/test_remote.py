@@ -14,7 +14,16 @@ from emberbox.cli.app import MODULES, make_app
 from emberbox.cli.job_options import read
 from emberbox.cli.jobs import _fields, _row
 from emberbox.cli.main import main
-from emberbox.errors import EmberboxError, InvalidInput, NotFound, RateLimited, ServerUnreachable
+from emberbox.errors import (
+    Conflict,
+    EmberboxError,
+    InvalidInput,
+    NotAllowed,
+    NotAuthenticated,
+    NotFound,
+    RateLimited,
+    ServerUnreachable,
+)
 from emberbox.schemas.jobs import Job
 from tests.unit.client.conftest import job_values
 
@@ -44,8 +53,12 @@ def test_exit_codes_of_jobs(status: str, reason: str | None, exit_code: int | No
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(NotFound("x"), 2), (InvalidInput("x"), 2), (ServerUnreachable("x"), 69), (RateLimited("x"), 70)]
-)
+    ("error", "code"),
+    [
+        (NotFound("x"), 2), (InvalidInput("x"), 2), (NotAuthenticated("x"), 2), (NotAllowed("x"), 2), (Conflict("x"), 2),
+        (ServerUnreachable("x"), 69), (RateLimited("x"), 70),
+    ],
+)  # fmt: skip
 def test_exit_codes_of_errors(error: EmberboxError, code: int) -> None:
     assert exit_codes.of_error(error) == code
 

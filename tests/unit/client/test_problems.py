@@ -60,6 +60,7 @@ def test_what_has_no_code_of_ours_goes_by_its_status(status: int, kind: type[Emb
     found = error_of(status, {}, body)
     assert type(found) is kind
     assert str(status) in found.message
+    assert ("is it Emberbox" in found.message) == (status in (404, 405))
 
 
 def test_wrong_fields_are_named() -> None:
