@@ -155,8 +155,7 @@ class Acceptance:
         return Conflict("what the job is made of was deleted meanwhile; send it again")
 
     async def _write(self, batch: list[_Request]) -> list[tuple[JobRecord, bool] | EmberboxError]:
-        async with self._db.writing() as connection:
-            return await _Batch(connection, self._quotas, self._waiting, now_us()).write(batch)
+        return await self._db.write(lambda connection: _Batch(connection, self._quotas, self._waiting, now_us()).write(batch))
 
 
 class _Batch:

@@ -65,8 +65,9 @@ async def finish(db: Database, job: JobRecord, outcome: Outcome) -> Finished | N
     Returns:
         The job as it is now; None when the worker no longer held that attempt, and nothing was written.
     """
-    now = now_us()
-    async with db.writing() as connection:
+
+    async def write(connection: AsyncConnection) -> Finished | None:
+        now = now_us()
         done = await _set_terminal(connection, held_by(job), outcome, now)
         if done is None:
             return None
@@ -75,6 +76,8 @@ async def finish(db: Database, job: JobRecord, outcome: Outcome) -> Finished | N
         if outcome.artifacts:
             await connection.execute(insert(artifacts), [_row(record) for record in outcome.artifacts])
         return Finished(done, await _account(connection, done))
+
+    return await db.write(write)
 
 
 async def finish_queued(connection: AsyncConnection, job_id: str, outcome: Outcome) -> Finished | None:

@@ -170,8 +170,7 @@ class Jobs:
             return None
         if job_id in self._recent:
             return self._recent[job_id][0]
-        async with self._db.reading() as connection:
-            job = await _select(connection, job_id)
+        job = await self._db.read(lambda connection: _select(connection, job_id))
         return None if job is None else self._with_times(job)
 
     def _with_times(self, job: JobRecord) -> JobRecord:

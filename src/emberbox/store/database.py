@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from emberbox.errors import InvalidSettings, NoSpace, StoreError
+from emberbox.store.hops import Hops
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from emberbox.config import StoreSettings
+    from emberbox.store.hops import Body
 
-_log = logging.getLogger(__name__)
-
-BUSY_MS = 15_000
-"""How long SQLite waits for a lock that another process holds, such as a backup."""
-READERS = 4
+_T = TypeVar("_T")
 
 
 def now_us() -> int:
@@ -52,29 +48,59 @@ def database_url(settings: StoreSettings, data: Path) -> str:
 
 
 class Database:
-    """A pool of connections to one database. Made by `open`, ended by `close`.
+    """A pool of connections to one database; ended by `close`.
 
-    SQLite has one writer at a time: writing transactions wait for each other here, in order, and not in SQLite, where they
-    would time out under load.
+    What a transaction does can be written as a block (`writing`, `reading`) or as a function (`write`, `read`). A function runs
+    on SQLite in the database's thread from its beginning to its end, which is for what every job does.
+
+    Args:
+        url: As `database_url` makes it.
+        connections: Most connections to PostgreSQL.
+        synchronous: SQLite's, as in `StoreSettings`.
     """
 
     def __init__(self, url: str, *, connections: int = 8, synchronous: str = "normal") -> None:
         self.sqlite = make_url(url).drivername.startswith("sqlite")
-        self._turn = asyncio.Lock()
         if self.sqlite:
-            self._writer = _sqlite(url, 1, synchronous)
-            # Readers take no part in transactions: each statement sees what was committed before it.
-            self._reader = _sqlite(url, READERS, synchronous, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
+            self._hops = Hops(url, synchronous)
         else:
-            self._writer = self._reader = create_async_engine(
-                url, pool_size=connections, max_overflow=0, pool_timeout=30, pool_pre_ping=True, hide_parameters=True
+            self._engine = create_async_engine(
+                url,
+                pool_size=connections,
+                max_overflow=0,
+                pool_timeout=30,
+                pool_pre_ping=True,
+                hide_parameters=True,
+                hide_parameters=True,
             )
 
     async def close(self) -> None:
         """Close all connections. Repeating is harmless."""
-        await self._writer.dispose()
-        if self._reader is not self._writer:
-            await self._reader.dispose()
+        await (self._hops.close() if self.sqlite else self._engine.dispose())
+
+    async def write(self, body: Body[_T]) -> _T:
+        """Run a transaction that writes, and return what `body` returns.
+
+        Args:
+            body: Takes the connection; must wait for nothing but that. It may run in another thread, and runs once.
+
+        Raises:
+            StoreError, NoSpace, IntegrityError: As `writing` does. On SQLite, a transaction whose caller is cancelled is
+                carried out all the same before that is raised.
+        """
+        if not self.sqlite:
+            async with self.writing() as connection:
+                return await body(connection)
+        async with _wrapped():
+            return await self._hops.write(body)
+
+    async def read(self, body: Body[_T]) -> _T:
+        """Run what reads, and return what `body` returns; see `write`. Raises `StoreError`."""
+        if not self.sqlite:
+            async with self.reading() as connection:
+                return await body(connection)
+        async with _wrapped():
+            return await self._hops.read(body)
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
@@ -85,56 +111,14 @@ class Database:
             NoSpace: Its disk is full; nothing was written.
             IntegrityError: SQLAlchemy's own, for callers that insert what may be there.
         """
-        if not self.sqlite:
-            async with _wrapped(), self._writer.begin() as connection:
-                yield connection
-            return
-        async with self._turn, _wrapped(), self._writer.begin() as connection:
+        async with _wrapped(), self._hops.writing() if self.sqlite else self._engine.begin() as connection:
             yield connection
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """Open a connection to read from. Raises `StoreError`."""
-        async with _wrapped(), self._reader.connect() as connection:
+        async with _wrapped(), self._hops.reading() if self.sqlite else self._engine.connect() as connection:
             yield connection
-
-
-def _sqlite(url: str, connections: int, synchronous: str, **options: Any) -> AsyncEngine:
-    engine = create_async_engine(
-        url,
-        poolclass=AsyncAdaptedQueuePool,
-        pool_size=connections,
-        max_overflow=0,
-        pool_timeout=60,
-        connect_args={"timeout": BUSY_MS / 1000},
-        # Rows hold secrets, and errors are logged.
-        hide_parameters=True,
-        **options,
-    )
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def _prepare(connection: Any, record: Any) -> None:
-        # The driver opens transactions only before it writes, and then without the lock that a reader turned writer may not get.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in (
-            "journal_mode = WAL",
-            f"synchronous = {'FULL' if synchronous == 'full' else 'NORMAL'}",
-            "foreign_keys = ON",
-            "temp_store = MEMORY",
-            "cache_size = -4096",
-            "journal_size_limit = 16777216",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    if not options:
-
-        @event.listens_for(engine.sync_engine, "begin")
-        def _begin(connection: Any) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
 
 
 @asynccontextmanager

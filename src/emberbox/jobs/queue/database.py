@@ -16,7 +16,7 @@ from emberbox.store.tables import attempts, jobs
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from sqlalchemy import CTE, ColumnElement
+    from sqlalchemy import CTE, ColumnElement, RowMapping
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from emberbox.store import Database
@@ -72,8 +72,11 @@ class DatabaseQueue:
             )
             .returning(*jobs.c)
         )
-        async with self._db.writing() as connection:
-            rows = (await connection.execute(statement)).mappings().all()
+
+        async def claim(connection: AsyncConnection) -> Sequence[RowMapping]:
+            return (await connection.execute(statement)).mappings().all()
+
+        rows = await self._db.write(claim)
         return sorted((JobRecord.from_row(row) for row in rows), key=lambda job: (-job.priority, job.fair_order, job.id))
 
     def _candidates(self, now: int, count: int, bounds: Bounds) -> CTE:
