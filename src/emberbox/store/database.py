@@ -71,7 +71,6 @@ class Database:
                 pool_timeout=30,
                 pool_pre_ping=True,
                 hide_parameters=True,
-                hide_parameters=True,
             )
 
     async def close(self) -> None:

@@ -182,7 +182,6 @@ def _engine(url: str, connections: int, synchronous: str, *, writes: bool) -> En
         make_url(url).set(drivername="sqlite+pysqlite"),
         pool_size=connections,
         max_overflow=0,
-        hide_parameters=True,
         connect_args={"timeout": BUSY_S, "check_same_thread": False},
         # Rows hold secrets, and errors are logged.
         hide_parameters=True,
