@@ -132,7 +132,7 @@ class Acceptance:
             except BaseException as error:
                 for request in batch:
                     _answer(request, error)
-                if not isinstance(error, EmberboxError):
+                if not isinstance(error, Exception):
                     raise
             else:
                 for request, answer in zip(batch, answers, strict=True):

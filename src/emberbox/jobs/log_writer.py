@@ -73,8 +73,7 @@ class LogWriter:
 
     def append(self, stream: Stream, data: bytes) -> None:
         """Add output. Raises `NoSpace` when the disk is full: what was added before stays readable."""
-        if self._failure is not None:
-            raise self._failure
+        self.check()
         self.written[stream] += len(data)
         head = self.heads[stream]
         if len(head) < HEAD:
@@ -149,6 +148,11 @@ class LogWriter:
             size=self.size, data=bytes(self._memory) if small else None, path=None if small else self._spill,
             stdout=bytes(self.heads["stdout"]), stderr=bytes(self.heads["stderr"]),
         )  # fmt: skip
+
+    def check(self) -> None:
+        """Raise `NoSpace` when not all of the output could be written."""
+        if self._failure is not None:
+            raise self._failure
 
     def discard(self) -> None:
         """End the log and remove what it left on disk. Repeating is harmless."""

@@ -185,6 +185,8 @@ class Runner:
     ) -> Outcome:
         status, reason = _STATUS.get(result.status) or ("failed", "signalled" if result.signal is not None else "exited")
         notes = "; ".join(filter(None, [result.message, *collected.notes]))
+        live.log.finish()
+        live.log.check()
         return Outcome(
             status=status,
             reason=reason,

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 from emberbox.blobs import open_blobs
 from emberbox.errors import EmberboxError, ServiceStopping
@@ -36,7 +36,7 @@ from emberbox.store.usage import Usage
 from emberbox.tasks import TaskKeeper, UndoStack
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -160,12 +160,12 @@ class Service:
         )  # fmt: skip
 
     def _look_after(self) -> None:
-        loops: list[tuple[str, Coroutine[Any, Any, object]]] = [
-            ("sweeper", self.sweeper.run()),
-            ("webhooks", self.dispatcher.run()),
-            ("keys", self._flush_keys()),
+        loops: list[tuple[str, Callable[[], Awaitable[object]]]] = [
+            ("sweeper", self.sweeper.run),
+            ("webhooks", self.dispatcher.run),
+            ("keys", self._flush_keys),
         ]
-        tasks = [asyncio.create_task(work, name=f"service-{name}") for name, work in loops]
+        tasks = [asyncio.create_task(_lasting(name, run), name=f"service-{name}") for name, run in loops]
 
         async def stop() -> None:
             for task in tasks:
@@ -208,6 +208,16 @@ class Service:
             self.telemetry.attempt(str(job.metrics.get("source", "")))
         if finished.news:
             self.dispatcher.wake()
+
+
+async def _lasting(name: str, run: Callable[[], Awaitable[object]]) -> NoReturn:
+    """Run a loop that never ends, and begin it again when it failed in a way that it did not expect."""
+    while True:
+        try:
+            await run()
+        except Exception:
+            _log.exception("%s failed; it begins again", name, extra={"action": "service.loop_failed", "loop": name})
+        await asyncio.sleep(REFRESH_S)
 
 
 def concurrency(settings: Settings) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,13 +11,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emberbox.errors import CapacityExhausted, StoreError
+from emberbox.jobs import log_writer
 from emberbox.jobs import worker as worker_module
+from emberbox.jobs.acceptance import BATCH, JobOrder
 from emberbox.jobs.finish import Finished, Outcome, finish
 from emberbox.jobs.logs import AttemptBegan, JobEnded, LogRecord
+from emberbox.store.records import JobSpec
 from tests.integration.jobs.conftest import Caller
 
 if TYPE_CHECKING:
     from emberbox.config import Settings
+    from emberbox.jobs.acceptance import _Request
+    from emberbox.jobs.retention import SweepReport
     from emberbox.jobs.service import Service
     from emberbox.store import Database
     from emberbox.store.records import JobRecord
@@ -102,6 +108,66 @@ async def test_jobs_that_are_claimed_while_the_worker_stops_are_handed_back(
     assert service.worker.running == 0
     now = await service.jobs.get(caller.key, job.id)
     assert (now.status, now.losses) == ("queued", 0)
+
+
+async def test_a_log_that_could_not_be_written_whole_is_no_success(
+    service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, failures = log_writer._write, iter([OSError(errno.ENOSPC, "No space left on device")])
+
+    def sometimes(file: int, data: bytes, offset: int) -> None:
+        if b"last" in data:
+            for failure in failures:
+                raise failure
+        real(file, data, offset)
+
+    monkeypatch.setattr(log_writer, "_write", sometimes)
+    job = await caller.run("seq 30000; echo first; echo last")
+    assert (job.status, job.attempt) == ("succeeded", 2)
+    assert b"".join([piece async for piece in service.logs.raw(job)]).endswith(b"30000\nfirst\nlast\n")
+
+
+async def test_a_mistake_in_one_batch_leaves_the_next_to_be_accepted(
+    service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = await caller.run("true")
+    await service.worker.stop()
+    acceptance = service.jobs._acceptance
+    real, failures = acceptance._write, iter([RuntimeError("a mistake")])
+
+    async def sometimes(batch: list[_Request]) -> object:
+        for failure in failures:
+            raise failure
+        return await real(batch)
+
+    monkeypatch.setattr(acceptance, "_write", sometimes)
+    order = JobOrder(runtime="bash", entry="main.sh", content_sha=done.content_sha, spec=JobSpec(), labels={})
+    async with asyncio.timeout(20):
+        answers = await asyncio.gather(
+            *(acceptance.accept(caller.key, order, None) for _ in range(BATCH + 10)), return_exceptions=True
+        )
+    assert [isinstance(answer, RuntimeError) for answer in answers] == [True] * BATCH + [False] * 10
+
+
+class TestSweeping:
+    @pytest.fixture
+    def service_settings(self, service_settings: Settings) -> Settings:
+        return replace(service_settings, retention=replace(service_settings.retention, sweep_s=1.0))
+
+    async def test_a_mistake_in_a_sweep_is_not_the_end_of_sweeping(
+        self, service: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real, failures, swept = service.sweeper.sweep, iter([RuntimeError("a mistake")]), asyncio.Event()
+
+        async def sometimes() -> SweepReport:
+            for failure in failures:
+                raise failure
+            swept.set()
+            return await real()
+
+        monkeypatch.setattr(service.sweeper, "sweep", sometimes)
+        async with asyncio.timeout(20):
+            await swept.wait()
 
 
 class TestShortLeases:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import os
 from typing import TYPE_CHECKING, Literal
@@ -196,6 +197,20 @@ async def test_a_full_disk_is_told_and_what_was_written_stays(writer: LogWriter,
         writer.append("stdout", b"more")
     writer.finish()
     assert joined([record async for record in writer.read_from(0, follow=True)], "stdout") == b"x" * (SMALL // 2)
+
+
+async def test_what_is_held_back_and_finds_no_room_is_told(writer: LogWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer.append("stdout", b"x" * (SMALL + 1))
+    writer.append("stdout", b"held back")
+    writer.check()
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    writer.finish()
+    with pytest.raises(NoSpace, match="the disk is full"):
+        writer.check()
 
 
 async def test_finishing_twice_is_harmless(writer: LogWriter) -> None:
