@@ -50,6 +50,8 @@ def run_service(settings: Settings, options: ServeOptions, engine: Any = None) -
         EmberboxError: The service could not start; the message says why.
     """
     configure_service_log(options.log_level, options.log_format)
+    # The event loop waits for the interpreter behind the database's threads; by default up to 5 ms.
+    sys.setswitchinterval(SWITCH_S)
     with ServiceFolder.claim(settings.data) as folder, listening(settings.server.host, settings.server.port) as listener:
         return asyncio.run(_run(settings, options, folder, listener, engine))
 

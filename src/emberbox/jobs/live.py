@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from emberbox.jobs.log_writer import LogWriter
-    from emberbox.sandbox import Process
+    from emberbox.sandbox import Process, Sandbox
     from emberbox.store.records import JobRecord
 
 START_S = 600.0
@@ -34,6 +34,7 @@ class LiveJob:
         self.log = log
         self.cancelled = asyncio.Event()
         self.started_at: int | None = None
+        self.sandbox: Sandbox | None = None
         self._process: Process | None = None
         self._begun = asyncio.Event()
 

@@ -45,6 +45,8 @@ _STATUS = {
 class Runner:
     """Runs attempts. It raises what is no fault of the program, such as a VM that does not start: the attempt may be repeated.
 
+    Whoever runs one calls `let_go` afterwards in any case.
+
     Args:
         engine: Makes sandboxes.
         contents: Scripts and files.
@@ -101,20 +103,24 @@ class Runner:
             )
         except (InvalidInput, ImageError) as error:
             return _refused("refused", error)
+        live.sandbox = sandbox
         try:
-            try:
-                process = await self._stage(sandbox, job)
-            except (GuestRequestFailed, InvalidInput, NotFound) as error:
-                return _refused("input_failed", error)
-            result, started_at = await self._follow(live, sandbox, process)
-            ended_at = now_us()
-            collected = await self._collect(sandbox, job, result)
-            try:
-                return await self._outcome(live, result, collected, started_at, ended_at, begun)
-            except BaseException:
-                await shielded(self._artifacts.discard(collected))
-                raise
-        finally:
+            process = await self._stage(sandbox, job)
+        except (GuestRequestFailed, InvalidInput, NotFound) as error:
+            return _refused("input_failed", error)
+        result, started_at = await self._follow(live, sandbox, process)
+        ended_at = now_us()
+        collected = await self._collect(sandbox, job, result)
+        try:
+            return await self._outcome(live, result, collected, started_at, ended_at, begun)
+        except BaseException:
+            await shielded(self._artifacts.discard(collected))
+            raise
+
+    def let_go(self, live: LiveJob) -> None:
+        """End the attempt's sandbox in the background; for after its end was written, which it would slow down."""
+        sandbox, live.sandbox = live.sandbox, None
+        if sandbox is not None:
             self._keeper.start(sandbox.close(), f"close-{sandbox.id}")
 
     # -- in --------------------------------------------------------------------------------------------------

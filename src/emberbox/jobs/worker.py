@@ -198,6 +198,7 @@ class Worker:
                 return
             await shielded(self._end(live, outcome))
         finally:
+            self._runner.let_go(live)
             self._live.remove(live)
             live.log.discard()
             self._running.pop(job.id, None)
@@ -240,7 +241,7 @@ class Worker:
         if job.losses < self._settings.losses:
             await self._give_back(live, RETRY_S[min(job.losses, len(RETRY_S) - 1)], "lost", message)
         else:
-            await self._write(live, _written_off(job, message))
+            await self._write(live, _written_off(job, job.losses + 1, message))
 
     async def _hand_back(self, live: LiveJob, message: str) -> None:
         if live.cancelled.is_set():
@@ -339,7 +340,7 @@ class Worker:
                 "%d jobs of lost workers wait again", count, extra={"action": "jobs.reclaimed", "jobs": reclaimed.requeued}
             )
         for job in reclaimed.exhausted:
-            finished = await finish(self._db, job, _written_off(job, "its worker stopped without a word"))
+            finished = await finish(self._db, job, _written_off(job, job.losses, "its worker stopped without a word"))
             if finished is not None:
                 self._jobs.ended(finished.job, output_of(finished.job, b"", b""))
                 self._tell(finished)
@@ -350,7 +351,7 @@ def _warn(what: str, error: Exception, action: str) -> None:
     _log.warning("%s: %s", what, error, extra={"action": action}, exc_info=not isinstance(error, EmberboxError))
 
 
-def _written_off(job: JobRecord, message: str) -> Outcome:
+def _written_off(job: JobRecord, losses: int, message: str) -> Outcome:
     if job.cancel_at is not None:
         return Outcome(status="cancelled", reason="cancelled", message="cancelled by its caller")
-    return Outcome(status="lost", reason="worker_lost", message=f"lost {job.losses + 1} times; the last time: {message}")
+    return Outcome(status="lost", reason="worker_lost", message=f"lost {losses} times; the last time: {message}")

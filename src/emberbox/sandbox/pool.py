@@ -6,6 +6,7 @@ An empty pool never makes a caller wait behind a refill: the caller clones for i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -29,9 +30,9 @@ _log = logging.getLogger(__name__)
 
 PING_S = 5.0
 SETTLE_S = 0.05
-"""A refill starts this long after the latest claim, so that it does not slow the run that the claim was for."""
 OVERDUE_S = 0.5
-"""A refill waits no longer than this, however fast claims come."""
+"""A refill waits for claimed machines to end, so that it does not slow the runs that they were claimed for: no longer than this
+while half of the pool or more is ready, and no longer than `SETTLE_S` when it is not."""
 PRIME_CONFIRM_S = 60.0
 RETRY_S = (0.5, 1.0, 2.0, 5.0, 15.0)
 """Pauses after failures in a row, so that a broken template does not spin."""
@@ -72,7 +73,9 @@ class Pool:
         self._wake = asyncio.Event()
         self._filled = asyncio.Event()
         self._urgent = 0
-        self._claimed = float("-inf")
+        self._busy = 0
+        self._calm = asyncio.Event()
+        self._calm.set()
         self._claims = self._misses = self._failures = 0
         self._floor = settings.minimum
         self._closed = False
@@ -106,14 +109,16 @@ class Pool:
     async def claim(self) -> LiveMachine:
         """Return a ready machine, or clone one now. The caller owns it. Raises what cloning raises."""
         self._claims += 1
-        self._claimed = time.monotonic()
-        self._demand.claim(self._claimed)
+        self._demand.claim(time.monotonic())
         while self._ready:
             live = self._ready.popleft()
             if not _alive(live) or self._stale(live):
                 self._discard(live)
                 continue
             self._wake.set()
+            self._busy += 1
+            self._calm.clear()
+            live.undo.push_call(self._given_back)
             live.source = "pool"
             live.queue_ms = live.boot_ms = 0.0
             return live
@@ -161,13 +166,16 @@ class Pool:
                 await asyncio.sleep(RETRY_S[min(failures_in_a_row, len(RETRY_S) - 1)])
                 failures_in_a_row += 1
 
+    def _given_back(self) -> None:
+        self._busy -= 1
+        if not self._busy:
+            self._calm.set()
+
     async def _settle(self) -> None:
-        overdue = time.monotonic() + OVERDUE_S
-        while True:
-            pause = min(self._claimed + SETTLE_S, overdue) - time.monotonic()
-            if pause <= 0:
-                return
-            await asyncio.sleep(pause)
+        plenty = len(self._ready) * 2 >= self._target()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(OVERDUE_S if plenty else SETTLE_S):
+                await self._calm.wait()
 
     async def _add(self) -> None:
         live = await self._clone()
