@@ -295,9 +295,12 @@ class Jobs:
         if (done := await self.end_queued(job_id)) is not None:
             return done
         async with self._db.writing() as connection:
-            running = and_(jobs.c.id == job_id, jobs.c.status == "running")
-            await connection.execute(update(jobs).where(running, jobs.c.cancel_at.is_(None)).values(cancel_at=now_us()))
+            active = and_(jobs.c.id == job_id, jobs.c.status.in_(("queued", "running")))
+            await connection.execute(update(jobs).where(active, jobs.c.cancel_at.is_(None)).values(cancel_at=now_us()))
             job = await _required(connection, job_id)
+        if job.status == "queued":
+            # It was handed back at this very moment.
+            return await self.end_queued(job_id) or await self.get(key, job_id)
         if job.terminal and job.status != "cancelled":
             raise Conflict(f"the job has ended already: {job.status}")
         if not job.terminal:

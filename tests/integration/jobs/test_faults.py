@@ -149,6 +149,35 @@ async def test_a_mistake_in_one_batch_leaves_the_next_to_be_accepted(
     assert [isinstance(answer, RuntimeError) for answer in answers] == [True] * BATCH + [False] * 10
 
 
+async def test_cancelling_what_is_handed_back_at_this_moment(
+    service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.worker.stop()
+    job = await caller.submit("true")
+    real, looks = service.jobs.end_queued, iter([None])
+
+    async def it_ran_a_moment_ago(job_id: str) -> JobRecord | None:
+        for look in looks:
+            return look
+        return await real(job_id)
+
+    monkeypatch.setattr(service.jobs, "end_queued", it_ran_a_moment_ago)
+    assert (await service.jobs.cancel(caller.key, job.id)).status == "cancelled"
+    assert (await service.jobs.get(caller.key, job.id)).status == "cancelled"
+
+
+async def test_losses_are_told_as_they_were(service: Service, caller: Caller) -> None:
+    await service.worker.stop()
+    service.worker._settings = replace(service.worker._settings, losses=1)
+    job = await caller.submit("true")
+    for _ in range(2):
+        await service.queue.claim("dead", 1, 30.0)
+        await service.worker._reclaim(["dead"])
+    lost = await service.jobs.get(caller.key, job.id)
+    assert (lost.status, lost.losses) == ("lost", 2)
+    assert (lost.message or "").startswith("lost 2 times")
+
+
 class TestSweeping:
     @pytest.fixture
     def service_settings(self, service_settings: Settings) -> Settings:
