@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+SWITCH_S = 0.001
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
