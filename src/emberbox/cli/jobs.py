@@ -181,9 +181,17 @@ def artifacts(
             json, found, columns, lambda file: (file.id, file.path, remote.size(file.size), file.sha256), right=("SIZE",)
         )
         if not found and not json:
-            say("it left nothing behind; name what to keep with: emberbox submit --artifact GLOB")
+            await _say_why_nothing(client, job_id)
 
     return remote.call(ctx, server, profile, work)
+
+
+async def _say_why_nothing(client: AsyncClient, job_id: str) -> None:
+    job = await client.jobs.get(job_id)
+    if job.status.terminal:
+        say("it left nothing behind; name what to keep with: emberbox submit --artifact GLOB")
+    else:
+        say(f"the job is {job.status.value}; what it leaves behind comes with its end: emberbox jobs wait {job.id}")
 
 
 def download(
@@ -203,8 +211,10 @@ def download(
         found = await client.jobs.download_all(job_id, Path(output), only=names or None)
         if json:
             remote.print_line([str(path) for path in found])
-        else:
-            for path in found:
-                typer.echo(str(path))
+            return
+        for path in found:
+            typer.echo(str(path))
+        if not found:
+            await _say_why_nothing(client, job_id)
 
     return remote.call(ctx, server, profile, work)

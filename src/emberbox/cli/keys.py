@@ -30,7 +30,7 @@ def create(
     scopes: Annotated[list[str] | None, typer.Option("--scope", metavar="SCOPE", help="read, run or admin. [usual: run]")] = None,
     days: Annotated[float | None, typer.Option("--days", metavar="N", help="Let it end by itself after so many days.")] = None,
     quotas: Annotated[
-        list[str] | None, typer.Option("--quota", metavar="NAME=N", help="A quota of its own; may be repeated.")
+        list[str] | None, typer.Option("--quota", metavar="NAME=N", help="Such as concurrent_jobs=4; may be repeated.")
     ] = None,
     json: remote.Json = False,
     server: remote.Server = None,
@@ -47,7 +47,11 @@ def create(
 
 
 def _quota(text: str) -> tuple[str, float]:
+    from emberbox.schemas.keys import KeyQuota
+
     name, _, value = text.partition("=")
+    if name not in KeyQuota.model_fields:
+        raise InvalidInput(f"--quota {text!r}: there is no such quota; there are {', '.join(KeyQuota.model_fields)}")
     try:
         return name, int(value) if value.isdigit() else float(value)
     except ValueError:

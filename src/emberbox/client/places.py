@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from emberbox.client.profiles import Profiles
-from emberbox.errors import InvalidInput, ServerUnreachable
+from emberbox.errors import InvalidInput, NotAuthenticated, ServerUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -151,6 +151,13 @@ def check_key(key: str) -> str:
     if not plain or any(not 32 < ord(character) < 127 for character in plain):
         raise InvalidInput("the API key holds characters that no key has; was it copied whole?")
     return plain
+
+
+def keyless(server: str) -> NotAuthenticated:
+    """Return the error for a server that asks for a key where there is none to send."""
+    return NotAuthenticated(
+        f"{server} needs an API key, and none was found: set EMBERBOX_API_KEY, or save one: emberbox login --server {server}"
+    )
 
 
 def unreachable(server: str, why: str) -> ServerUnreachable:

@@ -88,6 +88,9 @@ async def test_jobs(emberbox: Command, client: AsyncClient) -> None:
     two = await client.jobs.submit("sleep 60", runtime="bash")
     listed = (await emberbox("jobs", "list")).out.splitlines()
     assert [line.split()[0] for line in listed] == ["ID", two.id, one.id]
+    early, late = await emberbox("jobs", "download", two.id), await emberbox("jobs", "download", one.id)
+    assert (early.code, early.out, f"emberbox jobs wait {two.id}" in early.err) == (0, "", True)
+    assert (late.code, late.out, "--artifact" in late.err) == (0, "", True)
     found = json.loads((await emberbox("jobs", "list", "--label", "a=b=c", "--json")).out)
     assert [job["id"] for job in found] == [one.id]
     assert json.loads((await emberbox("jobs", "cancel", two.id, "--json")).out)["id"] == two.id
@@ -169,6 +172,8 @@ async def test_mistakes(emberbox: Command) -> None:
     assert (await emberbox("submit")).code == 2
     assert (await emberbox("jobs", "list", "--status", "nonsense")).code == 2
     assert (await emberbox("logs", "job_x", "--stream", "both")).code == 2
+    quota = await emberbox("keys", "create", "x", "--quota", "jobs=1")
+    assert (quota.code, "concurrent_jobs" in quota.err) == (2, True)
     nobody = await emberbox("status", "--server", "http://127.0.0.1:1")
     assert (nobody.code, nobody.out, "emberbox serve" in nobody.err) == (69, "", True)
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from emberbox.client import AsyncClient
 from emberbox.client.retries import RetryPolicy
 from emberbox.errors import (
     Conflict,
     EmberboxError,
     NoSpace,
+    NotAuthenticated,
     NotFound,
     QuotaExceeded,
     RateLimited,
@@ -23,8 +25,7 @@ from tests.unit.client.conftest import KEY, job_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from emberbox.client import AsyncClient
+    from pathlib import Path
 
 
 class Server:
@@ -160,6 +161,16 @@ async def test_the_key_is_sent_and_never_shown(connect: Callable[..., AsyncClien
 async def test_another_server_is_told_from_ours(connect: Callable[..., AsyncClient], content: bytes) -> None:
     with pytest.raises(ServerUnreachable, match="does not look like Emberbox"):
         await connect(Server(httpx.Response(200, content=content))).jobs.get("job_01")
+
+
+async def test_without_a_key_it_is_told_where_one_comes_from(
+    pauses: list[float], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("EMBERBOX_API_KEY", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    server = httpx.MockTransport(Server(refusal(NotAuthenticated)))
+    with pytest.raises(NotAuthenticated, match="emberbox login --server"):
+        await AsyncClient("http://127.0.0.1:1", network=server, data=tmp_path).jobs.get("job_01")
 
 
 async def test_ids_stay_in_their_place(connect: Callable[..., AsyncClient]) -> None:

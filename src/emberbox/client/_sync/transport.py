@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
-from emberbox.client.places import Place, unreachable
+from emberbox.client.places import Place, keyless, unreachable
 from emberbox.client.problems import error_of, retry_after_s
 from emberbox.client.waiting import sleep
-from emberbox.errors import EmberboxError, InvalidInput, NotFound, ServerUnreachable
+from emberbox.errors import EmberboxError, InvalidInput, NotAuthenticated, NotFound, ServerUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -199,7 +199,8 @@ class Transport:
                     break
         finally:
             response.close()
-        return error_of(response.status_code, response.headers, body)
+        error = error_of(response.status_code, response.headers, body)
+        return keyless(self.place.server) if self.place.api_key is None and isinstance(error, NotAuthenticated) else error
 
     def _unreachable(self, error: httpx.HTTPError) -> ServerUnreachable:
         return unreachable(self.place.server, str(error) or type(error).__name__)
