@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, case, func, insert, literal, or_, select, update
+from sqlalchemy import BigInteger, Integer, and_, bindparam, case, func, insert, literal, or_, select, update
 
 from emberbox.jobs.queue.base import Bounds, QueueDepth, Reclaimed
 from emberbox.store.database import now_us
@@ -16,7 +16,7 @@ from emberbox.store.tables import attempts, jobs
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from sqlalchemy import CTE, ColumnElement, RowMapping
+    from sqlalchemy import ColumnElement, RowMapping
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from emberbox.store import Database
@@ -40,6 +40,7 @@ class DatabaseQueue:
         self._db = db
         self._bounds = bounds
         self._news = asyncio.Event()
+        self._claim = _claiming(db.sqlite, Bounds())
 
     async def put(self, jobs: Sequence[JobRecord]) -> None:
         """See `JobQueue`: the rows are there; waiting workers are told."""
@@ -56,38 +57,20 @@ class DatabaseQueue:
         self._news.clear()
         now = now_us()
         bounds = self._bounds()
-        # Where bounds hold, jobs are taken one at a time, so that each sees those taken before it.
-        chosen = self._candidates(now, 1 if bounds else count, bounds)
-        statement = (
-            update(jobs)
-            .where(jobs.c.id.in_(select(chosen.c.id)), jobs.c.status == "queued")
-            .values(
-                status="running",
-                worker_id=worker_id,
-                lease_until_at=now + int(lease_s * 1e6),
-                attempt=jobs.c.attempt + 1,
-                claimed_at=now,
-                started_at=None,
-                ended_at=None,
-            )
-            .returning(*jobs.c)
-        )
+        statement = self._claim if not bounds else _claiming(self._db.sqlite, bounds)
+        values = {
+            # Where bounds hold, jobs are taken one at a time, so that each sees those taken before it.
+            "most": 1 if bounds else count,
+            "now": now,
+            "v_worker": worker_id,
+            "v_lease": now + int(lease_s * 1e6),
+        }
 
         async def claim(connection: AsyncConnection) -> Sequence[RowMapping]:
-            return (await connection.execute(statement)).mappings().all()
+            return (await connection.execute(statement, values)).mappings().all()
 
         rows = await self._db.write(claim)
         return sorted((JobRecord.from_row(row) for row in rows), key=lambda job: (-job.priority, job.fair_order, job.id))
-
-    def _candidates(self, now: int, count: int, bounds: Bounds) -> CTE:
-        waiting = [jobs.c.status == "queued", jobs.c.available_at <= now, jobs.c.cancel_at.is_(None)]
-        if bounds:
-            waiting.append(_within_bounds(bounds))
-        chosen = select(jobs.c.id).where(*waiting).order_by(jobs.c.priority.desc(), jobs.c.fair_order, jobs.c.id).limit(count)
-        if not self._db.sqlite:
-            chosen = chosen.with_for_update(skip_locked=True)
-        # As a subquery PostgreSQL may evaluate it more than once, and take more than the limit.
-        return chosen.cte("chosen")
 
     async def renew(self, worker_id: str, lease_s: float, job_ids: Collection[str]) -> Collection[str]:
         """See `JobQueue`."""
@@ -144,6 +127,34 @@ class DatabaseQueue:
         async with self._db.reading() as connection:
             queued, running, oldest = (await connection.execute(statement)).one()
         return QueueDepth(queued=queued or 0, running=running or 0, oldest_s=(now - oldest) / 1e6 if oldest else 0.0)
+
+
+def _claiming(sqlite: bool, bounds: Bounds) -> Any:
+    """Return the statement that claims; made once where it can be, since composing it takes longer than carrying it out."""
+    waiting = [jobs.c.status == "queued", jobs.c.available_at <= bindparam("now", type_=BigInteger), jobs.c.cancel_at.is_(None)]
+    if bounds:
+        waiting.append(_within_bounds(bounds))
+    order = (jobs.c.priority.desc(), jobs.c.fair_order, jobs.c.id)
+    candidates = select(jobs.c.id).where(*waiting).order_by(*order).limit(bindparam("most", type_=Integer))
+    if not sqlite:
+        candidates = candidates.with_for_update(skip_locked=True)
+    # As a subquery PostgreSQL may evaluate it more than once, and take more than the limit.
+    chosen = candidates.cte("chosen")
+    return (
+        update(jobs)
+        # Nothing besides the ids: SQLite would look for them among all that wait.
+        .where(jobs.c.id.in_(select(chosen.c.id)))
+        .values(
+            status="running",
+            worker_id=bindparam("v_worker"),
+            lease_until_at=bindparam("v_lease", type_=BigInteger),
+            attempt=jobs.c.attempt + 1,
+            claimed_at=bindparam("now", type_=BigInteger),
+            started_at=None,
+            ended_at=None,
+        )
+        .returning(*jobs.c)
+    )
 
 
 def held_by(job: JobRecord) -> ColumnElement[bool]:
