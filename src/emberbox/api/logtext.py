@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emberbox.api.views import timestamp
-from emberbox.jobs.logs import LogRecord
+from emberbox.jobs.logs import LogRecord, part_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -46,7 +46,7 @@ async def log_text(service: Service, job: JobRecord, wanted: LogText) -> AsyncGe
     if wanted.follow:
         yield b""  # opens the answer: the first output may be long in coming
     if wanted.timestamps or wanted.after is not None or wanted.follow:
-        pieces = _cut(_from_records(service, job, wanted), wanted)
+        pieces = part_of(_from_records(service, job, wanted), wanted.offset, wanted.limit)
     else:
         pieces = service.logs.raw(job, stream=wanted.stream, offset=wanted.offset, limit=wanted.limit, tail_lines=wanted.tail)
     if wanted.encoding == "base64":
@@ -118,20 +118,6 @@ def _stamper() -> Callable[[int, bytes], bytes]:
         return text
 
     return stamped
-
-
-async def _cut(pieces: AsyncIterator[bytes], wanted: LogText) -> AsyncIterator[bytes]:
-    offset, left = wanted.offset, wanted.limit
-    async for piece in pieces:
-        data = piece[offset:]
-        offset = max(offset - len(piece), 0)
-        if left is not None:
-            data = data[:left]
-            left -= len(data)
-        if data:
-            yield data
-        if left == 0:
-            return
 
 
 async def _base64(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

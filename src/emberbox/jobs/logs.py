@@ -176,19 +176,8 @@ class Logs:
         pieces = self._data(job, stream)
         if tail_lines is not None:
             pieces = _tail(pieces, tail_lines)
-        left = limit
-        async for piece in pieces:
-            if offset >= len(piece):
-                offset -= len(piece)
-                continue
-            data, offset = piece[offset:], 0
-            if left is not None:
-                data = data[:left]
-                left -= len(data)
-            if data:
-                yield data
-            if left == 0:
-                return
+        async for piece in part_of(pieces, offset, limit):
+            yield piece
 
     async def _data(self, job: JobRecord, stream: str | None) -> AsyncIterator[bytes]:
         async for record in self._records(job, None, follow=False):
@@ -242,6 +231,21 @@ def _within(position: Position | None, attempt: int) -> int:
     if position.attempt > attempt:
         raise InvalidInput(f"{position} is the id of no entry of this log")
     return position.offset
+
+
+async def part_of(pieces: AsyncIterator[bytes], offset: int, limit: int | None) -> AsyncIterator[bytes]:
+    """Yield the bytes from `offset` on, `limit` of them at most; None for all."""
+    left = limit
+    async for piece in pieces:
+        data = piece[offset:]
+        offset = max(offset - len(piece), 0)
+        if left is not None:
+            data = data[:left]
+            left -= len(data)
+        if data:
+            yield data
+        if left == 0:
+            return
 
 
 async def _tail(pieces: AsyncIterator[bytes], lines: int) -> AsyncIterator[bytes]:
