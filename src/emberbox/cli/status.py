@@ -37,7 +37,7 @@ def status(
             return
         remote.print_one(False, node, (("server", f"{client.place.server} ({client.place.source})"), *_fields(node)))
         if pools:
-            columns = ("RUNTIME", "READY", "WANTED", "CLAIMS", "MISSES", "FAILURES")
+            columns = ("RUNTIME", "MEMORY", "CPUS", "READY", "WANTED", "CLAIMS", "MISSES", "FAILURES")
             remote.print_list(False, pools, columns, _row, right=columns[1:])
 
     return remote.call(ctx, server, profile, work)
@@ -61,4 +61,5 @@ def _fields(node: Node) -> Iterator[tuple[str, object]]:
 
 
 def _row(pool: Pool) -> tuple[str, ...]:
-    return pool.runtime, str(pool.ready), str(pool.target), str(pool.claims), str(pool.misses), str(pool.failures)
+    counts = (pool.vcpus, pool.ready, pool.target, pool.claims, pool.misses, pool.failures)
+    return pool.runtime, f"{pool.memory_mib} MiB", *map(str, counts)

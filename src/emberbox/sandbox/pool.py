@@ -44,6 +44,8 @@ class PoolStatus:
 
     template: str
     runtime: str
+    memory_mib: int
+    vcpus: int
     ready: int
     target: int
     claims: int
@@ -86,6 +88,7 @@ class Pool:
         """Return the pool's counts."""
         return PoolStatus(
             template=self._template.record.key, runtime=self._template.runtime.name,
+            memory_mib=self._template.size.memory_mib, vcpus=self._template.size.vcpus,
             ready=len(self._ready), target=self._target(), claims=self._claims, misses=self._misses, failures=self._failures,
         )  # fmt: skip
 

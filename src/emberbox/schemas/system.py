@@ -88,6 +88,8 @@ class Pool(Answer):
 
     runtime: str
     template: str
+    memory_mib: int
+    vcpus: int
     ready: int
     target: int
     claims: int

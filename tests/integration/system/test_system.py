@@ -180,7 +180,9 @@ async def test_pools_are_shown_and_set(app_client: httpx.AsyncClient, service: S
         ordered.append((runtime, count, options))
         return count < 3
 
-    status = PoolStatus(template="abc", runtime="bash", ready=2, target=3, claims=7, misses=1, failures=0)
+    status = PoolStatus(
+        template="abc", runtime="bash", memory_mib=128, vcpus=1, ready=2, target=3, claims=7, misses=1, failures=0
+    )
     monkeypatch.setattr(service.engine, "warm_pool", warm)
     monkeypatch.setattr(service.engine, "pools", lambda: [status, status])
     changed = await app_client.put("/v1/pools/sh", json={"ready": 2, "memory_mib": 256, "wait_s": 5})
@@ -188,7 +190,8 @@ async def test_pools_are_shown_and_set(app_client: httpx.AsyncClient, service: S
     assert ordered == [("bash", 2, {"memory_mib": 256, "vcpus": None, "timeout_s": 5.0})]
     pools = (await app_client.get("/v1/pools")).json()
     assert pools["items"][0] == {
-        "runtime": "bash", "template": "abc", "ready": 2, "target": 3, "claims": 7, "misses": 1, "failures": 0,
+        "runtime": "bash", "template": "abc", "memory_mib": 128, "vcpus": 1,
+        "ready": 2, "target": 3, "claims": 7, "misses": 1, "failures": 0,
     }  # fmt: skip
     samples = await _metrics(app_client)
     assert _value(samples, "emberbox_pool_ready", runtime="bash") == 4

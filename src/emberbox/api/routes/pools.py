@@ -18,6 +18,8 @@ async def list_pools(service: ServiceDep, _: Reader) -> Response:
         Pool(
             runtime=pool.runtime,
             template=pool.template,
+            memory_mib=pool.memory_mib,
+            vcpus=pool.vcpus,
             ready=pool.ready,
             target=pool.target,
             claims=pool.claims,
