@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import bindparam, insert, update
 
-from emberbox.jobs.queue.database import held_by
 from emberbox.store.database import now_us
 from emberbox.store.deliveries import enqueue_for_job
 from emberbox.store.records import ArtifactRecord, JobRecord
@@ -16,7 +15,6 @@ from emberbox.store.tables import artifacts, attempts, jobs, results
 from emberbox.store.usage import record_usage
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from emberbox.store import Database
@@ -68,9 +66,11 @@ async def finish(db: Database, job: JobRecord, outcome: Outcome) -> Finished | N
 
     async def write(connection: AsyncConnection) -> Finished | None:
         now = now_us()
-        done = await _set_terminal(connection, held_by(job), outcome, now)
-        if done is None:
+        values = _terminal(outcome, now)
+        held = {"w_id": job.id, "w_worker": job.worker_id, "w_attempt": job.attempt}
+        if not (await connection.execute(_END, {**held, **{f"v_{name}": value for name, value in values.items()}})).rowcount:
             return None
+        done = replace(job, **values)
         await _add_attempt(connection, job, outcome, now)
         await _add_result(connection, job, outcome.log)
         if outcome.artifacts:
@@ -83,61 +83,73 @@ async def finish(db: Database, job: JobRecord, outcome: Outcome) -> Finished | N
 async def finish_queued(connection: AsyncConnection, job_id: str, outcome: Outcome) -> Finished | None:
     """End a job that waits, within the caller's transaction; None when it does not wait any more."""
     waiting = (jobs.c.id == job_id) & (jobs.c.status == "queued")
-    done = await _set_terminal(connection, waiting, outcome, now_us())
-    return None if done is None else Finished(done, await _account(connection, done))
-
-
-async def _set_terminal(connection: AsyncConnection, which: ColumnElement[bool], outcome: Outcome, now: int) -> JobRecord | None:
-    statement = (
-        update(jobs)
-        .where(which)
-        .values(
-            status=outcome.status,
-            reason=outcome.reason,
-            message=outcome.message,
-            exit_code=outcome.exit_code,
-            signal=outcome.signal,
-            started_at=outcome.started_at,
-            ended_at=outcome.ended_at,
-            finished_at=now,
-            lease_until_at=None,
-            metrics=outcome.metrics or None,
-            stdout_bytes=outcome.stdout_bytes,
-            stderr_bytes=outcome.stderr_bytes,
-            storage_bytes=outcome.log.size + sum(artifact.size for artifact in outcome.artifacts),
-        )
-        .returning(*jobs.c)
-    )
+    statement = update(jobs).where(waiting).values(**_terminal(outcome, now_us())).returning(*jobs.c)
     row = (await connection.execute(statement)).mappings().first()
-    return None if row is None else JobRecord.from_row(row)
+    if row is None:
+        return None
+    done = JobRecord.from_row(row)
+    return Finished(done, await _account(connection, done))
+
+
+def _terminal(outcome: Outcome, now: int) -> dict[str, Any]:
+    """Return the columns of a job that ends."""
+    return {
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "message": outcome.message,
+        "exit_code": outcome.exit_code,
+        "signal": outcome.signal,
+        "started_at": outcome.started_at,
+        "ended_at": outcome.ended_at,
+        "finished_at": now,
+        "lease_until_at": None,
+        "metrics": outcome.metrics or None,
+        "stdout_bytes": outcome.stdout_bytes,
+        "stderr_bytes": outcome.stderr_bytes,
+        "storage_bytes": outcome.log.size + sum(artifact.size for artifact in outcome.artifacts),
+    }
+
+
+_END = (
+    update(jobs)
+    .where(
+        jobs.c.id == bindparam("w_id"),
+        jobs.c.status == "running",
+        jobs.c.worker_id == bindparam("w_worker"),
+        jobs.c.attempt == bindparam("w_attempt"),
+    )
+    .values(
+        {jobs.c[name]: bindparam(f"v_{name}", type_=jobs.c[name].type) for name in _terminal(Outcome(status="", reason=""), 0)}
+    )
+)
+"""The end of an attempt that its worker still holds. Made once: composing a statement takes longer than carrying it out."""
+_ATTEMPT, _RESULT = insert(attempts), insert(results)
 
 
 async def _add_attempt(connection: AsyncConnection, job: JobRecord, outcome: Outcome, now: int) -> None:
-    await connection.execute(
-        insert(attempts).values(
-            job_id=job.id,
-            attempt=job.attempt,
-            worker_id=job.worker_id,
-            claimed_at=job.claimed_at,
-            ended_at=now,
-            outcome=outcome.status,
-            message=outcome.message,
-        )
-    )
+    row = {
+        "job_id": job.id,
+        "attempt": job.attempt,
+        "worker_id": job.worker_id,
+        "claimed_at": job.claimed_at,
+        "ended_at": now,
+        "outcome": outcome.status,
+        "message": outcome.message,
+    }
+    await connection.execute(_ATTEMPT, row)
 
 
 async def _add_result(connection: AsyncConnection, job: JobRecord, log: StoredLog) -> None:
-    await connection.execute(
-        insert(results).values(
-            job_id=job.id,
-            attempt=job.attempt,
-            log=log.data,
-            log_key=log.key,
-            log_bytes=log.size,
-            stdout=log.stdout,
-            stderr=log.stderr,
-        )
-    )
+    row = {
+        "job_id": job.id,
+        "attempt": job.attempt,
+        "log": log.data,
+        "log_key": log.key,
+        "log_bytes": log.size,
+        "stdout": log.stdout,
+        "stderr": log.stderr,
+    }
+    await connection.execute(_RESULT, row)
 
 
 async def _account(connection: AsyncConnection, job: JobRecord) -> int:

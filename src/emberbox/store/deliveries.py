@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select
 
 from emberbox.ids import new_id
 from emberbox.store.database import now_us
@@ -38,12 +38,9 @@ async def enqueue_for_job(connection: AsyncConnection, job: JobRecord) -> int:
         How many deliveries were added; when there are any, the dispatcher should be woken after the commit.
     """
     event = f"job.{job.status}"
-    query = select(webhooks.c.id, webhooks.c.url, webhooks.c.events).where(
-        webhooks.c.key_id == job.key_id, webhooks.c.active.is_(True)
-    )
     rows = [
         delivery_row(key_id=job.key_id, event=event, data=_data(job), url=hook.url, webhook_id=hook.id, job_id=job.id)
-        for hook in await connection.execute(query)
+        for hook in await connection.execute(_HOOKS, {"whose": job.key_id})
         if wants(hook.events, event)
     ]
     if job.webhook is not None:
@@ -52,6 +49,11 @@ async def enqueue_for_job(connection: AsyncConnection, job: JobRecord) -> int:
     if rows:
         await connection.execute(insert(deliveries), rows)
     return len(rows)
+
+
+_HOOKS = select(webhooks.c.id, webhooks.c.url, webhooks.c.events).where(
+    webhooks.c.key_id == bindparam("whose"), webhooks.c.active.is_(True)
+)
 
 
 def wants(events: Iterable[str], event: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -45,10 +45,17 @@ async def record_usage(
         cpu_s: CPU time that it used, in seconds.
         run_s: Wall-clock time that it ran, in seconds.
     """
-    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    row = make(usage).values(key_id=key_id, day=day, jobs=1, succeeded=int(succeeded), cpu_s=cpu_s, run_s=run_s)
+    row = {"key_id": key_id, "day": day, "jobs": 1, "succeeded": int(succeeded), "cpu_s": cpu_s, "run_s": run_s}
+    await connection.execute(_ADD[connection.dialect.name], row)
+
+
+def _adding(make: Any) -> Any:
+    row = make(usage)
     added = {name: usage.c[name] + row.excluded[name] for name in ("jobs", "succeeded", "cpu_s", "run_s")}
-    await connection.execute(row.on_conflict_do_update(index_elements=["key_id", "day"], set_=added))
+    return row.on_conflict_do_update(index_elements=["key_id", "day"], set_=added)
+
+
+_ADD = {"sqlite": _adding(sqlite.insert), "postgresql": _adding(postgresql.insert)}
 
 
 async def cpu_s_today(connection: AsyncConnection, key_id: str, day: str) -> float:
