@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from emberbox.cli import exit_codes
@@ -63,9 +64,9 @@ async def _cancel(client: AsyncClient, task: asyncio.Future[Job]) -> None:
 
 async def follow(client: AsyncClient, job_id: str, *, stream: Stream | None = None, after: str | None = None) -> Job:
     """Write a job's output to this command's own, unchanged, until the job has ended, and return it."""
-    return await _Output().show(client.jobs.events(job_id, stream=stream, after=after, binary=True)) or await client.jobs.wait(
-        job_id
-    )
+    # Closed here: a reader that goes away leaves it half-way, and it holds a connection.
+    async with aclosing(client.jobs.events(job_id, stream=stream, after=after, binary=True)) as events:
+        return await _Output().show(events) or await client.jobs.wait(job_id)
 
 
 async def talk(client: AsyncClient, job_id: str) -> Job:

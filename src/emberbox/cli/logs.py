@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
@@ -61,8 +62,9 @@ def logs(
 async def _print_entries(
     client: AsyncClient, job_id: str, stream: Literal["stdout", "stderr"] | None, *, follow_on: bool
 ) -> None:
-    async for entry in client.jobs.logs(job_id, follow=follow_on, stream=stream):
-        remote.print_line(remote.as_json(entry))
+    async with aclosing(client.jobs.logs(job_id, follow=follow_on, stream=stream)) as entries:
+        async for entry in entries:
+            remote.print_line(remote.as_json(entry))
 
 
 async def _copy(client: AsyncClient, job_id: str, stream: Literal["stdout", "stderr"] | None) -> None:

@@ -190,6 +190,20 @@ async def test_what_submit_cannot_take_is_told_how_to_hand_in(emberbox: Command,
         assert (unnamed.code, "--runtime" in unnamed.err) == (2, True)
 
 
+async def test_a_reader_of_a_followed_log_may_go_away(client: AsyncClient, environment: dict[str, str], tmp_path: Path) -> None:
+    job = await client.run("seq 100000", runtime="bash")
+    command = (sys.executable, "-m", "emberbox.cli.main", "logs", "-f", job.id)
+    reader, writer = os.pipe()
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdout=writer, stderr=pipe, cwd=tmp_path, env=environment)
+    os.close(writer)
+    await asyncio.to_thread(os.read, reader, 1)
+    os.close(reader)
+    async with asyncio.timeout(20):
+        _, err = await process.communicate()
+    assert (process.returncode, err) == (141, b"")
+
+
 async def _started(client: AsyncClient) -> str:
     async with asyncio.timeout(30):
         while True:

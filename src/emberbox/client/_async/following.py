@@ -14,7 +14,7 @@ from emberbox.errors import PayloadTooLarge, ServerUnreachable
 from emberbox.schemas.jobs import LogPage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from emberbox.client._async.transport import AsyncTransport
     from emberbox.schemas.jobs import LogEntry
@@ -26,7 +26,7 @@ SILENCE_S = 60.0
 
 async def read_log(
     transport: AsyncTransport, job: str, stream: str | None, after: str | None, *, binary: bool
-) -> AsyncIterator[LogEntry]:
+) -> AsyncGenerator[LogEntry]:
     """Yield what a log holds now, part by part."""
     encoding = "base64" if binary else None
     while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
@@ -19,7 +20,7 @@ from emberbox.errors import InvalidInput, ServerUnreachable
 from emberbox.schemas.jobs import Job, LogEntry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
     from typing import Unpack
 
@@ -156,7 +157,7 @@ class AsyncJobs:
         stream: Stream | None = None,
         after: str | None = None,
         binary: bool = False,
-    ) -> AsyncIterator[LogEntry]:
+    ) -> AsyncGenerator[LogEntry]:
         """Yield a job's output in the order in which it was written. Raises `NotFound`.
 
         Args:
@@ -172,7 +173,7 @@ class AsyncJobs:
 
     def events(
         self, job_id: str, *, stream: Stream | None = None, after: str | None = None, binary: bool = False
-    ) -> AsyncIterator[LogEntry | AttemptBegan | JobEnded]:
+    ) -> AsyncGenerator[LogEntry | AttemptBegan | JobEnded]:
         """Follow a job: its output, each new attempt, and last its end. For the arguments see `logs`."""
         return follow_log(self._transport, _path(job_id), stream, after, binary=binary)
 
@@ -238,7 +239,8 @@ def _path(job_id: str) -> str:
     return f"/v1/jobs/{quote(job_id, safe='')}"
 
 
-async def _entries(events: AsyncIterator[LogEntry | AttemptBegan | JobEnded]) -> AsyncIterator[LogEntry]:
-    async for event in events:
-        if isinstance(event, LogEntry):
-            yield event
+async def _entries(events: AsyncGenerator[LogEntry | AttemptBegan | JobEnded]) -> AsyncGenerator[LogEntry]:
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, LogEntry):
+                yield event

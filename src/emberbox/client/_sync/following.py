@@ -15,7 +15,7 @@ from emberbox.errors import PayloadTooLarge, ServerUnreachable
 from emberbox.schemas.jobs import LogPage
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
 
     from emberbox.client._sync.transport import Transport
     from emberbox.schemas.jobs import LogEntry
@@ -25,7 +25,7 @@ SILENCE_S = 60.0
 """A stream that says nothing for so long, beyond the client's own patience, is broken: the server sends a heartbeat earlier."""
 
 
-def read_log(transport: Transport, job: str, stream: str | None, after: str | None, *, binary: bool) -> Iterator[LogEntry]:
+def read_log(transport: Transport, job: str, stream: str | None, after: str | None, *, binary: bool) -> Generator[LogEntry]:
     """Yield what a log holds now, part by part."""
     encoding = "base64" if binary else None
     while True:

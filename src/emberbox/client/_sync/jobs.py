@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
@@ -20,7 +21,7 @@ from emberbox.errors import InvalidInput, ServerUnreachable
 from emberbox.schemas.jobs import Job, LogEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from contextlib import AbstractContextManager
     from typing import Unpack
 
@@ -157,7 +158,7 @@ class Jobs:
         stream: Stream | None = None,
         after: str | None = None,
         binary: bool = False,
-    ) -> Iterator[LogEntry]:
+    ) -> Generator[LogEntry]:
         """Yield a job's output in the order in which it was written. Raises `NotFound`.
 
         Args:
@@ -173,7 +174,7 @@ class Jobs:
 
     def events(
         self, job_id: str, *, stream: Stream | None = None, after: str | None = None, binary: bool = False
-    ) -> Iterator[LogEntry | AttemptBegan | JobEnded]:
+    ) -> Generator[LogEntry | AttemptBegan | JobEnded]:
         """Follow a job: its output, each new attempt, and last its end. For the arguments see `logs`."""
         return follow_log(self._transport, _path(job_id), stream, after, binary=binary)
 
@@ -237,7 +238,8 @@ def _path(job_id: str) -> str:
     return f"/v1/jobs/{quote(job_id, safe='')}"
 
 
-def _entries(events: Iterator[LogEntry | AttemptBegan | JobEnded]) -> Iterator[LogEntry]:
-    for event in events:
-        if isinstance(event, LogEntry):
-            yield event
+def _entries(events: Generator[LogEntry | AttemptBegan | JobEnded]) -> Generator[LogEntry]:
+    with closing(events):
+        for event in events:
+            if isinstance(event, LogEntry):
+                yield event
