@@ -164,7 +164,8 @@ async def test_a_service_on_this_machine_is_found(emberbox: Command, served: Ser
         unset: dict[str, Any] = {"EMBERBOX_SERVER": "", "EMBERBOX_API_KEY": ""}
         assert str(data) in (await emberbox("status", **unset, EMBERBOX_DATA=str(data))).out
         assert (await emberbox("--data", str(data), "status", **unset)).code == 0
-    assert (await emberbox("--data", str(data), "status", **unset)).code == 69
+    # Not always 69: another service may listen on the usual port of this machine.
+    assert (await emberbox("--data", str(data), "status", **unset)).code != 0
 
 
 async def test_mistakes(emberbox: Command) -> None:
