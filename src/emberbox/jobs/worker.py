@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from sqlalchemy import delete, insert, select, update
 
-from emberbox.errors import CapacityExhausted, EmberboxError, NoSpace, StoreError
+from emberbox.errors import BlobError, CapacityExhausted, EmberboxError, NoSpace, StoreError
 from emberbox.ids import new_id
 from emberbox.jobs.finish import Finished, Outcome, finish
 from emberbox.jobs.jobs import output_of
@@ -229,6 +229,9 @@ class Worker:
         if isinstance(error, CapacityExhausted) and not live.cancelled.is_set():
             # The host is busy, and the job never began: it may wait as long as it takes.
             await self._give_back(live, RETRY_S[0], "given_back", error.message)
+        elif isinstance(error, BlobError | StoreError) and not live.cancelled.is_set():
+            # What keeps the service's bytes or rows is out of order: the job waits until that is mended.
+            await self._give_back(live, RETRY_S[-1], "given_back", error.message)
         else:
             await self._lost(live, error.message)
 

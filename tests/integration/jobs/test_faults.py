@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emberbox.errors import CapacityExhausted, StoreError
+from emberbox.errors import BlobError, CapacityExhausted, StoreError
 from emberbox.jobs import log_writer
 from emberbox.jobs import worker as worker_module
 from emberbox.jobs.acceptance import BATCH, JobOrder
@@ -57,6 +57,23 @@ async def test_a_busy_host_costs_a_job_nothing(service: Service, caller: Caller,
     monkeypatch.setattr(service.engine, "open_sandbox", sometimes)
     job = await caller.run("echo in the end")
     assert (job.status, job.attempt, job.losses, job.failures) == ("succeeded", 4, 0, 0)
+
+
+async def test_stores_that_are_out_of_order_cost_a_job_nothing(
+    service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "RETRY_S", (0.05,))
+    real, failures = service.blobs.put, iter([BlobError("refused"), StoreError("gone"), BlobError("refused")])
+    service.worker._settings = replace(service.worker._settings, losses=1)
+
+    async def sometimes(*arguments: object) -> object:
+        for failure in failures:
+            raise failure
+        return await real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(service.blobs, "put", sometimes)
+    job = await caller.run("head -c 200000 /dev/zero | tr '\\0' x")
+    assert (job.status, job.attempt, job.losses, job.stdout_bytes) == ("succeeded", 4, 0, 200_000)
 
 
 async def test_a_mistake_in_taking_jobs_does_not_end_the_worker(
