@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from emberbox.images import ImageStore
 
 SOAK = Path(__file__).parents[2] / "scripts/soak.py"
-JOBS = 150
+JOBS = 60
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.integration.jobs.conftest import Caller
 
 WARM = 60
-JOBS = 1500
+JOBS = 800
 AT_ONCE = 8
 MEMORY_MIB = 16
 
