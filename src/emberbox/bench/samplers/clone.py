@@ -60,7 +60,7 @@ class PoolClaim:
 
     name = "pool"
     label = "claim from a primed pool"
-    note = "pool of one, full before each sample; the refill starts with the claim, as in use, and runs beside the sample"
+    note = "pool of one, full before each sample; the refill starts when the claimed VM has ended, as in use"
 
     def __init__(self, settings: Settings, runtime: str) -> None:
         self._engine = Engine(replace(settings, pool=PoolSettings(minimum=1, maximum=1)))
