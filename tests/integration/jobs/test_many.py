@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.integration.jobs.conftest import Caller
 
 WARM = 60
-JOBS = 800
+JOBS = 10_000
 AT_ONCE = 8
 MEMORY_MIB = 16
 
@@ -31,7 +31,7 @@ class TestRows:
         return replace(service_settings, retention=retention)
 
     @pytest.mark.slow
-    @pytest.mark.timeout(300)
+    @pytest.mark.timeout(900)
     @pytest.mark.parametrize("database_kind", ["sqlite"])
     async def test_they_leave_nothing(self, service: Service, caller: Caller) -> None:
         await _run(caller, WARM)
