@@ -159,7 +159,7 @@ class HostEngine:
         found = self.runtimes.get(runtime)
         begun = time.perf_counter()
         await asyncio.sleep(self.start_delay_s)
-        live = await _agent(self.started)
+        live = await _agent(self.settings.data / "host", self.started)
         self.started += 1
         live.boot_ms = (time.perf_counter() - begun) * 1000
         sandbox = HostSandbox(live, found, limits or Limits(timeout_s=found.limits.timeout_s), waiting=False)
@@ -168,19 +168,22 @@ class HostEngine:
         return sandbox
 
 
-async def _agent(number: int) -> LiveMachine:
+async def _agent(root: Path, number: int) -> LiveMachine:
     undo = UndoStack()
     try:
-        folder = Path(tempfile.mkdtemp(prefix="emberbox-host-"))
-        undo.push(lambda: asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
-        (folder / "work").mkdir()
-        arrived: asyncio.Future[GuestClient] = asyncio.get_running_loop().create_future()
-        server = await asyncio.start_unix_server(lambda r, w: arrived.set_result(GuestClient.attach(r, w)), folder / "agent.sock")
-        undo.push_call(server.close)
-        program = [str(agent_program()), "--socket", str(folder / "agent.sock"), "--work", str(folder / "work")]
-        machine = HostMachine(await asyncio.create_subprocess_exec(*program, start_new_session=True))
-        undo.push(machine.kill)
-        guest = await asyncio.wait_for(arrived, START_S)
+        root.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=root))
+        undo.push(lambda: asyncio.to_thread(shutil.rmtree, work, ignore_errors=True))
+        # A socket's path has room for about a hundred characters; it is of no use once the agent is connected.
+        with tempfile.TemporaryDirectory(prefix="emberbox-host-") as folder:
+            arrived: asyncio.Future[GuestClient] = asyncio.get_running_loop().create_future()
+            path = f"{folder}/agent.sock"
+            server = await asyncio.start_unix_server(lambda r, w: arrived.set_result(GuestClient.attach(r, w)), path)
+            undo.push_call(server.close)
+            program = [str(agent_program()), "--socket", path, "--work", str(work)]
+            machine = HostMachine(await asyncio.create_subprocess_exec(*program, start_new_session=True))
+            undo.push(machine.kill)
+            guest = await asyncio.wait_for(arrived, START_S)
         undo.push(guest.close)
         await guest.hello(timeout_s=START_S)
     except BaseException:

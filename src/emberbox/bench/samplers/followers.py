@@ -60,11 +60,6 @@ class Following:
     rss_after: float
     failures: list[str] = field(default_factory=list)
 
-    @property
-    def spread_ms(self) -> float | None:
-        """Time between the first and the last follower that had the last line; None when none had it."""
-        return max(self.last_ms) if self.last_ms else None
-
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
         summary = Summary.of(self.last_ms) if self.last_ms else None
