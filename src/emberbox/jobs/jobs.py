@@ -269,9 +269,6 @@ class Jobs:
     async def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
         """Return how a job's attempts ended, first one first."""
         columns = [attempts.c[name] for name in ("attempt", "worker_id", "claimed_at", "ended_at", "outcome", "message")]
-        if job_id in self._recent and (job := self._recent[job_id][0]).attempt == 1 and job.claimed_at and job.worker_id:
-            ended = job.finished_at or job.claimed_at
-            return [AttemptRecord(1, job.worker_id, job.claimed_at, ended, job.status, job.message)]
         statement = select(*columns).where(attempts.c.job_id == job_id).order_by(attempts.c.attempt)
         async with self._db.reading() as connection:
             return [AttemptRecord(*row) for row in await connection.execute(statement)]
