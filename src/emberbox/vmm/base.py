@@ -1,13 +1,13 @@
 """What a driver is: the interface between Emberbox and a virtual machine monitor (VMM).
 
 A frozen `MachineSpec` goes in, a running `Machine` comes out. What only some drivers can do is a Protocol of its own
-(`SnapshotDriver`, `AdoptingDriver`), never a stub that raises.
+(`SnapshotDriver`, `AdoptingDriver`; `ReclaimingMachine`, `ResizableMachine`, `MeasuredMachine`), never a stub that raises.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -58,6 +58,27 @@ class NetworkAttachment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Bounds of a machine's input and output; None for no bound. Raises `InvalidInput` for what is not positive.
+
+    Args:
+        disk_bytes_per_s: Of each drive, reading and writing together.
+        disk_ops_per_s: Requests of each drive.
+        network_bytes_per_s: Of the network device, for each direction.
+    """
+
+    disk_bytes_per_s: int | None = None
+    disk_ops_per_s: int | None = None
+    network_bytes_per_s: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("disk_bytes_per_s", "disk_ops_per_s", "network_bytes_per_s"):
+            value = getattr(self, name)
+            if value is not None:
+                _between(name, value, 1, 2**40)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MachineSpec:
     """All that a machine is made from. Checks itself; raises `InvalidInput`.
 
@@ -74,6 +95,8 @@ class MachineSpec:
         console_bytes: Bound of the console log; what the guest writes beyond it is dropped.
         slot: Number of the machine among the live ones; the driver derives an unprivileged uid from it.
         survive_parent: False ends the VMM with the process that started it.
+        rates: Bounds of disks and network.
+        memory_max_mib: How far a `ResizableMachine` may grow; None for not at all. Other drivers pass it over.
     """
 
     id: str
@@ -88,6 +111,8 @@ class MachineSpec:
     console_bytes: int = 262_144
     slot: int = 0
     survive_parent: bool = False
+    rates: Rates = field(default_factory=Rates)
+    memory_max_mib: int | None = None
 
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):
@@ -96,6 +121,8 @@ class MachineSpec:
         _between("memory_mib", self.memory_mib, 64, 65_536)
         _between("console_bytes", self.console_bytes, 4096, 64 * 1024 * 1024)
         _between("slot", self.slot, 0, 9999)
+        if self.memory_max_mib is not None:
+            _between("memory_max_mib", self.memory_max_mib, self.memory_mib, 65_536)
         if len(self.drives) > 4:
             raise InvalidInput(f"a machine has at most 4 drives, not {len(self.drives)}")
         for arg in self.kernel_args:
@@ -130,7 +157,10 @@ class Machine(Protocol):
         """Host pid of the VMM process itself (not of a wrapper around it)."""
 
     async def open_channel(self) -> tuple[StreamReader, StreamWriter]:
-        """Connect to the agent's byte stream. One connection at a time; raises `VmmDied` or `VmmTimeout`."""
+        """Connect to the agent's byte stream. One connection at a time; raises `VmmDied` or `VmmTimeout`.
+
+        May wait, bounded, until the guest's agent listens.
+        """
 
     async def pause(self) -> None:
         """Stop the vCPUs. Repeating is harmless."""
@@ -152,6 +182,54 @@ class Machine(Protocol):
 
     def console(self) -> str:
         """What the guest printed so far, for diagnosis; bytes that are not text are replaced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryUse:
+    """What a guest tells about its memory. It comes from the guest: good for decisions about that guest alone.
+
+    Args:
+        held_mib: What the guest may use now.
+        available_mib: What it could give away without swapping; None when it has not told.
+        free_mib: What it does not use for anything; None when it has not told.
+    """
+
+    held_mib: int
+    available_mib: int | None = None
+    free_mib: int | None = None
+
+
+@runtime_checkable
+class ReclaimingMachine(Protocol):
+    """A machine whose guest can be asked to give memory back to the host while it is not needed."""
+
+    async def reclaim(self, leave_mib: int | None) -> None:
+        """Ask the guest to keep about `leave_mib`; None gives all back to it. Returns when the guest was asked.
+
+        A guest that needs more takes it by itself. Repeating is harmless. Raises `VmmError`.
+        """
+
+    async def memory_use(self) -> MemoryUse:
+        """Tell what the guest holds. Raises `VmmError`."""
+
+
+@runtime_checkable
+class ResizableMachine(Protocol):
+    """A machine that gets more memory, or less, while it runs."""
+
+    async def resize_memory(self, memory_mib: int) -> None:
+        """Ask for `memory_mib`, from the spec's `memory_mib` to its `memory_max_mib`. Returns when the guest was asked.
+
+        Raises `InvalidInput` beyond these bounds, `VmmError` when the VMM refuses.
+        """
+
+
+@runtime_checkable
+class MeasuredMachine(Protocol):
+    """A machine whose VMM counts what it does."""
+
+    async def counters(self) -> dict[str, int]:
+        """Return what the VMM has counted since it started, by names joined with dots, such as `block.read_bytes`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +283,7 @@ class SnapshotDriver(Protocol):
     """A driver that can freeze machines and clone them."""
 
     async def start_template(self, spec: MachineSpec, memory: Path) -> Machine:
-        """Boot a machine whose memory lives in the new file `memory`, so that `snapshot` need not copy it."""
+        """Boot a machine whose memory is in the new file `memory` at the latest when `snapshot` returns."""
 
     async def snapshot(self, machine: Machine, state: Path) -> Snapshot:
         """Write the device state of a machine made by `start_template` to `state`; the machine is gone afterwards.

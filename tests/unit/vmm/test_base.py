@@ -7,7 +7,7 @@ import pytest
 
 from emberbox.errors import InvalidInput
 from emberbox.vmm import Drive, MachineSpec, choose
-from emberbox.vmm.qemu.machine import spec_from_state
+from emberbox.vmm.recorded import spec_from_json
 
 SPEC = MachineSpec(id="a-1", run_dir=Path("/run/a"), vcpus=1, memory_mib=256, kernel=Path("/k"), initramfs=Path("/i"))
 
@@ -48,8 +48,8 @@ def test_a_spec_survives_its_trip_through_json(tmp_path: Path) -> None:
 
     network = NetworkAttachment(tap="t0", mac="02:00:00:00:00:01", netns=Path("/run/netns/x"))
     spec = replace(SPEC, drives=(Drive(path=Path("/d"), read_only=False),), kernel_args=("a=1",), network=network, slot=7)
-    assert spec_from_state(json.loads(json.dumps(asdict(spec), default=str))) == spec
-    assert spec_from_state(json.loads(json.dumps(asdict(SPEC), default=str))) == SPEC
+    assert spec_from_json(json.loads(json.dumps(asdict(spec), default=str))) == spec
+    assert spec_from_json(json.loads(json.dumps(asdict(SPEC), default=str))) == SPEC
 
 
 def test_an_unknown_driver_is_refused(tmp_path: Path) -> None:

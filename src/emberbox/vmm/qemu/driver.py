@@ -17,9 +17,10 @@ from emberbox.vmm.memory_image import create_memory
 from emberbox.vmm.process import VmmProcess, identify
 from emberbox.vmm.qemu import host as qemu_host
 from emberbox.vmm.qemu.launch import Launched, Memory, QemuHost, control_socket, explained, launch
-from emberbox.vmm.qemu.machine import QemuMachine, spec_from_state
+from emberbox.vmm.qemu.machine import QemuMachine
 from emberbox.vmm.qemu.qmp import Qmp
 from emberbox.vmm.qemu.snapshot import QemuLoadedSnapshot, save
+from emberbox.vmm.recorded import spec_from_json
 
 if TYPE_CHECKING:
     from emberbox.vmm.acceleration import Acceleration
@@ -124,7 +125,7 @@ class QemuDriver:
         Raises `VmmDied` or `VmmTimeout` when it does not answer.
         """
         try:
-            spec = spec_from_state(state["spec"])
+            spec = spec_from_json(state["spec"])
             pid, start_time = int(state["pid"]), int(state["start_time"])
             memory = None if state.get("memory") is None else Path(state["memory"])
         except (KeyError, TypeError, ValueError) as error:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from asyncio import StreamReader, StreamWriter
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import VmmDied
 from emberbox.vmm import sockets
-from emberbox.vmm.base import Drive, MachineSpec, MachineState, NetworkAttachment
+from emberbox.vmm.base import MachineSpec, MachineState
 from emberbox.vmm.process import children, identify
+from emberbox.vmm.recorded import spec_to_json, write_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from emberbox.vmm.qemu.launch import Launched
 
-RECORD = "machine.json"
-"""File in the run folder from which a later process finds the VMM again."""
 _CONTROL_S = 10.0
 
 
@@ -104,7 +101,6 @@ class QemuMachine:
 
     def state(self) -> dict[str, Any]:
         """JSON-ready values from which the driver's `adopt` finds the machine again."""
-        spec = asdict(self._spec)
         return {
             "driver": "qemu",
             "id": self._spec.id,
@@ -112,7 +108,7 @@ class QemuMachine:
             "start_time": self._identity.start_time if self._identity else 0,
             "run_dir": str(self._spec.run_dir),
             "memory": None if self.memory is None else str(self.memory),
-            "spec": json.loads(json.dumps(spec, default=str)),
+            "spec": spec_to_json(self._spec),
         }
 
     def console(self) -> str:
@@ -133,10 +129,7 @@ class QemuMachine:
     def running(self) -> None:
         """Note that the guest runs, and write the record by which it is found again."""
         self._state = MachineState.RUNNING
-        path = self._spec.run_dir / RECORD
-        aside = path.with_suffix(".new")
-        aside.write_text(json.dumps(self.state()))
-        aside.replace(path)
+        write_record(self._spec.run_dir, self.state())
 
     async def _command(self, name: str) -> None:
         if self._process.ended or self._ending:
@@ -151,17 +144,3 @@ def _qemu_pid(launched: Launched) -> int:
     if not found:
         raise VmmDied("QEMU ended as soon as it ran")
     return found[0]
-
-
-def spec_from_state(values: Mapping[str, Any]) -> MachineSpec:
-    """Return the spec that `QemuMachine.state` wrote. Raises `InvalidInput`, `KeyError` or `TypeError`."""
-    known = dict(values)
-    network = known.get("network")
-    if network is not None:
-        netns = network.get("netns")
-        known["network"] = NetworkAttachment(tap=network["tap"], mac=network["mac"], netns=None if netns is None else Path(netns))
-    known["drives"] = tuple(Drive(path=Path(d["path"]), read_only=bool(d["read_only"])) for d in known["drives"])
-    known["kernel_args"] = tuple(known["kernel_args"])
-    for name in ("run_dir", "kernel", "initramfs"):
-        known[name] = Path(known[name])
-    return MachineSpec(**known)

@@ -1,0 +1,45 @@
+"""Machines' specs as JSON, so that a later process finds its machines again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emberbox.vmm.base import Drive, MachineSpec, NetworkAttachment, Rates
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RECORD = "machine.json"
+"""File in the run folder from which a later process finds the VMM again."""
+
+
+def spec_to_json(spec: MachineSpec) -> dict[str, Any]:
+    """Return JSON-ready values from which `spec_from_json` makes the spec again."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(spec), default=str))
+    return values
+
+
+def spec_from_json(values: Mapping[str, Any]) -> MachineSpec:
+    """Return the spec that `spec_to_json` wrote. Raises `InvalidInput`, `KeyError` or `TypeError`."""
+    known = dict(values)
+    network = known.get("network")
+    if network is not None:
+        netns = network.get("netns")
+        known["network"] = NetworkAttachment(tap=network["tap"], mac=network["mac"], netns=None if netns is None else Path(netns))
+    known["drives"] = tuple(Drive(path=Path(d["path"]), read_only=bool(d["read_only"])) for d in known["drives"])
+    known["kernel_args"] = tuple(known["kernel_args"])
+    known["rates"] = Rates(**known.get("rates", {}))
+    for name in ("run_dir", "kernel", "initramfs"):
+        known[name] = Path(known[name])
+    return MachineSpec(**known)
+
+
+def write_record(run_dir: Path, state: Mapping[str, Any]) -> None:
+    """Write a machine's state to its run folder, whole or not at all. Raises `OSError`."""
+    path = run_dir / RECORD
+    aside = path.with_suffix(".new")
+    aside.write_text(json.dumps(state))
+    aside.replace(path)
