@@ -8,13 +8,23 @@ import (
 	"strings"
 	"syscall"
 	"unsafe"
+
+	"emberbox.dev/agent/internal/port"
 )
 
 var noParameters = [1]byte{0}
 
-// loadModules inserts the modules that the folder's file `order` names, one a line, in that order. A kernel without modules has no such file.
-func loadModules(folder string) error {
-	order, err := os.ReadFile(filepath.Join(folder, "order"))
+// moduleLists names the files that say which modules go in: some are needed only when the host comes by vsock.
+func moduleLists(commandLine string) []string {
+	if _, ok := port.VsockPort(commandLine); ok {
+		return []string{"order", "order-vsock"}
+	}
+	return []string{"order"}
+}
+
+// loadModules inserts the modules that a list in the folder names, one a line, in that order. A kernel without modules has no such file.
+func loadModules(folder, list string) error {
+	order, err := os.ReadFile(filepath.Join(folder, list))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

@@ -46,8 +46,10 @@ func Start() (*System, error) {
 		return nil, err
 	}
 	system := &System{CommandLine: string(text)}
-	if err := loadModules("/modules"); err != nil {
-		return nil, err
+	for _, list := range moduleLists(system.CommandLine) {
+		if err := loadModules("/modules", list); err != nil {
+			return nil, err
+		}
 	}
 	if err := await(rootDevice); err != nil {
 		return nil, err

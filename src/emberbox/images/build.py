@@ -18,7 +18,7 @@ from emberbox.images.kernel import fetch_kernel
 from emberbox.images.locks import locked
 from emberbox.images.modules import Module
 from emberbox.images.objects import ObjectStore, StoredObject, write_atomically
-from emberbox.images.recipe import BUILDER_VERSION, Recipe, key_of
+from emberbox.images.recipe import BUILDER_VERSION, Recipe, key_of, modules_digest
 from emberbox.images.records import PartRecord, encode, read_part
 from emberbox.images.rootfs import build_rootfs
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _WAIT_FOR_OTHERS_S = 3600.0
+_VSOCK_FOLDER = "vsock/"
+"""Where the archive of modules has those that only guests on the vsock channel insert."""
 
 Work = Callable[[Path], Awaitable[tuple[dict[str, StoredObject], dict[str, Any]]]]
 
@@ -56,7 +58,12 @@ class PartBuilder:
 
     async def kernel(self) -> PartRecord:
         """Return the kernel and its modules: the one that is stored, else the newest that apt offers."""
-        inputs = {"architecture": self._architecture, "suite": self._suite, "builder": BUILDER_VERSION}
+        inputs = {
+            "architecture": self._architecture,
+            "suite": self._suite,
+            "builder": BUILDER_VERSION,
+            "modules": modules_digest(),
+        }
 
         async def work(folder: Path) -> tuple[dict[str, StoredObject], dict[str, Any]]:
             kernel = await fetch_kernel(self._architecture, folder, self._progress)
@@ -131,7 +138,7 @@ def _make_folder(folder: Path) -> None:
 def _pack_modules(modules: tuple[Module, ...], archive: Path) -> None:
     with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT) as tar:
         for module in modules:
-            member = tarfile.TarInfo(module.file_name)
+            member = tarfile.TarInfo(f"{_VSOCK_FOLDER if module.vsock_only else ''}{module.file_name}")
             member.size = len(module.data)
             tar.addfile(member, io.BytesIO(module.data))
 
@@ -139,7 +146,12 @@ def _pack_modules(modules: tuple[Module, ...], archive: Path) -> None:
 def _unpack_modules(archive: Path) -> tuple[Module, ...]:
     try:
         with tarfile.open(archive) as tar:
-            members = [(member.name.removesuffix(".ko"), tar.extractfile(member)) for member in tar.getmembers()]
-            return tuple(Module(name, content.read(), ()) for name, content in members if content is not None)
+            members = [(member.name, tar.extractfile(member)) for member in tar.getmembers()]
+            return tuple(_unpacked(name, content.read()) for name, content in members if content is not None)
     except (OSError, tarfile.TarError) as error:
         raise ImageCorrupt("the stored kernel modules cannot be read; build the image anew", detail=str(archive)) from error
+
+
+def _unpacked(name: str, data: bytes) -> Module:
+    path = name.removesuffix(".ko")
+    return Module(path.removeprefix(_VSOCK_FOLDER), data, (), vsock_only=path.startswith(_VSOCK_FOLDER))

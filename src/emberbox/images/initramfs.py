@@ -9,7 +9,7 @@ from emberbox.errors import RequirementMissing
 from emberbox.images import cpio
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from emberbox.images.modules import Module
 
@@ -32,18 +32,23 @@ def read_agent(path: Path) -> bytes:
 
 
 def build_initramfs(agent: bytes, modules: Sequence[Module]) -> bytes:
-    """Return the archive: `/init`, `/modules/NAME.ko` and `/modules/order`.
+    """Return the archive: `/init`, `/modules/NAME.ko`, `/modules/order` and `/modules/order-vsock`.
 
-    The latter names one file a line, in the order of insertion. Same agent and modules give the same bytes. Not
-    compressed: unpacking costs an emulated guest more than the larger file costs.
+    The last two name one file a line, in the order of insertion: what every guest inserts, and what only those insert whose
+    command line names the vsock channel. Same agent and modules give the same bytes. Not compressed: unpacking costs an
+    emulated guest more than the larger file costs.
     """
-    order = "".join(f"{module.file_name}\n" for module in modules).encode()
     entries = [
         cpio.file("init", agent, 0o755),
         cpio.folder("dev"),
         cpio.character_device("dev/console", 5, 1),
         cpio.folder("modules"),
-        cpio.file("modules/order", order),
+        cpio.file("modules/order", _order(module for module in modules if not module.vsock_only)),
+        cpio.file("modules/order-vsock", _order(module for module in modules if module.vsock_only)),
         *(cpio.file(f"modules/{module.file_name}", module.data) for module in modules),
     ]
     return cpio.write_cpio(entries)
+
+
+def _order(modules: Iterable[Module]) -> bytes:
+    return "".join(f"{module.file_name}\n" for module in modules).encode()

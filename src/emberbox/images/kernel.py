@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from emberbox.errors import ImageBuildFailed, RequirementMissing
 from emberbox.images.apt import newest_version
 from emberbox.images.bzimage import Payload, find_payload, unpack_here
-from emberbox.images.modules import Module, choose_modules
+from emberbox.images.modules import Module, guest_modules
 from emberbox.images.process import run_tool
 from emberbox.images.requirements import find_program
 
@@ -127,5 +127,5 @@ async def _unpack(payload: Payload, vmlinux: Path, folder: Path) -> None:
 def _modules(tree: Path) -> tuple[Module, ...]:
     for folder in (tree / "lib/modules", tree / "usr/lib/modules"):
         if folder.is_dir():
-            return choose_modules(next(folder.iterdir()))
+            return guest_modules(next(folder.iterdir()))
     raise ImageBuildFailed("the kernel package holds no modules")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import lzma
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,20 +24,33 @@ WANTED = (
     "virtio_rng",
     "virtio_net",
     "overlay",
-    "vmw_vsock_virtio_transport",
 )
-"""What a guest needs beyond what the kernel has built in; a missing one is left out when it is built in."""
+"""What every guest needs beyond what the kernel has built in; a missing one is left out when it is built in."""
+
+WANTED_ON_VSOCK = ("vmw_vsock_virtio_transport", "virtio_balloon")
+"""What only a guest whose agent is reached by vsock needs: inserting them costs the others time for nothing."""
+
+OFFERED_ON_VSOCK = ("virtio_mem",)
+"""The same, where the kernel has it: some architectures do not."""
 
 _SUFFIXES = (".ko", ".ko.xz")
 
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A kernel module: its file name ending in `.ko`, its content and the names of the modules that must go in before."""
+    """A kernel module.
+
+    Args:
+        name: Its name, without `.ko`.
+        data: Its content.
+        depends: Names of the modules that must go in before.
+        vsock_only: True for one that only guests on the vsock channel insert.
+    """
 
     name: str
     data: bytes
     depends: tuple[str, ...]
+    vsock_only: bool = False
 
     @property
     def file_name(self) -> str:
@@ -45,7 +58,24 @@ class Module:
         return f"{self.name}.ko"
 
 
-def choose_modules(folder: Path, wanted: Sequence[str] = WANTED) -> tuple[Module, ...]:
+def guest_modules(folder: Path) -> tuple[Module, ...]:
+    """Return what guests insert: first what all of them do, then what those on the vsock channel do.
+
+    Args:
+        folder: `lib/modules/VERSION` of an unpacked kernel package.
+
+    Raises:
+        ImageBuildFailed: As `choose_modules`.
+    """
+    always = choose_modules(folder, WANTED)
+    known = _files(folder).keys()
+    wanted = (*WANTED, *WANTED_ON_VSOCK, *(name for name in OFFERED_ON_VSOCK if name in known))
+    names = {module.name for module in always}
+    rest = (module for module in choose_modules(folder, wanted) if module.name not in names)
+    return (*always, *(replace(module, vsock_only=True) for module in rest))
+
+
+def choose_modules(folder: Path, wanted: Sequence[str]) -> tuple[Module, ...]:
     """Return the wanted modules and all that they depend on, in an order in which each can be inserted.
 
     Args:

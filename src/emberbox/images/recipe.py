@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from emberbox.images.modules import OFFERED_ON_VSOCK, WANTED, WANTED_ON_VSOCK
 from emberbox.images.packages import BASE, INSTALLERS
 from emberbox.images.tree import NEVER
 
@@ -100,6 +101,11 @@ class Recipe:
 def key_of(inputs: dict[str, Any]) -> str:
     """Return the SHA-256, as hex, over inputs, whatever their order."""
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def modules_digest() -> str:
+    """Return the SHA-256, as hex, over which kernel modules are chosen."""
+    return key_of({"always": WANTED, "vsock": WANTED_ON_VSOCK, "offered": OFFERED_ON_VSOCK})
 
 
 def files_digest(folder: Path | None) -> str:

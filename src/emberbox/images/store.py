@@ -16,7 +16,7 @@ from emberbox.images.layout import Layout
 from emberbox.images.locks import is_locked, locked, locked_now
 from emberbox.images.objects import ObjectStore, StoredObject, file_digest, write_atomically
 from emberbox.images.progress import Progress, SilentProgress
-from emberbox.images.recipe import BUILDER_VERSION, BuildableRuntime, Recipe, key_of
+from emberbox.images.recipe import BUILDER_VERSION, BuildableRuntime, Recipe, key_of, modules_digest
 from emberbox.images.records import ImageRecord, PartRecord, encode, images_in, parts_in
 from emberbox.images.requirements import check_requirements
 
@@ -325,6 +325,7 @@ class ImageStore:
             "runtime": runtime.fingerprint,
             "agent": agent_digest or self.agent_digest(),
             "builder": BUILDER_VERSION,
+            "modules": modules_digest(),
             "suite": self.suite,
             "architecture": self.architecture,
         }

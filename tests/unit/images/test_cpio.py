@@ -51,12 +51,14 @@ def test_the_cpio_program_reads_it(tmp_path: Path) -> None:
 
 
 def test_initramfs_holds_agent_modules_and_their_order() -> None:
-    modules = [Module("zeta", b"Z" * 7, ()), Module("alpha", b"A", ("zeta",))]
+    modules = [Module("zeta", b"Z" * 7, ()), Module("alpha", b"A", ("zeta",)), Module("vsock", b"V", (), vsock_only=True)]
     archive = build_initramfs(b"\x7fELF agent", modules)
     entries = parse(archive)
     assert entries["init"] == (0o100755, b"\x7fELF agent")
     assert entries["modules/order"][1] == b"zeta.ko\nalpha.ko\n"
+    assert entries["modules/order-vsock"][1] == b"vsock.ko\n"
     assert entries["modules/zeta.ko"][1] == b"Z" * 7
+    assert entries["modules/vsock.ko"][1] == b"V"
     assert archive == build_initramfs(b"\x7fELF agent", modules)
     assert archive != build_initramfs(b"\x7fELF other", modules)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emberbox.errors import ImageBuildFailed
-from emberbox.images.modules import choose_modules, module_depends
+from emberbox.images.modules import OFFERED_ON_VSOCK, WANTED, WANTED_ON_VSOCK, choose_modules, guest_modules, module_depends
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,3 +83,16 @@ def test_missing_and_circular_ones_are_told(folder: Path) -> None:
     (folder / "kernel" / "bad.ko").write_bytes(b"\x7fELF\x02\x01 short")
     with pytest.raises(ImageBuildFailed, match=r"bad\.ko"):
         choose_modules(folder, ["bad"])
+
+
+@pytest.mark.parametrize("offered", [True, False], ids=["with virtio_mem", "without"])
+def test_what_only_the_vsock_channel_needs_comes_last_and_is_marked(tmp_path: Path, offered: bool) -> None:
+    depends = dict.fromkeys((*WANTED, *WANTED_ON_VSOCK), "virtio") | dict.fromkeys(OFFERED_ON_VSOCK if offered else (), "virtio")
+    depends |= {"virtio": "", "vmw_vsock_virtio_transport": "vsock,virtio", "vsock": ""}
+    for name, needed in depends.items():
+        (tmp_path / f"{name}.ko").write_bytes(module(needed))
+    chosen = guest_modules(tmp_path)
+    always = [one.name for one in chosen if not one.vsock_only]
+    assert sorted(always) == sorted({*WANTED, "virtio"}) and always[0] == "virtio"
+    rest = ["vsock", *WANTED_ON_VSOCK, *(OFFERED_ON_VSOCK if offered else ())]
+    assert [one.name for one in chosen] == [*always, *rest]

@@ -53,7 +53,7 @@ class Builders:
         self.calls.append("kernel")
         vmlinux = folder / "vmlinux"
         vmlinux.write_text(f"kernel {self.kernel_version}")
-        modules = (Module("virtio", b"module", ()),)
+        modules = (Module("virtio", b"module", ()), Module("socket", b"more", (), vsock_only=True))
         return Kernel(package="linux", version=self.kernel_version, vmlinux=vmlinux, modules=modules)
 
     async def build_rootfs(
@@ -98,10 +98,24 @@ async def test_build_then_find(tmp_path: Path, builders: Builders) -> None:
     assert builders.calls == ["kernel", "rootfs"]
     assert image.kernel.read_text() == "kernel 6.1-1" and image.rootfs.read_text().startswith("root of ('toy',)")
     assert b"agent one" in image.initramfs.read_bytes() and b"modules/virtio.ko" in image.initramfs.read_bytes()
+    archive = image.initramfs.read_bytes()
+    assert b"virtio.ko\n" in archive and b"socket.ko\n" in archive and b"virtio.ko\nsocket.ko" not in archive
     assert images.find(Toy()) == make_store(tmp_path).find(Toy()) == image
     assert await images.build(Toy()) == image and len(builders.calls) == 2
     images.verify(image)
     assert building(tmp_path) == []
+
+
+async def test_other_modules_build_the_kernel_anew_and_nothing_else(
+    tmp_path: Path, builders: Builders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = await make_store(tmp_path).build(Toy())
+    for place in (build, store):
+        monkeypatch.setattr(place, "modules_digest", lambda: "other modules")
+    assert make_store(tmp_path).find(Toy()) is None
+    after = await make_store(tmp_path).build(Toy())
+    assert builders.calls == ["kernel", "rootfs", "kernel"]
+    assert (after.rootfs, after.kernel) == (before.rootfs, before.kernel) and after.key != before.key
 
 
 async def test_files_are_readable_to_all_and_unchangeable(tmp_path: Path, builders: Builders) -> None:
