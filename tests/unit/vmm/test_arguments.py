@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from emberbox.vmm import Drive, MachineSpec, NetworkAttachment
+from emberbox.vmm import Drive, MachineSpec, NetworkAttachment, Rates
 from emberbox.vmm.confinement import Cell, wrap
 from emberbox.vmm.qemu.arguments import SANDBOX, Hardware, Wiring, arguments
 
@@ -58,6 +59,25 @@ def test_drives_are_shared_only_for_reading() -> None:
     files = [value for value in after(words, "-blockdev") if value.startswith("driver=file")]
     assert ["read-only=on" in value for value in files] == [True, False]
     assert len(after(words, "-device")) == 4
+
+
+def test_each_drive_is_bounded_for_itself() -> None:
+    free = arguments(SPEC, TCG, COLD)
+    assert not any("throttle" in word for word in free)
+    bounded = arguments(replace(SPEC, rates=Rates(disk_bytes_per_s=4_000_000, disk_ops_per_s=100)), TCG, COLD)
+    groups = [json.loads(word) for word in after(bounded, "-object") if word.startswith("{")]
+    assert [group["id"] for group in groups] == ["rate0", "rate1"]
+    assert all(group["limits"] == {"bps-total": 4_000_000, "iops-total": 100} for group in groups)
+    assert after(bounded, "-device") == after(free, "-device")
+    throttled = [word for word in after(bounded, "-blockdev") if word.startswith("driver=throttle")]
+    assert throttled == [
+        "driver=throttle,node-name=drive0,throttle-group=rate0,file=raw0,read-only=on",
+        "driver=throttle,node-name=drive1,throttle-group=rate1,file=raw1,read-only=off",
+    ]
+
+
+def test_a_bound_of_the_network_alone_changes_no_drive() -> None:
+    assert arguments(replace(SPEC, rates=Rates(network_bytes_per_s=1000)), TCG, COLD) == arguments(SPEC, TCG, COLD)
 
 
 def test_under_emulation_the_kernel_is_told_its_clock() -> None:
