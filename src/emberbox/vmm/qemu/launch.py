@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +11,10 @@ from typing import TYPE_CHECKING
 from emberbox.errors import VmmError, VmmStartFailed
 from emberbox.vmm import confinement
 from emberbox.vmm.cgroup import Cgroup, CgroupLimits, Cgroups
-from emberbox.vmm.leftovers import end_marked
-from emberbox.vmm.process import VmmProcess, reap
 from emberbox.vmm.qemu.arguments import Hardware, Wiring, arguments
 from emberbox.vmm.qemu.descriptors import Descriptors
 from emberbox.vmm.qemu.qmp import Qmp
+from emberbox.vmm.spawn import end_parent, error_log, last_errors, popen, spawn_held, watch
 from emberbox.vmm.tap import open_tap
 
 if TYPE_CHECKING:
@@ -26,12 +22,11 @@ if TYPE_CHECKING:
 
     from emberbox.tasks import UndoStack
     from emberbox.vmm.base import MachineSpec
+    from emberbox.vmm.process import VmmProcess
 
-SPAWN_S = 15.0
 OVERHEAD_MIB = 192
 """What a VMM may use besides its guest's memory."""
 _THREADS = 64
-_ERRORS_KEPT = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,24 +88,9 @@ class Launched:
     undo: UndoStack
 
 
-def error_log(run_dir: Path) -> Path:
-    """Return where a VMM's standard error goes."""
-    return run_dir / "vmm.log"
-
-
 def control_socket(run_dir: Path) -> Path:
     """Return where QEMU's control socket is."""
     return run_dir / "qmp.sock"
-
-
-def last_errors(run_dir: Path) -> str:
-    """Return the end of what the VMM printed, at most 4 KiB; empty when it printed nothing."""
-    try:
-        with error_log(run_dir).open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _ERRORS_KEPT))
-            return file.read(_ERRORS_KEPT).decode("utf-8", "replace").strip()
-    except OSError:
-        return ""
 
 
 @contextlib.contextmanager
@@ -170,88 +150,28 @@ def _wire(host: QemuHost, spec: MachineSpec, descriptors: Descriptors, memory: M
 async def _spawn(
     host: QemuHost, spec: MachineSpec, command: list[str], inherited: list[int], group: Cgroup | None, undo: UndoStack
 ) -> VmmProcess:
-    if host.jail is None:
-        parent = _start(spec, command, inherited)
-        undo.push(lambda: _end_parent(parent, spec.id))
-        return _watch(parent.pid, parent, undo, wrapped=False)
-    told, tell = os.pipe2(os.O_CLOEXEC)
-    held, release = os.pipe2(os.O_CLOEXEC)
-    try:
-        wrapped = confinement.wrap(_cell(host, host.jail, spec), command, tell, held)
-        parent = _start(spec, wrapped, [*inherited, tell, held])
-        undo.push(lambda: _end_parent(parent, spec.id))
-        os.close(tell)
-        tell = -1
-        pid = await _child_pid(told)
-        process = _watch(pid, parent, undo, wrapped=True)
-        _bound(host, spec, pid, group)
-        os.write(release, b"1")
-        return process
-    finally:
-        for descriptor in (told, tell, held, release):
-            if descriptor >= 0:
-                os.close(descriptor)
-
-
-def _start(spec: MachineSpec, command: list[str], inherited: list[int]) -> subprocess.Popen[bytes]:
     errors = os.open(error_log(spec.run_dir), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        # restore_signals=False: SIGXFSZ stays ignored, so that a console log at its bound is cut instead of ending the VMM.
-        # The fork is done on this thread: a parent-death signal follows the thread, not the process.
-        return subprocess.Popen(
-            command,
-            pass_fds=inherited,
-            stdin=subprocess.DEVNULL,
-            stdout=errors,
-            stderr=errors,
-            env={},
-            cwd="/",
-            restore_signals=False,
-            start_new_session=True,
+        if host.jail is None:
+            parent = popen(command, inherited, errors)
+            undo.push(lambda: end_parent(parent, spec.id))
+            return watch(parent.pid, parent, undo, wrapped=False)
+        cell = _cell(host, host.jail, spec)
+        return await spawn_held(
+            lambda tell, held: confinement.wrap(cell, command, tell, held),
+            lambda pid: _bound(host, spec, pid, group),
+            machine_id=spec.id,
+            inherited=inherited,
+            output=errors,
+            undo=undo,
         )
     finally:
         os.close(errors)
 
 
-def _watch(pid: int, parent: subprocess.Popen[bytes], undo: UndoStack, *, wrapped: bool) -> VmmProcess:
-    process = VmmProcess(pid, parent, wrapped=wrapped)
-    undo.push(process.kill)
-    return process
-
-
 def _cell(host: QemuHost, jail: Path, spec: MachineSpec) -> confinement.Cell:
     devices = (Path("/dev/kvm"),) if host.hardware.accelerator == "kvm" else ()
     return confinement.Cell(root=jail, uid=host.uid_base + spec.slot, devices=devices, die_with_parent=not spec.survive_parent)
-
-
-async def _end_parent(parent: subprocess.Popen[bytes], machine_id: str) -> None:
-    early = parent.poll() is None
-    if early:
-        parent.kill()
-    await reap(parent, wrapped=False)
-    if early:
-        # A start that was given up: bubblewrap's child may not be bound to its parent's life yet.
-        await end_marked(machine_id, whole=True)
-
-
-async def _child_pid(told: int) -> int:
-    """Read what bubblewrap tells about its child. Raises `VmmStartFailed`."""
-    loop = asyncio.get_running_loop()
-    os.set_blocking(told, False)
-    text = b""
-    async with asyncio.timeout(SPAWN_S):
-        while b"}" not in text:
-            readable = loop.create_future()
-            loop.add_reader(told, _mark_readable, readable)
-            try:
-                await readable
-            finally:
-                loop.remove_reader(told)
-            piece = os.read(told, 4096)
-            if not piece:
-                raise OSError("bubblewrap ended before the VMM was started")
-            text += piece
-    return int(json.loads(text)["child-pid"])
 
 
 def _make_group(host: QemuHost, spec: MachineSpec, undo: UndoStack) -> Cgroup | None:
@@ -269,8 +189,3 @@ def _bound(host: QemuHost, spec: MachineSpec, pid: int, group: Cgroup | None) ->
     confinement.limit(pid, file_bytes=max([spec.console_bytes, *writable]), processes=processes)
     if group is not None:
         group.add(pid)
-
-
-def _mark_readable(readable: asyncio.Future[None]) -> None:
-    if not readable.done():
-        readable.set_result(None)

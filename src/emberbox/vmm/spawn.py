@@ -1,0 +1,136 @@
+"""Starting a VMM under bubblewrap: held back until its bounds are set, watched from then on, ended with all that it started."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+from emberbox.vmm.leftovers import end_marked
+from emberbox.vmm.process import VmmProcess, reap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from emberbox.tasks import UndoStack
+
+SPAWN_S = 15.0
+_ERRORS_KEPT = 4096
+
+
+def error_log(run_dir: Path) -> Path:
+    """Return where a VMM's standard error goes."""
+    return run_dir / "vmm.log"
+
+
+def last_errors(run_dir: Path) -> str:
+    """Return the end of what the VMM printed, at most 4 KiB; empty when it printed nothing."""
+    try:
+        with error_log(run_dir).open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _ERRORS_KEPT))
+            return file.read(_ERRORS_KEPT).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
+async def spawn_held(
+    wrap: Callable[[int, int], list[str]],
+    bound: Callable[[int], None],
+    *,
+    machine_id: str,
+    inherited: Sequence[int],
+    output: int,
+    undo: UndoStack,
+) -> VmmProcess:
+    """Start a command under bubblewrap; it runs only once `bound` has set its limits.
+
+    Args:
+        wrap: Makes bubblewrap's arguments from the numbers of `--info-fd` and `--block-fd`.
+        bound: Called with the host pid of bubblewrap's child before that goes on.
+        machine_id: Whose processes are ended when the start is given up.
+        inherited: Descriptors that are passed on under their numbers; the caller closes them.
+        output: Where standard output and error go; the caller closes it.
+        undo: Where what ends the process is registered.
+
+    Raises:
+        OSError, TimeoutError: What was started is ended by `undo`.
+    """
+    told, tell = os.pipe2(os.O_CLOEXEC)
+    held, release = os.pipe2(os.O_CLOEXEC)
+    try:
+        parent = popen(wrap(tell, held), [*inherited, tell, held], output)
+        undo.push(lambda: end_parent(parent, machine_id))
+        os.close(tell)
+        tell = -1
+        pid = await _child_pid(told)
+        process = watch(pid, parent, undo, wrapped=True)
+        bound(pid)
+        os.write(release, b"1")
+        return process
+    finally:
+        for descriptor in (told, tell, held, release):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def popen(command: list[str], inherited: Sequence[int], output: int) -> subprocess.Popen[bytes]:
+    """Start `command` with an empty environment in a session of its own. Raises `OSError`."""
+    # restore_signals=False: SIGXFSZ stays ignored, so that a console log at its bound is cut instead of ending the VMM.
+    # The fork is done on this thread: a parent-death signal follows the thread, not the process.
+    return subprocess.Popen(
+        command,
+        pass_fds=tuple(inherited),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env={},
+        cwd="/",
+        restore_signals=False,
+        start_new_session=True,
+    )
+
+
+def watch(pid: int, parent: subprocess.Popen[bytes], undo: UndoStack, *, wrapped: bool) -> VmmProcess:
+    """Watch the process `pid` from now on, and register its end."""
+    process = VmmProcess(pid, parent, wrapped=wrapped)
+    undo.push(process.kill)
+    return process
+
+
+async def end_parent(parent: subprocess.Popen[bytes], machine_id: str) -> None:
+    """End what `popen` started, and all that it left of the machine `machine_id`. Repeating is harmless."""
+    early = parent.poll() is None
+    if early:
+        parent.kill()
+    await reap(parent, wrapped=False)
+    if early:
+        # A start that was given up: bubblewrap's child may not be bound to its parent's life yet.
+        await end_marked(machine_id, whole=True)
+
+
+async def _child_pid(told: int) -> int:
+    """Read what bubblewrap tells about its child."""
+    loop = asyncio.get_running_loop()
+    os.set_blocking(told, False)
+    text = b""
+    async with asyncio.timeout(SPAWN_S):
+        while b"}" not in text:
+            readable = loop.create_future()
+            loop.add_reader(told, _mark_readable, readable)
+            try:
+                await readable
+            finally:
+                loop.remove_reader(told)
+            piece = os.read(told, 4096)
+            if not piece:
+                raise OSError("bubblewrap ended before the VMM was started")
+            text += piece
+    return int(json.loads(text)["child-pid"])
+
+
+def _mark_readable(readable: asyncio.Future[None]) -> None:
+    if not readable.done():
+        readable.set_result(None)
