@@ -19,7 +19,7 @@ from emberbox.runtimes import builtin_folder, discover
 from emberbox.vmm import AdoptingDriver, MachineState, Snapshot, SnapshotDriver, find_leftovers, kill_leftovers
 from emberbox.vmm.cgroup import Cgroups
 from emberbox.vmm.qemu.driver import QemuDriver
-from emberbox.vmm.qemu.snapshot import verify
+from emberbox.vmm.snapshot_files import verify
 from tests.e2e.vmm_guests import MARK, machine_spec, no_machine_left, separate, talk
 
 if TYPE_CHECKING:

@@ -154,15 +154,20 @@ class Cgroups:
             parents.append(parent)
         return tuple(parents)
 
-    def _values(self, group: Cgroup, limits: CgroupLimits) -> list[tuple[Path, str]]:
+    def assignments(self, limits: CgroupLimits) -> list[tuple[str, str]]:
+        """Return the files of a group that bound it, by name, and what is written to each."""
         quota = None if limits.cpus is None else max(1000, int(limits.cpus * _PERIOD_US))
-        if self.unified:
-            (folder,) = group.folders
-            values = [(folder / "memory.max", str(limits.memory_bytes)), (folder / "pids.max", str(limits.pids))]
-            return values if quota is None else [*values, (folder / "cpu.max", f"{quota} {_PERIOD_US}")]
-        memory, pids, cpu = group.folders
-        values = [(memory / "memory.limit_in_bytes", str(limits.memory_bytes)), (pids / "pids.max", str(limits.pids))]
-        return values if quota is None else [*values, (cpu / "cpu.cfs_quota_us", str(quota))]
+        memory, cpu = (
+            ("memory.max", ("cpu.max", f"{quota} {_PERIOD_US}"))
+            if self.unified
+            else ("memory.limit_in_bytes", ("cpu.cfs_quota_us", str(quota)))
+        )
+        bounds = [(memory, str(limits.memory_bytes)), ("pids.max", str(limits.pids))]
+        return bounds if quota is None else [*bounds, cpu]
+
+    def _values(self, group: Cgroup, limits: CgroupLimits) -> list[tuple[Path, str]]:
+        folders = dict(zip(_CONTROLLERS, group.folders * (3 if self.unified else 1), strict=True))
+        return [(folders[name.partition(".")[0]] / name, value) for name, value in self.assignments(limits)]
 
 
 def _remove(folder: Path) -> bool:

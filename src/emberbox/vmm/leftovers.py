@@ -8,6 +8,7 @@ import itertools
 import json
 import logging
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from emberbox.vmm.process import command_line, identify
 _log = logging.getLogger(__name__)
 
 _MARK = "guest=emberbox-"
-_VMMS = ("qemu-system-",)
+_VMMS = ("qemu-system-", "firecracker")
+_OURS = re.compile(r"[a-z0-9]+-[0-9]+")
+"""Ids of machines; other users of Firecracker on the host commonly take names and UUIDs."""
 _GONE_S = 10.0
 _ROUNDS = 20
 
@@ -28,15 +31,22 @@ def marked(pid: int, machine_id: str = "", *, whole: bool = False) -> bool:
 
 def belongs(pid: int, machine_id: str = "", *, whole: bool = False) -> bool:
     """Return whether `pid` is such a VMM, or what confines it or is about to become it."""
-    return _named(pid, machine_id, whole=whole, programs=(*_VMMS, "bwrap", "setpriv"))
+    return _named(pid, machine_id, whole=whole, programs=(*_VMMS, "bwrap", "setpriv", "jailer"))
 
 
 def _named(pid: int, machine_id: str, *, whole: bool, programs: tuple[str, ...]) -> bool:
     words = command_line(pid)
     if not words or not Path(words[0]).name.startswith(programs):
         return False
-    names = [value for option, value in itertools.pairwise(words) if option == "-name"]
-    return any(name == _MARK + machine_id if whole else name.startswith(_MARK + machine_id) for name in names)
+    names = [name for pair in itertools.pairwise(words) if (name := _machine(*pair)) is not None]
+    return any(name == machine_id if whole else name.startswith(machine_id) for name in names)
+
+
+def _machine(option: str, value: str) -> str | None:
+    """Return the machine that a pair of words names: QEMU's `-name guest=emberbox-ID`, Firecracker's `--id ID`."""
+    if option == "-name" and value.startswith(_MARK):
+        return value.removeprefix(_MARK)
+    return value if option == "--id" and _OURS.fullmatch(value) else None
 
 
 def find_leftovers(marker: str) -> list[int]:

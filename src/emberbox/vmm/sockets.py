@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
+import stat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -58,3 +60,16 @@ def connect(path: Path) -> socket.socket:
         client.close()
         raise
     return client
+
+
+def pin(path: Path) -> int:
+    """Return a descriptor that holds on to the socket at `path`, to be connected by `/proc/self/fd/N`. Raises `OSError`.
+
+    For a socket in a folder that its VMM may write to: a link put in its place is refused, and what is connected is what was
+    looked at.
+    """
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK), str(path))
+    return descriptor

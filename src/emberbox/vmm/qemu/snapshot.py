@@ -8,20 +8,18 @@ a save takes milliseconds. A machine is saved while it runs: then its clones run
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import os
 import socket
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import SnapshotFailed, VmmError
 from emberbox.tasks import UndoStack
 from emberbox.vmm.base import MachineSpec, Snapshot
-from emberbox.vmm.memory_image import empty_copy, fill_and_seal, full_digest, reopen, sample_digest, sealed_bytes
+from emberbox.vmm.memory_image import empty_copy, fill_and_seal, reopen, sealed_bytes
 from emberbox.vmm.qemu.launch import Memory, QemuHost, explained, launch
 from emberbox.vmm.qemu.machine import QemuMachine
+from emberbox.vmm.snapshot_files import SnapshotRecord, checked, discard, record, write_new
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -35,40 +33,6 @@ _CAPABILITIES = {
 _SAVE_S = 60.0
 _RESTORE_S = 30.0
 _STATE_BYTES = 64 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnapshotRecord:
-    """What is written beside a snapshot, to notice that its files are not what they were.
-
-    Args:
-        memory_bytes: Length of the memory file.
-        memory_mtime_ns: Its time of change.
-        memory_sample: Hash of some of its pages.
-        memory_sha256: Hash of all of it.
-        state_sha256: Hash of the device state.
-        vmm_version: What made it.
-        tsc_khz: The time stamp counter's frequency that its kernel counts with; None where that does not matter.
-        vcpus: Of the template.
-        drives: Number of the template's drives.
-        network: Whether the template has a network device.
-    """
-
-    memory_bytes: int
-    memory_mtime_ns: int
-    memory_sample: str
-    memory_sha256: str
-    state_sha256: str
-    vmm_version: str
-    tsc_khz: int | None
-    vcpus: int
-    drives: int
-    network: bool
-
-
-def record_path(state: Path) -> Path:
-    """Return where the record of the snapshot with the device state `state` is."""
-    return state.with_name(state.name + ".json")
 
 
 class _Progress:
@@ -95,19 +59,14 @@ async def save(host: QemuHost, machine: QemuMachine, state: Path) -> Snapshot:
         await _write_state(machine, state)
         await machine.kill()
         snapshot = Snapshot(memory=machine.memory, state=state, vmm_version=host.version)
-        await asyncio.to_thread(_record, snapshot, machine.spec, host.hardware.tsc_khz)
+        await asyncio.to_thread(record, snapshot, machine.spec, tsc_khz=host.hardware.tsc_khz)
     except BaseException as error:
         await machine.kill()
-        _discard(state)
+        discard(state)
         if isinstance(error, (VmmError, OSError)) and not isinstance(error, SnapshotFailed):
             raise SnapshotFailed(f"virtual machine {machine.spec.id} cannot be frozen: {error}", detail=str(error)) from error
         raise
     return snapshot
-
-
-def _discard(state: Path) -> None:
-    state.unlink(missing_ok=True)
-    record_path(state).unlink(missing_ok=True)
 
 
 async def _write_state(machine: QemuMachine, state: Path) -> None:
@@ -132,7 +91,7 @@ async def _write_state(machine: QemuMachine, state: Path) -> None:
     finally:
         receiving.cancel()
         writer.transport.abort()
-    await asyncio.to_thread(_write_new, state, data)
+    await asyncio.to_thread(write_new, state, data)
 
 
 async def _receive(reader: asyncio.StreamReader) -> bytes:
@@ -142,14 +101,6 @@ async def _receive(reader: asyncio.StreamReader) -> bytes:
         if len(data) > _STATE_BYTES:
             raise SnapshotFailed(f"QEMU sent a device state of more than {_STATE_BYTES} bytes")
     return bytes(data)
-
-
-def _write_new(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
 
 
 @asynccontextmanager
@@ -166,72 +117,10 @@ async def _outcome(control: Qmp, progress: _Progress) -> str:
     return progress.done.result() if progress.done.done() else "QEMU ended"
 
 
-def _record(snapshot: Snapshot, spec: MachineSpec, tsc_khz: int | None) -> None:
-    descriptor = os.open(snapshot.memory, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        if os.geteuid() == 0:
-            os.fchown(descriptor, 0, 0)
-        os.fchmod(descriptor, 0o400)
-        os.fsync(descriptor)
-        status = os.fstat(descriptor)
-        record = SnapshotRecord(
-            memory_bytes=status.st_size,
-            memory_mtime_ns=status.st_mtime_ns,
-            memory_sample=sample_digest(descriptor),
-            memory_sha256=full_digest(descriptor),
-            state_sha256=hashlib.sha256(snapshot.state.read_bytes()).hexdigest(),
-            vmm_version=snapshot.vmm_version,
-            tsc_khz=tsc_khz,
-            vcpus=spec.vcpus,
-            drives=len(spec.drives),
-            network=spec.network is not None,
-        )
-    finally:
-        os.close(descriptor)
-    _write_new(record_path(snapshot.state), json.dumps(asdict(record)).encode())
-
-
-def verify(snapshot: Snapshot) -> None:
-    """Compare every byte of the snapshot with its record. Blocks (about 1 GB/s). Raises `SnapshotFailed`."""
-    record, _ = _checked(snapshot)
-    descriptor = os.open(snapshot.memory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if full_digest(descriptor) != record.memory_sha256:
-            raise SnapshotFailed(f"the memory image {snapshot.memory} has changed; build the template anew")
-    finally:
-        os.close(descriptor)
-
-
-def _checked(snapshot: Snapshot) -> tuple[SnapshotRecord, bytes]:
-    """Check what can be checked quickly; returns the record and the device state. Raises `SnapshotFailed`."""
-    try:
-        record = SnapshotRecord(**json.loads(record_path(snapshot.state).read_text()))
-        state = snapshot.state.read_bytes()
-        descriptor = os.open(snapshot.memory, os.O_RDONLY | os.O_CLOEXEC)
-    except (OSError, ValueError, TypeError) as error:
-        raise SnapshotFailed("the snapshot is incomplete; build the template anew", detail=str(error)) from error
-    try:
-        status = os.fstat(descriptor)
-        same = (
-            (status.st_size, status.st_mtime_ns) == (record.memory_bytes, record.memory_mtime_ns)
-            and sample_digest(descriptor) == record.memory_sample
-            and hashlib.sha256(state).hexdigest() == record.state_sha256
-        )
-    finally:
-        os.close(descriptor)
-    if not same:
-        raise SnapshotFailed(
-            "the snapshot's files have changed since they were made; build the template anew", detail=str(snapshot.memory)
-        )
-    return record, state
-
-
 def _pin(host: QemuHost, snapshot: Snapshot) -> tuple[SnapshotRecord, int, int]:
-    record, state = _checked(snapshot)
-    if record.vmm_version != host.version or snapshot.vmm_version != host.version:
-        raise SnapshotFailed(f"the snapshot is from {record.vmm_version}, this is {host.version}; build the template anew")
+    found, state = checked(snapshot, host.version)
     here = host.hardware.tsc_khz
-    if record.tsc_khz is not None and (here is None or abs(here - record.tsc_khz) > record.tsc_khz / 1000):
+    if found.tsc_khz is not None and (here is None or abs(here - found.tsc_khz) > found.tsc_khz / 1000):
         raise SnapshotFailed(
             "the processor's clock runs at another frequency than when the snapshot was made; build the template anew"
         )
@@ -240,7 +129,7 @@ def _pin(host: QemuHost, snapshot: Snapshot) -> tuple[SnapshotRecord, int, int]:
     except OSError as error:
         raise _unloadable(snapshot, error) from error
     try:
-        return record, memory, sealed_bytes(state, "emberbox-state")
+        return found, memory, sealed_bytes(state, "emberbox-state")
     except BaseException:
         os.close(memory)
         raise
@@ -300,10 +189,7 @@ class QemuLoadedSnapshot:
     def _check(self, spec: MachineSpec) -> None:
         if self._closed:
             raise SnapshotFailed("the snapshot was closed")
-        record = self._record
-        given = (spec.memory_mib * 1024 * 1024, spec.vcpus, len(spec.drives), spec.network is not None)
-        if given != (record.memory_bytes, record.vcpus, record.drives, record.network):
-            raise SnapshotFailed("a clone must have its template's memory, vCPUs, drives and network device")
+        self._record.check_clone(spec)
 
     async def _restore(self, spec: MachineSpec, undo: UndoStack) -> QemuMachine:
         state = reopen(self._state)
