@@ -20,16 +20,28 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_LAST_UID_BASE = 2**32 - 10_002
+_HIGHEST_RATE = 2**20
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VmmSettings:
-    """Which VMM runs the machines.
+    """Which VMM runs the machines, and what each machine may take.
 
     Args:
-        driver: `auto` or a driver's name (`qemu`).
-        accelerator: `auto` probes by running code; `kvm` or `tcg` insists.
+        driver: `auto`, `firecracker` or `qemu`. `auto` takes the best that works here; a name is never replaced by another.
+        accelerator: `auto` probes by running code; `kvm` or `tcg` insists. Firecracker runs on `kvm` only.
         boot_timeout_s: Bound of a cold boot, up to the agent's hello. Generous: a loaded host under emulation is slow.
         clone_timeout_s: Bound of a restore, up to the agent's first answer.
         uid_base: As root, the machine in slot N runs as the uid and gid `uid_base + N`.
+        firecracker: Firecracker's binary; empty for the installed one, else the one on PATH.
+        jailer: Its jailer, of the same version; empty for the installed one, else the one on PATH.
+        disk_mib_per_s: Bound of each drive of a machine, reading and writing together; 0 for none.
+        disk_ops_per_s: Bound of each drive's requests; 0 for none.
+        network_mib_per_s: Bound of a machine's network, in each direction; 0 for none.
+
+    Raises:
+        InvalidSettings: A value that cannot be.
     """
 
     driver: str = "auto"
@@ -37,6 +49,29 @@ class VmmSettings:
     boot_timeout_s: float = 120.0
     clone_timeout_s: float = 60.0
     uid_base: int = 790_000
+    firecracker: str = ""
+    jailer: str = ""
+    disk_mib_per_s: int = 0
+    disk_ops_per_s: int = 0
+    network_mib_per_s: int = 0
+
+    def __post_init__(self) -> None:
+        if self.accelerator not in ("auto", "kvm", "tcg"):
+            raise InvalidSettings(f"vmm.accelerator must be auto, kvm or tcg, not {self.accelerator!r}")
+        if (self.driver, self.accelerator) == ("firecracker", "tcg"):
+            raise InvalidSettings(
+                "vmm.accelerator is tcg, but Firecracker runs on KVM only: set it to auto, or vmm.driver to auto or qemu"
+            )
+        if not 1 <= self.uid_base <= _LAST_UID_BASE:
+            raise InvalidSettings(
+                f"vmm.uid_base must be 1 to {_LAST_UID_BASE}, not {self.uid_base}: uid 0 is root, 10,000 are used"
+            )
+        for name in ("firecracker", "jailer"):
+            if (path := getattr(self, name)) and not Path(path).is_absolute():
+                raise InvalidSettings(f"vmm.{name} must be the whole path of the binary, or empty, not {path!r}")
+        for name in ("disk_mib_per_s", "disk_ops_per_s", "network_mib_per_s"):
+            if not 0 <= getattr(self, name) <= _HIGHEST_RATE:
+                raise InvalidSettings(f"vmm.{name} must be 1 to {_HIGHEST_RATE}, or 0 for no bound, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,6 +70,17 @@ def test_the_data_folder_of_the_environment_wins_over_the_file(tmp_path: Path) -
         ("runtimes = 3", "runtimes must be a list of paths"),
         ("vmm = {driver = 3}", "vmm.driver must be text"),
         ("x = ", "config.toml"),
+        ("vmm = {accelerator = 'fast'}", "vmm.accelerator must be auto, kvm or tcg, not 'fast'"),
+        (
+            "vmm = {driver = 'firecracker', accelerator = 'tcg'}",
+            "runs on KVM only: set it to auto, or vmm.driver to auto or qemu",
+        ),
+        ("vmm = {uid_base = 0}", "vmm.uid_base must be 1 to .*, not 0: uid 0 is root"),
+        ("vmm = {uid_base = 4294967290}", "vmm.uid_base must be 1 to "),
+        ("vmm = {firecracker = 'bin/fc'}", "vmm.firecracker must be the whole path of the binary, or empty, not 'bin/fc'"),
+        ("vmm = {jailer = 'jailer'}", "vmm.jailer must be the whole path"),
+        ("vmm = {disk_mib_per_s = -1}", "vmm.disk_mib_per_s must be a whole number from 0, not -1"),
+        ("vmm = {network_mib_per_s = 9999999}", "vmm.network_mib_per_s must be 1 to 1048576, or 0 for no bound, not 9999999"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:

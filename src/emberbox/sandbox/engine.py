@@ -24,7 +24,7 @@ from emberbox.sandbox.slots import Slots
 from emberbox.sandbox.template import Template, TemplateStore, check_size
 from emberbox.tasks import TaskKeeper, UndoStack
 from emberbox.vmm.base import SnapshotDriver
-from emberbox.vmm.registry import choose as choose_driver
+from emberbox.vmm.registry import choose_driver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
@@ -307,10 +307,7 @@ class Engine:
 
 
 async def _choose(settings: Settings) -> tuple[Driver, DriverReport]:
-    vmm = settings.vmm
-    accelerator = None if vmm.accelerator == "auto" else vmm.accelerator
-    driver = choose_driver(vmm.driver, settings.data / "vmm", accelerator=accelerator, uid_base=vmm.uid_base)
-    report = await driver.probe()
+    driver, report = await choose_driver(settings.vmm, settings.data)
     if not report.usable:
         raise RequirementMissing(report.reason, mend=report.mend)
     return driver, report
