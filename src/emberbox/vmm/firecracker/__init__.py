@@ -1,0 +1,1 @@
+"""The driver for Firecracker under its jailer, with KVM."""

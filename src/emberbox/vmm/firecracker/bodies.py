@@ -1,0 +1,312 @@
+"""Every request to Firecracker's API that Emberbox makes: those of a machine as a whole here, those of its devices in `devices`.
+
+Each is frozen, checks itself (`InvalidInput`) and knows its method and path; fields have the names that the API gives them.
+Source: Firecracker's API description, releases 1.16 and 1.17. Left out on purpose: `/cpu-config` and `/pmem`, which nothing here
+uses; block devices behind a vhost-user socket; and what the description calls deprecated.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from emberbox.errors import InvalidInput
+from emberbox.vmm.firecracker.devices import (
+    Balloon,
+    BalloonHintingStart,
+    BalloonHintingStop,
+    BalloonStatisticsUpdate,
+    BalloonUpdate,
+    DriveConfig,
+    DriveUpdate,
+    EntropyDevice,
+    MemoryHotplug,
+    MemoryHotplugUpdate,
+    NetworkInterface,
+    NetworkInterfaceUpdate,
+    RateLimiter,
+    Serial,
+    TokenBucket,
+    Vsock,
+    check_tap,
+)
+from emberbox.vmm.firecracker.request import Request, check_choice, check_flag, check_id, check_number, check_text, values_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "Action", "Balloon", "BalloonHintingStart", "BalloonHintingStop", "BalloonStatisticsUpdate", "BalloonUpdate", "BootSource",
+    "DriveConfig", "DriveUpdate", "EntropyDevice", "Logger", "MachineConfiguration", "MachineConfigurationUpdate",
+    "MemoryBackend", "MemoryHotplug", "MemoryHotplugUpdate", "Metrics", "MmdsConfig", "MmdsContents", "MmdsUpdate",
+    "NetworkInterface", "NetworkInterfaceUpdate", "NetworkOverride", "RateLimiter", "Request", "Serial", "SnapshotCreate",
+    "SnapshotLoad", "TokenBucket", "VmState", "Vsock",
+]  # fmt: skip
+
+_LARGEST_MEMORY_MIB = 2**31 - 1
+_HUGE_PAGES = ("None", "Transparent", "2M")
+_LINK_LOCAL = re.compile(r"169\.254\.([1-9]|[1-9]\d|1\d\d|2[0-4]\d|25[0-4])\.(\d|[1-9]\d|1\d\d|2[0-4]\d|25[0-5])")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootSource(Request):
+    """The kernel (an ELF vmlinux on x86-64), its initrd and its command line. Without `boot_args` Firecracker takes its own."""
+
+    method: ClassVar[str] = "PUT"
+    route: ClassVar[str] = "/boot-source"
+
+    kernel_image_path: str
+    initrd_path: str | None = None
+    boot_args: str | None = None
+
+    def __post_init__(self) -> None:
+        check_text("kernel_image_path", self.kernel_image_path)
+        check_text("initrd_path", self.initrd_path, optional=True)
+        check_text("boot_args", self.boot_args, optional=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineConfiguration(Request):
+    """The size of a machine that has not started: 1 to 32 vCPUs, with `smt` 1 or an even number."""
+
+    method: ClassVar[str] = "PUT"
+    route: ClassVar[str] = "/machine-config"
+
+    vcpu_count: int
+    mem_size_mib: int
+    smt: bool | None = None
+    track_dirty_pages: bool | None = None
+    huge_pages: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_size(self, optional=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineConfigurationUpdate(Request):
+    """Another size for a machine that has not started; None changes nothing."""
+
+    method: ClassVar[str] = "PATCH"
+    route: ClassVar[str] = "/machine-config"
+
+    vcpu_count: int | None = None
+    mem_size_mib: int | None = None
+    smt: bool | None = None
+    track_dirty_pages: bool | None = None
+    huge_pages: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_size(self, optional=True)
+        if not values_of(self):
+            raise InvalidInput("an update of the machine's configuration must change something")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MmdsConfig(Request):
+    """The metadata service: which interfaces reach it, and at which link-local address (None: 169.254.169.254)."""
+
+    method: ClassVar[str] = "PUT"
+    route: ClassVar[str] = "/mmds/config"
+
+    network_interfaces: tuple[str, ...]
+    version: str | None = None
+    ipv4_address: str | None = None
+    imds_compat: bool | None = None
+
+    def __post_init__(self) -> None:
+        for interface in self.network_interfaces:
+            check_id("network_interfaces", interface)
+        check_choice("version", self.version, ("V1", "V2"))
+        check_flag("imds_compat", self.imds_compat)
+        if self.ipv4_address is not None and not _LINK_LOCAL.fullmatch(self.ipv4_address):
+            raise InvalidInput(f"ipv4_address {self.ipv4_address!r}: from 169.254.1.0 to 169.254.254.255")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MmdsContents(Request):
+    """What the metadata service tells, replacing what it told before."""
+
+    method: ClassVar[str] = "PUT"
+    route: ClassVar[str] = "/mmds"
+
+    data: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        _check_json(self.data)
+
+    def body(self) -> dict[str, Any] | None:
+        """Return the data itself."""
+        return dict(self.data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MmdsUpdate(MmdsContents):
+    """What the metadata service tells, changed: a JSON merge patch (RFC 7396)."""
+
+    method: ClassVar[str] = "PATCH"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logger(Request):
+    """Where Firecracker's own log goes: a file or a FIFO inside the jail."""
+
+    method: ClassVar[str] = "PUT"
+    route: ClassVar[str] = "/logger"
+
+    log_path: str | None = None
+    level: str | None = None
+    show_level: bool | None = None
+    show_log_origin: bool | None = None
+    module: str | None = None
+
+    def __post_init__(self) -> None:
+        check_text("log_path", self.log_path, optional=True)
+        check_text("module", self.module, optional=True)
+        check_choice("level", self.level, ("Error", "Warning", "Info", "Debug", "Trace", "Off"))
+        check_flag("show_level", self.show_level)
+        check_flag("show_log_origin", self.show_log_origin)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics(Request):
+    """Where the metrics go, one JSON line for each flush; `emit_id` and `properties` mark each line (1.17)."""
+
+    method: ClassVar[str] = "PUT"
+    route: ClassVar[str] = "/metrics"
+
+    metrics_path: str
+    emit_id: bool | None = None
+    properties: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        check_text("metrics_path", self.metrics_path)
+        check_flag("emit_id", self.emit_id)
+        for key, value in (self.properties or {}).items():
+            check_text("properties", key)
+            check_text(f"properties.{key}", value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action(Request):
+    """InstanceStart, FlushMetrics or SendCtrlAltDel."""
+
+    method: ClassVar[str] = "PUT"
+    route: ClassVar[str] = "/actions"
+
+    action_type: str
+
+    def __post_init__(self) -> None:
+        check_choice("action_type", self.action_type, ("InstanceStart", "FlushMetrics", "SendCtrlAltDel"), optional=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmState(Request):
+    """Stop the vCPUs (Paused) or let them run (Resumed)."""
+
+    method: ClassVar[str] = "PATCH"
+    route: ClassVar[str] = "/vm"
+
+    state: str
+
+    def __post_init__(self) -> None:
+        check_choice("state", self.state, ("Paused", "Resumed"), optional=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotCreate(Request):
+    """Write the state and the memory of a paused machine. The API answers nothing else meanwhile."""
+
+    method: ClassVar[str] = "PUT"
+    route: ClassVar[str] = "/snapshot/create"
+
+    snapshot_path: str
+    mem_file_path: str
+    snapshot_type: str = "Full"
+
+    def __post_init__(self) -> None:
+        check_text("snapshot_path", self.snapshot_path)
+        check_text("mem_file_path", self.mem_file_path)
+        check_choice("snapshot_type", self.snapshot_type, ("Full", "Diff"), optional=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryBackend:
+    """Where a clone's memory comes from: a file, mapped privately, or a socket that serves page faults (Uffd)."""
+
+    backend_path: str
+    backend_type: str = "File"
+
+    def __post_init__(self) -> None:
+        check_text("backend_path", self.backend_path)
+        check_choice("backend_type", self.backend_type, ("File", "Uffd"), optional=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkOverride:
+    """Another TAP device than the one that the snapshot names."""
+
+    iface_id: str
+    host_dev_name: str
+
+    def __post_init__(self) -> None:
+        check_id("iface_id", self.iface_id)
+        check_tap(self.host_dev_name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotLoad(Request):
+    """Become the machine of a snapshot; only as the first request but for logger and metrics.
+
+    `vsock_uds_path` travels as `vsock_override`; `clock_realtime` moves the guest's clock on by the time since the snapshot.
+    """
+
+    method: ClassVar[str] = "PUT"
+    route: ClassVar[str] = "/snapshot/load"
+
+    snapshot_path: str
+    mem_backend: MemoryBackend
+    resume_vm: bool | None = None
+    network_overrides: tuple[NetworkOverride, ...] = ()
+    vsock_uds_path: str | None = None
+    clock_realtime: bool | None = None
+    track_dirty_pages: bool | None = None
+    huge_pages: str | None = None
+
+    def __post_init__(self) -> None:
+        check_text("snapshot_path", self.snapshot_path)
+        check_text("vsock_uds_path", self.vsock_uds_path, optional=True)
+        for name in ("resume_vm", "clock_realtime", "track_dirty_pages"):
+            check_flag(name, getattr(self, name))
+        check_choice("huge_pages", self.huge_pages, ("Snapshot", *_HUGE_PAGES))
+        if self.huge_pages == "2M" and self.mem_backend.backend_type != "Uffd":
+            raise InvalidInput("huge_pages 2M: needs a memory backend of type Uffd")
+
+    def body(self) -> dict[str, Any] | None:
+        """Return the request as JSON; overrides are left out where there are none, since an older release knows none."""
+        told = values_of(self)
+        if not told["network_overrides"]:
+            del told["network_overrides"]
+        if (uds_path := told.pop("vsock_uds_path", None)) is not None:
+            told["vsock_override"] = {"uds_path": uds_path}
+        return told
+
+
+def _check_size(size: MachineConfiguration | MachineConfigurationUpdate, *, optional: bool) -> None:
+    check_number("vcpu_count", size.vcpu_count, 1, 32, optional=optional)
+    check_number("mem_size_mib", size.mem_size_mib, 1, _LARGEST_MEMORY_MIB, optional=optional)
+    check_flag("smt", size.smt)
+    check_flag("track_dirty_pages", size.track_dirty_pages)
+    check_choice("huge_pages", size.huge_pages, _HUGE_PAGES)
+    if size.smt and size.vcpu_count is not None and size.vcpu_count > 1 and size.vcpu_count % 2:
+        raise InvalidInput(f"vcpu_count {size.vcpu_count}: with smt 1 or an even number")
+    if size.huge_pages == "2M" and size.mem_size_mib is not None and size.mem_size_mib % 2:
+        raise InvalidInput(f"mem_size_mib {size.mem_size_mib}: with huge pages of 2 MiB an even number")
+
+
+def _check_json(data: Mapping[str, Any]) -> None:
+    try:
+        json.dumps(dict(data), allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"metadata must be JSON: {error}") from error
