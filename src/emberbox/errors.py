@@ -19,6 +19,7 @@
     │   ├── VmmStartFailed
     │   ├── VmmDied             the process behind a VM ended by itself
     │   ├── VmmTimeout
+    │   ├── VmmRefused          the VMM answered a request with an error
     │   └── SnapshotFailed
     ├── GuestError
     │   ├── GuestViolation      the guest broke the protocol; its sandbox is ended
@@ -181,6 +182,12 @@ class VmmTimeout(VmmError):
     """The VMM did not answer within its bound."""
 
     code = "vmm_timeout"
+
+
+class VmmRefused(VmmError):
+    """The VMM answered a request with an error; what it was asked for was not done."""
+
+    code = "vmm_refused"
 
 
 class SnapshotFailed(VmmError):
