@@ -1,0 +1,290 @@
+"""The client of one Firecracker process's API: HTTP/1.1 over the Unix socket in its jail.
+
+Success is 204, or 200 with a body; a refusal is 400 with a `fault_message`. One thread of Firecracker answers all requests, one
+after the other, and takes no more than 51,200 bytes of body and 10 connections: requests of one client therefore go one by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import re
+import stat
+from typing import TYPE_CHECKING, Any
+
+from emberbox.errors import InvalidInput, VmmDied, VmmError, VmmTimeout
+from emberbox.vmm import sockets
+from emberbox.vmm.firecracker.answers import (
+    BalloonHintingStatus,
+    BalloonStatistics,
+    InstanceInfo,
+    MemoryHotplugStatus,
+    mapping,
+    version_of,
+)
+from emberbox.vmm.firecracker.faults import FirecrackerFault, harmless
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from pathlib import Path
+
+    import httpx
+
+    from emberbox.vmm.firecracker.request import Request
+
+_log = logging.getLogger(__name__)
+
+LARGEST_BODY = 51_200
+LARGEST_ANSWER = 1024 * 1024
+CONNECTIONS = 4
+TIMEOUT_S = 10.0
+# The API's thread itself writes a snapshot's memory, and reads one.
+_LONG_S = {"/snapshot/create": 600.0, "/snapshot/load": 120.0}
+_POLL_S = 0.002
+_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
+_UNKNOWN = re.compile(r"unknown field `([^`]{1,64})`")
+
+
+class FirecrackerApi:
+    """Requests to one Firecracker process, in the order in which they are made.
+
+    The socket is pinned when it is first used: a longer path than an address holds, or a link put into the jail, change nothing.
+
+    Args:
+        socket: Firecracker's API socket, seen from outside of the jail.
+        name: The machine's id, for messages and logs.
+        unknown: Fields that this Firecracker was found not to know ("SnapshotLoad.clock_realtime"); grows here. Hand the same set
+            to the next machine of the same binary, and it is not asked again. None for a new set.
+    """
+
+    def __init__(self, socket: Path, *, name: str, unknown: set[str] | None = None) -> None:
+        self.unknown = set() if unknown is None else unknown
+        self._socket = socket
+        self._name = name
+        self._pinned: int | None = None
+        self._client: httpx.AsyncClient | None = None
+        self._closed = False
+        self._turn = asyncio.Lock()
+
+    async def ready(self, timeout_s: float, alive: Callable[[], bool]) -> None:
+        """Wait until the socket takes connections.
+
+        Args:
+            timeout_s: How long to wait.
+            alive: Tells at once whether the process still runs.
+
+        Raises `VmmDied` when it does not, `VmmTimeout`, or `VmmError` when there is something else than a socket. May be repeated.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self._takes_connections():
+                    if not alive():
+                        raise VmmDied(f"Firecracker of machine {self._name} ended before it took requests")
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError as error:
+            raise VmmTimeout(f"Firecracker of machine {self._name} took no requests within {timeout_s:g} s") from error
+
+    async def send(self, request: Request, *, timeout_s: float | None = None, optional: Collection[str] = ()) -> None:
+        """Make a request and wait until it is carried out.
+
+        Args:
+            request: One of `bodies`.
+            timeout_s: From when its turn has come; None for 10 s, for a snapshot 600 s to make and 120 s to load.
+            optional: Fields of the JSON, at any depth, that are left out where this Firecracker does not know them.
+
+        Raises `FirecrackerFault` (nothing was done), `InvalidInput` for too large a body (nothing was sent), `VmmDied`, `VmmError`
+        for any other answer, or `VmmTimeout`: after that, as after a cancellation, Firecracker may still carry it out.
+        """
+        kind = type(request).__name__
+        body = request.body()
+        for name in optional:
+            if f"{kind}.{name}" in self.unknown:
+                body = _without(body, name)
+        while True:
+            try:
+                await self._exchange(request.method, request.path, body, timeout_s)
+                return
+            except FirecrackerFault as fault:
+                found = _UNKNOWN.search(fault.fault_message)
+                smaller = _without(body, found[1]) if found and found[1] in optional else body
+                if found is None or smaller == body:
+                    raise
+                self.unknown.add(f"{kind}.{found[1]}")
+                _log.info(
+                    "this Firecracker does not know %s of %s", found[1], kind,
+                    extra={"action": "vmm.field_unknown", "machine": self._name, "field": f"{kind}.{found[1]}"},
+                )  # fmt: skip
+                body = smaller
+
+    async def instance(self) -> InstanceInfo:
+        """Return what the process says of itself. Raises as `send` does; so do all that follow."""
+        return InstanceInfo.parse(await self._get("/"))
+
+    async def version(self) -> str:
+        """Return the version of Firecracker."""
+        return version_of(await self._get("/version"))
+
+    async def balloon_statistics(self) -> BalloonStatistics:
+        """Return what the guest told last of its memory; a fault where statistics are off."""
+        return BalloonStatistics.parse(await self._get("/balloon/statistics"))
+
+    async def balloon_hinting(self) -> BalloonHintingStatus:
+        """Return how far a run of free page hinting is; a fault where hinting is off."""
+        return BalloonHintingStatus.parse(await self._get("/balloon/hinting/status"))
+
+    async def memory_hotplug(self) -> MemoryHotplugStatus:
+        """Return how much memory is plugged in; a fault where none can be."""
+        return MemoryHotplugStatus.parse(await self._get("/hotplug/memory"))
+
+    async def machine_configuration(self) -> dict[str, Any]:
+        """Return the machine's size as Firecracker tells it: unchecked but for being an object."""
+        return mapping("GET /machine-config", await self._get("/machine-config"))
+
+    async def vm_configuration(self) -> dict[str, Any]:
+        """Return all that the machine is made of as Firecracker tells it: unchecked but for being an object."""
+        return mapping("GET /vm/config", await self._get("/vm/config"))
+
+    async def close(self) -> None:
+        """Close the connection and let go of the socket; Firecracker goes on. A request under way fails. May be repeated."""
+        self._closed = True
+        client, self._client = self._client, None
+        try:
+            if client is not None:
+                await client.aclose()
+        finally:
+            self._unpin()
+
+    async def _get(self, path: str) -> Any:
+        return await self._exchange("GET", path, None, None)
+
+    async def _exchange(self, method: str, path: str, body: dict[str, Any] | None, timeout_s: float | None) -> Any:
+        """Make one request; the one way by which anything reaches Firecracker."""
+        request = f"{method} {path}"
+        content = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        if content is not None and len(content) > LARGEST_BODY:
+            raise InvalidInput(f"{request} has {len(content):,} bytes of body; Firecracker takes at most {LARGEST_BODY:,}")
+        bound_s = _LONG_S.get(path, TIMEOUT_S) if timeout_s is None else timeout_s
+        async with self._turn:
+            try:
+                async with asyncio.timeout(bound_s):
+                    status, answer = await self._speak(request, method, path, content)
+            except TimeoutError as error:
+                raise VmmTimeout(f"Firecracker of machine {self._name} did not answer {request} within {bound_s:g} s") from error
+        return _judge(request, status, answer)
+
+    async def _speak(self, request: str, method: str, path: str, content: bytes | None) -> tuple[int, bytes]:
+        import httpx
+
+        client = self._connect()
+        try:
+            async with client.stream(method, f"http://localhost{path}", content=content, headers=_HEADERS) as answer:
+                return answer.status_code, await _read(request, answer)
+        except httpx.NetworkError as error:
+            raise VmmDied(f"Firecracker of machine {self._name} is gone: {request} failed", detail=repr(error)) from error
+        except httpx.HTTPError as error:
+            if isinstance(error, httpx.RemoteProtocolError) and re.search("disconnected|closed connection", str(error)):
+                raise VmmDied(f"Firecracker of machine {self._name} ended during {request}", detail=str(error)) from error
+            raise VmmError(f"Firecracker's answer to {request} is not HTTP", detail=harmless(str(error))) from error
+        except RuntimeError as error:
+            if not self._closed:
+                raise
+            raise VmmError(f"the API of machine {self._name} was closed during {request}") from error
+
+    def _connect(self) -> httpx.AsyncClient:
+        if self._closed:
+            raise VmmError(f"the API of machine {self._name} is closed")
+        if self._client is None:
+            self._client = _new_client(self._pin())
+        return self._client
+
+    def _takes_connections(self) -> bool:
+        if self._closed:
+            raise VmmError(f"the API of machine {self._name} is closed")
+        try:
+            sockets.connect(self._pin()).close()
+        except (VmmDied, OSError):
+            # What was pinned may be the leftover of another process: look again at the next turn.
+            self._unpin()
+            return False
+        return True
+
+    def _pin(self) -> Path:
+        if self._pinned is None:
+            self._pinned = _open_socket(self._socket)
+        return type(self._socket)(f"/proc/self/fd/{self._pinned}")
+
+    def _unpin(self) -> None:
+        pinned, self._pinned = self._pinned, None
+        if pinned is not None:
+            os.close(pinned)
+
+
+def _open_socket(path: Path) -> int:
+    try:
+        opened = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise VmmDied("Firecracker's API socket is not there", detail=str(error)) from error
+    if not stat.S_ISSOCK(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise VmmError(
+            "what is in the place of Firecracker's API socket is no socket; the machine is not trusted", detail=str(path)
+        )
+    return opened
+
+
+def _new_client(socket: Path) -> httpx.AsyncClient:
+    import httpx
+
+    # Each client would load the host's certificates otherwise, for an encryption that is not used.
+    transport = httpx.AsyncHTTPTransport(
+        uds=str(socket),
+        verify=False,  # noqa: S501
+        trust_env=False,
+        http2=False,
+        limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=1, keepalive_expiry=None),
+    )
+    return httpx.AsyncClient(
+        transport=transport, trust_env=False, follow_redirects=False, timeout=None, headers={"Accept-Encoding": "identity"}
+    )
+
+
+async def _read(request: str, answer: httpx.Response) -> bytes:
+    read = bytearray()
+    # Raw: a packed answer would not be bounded by its size.
+    async for part in answer.aiter_raw():
+        read += part
+        if len(read) > LARGEST_ANSWER:
+            raise VmmError(f"Firecracker's answer to {request} is larger than {LARGEST_ANSWER:,} bytes")
+    return bytes(read)
+
+
+def _judge(request: str, status: int, answer: bytes) -> Any:
+    """Return what a successful answer holds, None for nothing; raise for all others."""
+    if status == 204:
+        return None
+    told = _parse(request, status, answer)
+    if status == 200:
+        return told
+    fault = told.get("fault_message") if isinstance(told, dict) else None
+    if status != 400 or not isinstance(fault, str):
+        raise VmmError(
+            f"Firecracker answered {request} in a way that is none of its own (status {status})", detail=harmless(repr(told))
+        )
+    raise FirecrackerFault(request, status, harmless(fault))
+
+
+def _parse(request: str, status: int, answer: bytes) -> Any:
+    try:
+        return json.loads(answer)
+    except (ValueError, RecursionError) as error:
+        said = harmless(answer[:512].decode(errors="replace"))
+        raise VmmError(f"Firecracker's answer to {request} (status {status}) is not JSON", detail=said) from error
+
+
+def _without(part: Any, name: str) -> Any:
+    """Return JSON without the fields of this name, at any depth."""
+    if isinstance(part, dict):
+        return {key: _without(value, name) for key, value in part.items() if key != name}
+    return [_without(item, name) for item in part] if isinstance(part, list) else part
