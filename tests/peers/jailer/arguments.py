@@ -157,7 +157,7 @@ def _cgroup(text: str) -> tuple[str, str]:
     file, equals, value = text.partition("=")
     if not equals or not value or "=" in value:
         raise JailerError(f"Invalid format for cgroups: {text}")
-    if "/" in file or ".." in file or "." not in file:
+    if "/" in file or file.count(".") != 1:
         raise JailerError(f"Cgroup invalid file: {file}")
     return file, value
 
