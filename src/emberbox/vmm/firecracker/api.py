@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import re
-import stat
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import InvalidInput, VmmDied, VmmError, VmmTimeout
@@ -25,6 +24,7 @@ from emberbox.vmm.firecracker.answers import (
     version_of,
 )
 from emberbox.vmm.firecracker.faults import FirecrackerFault, harmless
+from emberbox.vmm.firecracker.wire import judge, new_client, open_socket, read_answer, without
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 LARGEST_BODY = 51_200
-LARGEST_ANSWER = 1024 * 1024
-CONNECTIONS = 4
 TIMEOUT_S = 10.0
 # The API's thread itself writes a snapshot's memory, and reads one.
 _LONG_S = {"/snapshot/create": 600.0, "/snapshot/load": 120.0}
@@ -75,7 +73,7 @@ class FirecrackerApi:
             timeout_s: How long to wait.
             alive: Tells at once whether the process still runs.
 
-        Raises `VmmDied` when it does not, `VmmTimeout`, or `VmmError` when there is something else than a socket. May be repeated.
+        Raises `VmmDied` when it does not, `VmmTimeout`, or `VmmError` when no socket is there but something else. Repeatable.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -94,21 +92,21 @@ class FirecrackerApi:
             timeout_s: From when its turn has come; None for 10 s, for a snapshot 600 s to make and 120 s to load.
             optional: Fields of the JSON, at any depth, that are left out where this Firecracker does not know them.
 
-        Raises `FirecrackerFault` (nothing was done), `InvalidInput` for too large a body (nothing was sent), `VmmDied`, `VmmError`
-        for any other answer, or `VmmTimeout`: after that, as after a cancellation, Firecracker may still carry it out.
+        Raises `FirecrackerFault` (nothing was done), `InvalidInput` for too large a body (nothing was sent), `VmmDied`,
+        `VmmError` for any other answer, or `VmmTimeout`: after that, as after a cancellation, it may still be carried out.
         """
         kind = type(request).__name__
         body = request.body()
         for name in optional:
             if f"{kind}.{name}" in self.unknown:
-                body = _without(body, name)
+                body = without(body, name)
         while True:
             try:
                 await self._exchange(request.method, request.path, body, timeout_s)
                 return
             except FirecrackerFault as fault:
                 found = _UNKNOWN.search(fault.fault_message)
-                smaller = _without(body, found[1]) if found and found[1] in optional else body
+                smaller = without(body, found[1]) if found and found[1] in optional else body
                 if found is None or smaller == body:
                     raise
                 self.unknown.add(f"{kind}.{found[1]}")
@@ -172,7 +170,7 @@ class FirecrackerApi:
                     status, answer = await self._speak(request, method, path, content)
             except TimeoutError as error:
                 raise VmmTimeout(f"Firecracker of machine {self._name} did not answer {request} within {bound_s:g} s") from error
-        return _judge(request, status, answer)
+        return judge(request, status, answer)
 
     async def _speak(self, request: str, method: str, path: str, content: bytes | None) -> tuple[int, bytes]:
         import httpx
@@ -180,7 +178,7 @@ class FirecrackerApi:
         client = self._connect()
         try:
             async with client.stream(method, f"http://localhost{path}", content=content, headers=_HEADERS) as answer:
-                return answer.status_code, await _read(request, answer)
+                return answer.status_code, await read_answer(request, answer)
         except httpx.NetworkError as error:
             raise VmmDied(f"Firecracker of machine {self._name} is gone: {request} failed", detail=repr(error)) from error
         except httpx.HTTPError as error:
@@ -196,7 +194,7 @@ class FirecrackerApi:
         if self._closed:
             raise VmmError(f"the API of machine {self._name} is closed")
         if self._client is None:
-            self._client = _new_client(self._pin())
+            self._client = new_client(self._pin())
         return self._client
 
     def _takes_connections(self) -> bool:
@@ -212,79 +210,10 @@ class FirecrackerApi:
 
     def _pin(self) -> Path:
         if self._pinned is None:
-            self._pinned = _open_socket(self._socket)
+            self._pinned = open_socket(self._socket)
         return type(self._socket)(f"/proc/self/fd/{self._pinned}")
 
     def _unpin(self) -> None:
         pinned, self._pinned = self._pinned, None
         if pinned is not None:
             os.close(pinned)
-
-
-def _open_socket(path: Path) -> int:
-    try:
-        opened = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
-        raise VmmDied("Firecracker's API socket is not there", detail=str(error)) from error
-    if not stat.S_ISSOCK(os.fstat(opened).st_mode):
-        os.close(opened)
-        raise VmmError(
-            "what is in the place of Firecracker's API socket is no socket; the machine is not trusted", detail=str(path)
-        )
-    return opened
-
-
-def _new_client(socket: Path) -> httpx.AsyncClient:
-    import httpx
-
-    # Each client would load the host's certificates otherwise, for an encryption that is not used.
-    transport = httpx.AsyncHTTPTransport(
-        uds=str(socket),
-        verify=False,  # noqa: S501
-        trust_env=False,
-        http2=False,
-        limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=1, keepalive_expiry=None),
-    )
-    return httpx.AsyncClient(
-        transport=transport, trust_env=False, follow_redirects=False, timeout=None, headers={"Accept-Encoding": "identity"}
-    )
-
-
-async def _read(request: str, answer: httpx.Response) -> bytes:
-    read = bytearray()
-    # Raw: a packed answer would not be bounded by its size.
-    async for part in answer.aiter_raw():
-        read += part
-        if len(read) > LARGEST_ANSWER:
-            raise VmmError(f"Firecracker's answer to {request} is larger than {LARGEST_ANSWER:,} bytes")
-    return bytes(read)
-
-
-def _judge(request: str, status: int, answer: bytes) -> Any:
-    """Return what a successful answer holds, None for nothing; raise for all others."""
-    if status == 204:
-        return None
-    told = _parse(request, status, answer)
-    if status == 200:
-        return told
-    fault = told.get("fault_message") if isinstance(told, dict) else None
-    if status != 400 or not isinstance(fault, str):
-        raise VmmError(
-            f"Firecracker answered {request} in a way that is none of its own (status {status})", detail=harmless(repr(told))
-        )
-    raise FirecrackerFault(request, status, harmless(fault))
-
-
-def _parse(request: str, status: int, answer: bytes) -> Any:
-    try:
-        return json.loads(answer)
-    except (ValueError, RecursionError) as error:
-        said = harmless(answer[:512].decode(errors="replace"))
-        raise VmmError(f"Firecracker's answer to {request} (status {status}) is not JSON", detail=said) from error
-
-
-def _without(part: Any, name: str) -> Any:
-    """Return JSON without the fields of this name, at any depth."""
-    if isinstance(part, dict):
-        return {key: _without(value, name) for key, value in part.items() if key != name}
-    return [_without(item, name) for item in part] if isinstance(part, list) else part

@@ -1,6 +1,6 @@
 """What Firecracker's refusals and exit codes mean, and what to do about each.
 
-Source: Firecracker's exit codes (its `FcExitCode`) and the messages of its API; what the jailer and bubblewrap print is read alike.
+Source: Firecracker's exit codes (its `FcExitCode`) and the messages of its API.
 """
 
 from __future__ import annotations

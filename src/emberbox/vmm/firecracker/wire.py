@@ -1,0 +1,96 @@
+"""One exchange with Firecracker's API: the socket, the HTTP client, and what an answer may be."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+from emberbox.errors import VmmDied, VmmError
+from emberbox.vmm.firecracker.faults import FirecrackerFault, harmless
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import httpx
+
+LARGEST_ANSWER = 1024 * 1024
+CONNECTIONS = 4
+"""Of the 10 that Firecracker takes; the others are for people who look at a machine by hand."""
+
+
+def open_socket(path: Path) -> int:
+    """Open a socket without connecting to it. Raises `VmmDied` when nothing is there, `VmmError` when no socket is."""
+    try:
+        opened = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise VmmDied("Firecracker's API socket is not there", detail=str(error)) from error
+    if not stat.S_ISSOCK(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise VmmError(
+            "what is in the place of Firecracker's API socket is no socket; the machine is not trusted", detail=str(path)
+        )
+    return opened
+
+
+def new_client(socket: Path) -> httpx.AsyncClient:
+    """Return a client that speaks to this socket alone: no proxy, no redirect, no encryption, few connections."""
+    import httpx
+
+    # Each client would load the host's certificates otherwise, for an encryption that is not used.
+    transport = httpx.AsyncHTTPTransport(
+        uds=str(socket),
+        verify=False,
+        trust_env=False,
+        http2=False,
+        limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=1, keepalive_expiry=None),
+    )
+    return httpx.AsyncClient(
+        transport=transport,
+        trust_env=False,
+        follow_redirects=False,
+        timeout=httpx.Timeout(None),
+        headers={"Accept-Encoding": "identity"},
+    )
+
+
+async def read_answer(request: str, answer: httpx.Response) -> bytes:
+    """Return the body of an answer. Raises `VmmError` when it is too large."""
+    read = bytearray()
+    # Raw: a packed answer would not be bounded by its size.
+    async for part in answer.aiter_raw():
+        read += part
+        if len(read) > LARGEST_ANSWER:
+            raise VmmError(f"Firecracker's answer to {request} is larger than {LARGEST_ANSWER:,} bytes")
+    return bytes(read)
+
+
+def judge(request: str, status: int, answer: bytes) -> Any:
+    """Return what a successful answer holds, None for nothing; raise for all others."""
+    if status == 204:
+        return None
+    told = _parse(request, status, answer)
+    if status == 200:
+        return told
+    fault = told.get("fault_message") if isinstance(told, dict) else None
+    if status != 400 or not isinstance(fault, str):
+        raise VmmError(
+            f"Firecracker answered {request} in a way that is none of its own (status {status})", detail=harmless(repr(told))
+        )
+    raise FirecrackerFault(request, status, harmless(fault))
+
+
+def _parse(request: str, status: int, answer: bytes) -> Any:
+    try:
+        return json.loads(answer)
+    except (ValueError, RecursionError) as error:
+        said = harmless(answer[:512].decode(errors="replace"))
+        raise VmmError(f"Firecracker's answer to {request} (status {status}) is not JSON", detail=said) from error
+
+
+def without(part: Any, name: str) -> Any:
+    """Return JSON without the fields of this name, at any depth."""
+    if isinstance(part, dict):
+        return {key: without(value, name) for key, value in part.items() if key != name}
+    return [without(item, name) for item in part] if isinstance(part, list) else part
