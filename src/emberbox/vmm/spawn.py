@@ -43,6 +43,7 @@ async def spawn_held(
     machine_id: str,
     inherited: Sequence[int],
     output: int,
+    errors: int | None = None,
     undo: UndoStack,
 ) -> VmmProcess:
     """Start a command under bubblewrap; it runs only once `bound` has set its limits.
@@ -52,7 +53,8 @@ async def spawn_held(
         bound: Called with the host pid of bubblewrap's child before that goes on.
         machine_id: Whose processes are ended when the start is given up.
         inherited: Descriptors that are passed on under their numbers; the caller closes them.
-        output: Where standard output and error go; the caller closes it.
+        output: Where standard output goes; the caller closes it.
+        errors: Where standard error goes; None for the same.
         undo: Where what ends the process is registered.
 
     Raises:
@@ -61,7 +63,7 @@ async def spawn_held(
     told, tell = os.pipe2(os.O_CLOEXEC)
     held, release = os.pipe2(os.O_CLOEXEC)
     try:
-        parent = popen(wrap(tell, held), [*inherited, tell, held], output)
+        parent = popen(wrap(tell, held), [*inherited, tell, held], output, errors)
         undo.push(lambda: end_parent(parent, machine_id))
         os.close(tell)
         tell = -1
@@ -76,7 +78,7 @@ async def spawn_held(
                 os.close(descriptor)
 
 
-def popen(command: list[str], inherited: Sequence[int], output: int) -> subprocess.Popen[bytes]:
+def popen(command: list[str], inherited: Sequence[int], output: int, errors: int | None = None) -> subprocess.Popen[bytes]:
     """Start `command` with an empty environment in a session of its own. Raises `OSError`."""
     # restore_signals=False: SIGXFSZ stays ignored, so that a console log at its bound is cut instead of ending the VMM.
     # The fork is done on this thread: a parent-death signal follows the thread, not the process.
@@ -85,7 +87,7 @@ def popen(command: list[str], inherited: Sequence[int], output: int) -> subproce
         pass_fds=tuple(inherited),
         stdin=subprocess.DEVNULL,
         stdout=output,
-        stderr=output,
+        stderr=output if errors is None else errors,
         env={},
         cwd="/",
         restore_signals=False,

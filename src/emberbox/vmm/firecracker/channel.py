@@ -1,0 +1,122 @@
+r"""The way to the agent: a connection to Firecracker's vsock socket, asked through to a port of the guest.
+
+Source: Firecracker's docs/vsock.md. The host writes `CONNECT <port>\n`; once the guest has accepted, Firecracker answers
+`OK <port>\n`, and everything after it is the agent's stream. Where nobody listens yet, the connection is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+from typing import TYPE_CHECKING
+
+from emberbox.errors import VmmDied, VmmTimeout
+from emberbox.vmm import sockets
+
+if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
+    from collections.abc import Callable
+    from pathlib import Path
+
+PORT = 1024
+"""vsock port on which the agent listens."""
+_LONGEST = 32
+_ATTEMPT_S = 10.0
+_PAUSES_S = (0.001, 0.05)
+_OK = re.compile(rb"OK [0-9]{1,10}\n")
+
+
+async def connect_agent(
+    path: Path, *, alive: Callable[[], bool], timeout_s: float, port: int = PORT
+) -> tuple[StreamReader, StreamWriter]:
+    """Connect to the agent, trying again until it listens.
+
+    Args:
+        path: Firecracker's vsock socket.
+        alive: Whether the VMM lives.
+        timeout_s: When to give up, in seconds.
+        port: The guest's port.
+
+    Raises:
+        VmmDied: The VMM has ended, or its socket is not what it must be.
+        VmmTimeout: Nobody listened in time.
+    """
+    pause_s, longest_s = _PAUSES_S
+    try:
+        async with asyncio.timeout(timeout_s):
+            while alive():
+                connection = await _attempt(path, port)
+                if connection is not None:
+                    return await _streams(connection)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 1.5, longest_s)
+    except TimeoutError as error:
+        raise VmmTimeout(
+            f"nobody in the guest took a connection on vsock port {port} within {timeout_s:g} s; its console log tells more"
+        ) from error
+    raise VmmDied("the virtual machine ended before its agent took the connection")
+
+
+async def _attempt(path: Path, port: int) -> socket.socket | None:
+    """Try once; None when nobody listens, or Firecracker is not that far."""
+    client = _connected(path)
+    if client is None:
+        return None
+    try:
+        async with asyncio.timeout(_ATTEMPT_S):
+            await asyncio.get_running_loop().sock_sendall(client, b"CONNECT %d\n" % port)
+            answer = await _line(client)
+    except (TimeoutError, OSError):
+        client.close()
+        return None
+    except BaseException:
+        client.close()
+        raise
+    if not answer:
+        client.close()
+        return None
+    if _OK.fullmatch(answer) is None:
+        client.close()
+        raise VmmDied(f"what answered on the vsock socket is not Firecracker: {answer[:_LONGEST]!r}")
+    return client
+
+
+def _connected(path: Path) -> socket.socket | None:
+    try:
+        pinned = sockets.pin(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise VmmDied(f"the vsock socket is not what Firecracker made: {error.strerror}", detail=str(path)) from error
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    client.setblocking(False)
+    try:
+        client.connect(f"/proc/self/fd/{pinned}")
+    except OSError:
+        client.close()
+        return None
+    finally:
+        os.close(pinned)
+    return client
+
+
+async def _line(client: socket.socket) -> bytes:
+    # Byte by byte: what follows the line belongs to the agent's stream. Empty when the connection was closed.
+    loop = asyncio.get_running_loop()
+    line = b""
+    while not line.endswith(b"\n") and len(line) < _LONGEST:
+        byte = await loop.sock_recv(client, 1)
+        if not byte:
+            return b""
+        line += byte
+    return line
+
+
+async def _streams(client: socket.socket) -> tuple[StreamReader, StreamWriter]:
+    try:
+        return await asyncio.open_unix_connection(sock=client)
+    except BaseException:
+        client.close()
+        raise

@@ -1,0 +1,190 @@
+"""Finding out, once, what Firecracker can do on this host."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import re
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emberbox.errors import RequirementMissing
+from emberbox.vmm.acceleration import Acceleration, probe_acceleration
+from emberbox.vmm.cgroup import Cgroups
+from emberbox.vmm.remembered import remembered
+from emberbox.vmm.requirements import find_program, require_programs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LAYOUT = 1
+"""Raised whenever what machines are configured with changes in a way that breaks older snapshots."""
+LEAST_VERSION = (1, 16, 1)
+"""1.16.0 leaves the vsock of restored machines silent (Firecracker's pull request 5958), and older ones lack overrides."""
+INSTALL = "emberbox setup --vmm firecracker"
+_CLOCK_KERNEL = (5, 16)
+"""First host kernel with KVM_CLOCK_REALTIME."""
+_VERSION_S = 10.0
+_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirecrackerHost:
+    """What the driver found out about this host, once.
+
+    Args:
+        firecracker: The binary.
+        jailer: Its jailer, of the same version.
+        release: Firecracker's version.
+        version: What a snapshot must match: Firecracker and snapshot format, processor and kernel of the host.
+        cgroups: Where to make groups; None where none can be had.
+        uid_base: uid of slot 0.
+        cpus: CPUs' worth of time for each machine; None for no bound.
+        clock: Whether the host's kernel can move a restored guest's clock on.
+        unknown: Fields of the API that this release was found not to know.
+    """
+
+    firecracker: Path
+    jailer: Path
+    release: str
+    version: str
+    cgroups: Cgroups | None
+    uid_base: int
+    cpus: float | None
+    clock: bool
+    unknown: set[str] = field(default_factory=set)
+
+    def uid(self, slot: int) -> int:
+        """Return the uid and gid of the VMM in that slot."""
+        return self.uid_base + slot
+
+
+async def examine(
+    folder: Path,
+    *,
+    firecracker: Path | None,
+    jailer: Path | None,
+    accelerator: str | None,
+    uid_base: int,
+    cpus: float | None,
+) -> tuple[FirecrackerHost, Acceleration]:
+    """Find Firecracker and its jailer, and prove that KVM runs guests. Raises `RequirementMissing` for the first that is missing.
+
+    Args:
+        folder: `<data>/vmm`.
+        firecracker: The binary; None to look below `folder` and on PATH.
+        jailer: Its jailer; the same.
+        accelerator: `kvm` takes KVM for granted; None proves it by running code.
+        uid_base: As in `FirecrackerHost`.
+        cpus: As in `FirecrackerHost`.
+    """
+    if platform.machine() not in ("x86_64", "aarch64"):
+        raise RequirementMissing(f"Firecracker does not run on {platform.machine()} processors")
+    binaries = find_binaries(folder, firecracker, jailer)
+    if os.geteuid() != 0:
+        raise RequirementMissing("Firecracker's jailer needs root; run Emberbox as root to use Firecracker", mend="sudo -i")
+    require_programs(("bwrap",), mend="apt-get install -y bubblewrap")
+    acceleration = await _acceleration(folder, accelerator)
+    return await asyncio.to_thread(_assemble, folder, *binaries, uid_base, cpus), acceleration
+
+
+def find_binaries(folder: Path, firecracker: Path | None, jailer: Path | None) -> tuple[Path, Path]:
+    """Return Firecracker and its jailer: those given, else those installed below `folder`, else those on PATH.
+
+    Looks at files alone, so it costs next to nothing. Raises `RequirementMissing`.
+    """
+    from emberbox.vmm.firecracker.install import installed
+
+    found = None if firecracker is not None and jailer is not None else installed(folder / "firecracker")
+    return (
+        _program("firecracker", firecracker, None if found is None else found.firecracker),
+        _program("jailer", jailer, None if found is None else found.jailer),
+    )
+
+
+def _program(name: str, given: Path | None, installed: Path | None) -> Path:
+    path = given if given is not None else installed if installed is not None else find_program(name)
+    if path is None:
+        raise RequirementMissing(f"{name} is not installed", mend=INSTALL)
+    if not path.is_file() or not os.access(path, os.X_OK):
+        raise RequirementMissing(f"{path} is not a program; it should be {name}", mend=INSTALL)
+    return path.resolve()
+
+
+async def _acceleration(folder: Path, wanted: str | None) -> Acceleration:
+    if wanted is not None:
+        return Acceleration(wanted, f"{wanted}, as set")
+    found = await probe_acceleration(folder / "acceleration.json")
+    if found.name != "kvm":
+        raise RequirementMissing(
+            f"Firecracker needs hardware virtualization: {found.reason.removeprefix('software emulation: ')}"
+        )
+    return found
+
+
+def _assemble(folder: Path, firecracker: Path, jailer: Path, uid_base: int, cpus: float | None) -> FirecrackerHost:
+    told = remembered(
+        folder / "firecracker.json",
+        firecracker,
+        lambda: {"release": read_version(firecracker), "snapshot": _ask(firecracker, "--snapshot-version", _anything)},
+    )
+    release = str(told["release"])
+    if _numbers(release) < LEAST_VERSION:
+        least = ".".join(map(str, LEAST_VERSION))
+        raise RequirementMissing(f"{firecracker} is Firecracker {release}; {least} or newer is needed", mend=INSTALL)
+    jailers = str(remembered(folder / "jailer.json", jailer, lambda: {"release": read_version(jailer)})["release"])
+    if jailers != release:
+        raise RequirementMissing(f"{jailer} is of version {jailers}, but Firecracker of {release}", mend=INSTALL)
+    cgroups = Cgroups()
+    host = f"{_processor()}, Linux {os.uname().release}"
+    return FirecrackerHost(
+        firecracker=firecracker,
+        jailer=jailer,
+        release=release,
+        version=f"Firecracker {release}, snapshot {told['snapshot']}, {host}, layout {LAYOUT}",
+        cgroups=cgroups if cgroups.prepare() else None,
+        uid_base=uid_base,
+        cpus=cpus,
+        clock=platform.machine() == "x86_64" and _kernel() >= _CLOCK_KERNEL,
+    )
+
+
+def read_version(program: Path) -> str:
+    """Return the version that Firecracker or its jailer tells of itself, such as `1.16.1`. Raises `RequirementMissing`."""
+    return _ask(program, "--version", lambda line: None if (found := _VERSION.search(line)) is None else ".".join(found.groups()))
+
+
+def _anything(line: str) -> str | None:
+    return line.strip().removeprefix("v") or None
+
+
+def _ask(program: Path, option: str, understand: Callable[[str], str | None]) -> str:
+    try:
+        command = [str(program), option]
+        told = subprocess.run(command, capture_output=True, text=True, timeout=_VERSION_S, check=True, env={}).stdout
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
+        raise RequirementMissing(f"{program} does not run on this host", mend=INSTALL, detail=str(error)) from error
+    # Newer releases print further lines, such as that they exit successfully.
+    for line in told.splitlines():
+        if (answer := understand(line)) is not None:
+            return answer[:64]
+    raise RequirementMissing(f"{program} {option} tells nothing; is it what it is taken for?", mend=INSTALL, detail=told[:500])
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    found = _VERSION.match(version)
+    return (0,) if found is None else tuple(map(int, found.groups()))
+
+
+def _kernel() -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith(("model name", "CPU part")):
+            return line.partition(":")[2].strip()
+    return platform.machine()

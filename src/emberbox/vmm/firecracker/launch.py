@@ -1,0 +1,211 @@
+"""Starting a Firecracker process under its jailer, up to the moment in which its API answers.
+
+bubblewrap runs the jailer in a PID namespace of its own (the jailer's documentation names that way beside `--new-pid-ns`): so its
+exit code comes back, and the VMM ends with this process unless it may survive it. Everything else is the jailer's: the chroot,
+the uid, the control groups, the device nodes. Seccomp is Firecracker's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from emberbox.errors import VmmDied, VmmError, VmmStartFailed
+from emberbox.vmm.cgroup import PARENT, CgroupLimits
+from emberbox.vmm.confinement import BUBBLEWRAP
+from emberbox.vmm.firecracker import hardware
+from emberbox.vmm.firecracker.api import FirecrackerApi
+from emberbox.vmm.firecracker.faults import explain_exit
+from emberbox.vmm.firecracker.jail import MachineJail, open_pipe
+from emberbox.vmm.firecracker.pipes import BoundedLog, MetricsReader, PipeReader
+from emberbox.vmm.process import children
+from emberbox.vmm.spawn import SPAWN_S, error_log, last_errors, spawn_held
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from emberbox.tasks import UndoStack
+    from emberbox.vmm.base import MachineSpec
+    from emberbox.vmm.firecracker.bodies import Request
+    from emberbox.vmm.firecracker.host import FirecrackerHost
+    from emberbox.vmm.process import VmmProcess
+
+OVERHEAD_MIB = 192
+"""What a VMM may use besides its guest's memory."""
+CONSOLE = "console.fifo"
+_LOG_BYTES = 262_144
+_THREADS = 64
+_OPEN_FILES = 512
+_LEAST_FILE_BYTES = 2 * 1024 * 1024
+_ENDED_S = 5.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Launched:
+    """A Firecracker process whose API answers.
+
+    Attributes:
+        process: The init of its PID namespace.
+        pid: Host pid of Firecracker itself.
+        api: Its API.
+        jail: What it sees as `/`.
+        log: What it logged.
+        metrics: What it counted.
+        undo: What undoes all that.
+        restored: Whether its guest came from a snapshot.
+    """
+
+    process: VmmProcess
+    pid: int
+    api: FirecrackerApi
+    jail: MachineJail
+    log: BoundedLog
+    metrics: MetricsReader
+    undo: UndoStack
+    restored: bool = False
+
+    async def configure(self, requests: Sequence[Request], optional: Sequence[str] = ()) -> None:
+        """Send requests one after another. Raises `VmmError`."""
+        for request in requests:
+            await self.api.send(request, optional=optional)
+
+
+def make_jail(host: FirecrackerHost, spec: MachineSpec, undo: UndoStack) -> MachineJail:
+    """Make the machine's jail, empty but for its drives. Raises `OSError`."""
+    jail = MachineJail(spec.run_dir, host.firecracker.name, spec.id, host.uid(spec.slot))
+    undo.push(lambda: asyncio.to_thread(jail.remove))
+    jail.make()
+    for index, drive in enumerate(spec.drives):
+        (jail.share if drive.read_only else jail.give)(drive.path, hardware.drive_path(index))
+    return jail
+
+
+async def launch(host: FirecrackerHost, spec: MachineSpec, jail: MachineJail, *, file_bytes: int, undo: UndoStack) -> Launched:
+    """Start Firecracker in `jail` and wait for its API.
+
+    Args:
+        host: What is known of the host.
+        spec: The machine.
+        jail: Prepared with all that the machine needs.
+        file_bytes: Longest file that the VMM writes.
+        undo: Where to register what undoes the start; the caller closes it when this, or a later step, fails.
+
+    Raises:
+        VmmError, OSError, TimeoutError: The VMM did not come up.
+    """
+    log = BoundedLog(error_log(spec.run_dir), _LOG_BYTES)
+    metrics = MetricsReader()
+    output = _listen(spec, jail, log, metrics, undo)
+    try:
+        process = await _spawn(host, spec, jail, file_bytes, output, undo)
+    finally:
+        os.close(output)
+    api = FirecrackerApi(jail.root / hardware.API.lstrip("/"), name=spec.id, unknown=host.unknown)
+    undo.push(api.close)
+    try:
+        await api.ready(SPAWN_S, lambda: not process.ended)
+    except VmmError as error:
+        raise await explained(spec, process, log, error) from error
+    found = children(process.pid)
+    if not found:
+        raise await explained(spec, process, log, VmmDied("Firecracker ended as soon as it ran"))
+    return Launched(process=process, pid=found[0], api=api, jail=jail, log=log, metrics=metrics, undo=undo)
+
+
+async def explained(spec: MachineSpec, process: VmmProcess, log: BoundedLog, error: Exception) -> VmmStartFailed:
+    """Return the error for a start that failed: what the exit code means, else what Firecracker answered."""
+    code = None
+    if isinstance(error, VmmDied) or process.ended:
+        try:
+            async with asyncio.timeout(_ENDED_S):
+                code = await process.wait()
+        except TimeoutError:
+            code = None
+    said = "\n".join(text for text in (last_errors(spec.run_dir), log.tail().strip()) if text)
+    reason = str(error) if code is None else explain_exit(code, said)
+    return VmmStartFailed(f"virtual machine {spec.id} did not start: {reason}", detail=said or str(error))
+
+
+def _listen(spec: MachineSpec, jail: MachineJail, log: BoundedLog, metrics: MetricsReader, undo: UndoStack) -> int:
+    """Read the machine's pipes from now on; returns where Firecracker's standard output goes."""
+    path = spec.run_dir / CONSOLE
+    os.mkfifo(path, 0o600)
+    listen_to_console(spec, undo)
+    for name, take in ((hardware.LOG, log.take), (hardware.METRICS, metrics.take)):
+        undo.push_call(PipeReader(jail.pipe(name), take).close)
+    # Without blocking: a guest that floods its console loses what nobody took in time, and never holds its VMM up.
+    return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def listen_to_console(spec: MachineSpec, undo: UndoStack) -> None:
+    """Write what comes out of the console to the machine's log, from now on."""
+    console = BoundedLog(spec.console_log, spec.console_bytes)
+    undo.push_call(PipeReader(open_pipe(spec.run_dir / CONSOLE), console.take).close)
+
+
+async def _spawn(
+    host: FirecrackerHost, spec: MachineSpec, jail: MachineJail, file_bytes: int, output: int, undo: UndoStack
+) -> VmmProcess:
+    undo.push(lambda: _remove_group(host, spec.id))
+    errors = os.open(error_log(spec.run_dir), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        return await spawn_held(
+            lambda tell, held: [*_bubblewrap(spec, jail, tell, held), "--", *_jailer(host, spec, jail, file_bytes)],
+            lambda pid: _bound(spec, pid),
+            machine_id=spec.id,
+            inherited=(),
+            output=output,
+            errors=errors,
+            undo=undo,
+        )
+    finally:
+        os.close(errors)
+
+
+async def _remove_group(host: FirecrackerHost, name: str) -> None:
+    if host.cgroups is not None:
+        await host.cgroups.find(name).remove()
+
+
+def _bubblewrap(spec: MachineSpec, jail: MachineJail, tell: int, held: int) -> list[str]:
+    arguments = [str(BUBBLEWRAP), "--dev-bind", "/", "/", "--proc", "/proc", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+    if spec.network is None:
+        arguments.append("--unshare-net")
+    for source, place in jail.binds:
+        arguments += ["--ro-bind", str(source), str(place)]
+    if not spec.survive_parent:
+        arguments.append("--die-with-parent")
+    # All capabilities are for the jailer, which gives them up with its uid.
+    arguments += ["--cap-add", "ALL", "--new-session", "--chdir", "/"]
+    return [*arguments, "--info-fd", str(tell), "--block-fd", str(held)]
+
+
+def _jailer(host: FirecrackerHost, spec: MachineSpec, jail: MachineJail, file_bytes: int) -> list[str]:
+    arguments = [str(host.jailer), "--id", spec.id, "--exec-file", str(host.firecracker)]
+    arguments += ["--uid", str(jail.uid), "--gid", str(jail.uid), "--chroot-base-dir", str(jail.base)]
+    if spec.network is not None and spec.network.netns is not None:
+        arguments += ["--netns", str(spec.network.netns)]
+    if host.cgroups is not None:
+        limit_mib = max(spec.memory_mib, spec.memory_max_mib or 0) + OVERHEAD_MIB
+        limits = CgroupLimits(memory_bytes=limit_mib * 1024 * 1024, pids=_THREADS + spec.vcpus, cpus=host.cpus)
+        arguments += ["--cgroup-version", "2" if host.cgroups.unified else "1", "--parent-cgroup", PARENT]
+        for name, value in host.cgroups.assignments(limits):
+            arguments += ["--cgroup", f"{name}={value}"]
+    arguments += ["--resource-limit", f"fsize={max(file_bytes, _LEAST_FILE_BYTES)}"]
+    arguments += ["--resource-limit", f"no-file={_OPEN_FILES}"]
+    return [*arguments, "--", "--api-sock", hardware.API]
+
+
+def _bound(spec: MachineSpec, pid: int) -> None:
+    resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+    threads = _THREADS + spec.vcpus
+    resource.prlimit(pid, resource.RLIMIT_NPROC, (threads, threads))
+
+
+def pipes_of(jail: MachineJail) -> tuple[Path, Path]:
+    """Return where a machine's log and metrics pipes are."""
+    return jail.root / hardware.LOG, jail.root / hardware.METRICS

@@ -1,0 +1,155 @@
+"""Reading what Firecracker says: its log, its metrics and the guest's console, each bounded and never waited for.
+
+What is not read in time is lost on Firecracker's side (it writes without blocking and counts that), so pipes are emptied as soon
+as something is in them. Source: Firecracker's docs/metrics.md and docs/logger.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_PIECE = 65_536
+_PIECES_AT_ONCE = 64
+_LINE_BYTES = 256 * 1024
+_COUNTERS = 4096
+_TAIL_BYTES = 16_384
+
+
+class PipeReader:
+    """Hands everything that comes out of a pipe to `take`, in the running loop.
+
+    Args:
+        descriptor: Open for reading without blocking; closed by `close`.
+        take: Called with each piece.
+    """
+
+    def __init__(self, descriptor: int, take: Callable[[bytes], None]) -> None:
+        self._descriptor = descriptor
+        self._take = take
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(descriptor, self.drain)
+
+    def drain(self) -> None:
+        """Take what is in the pipe now, a bounded part of it. Never blocks."""
+        for _ in range(_PIECES_AT_ONCE):
+            if self._descriptor < 0:
+                return
+            try:
+                piece = os.read(self._descriptor, _PIECE)
+            except BlockingIOError:
+                return
+            except OSError:
+                piece = b""
+            if not piece:
+                self._loop.remove_reader(self._descriptor)
+                return
+            self._take(piece)
+
+    def close(self) -> None:
+        """Take what is left and close the pipe. Repeating is harmless."""
+        if self._descriptor >= 0:
+            self.drain()
+            self._loop.remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class BoundedLog:
+    """A file that takes the first `bound` bytes of a stream, and the last few KiB in memory.
+
+    Args:
+        path: Appended to; made when missing.
+        bound: Bytes.
+    """
+
+    def __init__(self, path: Path, bound: int) -> None:
+        self._path = path
+        self._bound = bound
+        self._tail: collections.deque[bytes] = collections.deque()
+        self._held = 0
+
+    def take(self, piece: bytes) -> None:
+        """Keep what there is room for. A disk that is full loses it."""
+        self._remember(piece)
+        with contextlib.suppress(OSError), self._path.open("ab") as file:
+            room = self._bound - file.tell()
+            if room > 0:
+                file.write(piece[:room])
+
+    def tail(self) -> str:
+        """Return the last few KiB; bytes that are not text are replaced."""
+        return b"".join(self._tail)[-_TAIL_BYTES:].decode("utf-8", "replace")
+
+    def _remember(self, piece: bytes) -> None:
+        self._tail.append(piece)
+        self._held += len(piece)
+        while self._tail and self._held - len(self._tail[0]) >= _TAIL_BYTES:
+            self._held -= len(self._tail.popleft())
+
+
+class MetricsReader:
+    """Adds up the metrics that Firecracker writes: a JSON object on each line, whose counters start anew with each line.
+
+    A last line that was torn by the VMM's end, and lines that are no metrics, are passed over and counted in `torn`.
+    """
+
+    def __init__(self) -> None:
+        self.counters: dict[str, int] = {}
+        self.lines = 0
+        self.torn = 0
+        self._rest = b""
+        self._changed = asyncio.Event()
+
+    def take(self, piece: bytes) -> None:
+        """Take the next piece of the stream."""
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        for line in lines:
+            self._add(line)
+        if len(self._rest) > _LINE_BYTES:
+            self._rest = b""
+            self.torn += 1
+
+    async def next_line(self, after: int, timeout_s: float) -> bool:
+        """Wait until more than `after` lines were read; False when that took longer than `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.lines <= after:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _add(self, line: bytes) -> None:
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            values = None
+        if not isinstance(values, dict):
+            self.torn += 1
+            return
+        self._sum("", values, 0)
+        self.lines += 1
+        self._changed.set()
+
+    def _sum(self, prefix: str, values: dict[str, Any], depth: int) -> None:
+        for name, value in values.items():
+            if isinstance(value, dict) and depth < 4:
+                self._sum(f"{prefix}{name}.", value, depth + 1)
+            elif type(value) is int and (len(self.counters) < _COUNTERS or f"{prefix}{name}" in self.counters):
+                key = f"{prefix}{name}"
+                self.counters[key] = value if _is_level(name) else self.counters.get(key, 0) + value
+
+
+def _is_level(name: str) -> bool:
+    """Return whether a metric tells how things stand instead of counting what happened since the line before."""
+    return name.endswith(("_us", "_ms", "_fc")) and not name.startswith("sum_")
