@@ -1,0 +1,82 @@
+"""Firecracker's releases: which there are for us, what they are called and where they are published."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from emberbox.errors import InvalidInput, RequirementMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RELEASES = "https://github.com/firecracker-microvm/firecracker/releases/download"
+"""Where releases are published; `RELEASES_VARIABLE` names another place that holds the same files under the same names."""
+
+RELEASES_VARIABLE = "EMBERBOX_FIRECRACKER_RELEASES"
+DEFAULT_VERSION = "1.16.1"
+LEAST_VERSION = (1, 16, 1)
+"""1.16.0 leaves the vsock of restored machines silent."""
+
+KNOWN_SHA256: Mapping[str, str] = {}
+"""By the archive's name, hashes that were checked by hand. One that is known must fit, whatever the release page says."""
+
+_VERSION = re.compile(r"v?(\d{1,4})\.(\d{1,4})\.(\d{1,4})")
+_ARCHITECTURES = ("x86_64", "aarch64")
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One release for one architecture.
+
+    Args:
+        version: Such as `1.16.1`.
+        architecture: As `uname -m` says it.
+    """
+
+    version: str
+    architecture: str
+
+    @property
+    def archive(self) -> str:
+        """Name of the file that holds it."""
+        return f"firecracker-v{self.version}-{self.architecture}.tgz"
+
+    def url(self, releases: str = RELEASES) -> str:
+        """Return where its archive is, below a release page; its hash is there too, with `.sha256.txt` behind the name."""
+        return f"{releases.rstrip('/')}/v{self.version}/{self.archive}"
+
+    def member(self, program: str) -> str:
+        """Return the name inside the archive of `firecracker` or `jailer`."""
+        return f"release-v{self.version}-{self.architecture}/{program}-v{self.version}-{self.architecture}"
+
+
+def parse_version(text: str) -> tuple[int, int, int] | None:
+    """Return the parts of `1.16.1` or `v1.16.1`; None for all else."""
+    found = _VERSION.fullmatch(text)
+    return None if found is None else (int(found[1]), int(found[2]), int(found[3]))
+
+
+def find_release(version: str, machine: str) -> Release:
+    """Return the release `version` for this host.
+
+    Args:
+        version: Such as `1.16.1`, with or without a `v`.
+        machine: What `uname -m` says.
+
+    Raises:
+        InvalidInput: No version, or one that is too old to be used.
+        RequirementMissing: There is no Firecracker for this architecture.
+    """
+    parts = parse_version(version)
+    if parts is None:
+        raise InvalidInput(f"{version!r} is no version of Firecracker; write it as {DEFAULT_VERSION}")
+    if parts < LEAST_VERSION:
+        least = ".".join(str(part) for part in LEAST_VERSION)
+        raise InvalidInput(f"Firecracker {version} is too old: restored machines work from {least} on")
+    if machine not in _ARCHITECTURES:
+        raise RequirementMissing(
+            f"there is no Firecracker for {machine}, only for {' and '.join(_ARCHITECTURES)}; the driver qemu works here"
+        )
+    return Release(".".join(str(part) for part in parts), machine)
