@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers.plugin import requests_auditor, validated_requests  # noqa: F401
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As a shell leaves it for what runs in its background: what is ignored here would stay ignored in every program of the tests.
     signal.signal(signal.SIGINT, signal.default_int_handler)
