@@ -99,6 +99,8 @@ class PoolSettings:
         window_s: Demand of this long ago still counts.
         health_s: Interval of the health check of ready sandboxes.
         stale_s: A ready sandbox older than this is replaced.
+        reclaim_s: A sandbox that has been ready for this long is asked to give its free memory back to the host; 0 never.
+            Firecracker alone does that.
     """
 
     minimum: int = 0
@@ -106,6 +108,7 @@ class PoolSettings:
     window_s: float = 60.0
     health_s: float = 20.0
     stale_s: float = 900.0
+    reclaim_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

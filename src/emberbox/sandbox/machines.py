@@ -17,6 +17,7 @@ from emberbox.guest import GuestClient
 from emberbox.model import MIB
 from emberbox.tasks import UndoStack
 from emberbox.vmm.base import Drive, MachineSpec
+from emberbox.vmm.registry import rates_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,6 +78,8 @@ class LiveMachine:
         boot_ms: From having a slot to a machine that takes requests.
         resume: The request that told a fresh clone who it is, until its answer was seen.
         resume_sent: When that was, by `time.perf_counter`.
+        made: When it was made, by `time.monotonic`.
+        reclaimed: Whether its guest was asked to give memory back.
     """
 
     id: str
@@ -89,6 +92,7 @@ class LiveMachine:
     resume: PendingRequest[int] | None = None
     resume_sent: float = 0.0
     made: float = field(default_factory=time.monotonic)
+    reclaimed: bool = False
 
     async def confirm(self, timeout_s: float) -> None:
         """Wait until the clone has said that it has its own entropy, clock and name. Repeating is free.
@@ -120,6 +124,7 @@ class MachineMaker:
         self._folder = folder
         self.slots = slots
         self._settings = settings
+        self._rates = rates_of(settings.vmm)
         self._gate = asyncio.Semaphore(launches)
         self._name = secrets.token_hex(4)
         self._numbers = itertools.count(1)
@@ -147,6 +152,7 @@ class MachineMaker:
             drives=drives,
             kernel_args=KERNEL_ARGS,
             slot=slot,
+            rates=self._rates,
         )
 
     async def boot(

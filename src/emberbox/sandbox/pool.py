@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from emberbox.errors import EmberboxError
 from emberbox.sandbox.demand import Demand
+from emberbox.sandbox.reclaim import give_back, reclaim_idle
 from emberbox.sandbox.template import prime
 from emberbox.vmm.base import MachineState
 
@@ -124,6 +125,8 @@ class Pool:
             live.undo.push_call(self._given_back)
             live.source = "pool"
             live.queue_ms = live.boot_ms = 0.0
+            if live.reclaimed:
+                self._keeper.start(give_back(live), f"give-back-{live.id}")
             return live
         self._misses += 1
         self._urgent += 1
@@ -202,6 +205,8 @@ class Pool:
                     if live in self._ready:  # it may have been claimed while it was asked
                         self._ready.remove(live)
                         self._discard(live)
+                else:
+                    await reclaim_idle(live, self._settings.reclaim_s, lambda one=live: one in self._ready)
 
 
 def _alive(live: LiveMachine) -> bool:
