@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from emberbox.errors import EmberboxError
@@ -206,7 +207,7 @@ class Pool:
                         self._ready.remove(live)
                         self._discard(live)
                 else:
-                    await reclaim_idle(live, self._settings.reclaim_s, lambda one=live: one in self._ready)
+                    await reclaim_idle(live, self._settings.reclaim_s, partial(self._ready.__contains__, live))
 
 
 def _alive(live: LiveMachine) -> bool:
