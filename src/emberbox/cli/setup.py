@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path  # noqa: TC003 (typer reads the annotations)
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,7 @@ import typer
 from emberbox.cli import context, exit_codes
 from emberbox.cli.completion import runtime_names
 from emberbox.cli.failures import say
+from emberbox.cli.setup_vmm import Wish, install_vmm
 from emberbox.errors import RequirementMissing
 
 if TYPE_CHECKING:
@@ -37,11 +39,26 @@ def setup(
         typer.Option("--runtime", "-r", metavar="NAME", help="Only this runtime; may be repeated.", autocompletion=runtime_names),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Install packages without asking.")] = False,
+    vmm: Annotated[
+        str | None, typer.Option("--vmm", metavar="NAME", help="Install this VMM instead, and build nothing: firecracker.")
+    ] = None,
+    version: Annotated[str | None, typer.Option("--version", metavar="X.Y.Z", help="With --vmm: the release to install.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="With --vmm: its archive, already here; nothing is fetched."),
+    ] = None,
+    sha256: Annotated[
+        str | None, typer.Option("--sha256", metavar="HEX", help="With --from: its hash, else FILE.sha256.txt holds it.")
+    ] = None,
 ) -> int:
     """Install what is missing, and build the images and templates of all runtimes. Repeating it is quick."""
     from emberbox.cli.interrupts import run_interruptible
 
+    wish = Wish(vmm=vmm, version=version, file=file, sha256=sha256)
+    wish.check()
     settings = ctx.obj.settings()
+    if vmm is not None:
+        return run_interruptible(lambda: install_vmm(settings, wish))
     catalog = context.catalog(settings)
     runtimes = [catalog.get(name) for name in names] if names else list(catalog)
     install_missing(missing_packages(), yes=yes)
