@@ -1,0 +1,129 @@
+"""Fixtures of the contract: each test runs once for every driver.
+
+What is dear is made once for a driver: its image, a template with its snapshot open, an engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from emberbox import Engine, Settings
+from emberbox.config import CapacitySettings, PoolSettings
+from emberbox.runtimes import builtin_folder, discover
+from emberbox.vmm import SnapshotDriver
+from tests.e2e.drivers import traces
+from tests.e2e.drivers.kinds import KINDS, REAL_CHOSEN, chosen
+from tests.e2e.vmm_guests import machine_spec, talk
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from emberbox.images import Image, ImageStore
+    from emberbox.vmm import Driver, LoadedSnapshot, Snapshot
+    from tests.e2e.drivers.kinds import Kind
+
+collect_ignore = ["test_qemu.py"] if REAL_CHOSEN else []
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A frozen machine, open for clones."""
+
+    snapshot: Snapshot
+    loaded: LoadedSnapshot
+    driver: SnapshotDriver
+
+
+@pytest.fixture(scope="session", params=chosen())
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Which driver."""
+    found = KINDS[request.param]
+    reason = found.absent()
+    if reason is not None:
+        pytest.skip(f"{found.name}: {reason}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def data(kind: Kind, data_folder: Path, images: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The driver's data folder."""
+    if kind.prepare is None:
+        return data_folder
+    folder = tmp_path_factory.mktemp(kind.name)
+    (folder / "images").symlink_to(images.root.resolve())
+    kind.prepare(folder)
+    return folder
+
+
+@pytest_asyncio.fixture(scope="session")
+async def driver(kind: Kind, data: Path) -> Driver:
+    """The driver, which has said that it works here."""
+    made = kind.driver(data)
+    report = await made.probe()
+    if not report.usable:
+        pytest.skip(f"{kind.name}: {report.reason}")
+    return made
+
+
+@pytest.fixture(scope="session")
+def image(images: ImageStore) -> Image:
+    """The Python runtime's image."""
+    (python,) = (runtime for runtime in discover([builtin_folder()]) if runtime.name == "python")
+    found = images.find(python)
+    assert found is not None
+    return found
+
+
+@pytest_asyncio.fixture(scope="session")
+async def template(driver: Driver, image: Image, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Template]:
+    """A template, of which one clone was made already."""
+    if not isinstance(driver, SnapshotDriver):
+        pytest.skip(f"{driver.name} makes no snapshots")
+    folder = tmp_path_factory.mktemp("template")
+    machine = await driver.start_template(machine_spec(image, folder), folder / "memory")
+    try:
+        async with talk(machine) as client:
+            await client.hello(timeout_s=60)
+            await client.prepare(waiting=None, timeout_s=30)
+            await client.flush(timeout_s=30)
+    except BaseException:
+        await machine.kill()
+        raise
+    snapshot = await driver.snapshot(machine, folder / "state")
+    loaded = await driver.open_snapshot(snapshot)
+    first = await loaded.restore(machine_spec(image, folder))
+    await first.kill()
+    yield Template(snapshot, loaded, driver)
+    await loaded.close()
+
+
+@pytest.fixture(scope="session")
+def settings(kind: Kind, data: Path) -> Settings:
+    """Settings that have an engine take the driver."""
+    return Settings(data=data, vmm=kind.settings(), capacity=CapacitySettings(machines=60))
+
+
+@pytest_asyncio.fixture(scope="session")
+async def engine(driver: Driver, settings: Settings) -> AsyncIterator[Engine]:
+    """An engine with a pool, whose pool is empty until a test fills it."""
+    async with Engine(replace(settings, pool=PoolSettings(maximum=2, window_s=5))) as running:
+        await running.template("python")
+        yield running
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def nothing_left_behind(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """Every test must leave as many processes, control groups, mounts and descriptors as it found."""
+    for shared in ("template", "engine", "clone"):
+        if shared in request.fixturenames:
+            request.getfixturevalue(shared)
+    before = traces.look()
+    yield
+    if "engine" not in request.fixturenames:
+        left = await traces.settled(before)
+        assert not left, f"left behind: {left}"

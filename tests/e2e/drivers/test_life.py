@@ -1,0 +1,102 @@
+"""One machine's life: it boots, talks, pauses, uses its drives, and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from emberbox.errors import VmmDied
+from emberbox.vmm import Drive, MachineState
+from tests.e2e.drivers.guests import execute
+from tests.e2e.vmm_guests import machine_spec, separate, talk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from emberbox.guest import GuestClient
+    from emberbox.images import Image
+    from emberbox.vmm import Driver, Machine
+
+CONSOLE_BYTES = 16_384
+TEXT = "".join(f"{os.urandom(31).hex()}\n" for _ in range(65_536))
+"""Four megabytes of lines, none like another."""
+
+
+async def test_probe_tells_an_accelerator_and_why(driver: Driver) -> None:
+    report = await driver.probe()
+    assert report.usable
+    assert report.accelerator in ("kvm", "tcg")
+    assert report.version
+    assert len(report.reason) > 5
+
+
+async def test_a_machine_from_its_boot_to_its_end(driver: Driver, image: Image, tmp_path: Path) -> None:
+    """One boot serves all that a machine promises, for booting is what takes long."""
+    (tmp_path / "readable").write_text(TEXT)
+    (tmp_path / "writable").write_bytes(bytes(CONSOLE_BYTES))  # QEMU's longest file is the longer of console and writable drive
+    drives = (
+        Drive(path=image.rootfs),
+        Drive(path=tmp_path / "readable"),
+        Drive(path=tmp_path / "writable", read_only=False),
+    )
+    spec = replace(machine_spec(image, tmp_path, console_bytes=CONSOLE_BYTES), drives=drives)
+    machine = await driver.start(spec)
+    try:
+        assert machine.spec == spec
+        assert machine.poll() is MachineState.RUNNING
+        async with talk(machine) as client:
+            await client.hello(timeout_s=60)
+            await separate(client, machine)
+            await _reads_and_writes_its_drives(client, tmp_path)
+            await _pauses_and_resumes(machine, client)
+            await _fills_its_console(machine, client)
+            await client.shutdown()
+        assert await asyncio.wait_for(machine.wait(), 15) == 0
+        assert machine.poll() is MachineState.EXITED
+        with pytest.raises(VmmDied):
+            await machine.pause()
+        with pytest.raises(VmmDied):
+            await machine.open_channel()
+    finally:
+        await machine.kill()
+        await machine.kill()
+    assert machine.poll() is MachineState.EXITED, "ending by itself stays told after kill"
+
+
+async def _reads_and_writes_its_drives(client: GuestClient, folder: Path) -> None:
+    told = await execute(client, "sha256sum", "/dev/vdb")
+    assert told.split()[0] == hashlib.sha256(TEXT.encode()).hexdigest()
+    script = "echo written by the guest | dd of=/dev/vdc conv=fsync status=none && ! dd if=/dev/zero of=/dev/vdb count=1 2>&1"
+    await execute(client, "sh", "-c", script)
+    assert (folder / "writable").read_bytes().startswith(b"written by the guest\n")
+    assert (folder / "readable").read_text() == TEXT
+
+
+async def _pauses_and_resumes(machine: Machine, client: GuestClient) -> None:
+    await machine.pause()
+    await machine.pause()
+    assert machine.poll() is MachineState.PAUSED
+    waiting = asyncio.create_task(client.ping(timeout_s=30))
+    await asyncio.sleep(0.3)
+    assert not waiting.done(), "a machine that is paused answers"
+    await machine.resume()
+    await machine.resume()
+    assert machine.poll() is MachineState.RUNNING
+    await waiting
+
+
+async def _fills_its_console(machine: Machine, client: GuestClient) -> None:
+    await execute(client, "dd", "if=/dev/vdb", "of=/dev/console", "bs=4096", f"count={4 * CONSOLE_BYTES // 4096}", "status=none")
+    for _ in range(100):
+        if len(machine.console()) >= CONSOLE_BYTES // 2:
+            break
+        await asyncio.sleep(0.05)
+    assert TEXT.splitlines()[100] in machine.console()
+    assert len(machine.console().encode()) <= CONSOLE_BYTES
+    assert machine.spec.console_log.stat().st_size <= CONSOLE_BYTES
+    await client.ping(timeout_s=10)  # and the guest goes on

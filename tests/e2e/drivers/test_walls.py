@@ -1,0 +1,100 @@
+"""What is around a VMM, looked at from outside: what every driver promises. How QEMU keeps it is tested in test_confinement."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from emberbox.vmm import Cgroups
+from emberbox.vmm.confinement import UID_BASE
+from tests.e2e.vmm_guests import machine_spec, separate, talk
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from emberbox.images import Image
+    from emberbox.vmm import Machine
+    from tests.e2e.drivers.conftest import Template
+    from tests.e2e.drivers.kinds import Kind
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a VMM a uid of its own")
+HOST_FILES = ("etc/passwd", "etc/shadow", "etc/hostname", "root", "home", "var", "srv", "tmp", "run", "sys/kernel", "boot")
+PROGRAMS = ("usr/bin/bash", "bin/sh", "usr/bin/env")
+OVERHEAD_MIB = 512
+
+
+@pytest_asyncio.fixture(scope="module")
+async def clone(template: Template, image: Image, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Machine]:
+    """A clone that lives as long as this module."""
+    machine = await template.loaded.restore(machine_spec(image, tmp_path_factory.mktemp("walls")))
+    async with talk(machine) as client:
+        await separate(client, machine)
+    yield machine
+    await machine.kill()
+
+
+def status(machine: Machine) -> dict[str, str]:
+    lines = Path(f"/proc/{machine.pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+@as_root
+def test_it_is_nobody(clone: Machine) -> None:
+    uid = str(UID_BASE + clone.spec.slot)
+    assert set(status(clone)["Uid"].split()) == {uid}
+    assert set(status(clone)["Gid"].split()) == {uid}
+    assert status(clone)["Groups"] in ("", uid)
+    for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        assert int(status(clone)[name], 16) == 0, name
+
+
+def test_it_gains_no_rights(clone: Machine, kind: Kind) -> None:
+    assert status(clone)["NoNewPrivs"] == "1"
+    assert kind.peer or status(clone)["Seccomp"] == "2"
+
+
+@pytest.mark.parametrize("namespace", ["mnt", "pid", "net", "ipc", "uts"])
+def test_its_namespaces_are_its_own(clone: Machine, namespace: str) -> None:
+    theirs, ours = (Path(f"/proc/{who}/ns/{namespace}").readlink() for who in (clone.pid, "self"))
+    assert theirs != ours
+
+
+def test_it_sees_no_file_of_the_host(clone: Machine, kind: Kind) -> None:
+    seen = Path(f"/proc/{clone.pid}/root")
+    names = HOST_FILES if kind.peer else (*HOST_FILES, *PROGRAMS)
+    # Some folders are there to be empty; what they hold on the host must not be.
+    found = [name for name in names if (seen / name).is_file() or ((seen / name).is_dir() and list((seen / name).iterdir()))]
+    assert [name for name in found if Path("/", name).exists()] == []
+
+
+def test_it_has_no_network_but_loopback(clone: Machine) -> None:
+    devices = [line.split(":")[0].strip() for line in Path(f"/proc/{clone.pid}/net/dev").read_text().splitlines()[2:]]
+    assert devices == ["lo"]
+    assert len(Path(f"/proc/{clone.pid}/net/route").read_text().splitlines()) <= 1
+
+
+def test_it_is_bounded_by_its_control_group(clone: Machine) -> None:
+    groups = Cgroups()
+    if not groups.prepare():
+        pytest.skip(groups.reason)
+    folders = groups.find(clone.spec.id).folders
+    assert groups.names(clone.spec.id) == [clone.spec.id]
+    assert len(folders) == len(groups.parents)
+    for folder in folders:
+        assert str(clone.pid) in (folder / "cgroup.procs").read_text().split(), folder
+    memory = folders[0] / ("memory.max" if groups.unified else "memory.limit_in_bytes")
+    guest = clone.spec.memory_mib * 1024 * 1024
+    assert guest < int(memory.read_text()) <= guest + OVERHEAD_MIB * 1024 * 1024
+    (pids,) = (path for folder in folders if (path := folder / "pids.max").exists())
+    assert int(pids.read_text()) <= 256
+
+
+def test_its_files_are_bounded(clone: Machine) -> None:
+    lines = Path(f"/proc/{clone.pid}/limits").read_text().splitlines()[1:]
+    limits = {line[:25].strip(): line[25:].split()[:2] for line in lines}
+    for name, most in (("Max open files", 4096), ("Max file size", 2 * 1024**3), ("Max core file size", 0)):
+        assert all(int(value) <= most for value in limits[name]), (name, limits[name])
