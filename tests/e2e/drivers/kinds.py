@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from emberbox.config import VmmSettings, load_settings
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from emberbox.config import Settings
     from emberbox.vmm import Driver
 
 REAL = "EMBERBOX_TEST_FIRECRACKER"
@@ -47,14 +49,20 @@ class Kind:
         return make_driver(settings.driver, settings, data)
 
 
+@cache
+def _own() -> Settings:
+    """Return the settings of who runs the tests, where a real Firecracker is named or installed."""
+    return load_settings()
+
+
 def _real_settings() -> VmmSettings:
-    own = load_settings().vmm
+    own = _own().vmm
     return VmmSettings(driver="firecracker", firecracker=own.firecracker, jailer=own.jailer)
 
 
 def _take_installed(data: Path) -> None:
     """Use what `emberbox setup --vmm firecracker` installed; without it the driver looks for both programs on PATH."""
-    installed = load_settings().data / "vmm/firecracker"
+    installed = _own().data / "vmm/firecracker"
     if installed.is_dir():
         shutil.copytree(installed, data / "vmm/firecracker", symlinks=True)
 
@@ -85,4 +93,7 @@ KINDS = {
 
 def chosen() -> list[str]:
     """Return the names of the kinds that this run tests."""
-    return ["firecracker"] if REAL_CHOSEN else [name for name in KINDS if name != "firecracker"]
+    if REAL_CHOSEN:
+        _own()  # read now: the tests take all settings out of the environment
+        return ["firecracker"]
+    return [name for name in KINDS if name != "firecracker"]
