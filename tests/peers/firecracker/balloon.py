@@ -28,7 +28,6 @@ _STATISTICS = {
 }
 _HINTING_STOPPED, _HINTING_DONE = 0, 1
 _FIRST_COMMAND = 2
-_MISSING = "Balloon device error: Device not found"
 
 
 class RunningBalloon:
@@ -110,10 +109,3 @@ class RunningBalloon:
             return await self._machine.execute(command, values)
         except QmpError as error:
             raise Fault(f"Balloon device error: {error}") from error
-
-
-def present(balloon: RunningBalloon | None) -> RunningBalloon:
-    """Return the balloon. Raises `Fault` when there is none."""
-    if balloon is None:
-        raise Fault(_MISSING)
-    return balloon

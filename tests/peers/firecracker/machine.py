@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 _SET_PDEATHSIG = 1
 _CAPABILITIES = [{"capability": "x-ignore-shared", "state": True}, {"capability": "events", "state": True}]
 _MIGRATION_S = 60.0
+_RESETS = ("guest-reset", "host-qmp-system-reset")
+_BLOCK_COUNTERS = {
+    "read_bytes": "rd_bytes",
+    "write_bytes": "wr_bytes",
+    "read_count": "rd_operations",
+    "write_count": "wr_operations",
+    "flush_count": "flush_operations",
+}
 
 
 class Machine:
@@ -51,7 +59,7 @@ class Machine:
         self._on_end = on_end
         self._process: subprocess.Popen[bytes] | None = None
         self._control: Qmp | None = None
-        self._folder = Path(tempfile.mkdtemp(prefix="peer-"))
+        self._ended = False
         self._migration: asyncio.Future[str] | None = None
         self._closers: list[Callable[[], Any]] = []
         self._relaying: asyncio.Task[None] | None = None
@@ -113,8 +121,17 @@ class Machine:
         values |= dict.fromkeys(("bps_rd", "bps_wr", "iops_rd", "iops_wr"), 0)
         await self.execute("block_set_io_throttle", {"id": f"disk{drive_index(self._configuration, name)}", **values})
 
+    async def block_counters(self) -> dict[str, int]:
+        """Return what all drives together have done since the start; empty when QEMU does not tell."""
+        try:
+            drives = [drive["stats"] for drive in await self.execute("query-blockstats")]
+        except (QmpError, TimeoutError):
+            return {}
+        return {ours: sum(drive[theirs] for drive in drives) for ours, theirs in _BLOCK_COUNTERS.items()}
+
     async def close(self) -> None:
         """End QEMU and let go of everything. Repeating is harmless."""
+        self._ended = True
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -129,7 +146,6 @@ class Machine:
                 with contextlib.suppress(OSError):
                     await result
         self._closers.clear()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     async def _start(self, khz: int | None, state: bytes | None) -> None:
         backend = await self._start_vsock()
@@ -148,6 +164,8 @@ class Machine:
         self._relaying = asyncio.create_task(self._relay(console), name="console")
         self._control = Qmp(control, self._hear)
         await self._control.open()
+        if backend is not None:
+            shutil.rmtree(Path(backend).parent, ignore_errors=True)
         if incoming is not None:
             await self._restore(incoming)
             os.close(incoming)
@@ -164,7 +182,10 @@ class Machine:
             return None
         from tests.peers.vsock import VsockDevice
 
-        backend = self._folder / "vsock"
+        # The folder is needed only until QEMU has connected.
+        folder = Path(tempfile.mkdtemp(prefix="peer-"))
+        self._closers.append(lambda: shutil.rmtree(folder, ignore_errors=True))
+        backend = folder / "vsock"
         device = VsockDevice(backend, vsock["guest_cid"], Path(vsock["uds_path"]))
         self._closers.append(device.close)
         await device.start()
@@ -218,9 +239,9 @@ class Machine:
         if name == "MIGRATION" and data.get("status") in ("completed", "failed", "cancelled"):
             if self._migration is not None and not self._migration.done():
                 self._migration.set_result(str(data["status"]))
-        elif name == "SHUTDOWN" and data.get("reason") == "guest-reset":
+        elif name == "SHUTDOWN" and data.get("reason") in _RESETS:
             # A guest that powers off is left as it is: only a reboot ends Firecracker.
-            self._on_end(0)
+            self._end(0)
 
     async def _relay(self, console: socket.socket) -> None:
         console.setblocking(False)
@@ -242,7 +263,12 @@ class Machine:
     def _on_exit(self) -> None:
         if self._migration is not None and not self._migration.done():
             self._migration.set_result("ended with QEMU")
-        self._on_end(1)
+        self._end(1)
+
+    def _end(self, code: int) -> None:
+        if not self._ended:
+            self._ended = True
+            self._on_end(code)
 
 
 def _per_second(bucket: dict[str, int] | None) -> int:

@@ -17,7 +17,7 @@ from tests.peers.firecracker.faults import Fault, spoken
 _MAGIC = "peer-of-firecracker"
 _LONGEST_HEADER = 1 << 20
 _CREATE = "Create snapshot error: Cannot"
-_LOAD = "Load snapshot error: Failed to"
+_LOAD = "Failed to"
 
 
 def write_state(path: str, version: str, configuration: dict[str, Any], devices: bytes) -> None:
