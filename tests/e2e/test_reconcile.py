@@ -17,7 +17,7 @@ from tests.e2e.conftest import run_entries, vmm_processes
 if TYPE_CHECKING:
     from emberbox.images import ImageStore
 
-MOMENTS = 20
+MOMENTS = 16
 BUSY = """
 import asyncio, sys
 from pathlib import Path

@@ -38,12 +38,6 @@ async def test_bash_runs(engine: Engine) -> None:
     assert (result.status, result.exit_code, result.stdout, result.stderr) == (RunStatus.FAILED, 3, "got x\n", "a b-v\n")
 
 
-async def test_a_cold_boot_gives_the_same_result(engine: Engine) -> None:
-    result = await engine.run("import sys; print(sys.argv)", ["x"], runtime="python", cold=True)
-    assert (result.status, result.stdout) == (RunStatus.SUCCEEDED, "['main.py', 'x']\n")
-    assert result.metrics.source == "cold"
-
-
 async def test_the_library_runs_without_async(data_folder: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     from emberbox.sandbox.sync import shared_engine
 
@@ -172,19 +166,6 @@ async def test_large_files_stream_both_ways(engine: Engine) -> None:
         async for piece in sandbox.stream_file("large"):
             digest.update(piece)
     assert digest.digest() == hashlib.sha256(data).digest()
-
-
-async def test_a_script_drive_is_mounted_read_only(engine: Engine, tmp_path: Path) -> None:
-    import subprocess
-
-    (tmp_path / "tree").mkdir()
-    (tmp_path / "tree/hello.py").write_text("print('from the drive')")
-    drive = tmp_path / "drive.ext4"
-    subprocess.run(["/usr/sbin/mke2fs", "-q", "-t", "ext4", "-d", tmp_path / "tree", drive, "4M"], check=True)
-    async with engine.sandbox("python", script_drive=drive) as sandbox:
-        result = await sandbox.command(["python3", "/mnt/script/hello.py"])
-        assert result.stdout == "from the drive\n"
-        assert (await sandbox.command(["touch", "/mnt/script/x"], user="root")).exit_code == 1
 
 
 async def test_there_is_no_network(engine: Engine) -> None:
