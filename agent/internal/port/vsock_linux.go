@@ -11,6 +11,8 @@ import (
 const (
 	familyVsock = 40
 	anyContext  = 0xffffffff
+	// waitingHosts may be connected while another is served: the next one, and those that gave up meanwhile.
+	waitingHosts = 16
 )
 
 // vsockAddress is the kernel's struct sockaddr_vm.
@@ -37,7 +39,7 @@ func ListenVsock(port uint32) (*Vsock, error) {
 		_ = syscall.Close(fd)
 		return nil, os.NewSyscallError("bind", errno)
 	}
-	if err := syscall.Listen(fd, 1); err != nil {
+	if err := syscall.Listen(fd, waitingHosts); err != nil {
 		_ = syscall.Close(fd)
 		return nil, os.NewSyscallError("listen", err)
 	}
@@ -54,11 +56,35 @@ func (v *Vsock) Accept(greeting []byte) (io.ReadWriteCloser, error) {
 		if errno != 0 {
 			return nil, os.NewSyscallError("accept", errno)
 		}
-		link := os.NewFile(fd, "vsock")
+		link := &vsockLink{int(fd), os.NewFile(fd, "vsock")}
 		if _, err := link.Write(greeting); err != nil {
 			_ = link.Close()
 			continue
 		}
-		return streamLink{link}, nil
+		return link, nil
 	}
+}
+
+// vsockLink is a connection with a host. Its descriptor blocks: a read wakes no other thread.
+type vsockLink struct {
+	fd   int
+	file *os.File
+}
+
+// Read takes a connection that a restore has cut for one that was closed: whoever reads just then sees a reset, and who comes later that
+// there is no connection.
+func (l *vsockLink) Read(p []byte) (int, error) {
+	n, err := l.file.Read(p)
+	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ENOTCONN) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+func (l *vsockLink) Write(p []byte) (int, error) { return l.file.Write(p) }
+
+// Close also wakes a write that waits for a host that does not read.
+func (l *vsockLink) Close() error {
+	_ = syscall.Shutdown(l.fd, syscall.SHUT_RDWR)
+	return l.file.Close()
 }
