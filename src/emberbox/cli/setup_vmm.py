@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from emberbox.config import Settings
     from emberbox.vmm.firecracker.install.sources import Source
 
-_ARCHIVE = re.compile(r"firecracker-v(\d+\.\d+\.\d+)-\w+\.tgz")
+_ARCHIVE = re.compile(r"firecracker-v([0-9.]+)-\w+\.tgz")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

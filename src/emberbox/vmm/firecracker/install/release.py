@@ -22,7 +22,7 @@ LEAST_VERSION = (1, 16, 1)
 KNOWN_SHA256: Mapping[str, str] = {}
 """By the archive's name, hashes that were checked by hand. One that is known must fit, whatever the release page says."""
 
-_VERSION = re.compile(r"v?(\d{1,4})\.(\d{1,4})\.(\d{1,4})")
+_VERSION = re.compile(r"v?([0-9]{1,4})\.([0-9]{1,4})\.([0-9]{1,4})")
 _ARCHITECTURES = ("x86_64", "aarch64")
 
 

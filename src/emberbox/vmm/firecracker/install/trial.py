@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _PATIENCE_S = 20.0
 _BUSY_TRIES = 20
 _BUSY_S = 0.05
-_VERSION = re.compile(r"v(\d+\.\d+\.\d+)")
+_VERSION = re.compile(r"v([0-9]+\.[0-9]+\.[0-9]+)")
 
 
 def try_program(path: Path, version: str) -> None:
