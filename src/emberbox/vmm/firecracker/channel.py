@@ -80,7 +80,38 @@ async def _attempt(path: Path, port: int) -> socket.socket | None:
     if _OK.fullmatch(answer) is None:
         client.close()
         raise VmmDied(f"what answered on the vsock socket is not Firecracker: {answer[:_LONGEST]!r}")
-    return client
+    return client if await _greeted(client) else None
+
+
+async def _greeted(client: socket.socket) -> bool:
+    """Wait until the agent has begun to speak; False when the connection was closed instead.
+
+    A restored guest resets all of its connections in its first moments, and with them one that came too early.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            first = client.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            await _readable(loop, client)
+            continue
+        except OSError:
+            first = b""
+        if not first:
+            client.close()
+        return bool(first)
+
+
+async def _readable(loop: asyncio.AbstractEventLoop, client: socket.socket) -> None:
+    ready = asyncio.Event()
+    loop.add_reader(client, ready.set)
+    try:
+        await ready.wait()
+    except BaseException:
+        loop.remove_reader(client)
+        client.close()
+        raise
+    loop.remove_reader(client)
 
 
 def _connected(path: Path) -> socket.socket | None:

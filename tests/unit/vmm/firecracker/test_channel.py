@@ -49,8 +49,10 @@ async def test_it_tries_again_until_somebody_listens(tmp_path: Path) -> None:
         nonlocal tries
         tries += 1
         await reader.readline()
-        if tries == 3:
+        if tries == 2:
             writer.write(b"OK 1\n")
+        if tries == 3:
+            writer.write(b"OK 1\nhello")
         writer.close()
 
     connecting = asyncio.create_task(connect_agent(path, alive=alive, timeout_s=5))
