@@ -18,6 +18,9 @@ from tests.peers.firecracker.faults import Fault
 from tests.peers.firecracker.hardware import Wiring, arguments, drive_index
 from tests.peers.firecracker.qmp import Qmp, QmpError
 from tests.peers.firecracker.snapshot import in_memory
+from tests.peers.vsock import VsockDevice
+from tests.peers.vsock.migration import NotRecognized, make_migratable
+from tests.peers.vsock.migration import make_migratable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +87,7 @@ class Machine:
         reading, writing = os.pipe2(os.O_CLOEXEC)
         received = asyncio.create_task(asyncio.to_thread(_read_all, reading))
         try:
+            await self._allow_migration()
             await self.execute("migrate-set-capabilities", {"capabilities": _CAPABILITIES})
             self._migration = asyncio.get_running_loop().create_future()
             await self.execute("getfd", {"fdname": "state"}, fd=writing)
@@ -164,6 +168,8 @@ class Machine:
         self._relaying = asyncio.create_task(self._relay(console), name="console")
         self._control = Qmp(control, self._hear)
         await self._control.open()
+        if backend is not None and self._process is not None:
+            await asyncio.to_thread(make_migratable, self._process.pid)
         if backend is not None:
             shutil.rmtree(Path(backend).parent, ignore_errors=True)
         if incoming is not None:
@@ -177,16 +183,14 @@ class Machine:
         vsock = self._configuration.vsock
         if vsock is None:
             return None
-        if self._silent:
-            await self._start_silent(vsock["uds_path"])
-            return None
-        from tests.peers.vsock import VsockDevice
-
         # The folder is needed only until QEMU has connected.
         folder = Path(tempfile.mkdtemp(prefix="peer-"))
         self._closers.append(lambda: shutil.rmtree(folder, ignore_errors=True))
         backend = folder / "vsock"
-        device = VsockDevice(backend, vsock["guest_cid"], Path(vsock["uds_path"]))
+        hosts = folder / "hosts" if self._silent else Path(vsock["uds_path"])
+        if self._silent:
+            await self._start_silent(vsock["uds_path"])
+        device = VsockDevice(backend, vsock["guest_cid"], hosts)
         self._closers.append(device.close)
         await device.start()
         return str(backend)
@@ -221,7 +225,16 @@ class Machine:
         )
         self._watch(self._process.pid)
 
+    async def _allow_migration(self) -> None:
+        if self._configuration.vsock is None or self._process is None:
+            return
+        try:
+            await asyncio.to_thread(make_migratable, self._process.pid)
+        except (NotRecognized, OSError) as error:
+            raise QmpError(f"the vsock cannot be saved and loaded: {error}") from error
+
     async def _restore(self, incoming: int) -> None:
+        await self._allow_migration()
         await self.execute("migrate-set-capabilities", {"capabilities": _CAPABILITIES})
         self._migration = asyncio.get_running_loop().create_future()
         await self.execute("migrate-incoming", {"uri": f"fd:{incoming}"})
