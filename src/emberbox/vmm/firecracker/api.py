@@ -24,7 +24,7 @@ from emberbox.vmm.firecracker.answers import (
     version_of,
 )
 from emberbox.vmm.firecracker.faults import FirecrackerFault, harmless
-from emberbox.vmm.firecracker.wire import judge, new_client, open_socket, read_answer, without
+from emberbox.vmm.firecracker.wire import judge, new_client, open_socket, prepare, read_answer, without
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -77,6 +77,7 @@ class FirecrackerApi:
         """
         try:
             async with asyncio.timeout(timeout_s):
+                await prepare()
                 while not self._takes_connections():
                     if not alive():
                         raise VmmDied(f"Firecracker of machine {self._name} ended before it took requests")
@@ -165,17 +166,18 @@ class FirecrackerApi:
             raise InvalidInput(f"{request} has {len(content):,} bytes of body; Firecracker takes at most {LARGEST_BODY:,}")
         bound_s = _LONG_S.get(path, TIMEOUT_S) if timeout_s is None else timeout_s
         async with self._turn:
+            client = self._connect()
             try:
                 async with asyncio.timeout(bound_s):
-                    status, answer = await self._speak(request, method, path, content)
+                    status, answer = await self._speak(client, request, path, content)
             except TimeoutError as error:
                 raise VmmTimeout(f"Firecracker of machine {self._name} did not answer {request} within {bound_s:g} s") from error
         return judge(request, status, answer)
 
-    async def _speak(self, request: str, method: str, path: str, content: bytes | None) -> tuple[int, bytes]:
+    async def _speak(self, client: httpx.AsyncClient, request: str, path: str, content: bytes | None) -> tuple[int, bytes]:
         import httpx
 
-        client = self._connect()
+        method = request.partition(" ")[0]
         try:
             async with client.stream(method, f"http://localhost{path}", content=content, headers=_HEADERS) as answer:
                 return answer.status_code, await read_answer(request, answer)

@@ -48,7 +48,7 @@ _ADVICE: tuple[tuple[str, str], ...] = (
      "The snapshot is damaged: build the template anew"),
     (r"address (already )?in use|os error 98\b",
      "Its socket's path is taken already: each machine needs a fresh folder"),
-    (r"payload|body (is )?too (large|long)|larger than the limit",
+    (r"payload|mmds.*(limit|fit)|body (is )?too (large|long)|larger than the limit",
      "The API takes at most 51,200 bytes: send less metadata"),
     (r"not supported after starting|after (the )?micro-?vm (has been |was )?start",
      "It must be sent before the machine starts; after that only updates are taken"),
@@ -72,7 +72,7 @@ class FirecrackerFault(VmmRefused):
 
     Args:
         request: Method and path, `PUT /drives/0`.
-        http_status: What it answered with, 400 in all known cases.
+        http_status: What it answered with: 400, or 413 for metadata that is too large.
         fault_message: What Firecracker said, made harmless by `harmless`.
     """
 

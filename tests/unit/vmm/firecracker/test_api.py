@@ -102,6 +102,23 @@ async def test_a_fault_is_told_and_the_next_request_goes_on(path: Path, api: Fir
     assert server.taken == 1
 
 
+@pytest.mark.parametrize("body", [{"fault_message": "The MMDS patch does not fit."}, {"error": "Request payload is too large"}])
+@pytest.mark.parametrize("status", [400, 413])
+async def test_what_is_too_large_is_a_fault_too(path: Path, api: FirecrackerApi, status: int, body: dict[str, str]) -> None:
+    async with serving(path, answer(status, body)):
+        with pytest.raises(FirecrackerFault, match="51,200 bytes") as caught:
+            await api.send(bodies.MmdsUpdate(data={}))
+    assert caught.value.http_status == status
+
+
+async def test_connections_that_are_used_up_are_told(path: Path, api: FirecrackerApi) -> None:
+    full = b'HTTP/1.1 503\r\nServer: Firecracker API\r\nConnection: close\r\nContent-Length: 40\r\n\r\n{ "error": "Too many open connections" }'
+    async with serving(path, [full, NO_CONTENT]):
+        with pytest.raises(VmmError, match="no connection left"):
+            await api.send(PAUSE)
+        await api.send(PAUSE)
+
+
 async def test_a_long_fault_is_cut(path: Path, api: FirecrackerApi) -> None:
     async with serving(path, fault("é" * 100_000)):
         with pytest.raises(FirecrackerFault) as caught:
@@ -244,8 +261,8 @@ async def test_those_that_are_given_up_leave_no_connection_behind(path: Path, ap
     async with serving(path, _silent) as server:
         for _ in range(12):
             with pytest.raises(VmmTimeout):
-                await api.send(PAUSE, timeout_s=0.01)
-            await server.arrived.acquire()
+                await api.send(PAUSE, timeout_s=0.03)
+    assert server.asked
     assert api._client is not None
     assert not api._client._transport._pool.connections  # type: ignore[attr-defined]
 
