@@ -112,7 +112,8 @@ async def test_what_is_too_large_is_a_fault_too(path: Path, api: FirecrackerApi,
 
 
 async def test_connections_that_are_used_up_are_told(path: Path, api: FirecrackerApi) -> None:
-    full = b'HTTP/1.1 503\r\nServer: Firecracker API\r\nConnection: close\r\nContent-Length: 40\r\n\r\n{ "error": "Too many open connections" }'
+    head = b"HTTP/1.1 503\r\nServer: Firecracker API\r\nConnection: close\r\nContent-Length: 40\r\n\r\n"
+    full = head + b'{ "error": "Too many open connections" }'
     async with serving(path, [full, NO_CONTENT]):
         with pytest.raises(VmmError, match="no connection left"):
             await api.send(PAUSE)
