@@ -25,11 +25,24 @@ if TYPE_CHECKING:
 
 _APT_S = 1800.0
 _SUDO_S = 10.0
+_EPILOG = """\b
+Exit codes:
+  0      all is there
+  2      a mistake in the options, the file or its hash
+  69     something is missing or was not to be had; the message says what to do
+  70     a build failed, or the disk is full
+
+\b
+Examples:
+  emberbox setup --runtime python
+  emberbox setup --vmm firecracker
+  emberbox setup --vmm firecracker --from firecracker-v1.16.1-x86_64.tgz
+"""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("setup")(setup)
+    app.command("setup", epilog=_EPILOG)(setup)
 
 
 def setup(

@@ -142,9 +142,8 @@ def explain(error: Exception) -> str:
             f"{_OTHERWISE}"
         )
     if any(isinstance(cause, socket.gaierror) for cause in causes):
-        return (
-            f"its name is not known here ({error}): no network, or no DNS. Where a proxy leads out, set {_PROXIES}. {_OTHERWISE}"
-        )
+        what = f"its name is not known here ({error}): no network, or no DNS"
+        return f"{what}. Where a proxy leads out, name it in HTTPS_PROXY. {_OTHERWISE}"
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
         return f"that is no address of a web page ({error}); look at {_PROXIES} and at the address of the releases"
     if isinstance(error, httpx.TooManyRedirects):
