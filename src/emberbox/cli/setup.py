@@ -29,7 +29,7 @@ _EPILOG = """\b
 Exit codes:
   0      all is there
   2      a mistake in the options, the file or its hash
-  69     something is missing or was not to be had; the message says what to do
+  69     something is missing or did not come; the message says what to do
   70     a build failed, or the disk is full
 
 \b
