@@ -22,8 +22,10 @@ import json
 import sys
 
 sys.path.insert(0, {repository!r})
+from tests.peers.title import take_title
 from tests.peers.{peer}.main import main
 
+take_title(sys.argv)
 sys.exit(main(sys.argv[1:], json.loads({options!r})))
 """
 
