@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from tests.peers.jailer import arguments, cgroups, furniture, jail, linux
@@ -110,6 +111,15 @@ def _become(orders: Orders, clock: Clock) -> NoReturn:
     os.setgid(orders.gid)
     os.setuid(orders.uid)
     program = f"/{orders.exec_file.name}"
-    command = [program, "--id", orders.id, "--start-time-us", str(clock.start_us)]
+    command = ["--id", orders.id, "--start-time-us", str(clock.start_us)]
     command += ["--start-time-cpu-us", str(clock.start_cpu_us), "--parent-cpu-time-us", str(clock.parent_cpu_us)]
-    os.execve(program, [*command, *orders.extra], {})  # noqa: S606 (this process becomes it)
+    interpreter = _interpreter(program)
+    # The kernel would put a script's interpreter first in its command line, by which VMMs are found again.
+    os.execve(interpreter[0], [program, *interpreter[1:], *command, *orders.extra], {})  # noqa: S606 (this process becomes it)
+
+
+def _interpreter(program: str) -> list[str]:
+    """Return what a script's first line names, with its option and the script."""
+    with Path(program).open("rb") as script:
+        first = script.readline(256).decode("utf-8", "replace")
+    return [*first[2:].split(), program] if first.startswith("#!") else [program]
