@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from emberbox.errors import InvalidInput
 from emberbox.vmm.firecracker import bodies
 from tests.peers.description import Description, find
+from tests.peers.firecracker import routes
 from tests.unit.vmm.firecracker.requests import STRATEGIES
 
 _DESCRIPTION = None if (_FILE := find()) is None else Description.load(_FILE)
@@ -112,6 +113,16 @@ def test_what_can_be_made_is_as_described(kind: type[bodies.Request], data: st.D
     assert "None" not in request.path
     assert "{" not in request.path
     assert _described().violations(request.method, request.path, body) == []
+
+
+@pytest.mark.parametrize("kind", _classes(), ids=lambda kind: kind.__name__)
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_what_can_be_made_is_taken_by_the_stand_in(kind: type[bodies.Request], data: st.DataObject) -> None:
+    request = data.draw(STRATEGIES[kind])
+    route, parameter = routes.find(request.method, request.path)
+    body = request.body()
+    assert (routes.checked(route, parameter, body, frozenset()) or None) == (body or None)
 
 
 def test_a_field_that_is_none_is_not_sent() -> None:

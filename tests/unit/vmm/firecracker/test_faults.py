@@ -17,6 +17,10 @@ from emberbox.vmm.firecracker.faults import FirecrackerFault, explain_exit, expl
         ("Cannot open /dev/kvm: No such device (os error 19)", "kvm_intel"),
         ("Load snapshot error: Unsupported snapshot version: 8.0.0", "build the template anew"),
         ("Failed to restore: invalid format version 7", "another Firecracker release"),
+        ("Failed to load snapshot state from file: Invalid magic value", "is damaged"),
+        ("Failed to load snapshot state from file: CRC64 validation failed", "is damaged"),
+        ("load guest memory: Error creating guest memory from file: the file has another size", "is damaged"),
+        ("Cannot save the microVM state: Operation not allowed: the microVM is not paused", "a paused machine"),
         ("CPU vendor mismatched between source and destination", "another CPU model"),
         ("Failed to set all KVM MSRs for this vCPU. Only a partial write was done.", "another CPU model"),
         ("Cannot create the vsock backend: cannot bind: Address in use (os error 98)", "fresh folder"),
@@ -41,7 +45,13 @@ def test_a_fault_with_known_advice(message: str, advice: str) -> None:
     assert advice in told
 
 
-@pytest.mark.parametrize("message", ["The balloon is too proud.", "os error 120", "mtap", ""])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "The balloon is too proud.", "os error 120", "mtap", "", "The MAC address is already in use: 02:00:00:00:00:01",
+        "An error occurred when deserializing the json body of a request: missing field `snapshot_path` at line 1",
+    ],
+)  # fmt: skip
 def test_what_is_not_known_is_told_as_it_is(message: str) -> None:
     assert explain_fault("PUT /x", message) == f"Firecracker refused PUT /x: {message.rstrip('.') or 'it did not say why'}"
 
