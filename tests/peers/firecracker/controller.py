@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _AFTER = "The requested operation is not supported after starting the microVM."
 _BEFORE = "The requested operation is not supported before starting the microVM."
-_CONFIGURED = "Loading a microVM snapshot not allowed after configuring boot-specific resources."
+_CONFIGURED = "Load snapshot error: Loading a microVM snapshot not allowed after configuring boot-specific resources."
 _FLOOD = "The guest drove the device into an unexpected state. " * 4
 _FLOOD_PAUSE_S = 0.001
 
@@ -136,13 +136,14 @@ class Controller:
         self._metrics.took("full_create_snapshot", time.monotonic() - began)
 
     async def load_snapshot(self, body: dict[str, Any]) -> None:
-        """PUT /snapshot/load. After a failure the process ends."""
+        """PUT /snapshot/load. When it was tried and failed, the process ends."""
         began = time.monotonic()
+        if self._setup.configuration.touched:
+            raise Fault(_CONFIGURED)
+        memory = _memory_path(body)
+        self._options.crash("load")
         try:
-            if self._setup.configuration.touched:
-                raise Fault(_CONFIGURED)
-            self._options.crash("load")
-            await self._load(body, _memory_path(body))
+            await self._load(body, memory)
         except Fault as fault:
             self.ending = 1
             raise Fault(f"Load snapshot error: {fault.message}") from fault
@@ -217,10 +218,10 @@ class Controller:
 
 def _memory_path(body: dict[str, Any]) -> str:
     if ("mem_backend" in body) == ("mem_file_path" in body):
-        raise Fault("Specify either `mem_backend` or `mem_file_path` at a time, and one of them.")
+        raise Fault("Load snapshot error: Specify either `mem_backend` or `mem_file_path` at a time, and one of them.")
     backend = body.get("mem_backend", {"backend_type": "File", "backend_path": body.get("mem_file_path")})
     if backend["backend_type"] != "File":
-        raise Fault("this peer loads memory from files only")
+        raise Fault("Load snapshot error: this peer loads memory from files only")
     return str(backend["backend_path"])
 
 

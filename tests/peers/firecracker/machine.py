@@ -20,7 +20,6 @@ from tests.peers.firecracker.qmp import Qmp, QmpError
 from tests.peers.firecracker.snapshot import in_memory
 from tests.peers.vsock import VsockDevice
 from tests.peers.vsock.migration import NotRecognized, make_migratable
-from tests.peers.vsock.migration import make_migratable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,9 +167,7 @@ class Machine:
         self._relaying = asyncio.create_task(self._relay(console), name="console")
         self._control = Qmp(control, self._hear)
         await self._control.open()
-        if backend is not None and self._process is not None:
-            await asyncio.to_thread(make_migratable, self._process.pid)
-        if backend is not None:
+        if backend is not None and not self._silent:
             shutil.rmtree(Path(backend).parent, ignore_errors=True)
         if incoming is not None:
             await self._restore(incoming)
