@@ -87,6 +87,7 @@ async def examine(
     if os.geteuid() != 0:
         raise RequirementMissing("Firecracker's jailer needs root; run Emberbox as root to use Firecracker", mend="sudo -i")
     require_programs(("bwrap",), mend="apt-get install -y bubblewrap")
+    check_mount(folder)
     acceleration = await _acceleration(folder, accelerator)
     return await asyncio.to_thread(_assemble, folder, *binaries, uid_base, cpus), acceleration
 
@@ -103,6 +104,21 @@ def find_binaries(folder: Path, firecracker: Path | None, jailer: Path | None) -
         _program("firecracker", firecracker, None if found is None else found.firecracker),
         _program("jailer", jailer, None if found is None else found.jailer),
     )
+
+
+def check_mount(folder: Path) -> None:
+    """Raise `RequirementMissing` where `folder` lies on a file system on which no jail works: one without devices or programs."""
+    place = folder
+    while not place.exists():
+        place = place.parent
+    flags = os.statvfs(place).f_flag
+    for flag, name in ((os.ST_NODEV, "nodev"), (os.ST_NOEXEC, "noexec")):
+        if flags & flag:
+            raise RequirementMissing(
+                f"{place} is mounted with {name}, but Firecracker's jails hold its program and the device /dev/kvm; "
+                "mount it without, or set EMBERBOX_DATA to a folder on another file system",
+                mend=f"mount -o remount,{name.removeprefix('no')} $(findmnt -n -o TARGET -T {place})",
+            )
 
 
 def _program(name: str, given: Path | None, installed: Path | None) -> Path:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -137,3 +138,15 @@ async def test_probing_twice_asks_once(tmp_path: Path) -> None:
     one = driver(tmp_path)
     first, second = await asyncio.gather(one.probe(), one.probe())
     assert first == second
+
+
+@pytest.mark.parametrize(("flag", "name"), [(os.ST_NODEV, "nodev"), (os.ST_NOEXEC, "noexec")])
+def test_a_file_system_on_which_no_jail_works_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: int, name: str
+) -> None:
+    host.check_mount(tmp_path / "vmm")
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=flag))
+    with pytest.raises(RequirementMissing, match=f"mounted with {name}") as caught:
+        host.check_mount(tmp_path / "vmm")
+    assert caught.value.mend is not None
+    assert f"remount,{name[2:]} " in caught.value.mend
