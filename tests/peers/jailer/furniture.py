@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -16,6 +17,15 @@ _SMALL = "size=64m,mode=1777"
 
 def furnish(root: Path) -> None:
     """Mount it below `root`, in this process' mount namespace. Raises `OSError`."""
+    # The VMM is neither owner nor group of these folders, and must pass through them whatever the mask of who started us.
+    mask = os.umask(0o022)
+    try:
+        _furnish(root)
+    finally:
+        os.umask(mask)
+
+
+def _furnish(root: Path) -> None:
     for path in sources():
         _offer(root, path)
     for device in _DEVICES:

@@ -157,6 +157,13 @@ def test_what_is_mounted_for_the_peer_is_not_there_on_the_host(place: Place) -> 
     shutil.rmtree(root.parent)
 
 
+def test_a_narrow_mask_is_no_hindrance(place: Place) -> None:
+    place.prepare("m-17")
+    command = [place.jailer, *place.arguments("m-17")]
+    subprocess.run(command, umask=0o077, check=True, timeout=PATIENCE_S, stdout=subprocess.DEVNULL)
+    assert place.said("m-17")["shell"] == 7
+
+
 def test_an_id_that_was_not_cleaned_is_refused(place: Place) -> None:
     root = place.prepare("m-4")
     assert place.run(*place.arguments("m-4")).returncode == 0
