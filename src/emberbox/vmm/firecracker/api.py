@@ -106,16 +106,7 @@ class FirecrackerApi:
                 await self._exchange(request.method, request.path, body, timeout_s)
                 return
             except FirecrackerFault as fault:
-                found = _UNKNOWN.search(fault.fault_message)
-                smaller = without(body, found[1]) if found and found[1] in optional else body
-                if found is None or smaller == body:
-                    raise
-                self.unknown.add(f"{kind}.{found[1]}")
-                _log.info(
-                    "this Firecracker does not know %s of %s", found[1], kind,
-                    extra={"action": "vmm.field_unknown", "machine": self._name, "field": f"{kind}.{found[1]}"},
-                )  # fmt: skip
-                body = smaller
+                body = self._what_it_knows(kind, body, optional, fault)
 
     async def instance(self) -> InstanceInfo:
         """Return what the process says of itself. Raises as `send` does; so do all that follow."""
@@ -154,6 +145,19 @@ class FirecrackerApi:
                 await client.aclose()
         finally:
             self._unpin()
+
+    def _what_it_knows(self, kind: str, body: Any, optional: Collection[str], fault: FirecrackerFault) -> Any:
+        """Return the body without the field that Firecracker does not know, or raise the fault where that is not its reason."""
+        found = _UNKNOWN.search(fault.fault_message)
+        if found is None or found[1] not in optional or (smaller := without(body, found[1])) == body:
+            raise fault
+        field = f"{kind}.{found[1]}"
+        self.unknown.add(field)
+        _log.info(
+            "this Firecracker does not know %s", field,
+            extra={"action": "vmm.field_unknown", "machine": self._name, "field": field},
+        )  # fmt: skip
+        return smaller
 
     async def _get(self, path: str) -> Any:
         return await self._exchange("GET", path, None, None)
