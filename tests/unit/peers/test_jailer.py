@@ -158,10 +158,12 @@ def test_what_is_mounted_for_the_peer_is_not_there_on_the_host(place: Place) -> 
 
 
 def test_a_narrow_mask_is_no_hindrance(place: Place) -> None:
-    place.prepare("m-17")
-    command = [place.jailer, *place.arguments("m-17")]
+    root = place.prepare("m-17")
+    command = [str(place.jailer), *place.arguments("m-17")]
     subprocess.run(command, umask=0o077, check=True, timeout=PATIENCE_S, stdout=subprocess.DEVNULL)
     assert place.said("m-17")["shell"] == 7
+    for passage in ("etc", "usr", "proc"):
+        assert stat.S_IMODE((root / passage).stat().st_mode) == 0o755
 
 
 def test_an_id_that_was_not_cleaned_is_refused(place: Place) -> None:
