@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import json
 import os
+import ssl
 import stat
 import sys
 from typing import TYPE_CHECKING, Any
@@ -48,10 +50,9 @@ def new_client(socket: Path) -> httpx.AsyncClient:
     """Return a client that speaks to this socket alone: no proxy, no redirect, no encryption, few connections."""
     import httpx
 
-    # Each client would load the host's certificates otherwise, for an encryption that is not used.
     transport = httpx.AsyncHTTPTransport(
         uds=str(socket),
-        verify=False,
+        verify=_unused_encryption(),
         trust_env=False,
         http2=False,
         limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=1, keepalive_expiry=None),
@@ -63,6 +64,12 @@ def new_client(socket: Path) -> httpx.AsyncClient:
         timeout=httpx.Timeout(None),
         headers={"Accept-Encoding": "identity"},
     )
+
+
+@functools.cache
+def _unused_encryption() -> ssl.SSLContext:
+    # Each client would make one of its own otherwise, and load the host's certificates into it.
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 async def read_answer(request: str, answer: httpx.Response) -> bytes:
