@@ -60,6 +60,8 @@ async def install_vmm(settings: Settings, wish: Wish) -> int:
     with ShownProgress("firecracker") as progress:
         found = await install(settings.data / "vmm/firecracker", release, _source(wish), progress.step)
     say(f"Firecracker {found.version} is at {found.firecracker.parent}. `emberbox doctor` tells whether it can be used here")
+    if os.geteuid() != 0:
+        say("it is yours, not root's: Firecracker needs root, and root does not run it from there. Use sudo emberbox setup")
     return exit_codes.OK
 
 
