@@ -175,7 +175,7 @@ async def _booted(host: FirecrackerHost, spec: MachineSpec, memory: Path | None,
     file_bytes = max([0 if memory is None else max(spec.memory_mib * _MIB, STATE_BYTES), *written])
     launched = await launch(host, spec, jail, file_bytes=file_bytes, undo=undo)
     try:
-        await launched.configure([*hardware.reporting(), *hardware.boot(spec, rates=None if memory else spec.rates)])
+        await launched.configure(hardware.boot(spec, rates=None if memory else spec.rates))
         await launched.configure([hardware.balloon()], optional=hardware.BALLOON_OPTIONAL)
         await launched.configure([Action(action_type="InstanceStart")])
     except VmmError as error:

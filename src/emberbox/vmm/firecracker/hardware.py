@@ -14,11 +14,9 @@ from emberbox.vmm.firecracker.bodies import (
     DriveConfig,
     DriveUpdate,
     EntropyDevice,
-    Logger,
     MachineConfiguration,
     MemoryBackend,
     MemoryHotplug,
-    Metrics,
     NetworkInterface,
     NetworkInterfaceUpdate,
     NetworkOverride,
@@ -83,9 +81,9 @@ def drive_path(index: int) -> str:
     return f"/drives/{index}"
 
 
-def reporting() -> list[Request]:
-    """Return what every process is told first: where it logs and counts."""
-    return [Logger(log_path=f"/{LOG}", level="Warning", show_level=True), Metrics(metrics_path=f"/{METRICS}")]
+def arguments() -> list[str]:
+    """Return Firecracker's arguments: where its API is, and where it logs and counts from its first moment."""
+    return ["--api-sock", API, "--log-path", f"/{LOG}", "--level", "Warning", "--show-level", "--metrics-path", f"/{METRICS}"]
 
 
 def boot(spec: MachineSpec, *, rates: Rates | None) -> list[Request]:

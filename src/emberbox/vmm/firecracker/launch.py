@@ -197,7 +197,7 @@ def _jailer(host: FirecrackerHost, spec: MachineSpec, jail: MachineJail, file_by
             arguments += ["--cgroup", f"{name}={value}"]
     arguments += ["--resource-limit", f"fsize={max(file_bytes, _LEAST_FILE_BYTES)}"]
     arguments += ["--resource-limit", f"no-file={_OPEN_FILES}"]
-    return [*arguments, "--", "--api-sock", hardware.API]
+    return [*arguments, "--", *hardware.arguments()]
 
 
 def _bound(spec: MachineSpec, pid: int) -> None:

@@ -129,7 +129,6 @@ class FirecrackerLoadedSnapshot:
         launched = await launch(self._host, spec, jail, file_bytes=_longest_drive(spec), undo=undo)
         launched.restored = True
         try:
-            await launched.configure(hardware.reporting())
             await launched.configure([hardware.load(spec, clock=self._host.clock)], optional=hardware.LOAD_OPTIONAL)
             await launched.configure(hardware.bounds(spec))
         except VmmDied as error:
