@@ -126,4 +126,6 @@ async def nothing_left_behind(request: pytest.FixtureRequest) -> AsyncIterator[N
     yield
     if "engine" not in request.fixturenames:
         left = await traces.settled(before)
+        if left:
+            await traces.clear()  # so that the next test is not blamed for it
         assert not left, f"left behind: {left}"

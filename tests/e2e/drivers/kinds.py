@@ -34,7 +34,8 @@ class Kind:
         settings: What has an engine take this driver.
         prepare: Puts what the driver needs into a fresh data folder; None for a driver that takes what the tests keep.
         absent: Says why the driver cannot be tested by this user; None when it can.
-        peer: Whether a stand-in answers for the VMM: it sees the host's programs, and filters no system calls.
+        peer: Whether a stand-in answers for the VMM: it sees the host's programs, filters no system calls, and has no memory
+            to plug in.
     """
 
     name: str

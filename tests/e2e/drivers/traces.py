@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 from pathlib import Path
 
 from emberbox.vmm import Cgroups
-from tests.e2e.vmm_guests import MARK
+from tests.e2e import vmm_guests
+
+MARK = f"{vmm_guests.MARK}-"
+"""Start of the ids of this run's machines, and of no other run's."""
 
 
 def processes(word: str = MARK) -> set[int]:
@@ -41,6 +47,15 @@ def look() -> dict[str, set[object]]:
         "mounts": set(mounts()),
         "descriptors": set(range(descriptors)),  # only a greater number leaves something in a difference
     }
+
+
+async def clear() -> None:
+    """End what a failed test left of its machines."""
+    for pid in processes():
+        if pid != os.getpid():
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+    await Cgroups().sweep(MARK)
 
 
 async def settled(before: dict[str, set[object]], within_s: float = 3.0) -> dict[str, set[object]]:
