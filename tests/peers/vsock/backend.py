@@ -44,6 +44,8 @@ class Backend:
         self._features = 0
         self._status = 0
         self._memory = GuestMemory()
+        self.used_before = False
+        """Whether the guest had used the device already when it was handed over: it was restored, or merely paused."""
         self._handlers: dict[int, Callable[[Message], bytes | None]] = {
             Request.GET_FEATURES: lambda _: struct.pack("<Q", FEATURES),
             Request.SET_FEATURES: self._set_features,
@@ -137,6 +139,7 @@ class Backend:
     def _set_base(self, message: Message) -> None:
         index, base = message.unpack("<II")
         self._ring(index).next_available = base & 0xFFFF
+        self.used_before |= base != 0
 
     def _get_base(self, message: Message) -> bytes:
         (index,) = message.unpack("<I")
@@ -197,6 +200,7 @@ class Backend:
             ring.call = None
             ring.enabled = False
         self._memory.close()
+        self.used_before = False
         self._changed()
 
 

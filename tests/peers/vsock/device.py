@@ -23,6 +23,8 @@ _LONGEST_LINE = 32
 _LINE_S = 10.0
 _REQUEST_S = 10.0
 _BACKLOG = 128
+_RESET_S = 0.02
+"""QEMU tells a restored guest to drop its connections right after it runs: those made before that would be dropped as well."""
 
 
 class VsockDevice:
@@ -50,6 +52,7 @@ class VsockDevice:
         self._hosts = Multiplexer(guest_cid, uds_path, Queues(*self._backend.rings), request_s)
         self._tasks: set[asyncio.Task[None]] = set()
         self._listeners: list[socket.socket] = []
+        self._opening: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Make both sockets and serve whoever comes. Raises `OSError`, with neither made."""
@@ -68,6 +71,8 @@ class VsockDevice:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._opening is not None:
+            self._opening.cancel()
         self._hosts.close()
         for listener in self._listeners:
             with contextlib.suppress(FileNotFoundError):
@@ -76,11 +81,17 @@ class VsockDevice:
         self._listeners.clear()
 
     def _changed(self) -> None:
+        if not self._backend.running:
+            self._running.clear()
+        elif not self._running.is_set() and self._opening is None:
+            delay_s = _RESET_S if self._backend.used_before else 0
+            self._opening = asyncio.get_running_loop().call_later(delay_s, self._open)
+        self._hosts.process()
+
+    def _open(self) -> None:
+        self._opening = None
         if self._backend.running:
             self._running.set()
-        else:
-            self._running.clear()
-        self._hosts.process()
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
