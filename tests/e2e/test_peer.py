@@ -91,7 +91,7 @@ async def connect(hosts: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
 
 
 async def prints(client: GuestClient, *argv: str) -> str:
-    process = await client.start(ExecRequest(argv=argv))
+    process = await client.start(ExecRequest(argv=argv, cwd="/", user="root"))
     outcome = await process.collect(stdin=None, keep_stdout=None, keep_stderr=None, timeout_s=60)
     assert outcome.exit_code == 0, outcome.stderr
     return outcome.stdout.decode().strip()

@@ -51,11 +51,8 @@ class PeerProcess:
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Send one request on a connection of its own; returns the status, and the answer's JSON (None without)."""
-        connection = Connection(self.socket)
-        try:
+        with Connection(self.socket) as connection:
             return connection.call(method, path, body)
-        finally:
-            connection.close()
 
     def done(self, method: str, path: str, body: Any = None) -> None:
         """Send one request that must succeed."""
@@ -91,14 +88,20 @@ class PeerProcess:
 class Connection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_ANSWER_S)
+    def __init__(self, path: Path, *, timeout_s: float = _ANSWER_S) -> None:
+        super().__init__("localhost", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(_ANSWER_S)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Send one request; returns status and JSON."""
