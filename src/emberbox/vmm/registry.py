@@ -119,9 +119,9 @@ async def _report_of(driver: Driver) -> DriverReport:
     return replace(report, reason=_first_line(report.reason))
 
 
-async def driver_reports(settings: VmmSettings, data: Path) -> dict[str, DriverReport]:
-    """Probe every driver, whichever is chosen; for people who want to know what each lacks. Takes up to seconds."""
-    return {name: absence(name, settings, data) or (await _probed(name, settings, data))[1] for name in DRIVERS}
+async def report_of(name: str, settings: VmmSettings, data: Path) -> DriverReport:
+    """Probe the driver `name`, whichever is chosen; for people who want to know what it lacks. Takes up to seconds."""
+    return absence(name, settings, data) or (await _probed(name, settings, data))[1]
 
 
 def make_driver(name: str, settings: VmmSettings, data: Path) -> Driver:

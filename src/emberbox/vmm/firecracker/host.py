@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from emberbox.errors import RequirementMissing
 from emberbox.vmm.acceleration import Acceleration, probe_acceleration
 from emberbox.vmm.cgroup import Cgroups
+from emberbox.vmm.firecracker.install.release import LEAST_VERSION
 from emberbox.vmm.remembered import remembered
 from emberbox.vmm.requirements import find_program, require_programs
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 LAYOUT = 1
 """Raised whenever what machines are configured with changes in a way that breaks older snapshots."""
-LEAST_VERSION = (1, 16, 1)
-"""1.16.0 leaves the vsock of restored machines silent (Firecracker's pull request 5958), and older ones lack overrides."""
 INSTALL = "emberbox setup --vmm firecracker"
 _CLOCK_KERNEL = (5, 16)
 """First host kernel with KVM_CLOCK_REALTIME."""

@@ -52,9 +52,9 @@ class MachineJail:
         self.base.mkdir(mode=0o700)
         self.root.mkdir(mode=0o700, parents=True)
         for name in ("drives", "snapshot"):
-            (self.root / name).mkdir(mode=0o755)
+            _folder(self.root / name, 0o755)
         output = self.root / OUTPUT
-        output.mkdir(mode=0o700)
+        _folder(output, 0o700)
         os.chown(output, self.uid, self.uid)
 
     def share(self, source: Path, inside: str) -> str:
@@ -141,6 +141,11 @@ class MachineJail:
         shutil.copyfile(source, place)
         os.chown(place, self.uid, self.uid)
         place.chmod(0o400)
+
+
+def _folder(path: Path, mode: int) -> None:
+    path.mkdir()
+    path.chmod(mode)  # whatever the umask
 
 
 def open_pipe(path: Path) -> int:

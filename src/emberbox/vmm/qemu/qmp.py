@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from emberbox.errors import VmmDied, VmmError, VmmTimeout
+from emberbox.errors import VmmDied, VmmRefused, VmmTimeout
 from emberbox.vmm import sockets
 
 if TYPE_CHECKING:
@@ -30,10 +30,8 @@ _SILENT = logging.CRITICAL + 1
 Event = Callable[[str, Mapping[str, Any]], None]
 
 
-class QmpRefused(VmmError):
+class QmpRefused(VmmRefused):
     """QEMU answered a command with an error."""
-
-    code = "vmm_refused"
 
 
 class Qmp:
