@@ -116,9 +116,11 @@ class Controller:
         if pause == self._paused:
             return
         began = time.monotonic()
-        if not pause:
+        if pause:
+            await self._started().execute("stop")
+        else:
             self._saved = None
-        await self._started().execute("stop" if pause else "cont")
+            await self._started().resume()
         self._paused = pause
         self._metrics.took("pause_vm" if pause else "resume_vm", time.monotonic() - began)
 
@@ -164,7 +166,7 @@ class Controller:
         except BaseException:
             await machine.close()
             raise
-        await machine.execute("cont")
+        await machine.resume()
         self._running(machine, devices)
 
     async def _load(self, body: dict[str, Any], memory: str) -> None:
@@ -182,7 +184,7 @@ class Controller:
         self._setup.configuration = configuration
         self._paused = not body.get("resume_vm", False)
         if not self._paused:
-            await machine.execute("cont")
+            await machine.resume()
         self._running(machine, devices)
 
     def _new_machine(self, configuration: Configuration) -> Machine:

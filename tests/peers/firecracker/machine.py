@@ -31,6 +31,11 @@ _SET_PDEATHSIG = 1
 _CAPABILITIES = [{"capability": "x-ignore-shared", "state": True}, {"capability": "events", "state": True}]
 _MIGRATION_S = 60.0
 _RESETS = ("guest-reset", "host-qmp-system-reset")
+_VSOCK = "/machine/peripheral/vsock0"
+_EVENTS = 2
+"""The event queue's number (virtio 1.2, 5.10.2)."""
+_RESET_TRIES = 1000
+_RESET_PAUSE_S = 0.001
 _BLOCK_COUNTERS = {
     "read_bytes": "rd_bytes",
     "write_bytes": "wr_bytes",
@@ -62,6 +67,7 @@ class Machine:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: Qmp | None = None
         self._ended = False
+        self._restored = False
         self._migration: asyncio.Future[str] | None = None
         self._closers: list[Callable[[], Any]] = []
         self._relaying: asyncio.Task[None] | None = None
@@ -80,6 +86,31 @@ class Machine:
         if self._control is None:
             raise QmpError("QEMU was not started")
         return await self._control.execute(command, values, fd=fd)
+
+    async def resume(self) -> None:
+        """Let the guest run. Raises `QmpError`."""
+        before = await self._vsock_events() if self._restored else None
+        self._restored = False
+        await self.execute("cont")
+        if before is None:
+            return
+        # A restored guest is told that its connections have ended. Until it knows, a new one would end with them, and a guest
+        # under TCG takes long enough for hosts to come before.
+        for _ in range(_RESET_TRIES):
+            if await self._vsock_events() != before:
+                return
+            await asyncio.sleep(_RESET_PAUSE_S)
+
+    async def _vsock_events(self) -> int | None:
+        """Return how many buffers for events the guest has given its vsock: one more with each event that it has handled."""
+        if self._configuration.vsock is None:
+            return None
+        try:
+            ring = await self.execute("x-query-virtio-queue-element", {"path": _VSOCK, "queue": _EVENTS})
+        except QmpError:
+            return None
+        handed: int = ring["avail"]["idx"]
+        return handed
 
     async def save(self) -> bytes:
         """Return the device state of the paused guest. Raises `Fault`."""
@@ -171,6 +202,7 @@ class Machine:
             shutil.rmtree(Path(backend).parent, ignore_errors=True)
         if incoming is not None:
             await self._restore(incoming)
+            self._restored = True
             os.close(incoming)
         for name, drive in self._configuration.drives.items():
             if "rate_limiter" in drive:
