@@ -65,7 +65,11 @@ class Connection:
     def expire(self, timeout_s: float) -> None:
         """Reset the connection if it has not changed for the better within `timeout_s` seconds."""
         self._relax()
-        self._deadline = asyncio.get_running_loop().call_later(timeout_s, self.reset)
+        self._deadline = asyncio.get_running_loop().call_later(timeout_s, self._expired)
+
+    def _expired(self) -> None:
+        self.reset()
+        self._device.flush()
 
     def learn(self, packet: Packet) -> None:
         """Note how much the guest takes, which every packet says."""
