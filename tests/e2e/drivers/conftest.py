@@ -5,14 +5,14 @@ What is dear is made once for a driver: its image, a template with its snapshot 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
 from emberbox import Engine, Settings
-from emberbox.config import CapacitySettings, PoolSettings
+from emberbox.config import CapacitySettings
 from emberbox.runtimes import builtin_folder, discover
 from emberbox.vmm import SnapshotDriver
 from tests.e2e.drivers import traces
@@ -110,22 +110,22 @@ def settings(kind: Kind, data: Path) -> Settings:
 
 @pytest_asyncio.fixture(scope="session")
 async def engine(driver: Driver, settings: Settings) -> AsyncIterator[Engine]:
-    """An engine with a pool, whose pool is empty until a test fills it."""
-    async with Engine(replace(settings, pool=PoolSettings(maximum=2, window_s=5))) as running:
+    """One engine for all tests that only run programs."""
+    async with Engine(settings) as running:
         await running.template("python")
         yield running
 
 
 @pytest_asyncio.fixture(autouse=True)
 async def nothing_left_behind(request: pytest.FixtureRequest) -> AsyncIterator[None]:
-    """Every test must leave as many processes, control groups, mounts and descriptors as it found."""
+    """Every test must leave as many processes, control groups, folders, mounts and descriptors as it found."""
     for shared in ("template", "engine", "clone"):
         if shared in request.fixturenames:
             request.getfixturevalue(shared)
-    before = traces.look()
+    data = request.getfixturevalue("data") if "data" in request.fixturenames else None
+    before = traces.look(data)
     yield
-    if "engine" not in request.fixturenames:
-        left = await traces.settled(before)
-        if left:
-            await traces.clear()  # so that the next test is not blamed for it
-        assert not left, f"left behind: {left}"
+    left = await traces.settled(before, data)
+    if left:
+        await traces.clear()  # so that the next test is not blamed for it
+    assert not left, f"left behind: {left}"

@@ -6,12 +6,14 @@ import asyncio
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from emberbox import Engine, Limits, RunStatus
+from emberbox.config import PoolSettings
 from tests.e2e.drivers import busy, traces
 
 if TYPE_CHECKING:
@@ -23,15 +25,15 @@ JOBS = 20
 TWIN = "import os; print(os.urandom(16).hex(), os.getrandom(16).hex(), os.uname().nodename)"  # an import would take the longest
 
 
-async def test_a_program_runs_in_a_clone_and_from_the_pool(engine: Engine) -> None:
+async def test_a_program_runs_in_a_clone_and_from_the_pool(engine: Engine, settings: Settings) -> None:
     code = "import os, sys; print(6 * 7, os.getuid(), sys.stdin.read())"
     result = await engine.run(code, runtime="python", stdin=b"told")
     assert (result.status, result.stdout, result.stderr) == (RunStatus.SUCCEEDED, "42 1000 told\n", "")
     assert result.metrics.source == "clone"
-    await engine.warm_pool("python", 1)
-    result = await engine.run(code, runtime="python", stdin=b"again")
+    async with Engine(replace(settings, pool=PoolSettings(maximum=1))) as pooled:
+        await pooled.warm_pool("python", 1)
+        result = await pooled.run(code, runtime="python", stdin=b"again")
     assert (result.stdout, result.metrics.source) == ("42 1000 again\n", "pool")
-    await engine.warm_pool("python", 0)
 
 
 async def test_twenty_jobs_of_which_no_two_draw_the_same(engine: Engine) -> None:

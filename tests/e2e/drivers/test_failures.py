@@ -41,7 +41,7 @@ async def test_a_start_that_fails_says_why(driver: Driver, image: Image, tmp_pat
         with pytest.raises(VmmStartFailed):
             await driver.start_template(replace(machine_spec(image, tmp_path), kernel=broken), memory)
         assert not memory.exists()
-    assert not await traces.settled(before, 0.1), "what failed is gone when the failure is told"
+    assert not await traces.settled(before, within_s=0.1), "what failed is gone when the failure is told"
 
 
 async def test_cancelled_restores_leave_nothing(template: Template, image: Image, tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ async def test_cancelled_restores_leave_nothing(template: Template, image: Image
     for tenth in range(10):
         spec = machine_spec(image, tmp_path)
         await _give_up(lambda spec=spec: template.loaded.restore(spec), whole_s * tenth / 10)  # type: ignore[misc]
-    assert not await traces.settled(before, 0.1)
+    assert not await traces.settled(before, within_s=0.1)
 
 
 async def test_cancelled_starts_leave_nothing(driver: Driver, image: Image, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ async def test_cancelled_starts_leave_nothing(driver: Driver, image: Image, tmp_
     for delay_s in (0.0, 0.01, 0.05, 0.15):
         spec = machine_spec(image, tmp_path)
         await _give_up(lambda spec=spec: driver.start(spec), delay_s)  # type: ignore[misc]
-    assert not await traces.settled(before, 0.1)
+    assert not await traces.settled(before, within_s=0.1)
 
 
 async def _give_up(begin: Callable[[], Coroutine[Any, Any, Machine]], after_s: float) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from emberbox.vmm import Cgroups
 from tests.e2e import vmm_guests
+from tests.e2e.conftest import child_processes, run_entries
 
 MARK = f"{vmm_guests.MARK}-"
 """Start of the ids of this run's machines, and of no other run's."""
@@ -38,14 +39,17 @@ def mounts() -> set[str]:
     return {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
 
 
-def look() -> dict[str, set[object]]:
-    """Return all that is here of the tests' machines."""
+def look(data: Path | None = None) -> dict[str, set[object]]:
+    """Return all that is here of the tests' machines; with a data folder, of those of its engines as well."""
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    folders = set() if data is None else run_entries(data)
+    names = {name.rpartition("/")[2] for name in folders if "-" in name}
     return {
-        "processes": set(processes()),
-        "control groups": set(control_groups()),
-        "mounts": set(mounts()),
-        "descriptors": set(range(descriptors)),  # only a greater number leaves something in a difference
+        "processes": {*processes(), *child_processes()},
+        "control groups": {*control_groups(), *(group for name in names for group in control_groups(name))},
+        "folders": {*folders},
+        "mounts": {*mounts()},
+        "descriptors": {*range(descriptors)},  # only a greater number leaves something in a difference
     }
 
 
@@ -58,10 +62,10 @@ async def clear() -> None:
     await Cgroups().sweep(MARK)
 
 
-async def settled(before: dict[str, set[object]], within_s: float = 3.0) -> dict[str, set[object]]:
+async def settled(before: dict[str, set[object]], data: Path | None = None, within_s: float = 5.0) -> dict[str, set[object]]:
     """Wait until no more is here than `before`; returns what still is at the end."""
-    for _ in range(int(within_s / 0.05)):
-        now = look()
+    for _ in range(max(1, int(within_s / 0.05))):
+        now = look(data)
         left = {name: now[name] - before[name] for name in now if now[name] - before[name]}
         if not left:
             return {}
