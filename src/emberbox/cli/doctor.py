@@ -17,38 +17,55 @@ if TYPE_CHECKING:
 
     from emberbox.doctor import Finding
 
-_STYLES = {"ok": "green", "warning": "yellow", "missing": "bold red"}
+_STYLES = {"ok": "green", "warning": "yellow", "missing": "bold red", "unknown": "yellow", "by_hand": "cyan"}
+_EPILOG = """\b
+Exit codes:
+  0      nothing is missing; with --production: every row is ok or for people to see
+  1      something is missing; with --production: a row is a warning or unknown
+
+\b
+Examples:
+  emberbox doctor                 what running programs needs here
+  emberbox doctor --production    what to mend before strangers' programs run here
+"""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("doctor")(doctor)
+    app.command("doctor", epilog=_EPILOG)(doctor)
 
 
-def doctor(ctx: typer.Context, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> int:
+def doctor(
+    ctx: typer.Context,
+    production: Annotated[
+        bool, typer.Option("--production", help="Look at how the host is set up against attacks from inside VMs.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> int:
     """Look at what this machine has and lacks, and tell what mends it. Exits with 1 when something is missing."""
     from emberbox.cli.interrupts import run_interruptible
-    from emberbox.doctor import diagnose
+    from emberbox.doctor import diagnose, inspect_host
 
     settings = ctx.obj.settings()
     found: list[Finding] = []
 
     async def work() -> int:
-        found.extend(await diagnose(settings))
+        found.extend(await (inspect_host if production else diagnose)(settings))
         return exit_codes.OK
 
     code = run_interruptible(work)
     if code != exit_codes.OK:
         return code
-    missing = any(finding.level == "missing" for finding in found)
+    bad = ("missing", "warning", "unknown") if production else ("missing",)
+    good = not any(finding.level in bad for finding in found)
     if json:
-        print_json({"ok": not missing, "data": str(settings.data), "findings": [asdict(finding) for finding in found]})
+        print_json({"ok": good, "data": str(settings.data), "findings": [asdict(finding) for finding in found]})
     else:
-        print_findings(found)
-    return exit_codes.FINDINGS if missing else exit_codes.OK
+        print_findings(found, hardening(found) if production else verdict(found))
+    return exit_codes.OK if good else exit_codes.FINDINGS
 
 
-def print_findings(found: Sequence[Finding]) -> None:
+def print_findings(found: Sequence[Finding], conclusion: str) -> None:
     """Print findings for people, and what they come to."""
     from rich.table import Table
     from rich.text import Text
@@ -58,8 +75,10 @@ def print_findings(found: Sequence[Finding]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for finding in found:
-        table.add_row(Text(finding.level, style=_STYLES[finding.level]), Text(finding.title), _explained(finding))
-    show(table, "", _verdict(found))
+        table.add_row(
+            Text(finding.level.replace("_", " "), style=_STYLES[finding.level]), Text(finding.title), _explained(finding)
+        )
+    show(table, "", conclusion)
 
 
 def _explained(finding: Finding) -> RenderableType:
@@ -75,9 +94,20 @@ def _explained(finding: Finding) -> RenderableType:
     return text
 
 
-def _verdict(found: Sequence[Finding]) -> str:
+def verdict(found: Sequence[Finding]) -> str:
+    """Return what the findings about running programs come to."""
     missing = sum(finding.level == "missing" for finding in found)
     warnings = sum(finding.level == "warning" for finding in found)
     if missing:
         return f"{missing} missing, {warnings} to look at. Mend what is missing, or let this try: emberbox setup"
     return f"Ready to run programs; {warnings} to look at." if warnings else "Ready to run programs."
+
+
+def hardening(found: Sequence[Finding]) -> str:
+    """Return what the findings about a production host come to."""
+    count = {level: sum(finding.level == level for finding in found) for level in ("warning", "unknown", "by_hand")}
+    by_hand = f"{count['by_hand']} to see by hand"
+    if not count["warning"] and not count["unknown"]:
+        return f"Set up for strangers' programs, as far as can be seen; {by_hand}."
+    warnings = f"{count['warning']} warning{'' if count['warning'] == 1 else 's'}"
+    return f"{warnings}, {count['unknown']} could not be seen, {by_hand}. The lines after $ are for root."

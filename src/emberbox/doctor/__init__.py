@@ -2,5 +2,6 @@
 
 from emberbox.doctor.diagnosis import diagnose
 from emberbox.doctor.finding import Finding, Level
+from emberbox.doctor.production import inspect_host
 
-__all__ = ["Finding", "Level", "diagnose"]
+__all__ = ["Finding", "Level", "diagnose", "inspect_host"]

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from emberbox.doctor import host, machines, probes, stock
+from emberbox.doctor.drivers import look_at_drivers
 from emberbox.doctor.finding import Finding, Level
 from emberbox.errors import EmberboxError, RequirementMissing
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from emberbox.config import Settings
-
-_ACCELERATION_S = 60.0
 
 
 async def diagnose(settings: Settings) -> list[Finding]:
@@ -27,8 +26,7 @@ async def diagnose(settings: Settings) -> list[Finding]:
     """
     groups = await asyncio.gather(
         asyncio.to_thread(_host),
-        asyncio.to_thread(_programs),
-        _acceleration(settings),
+        look_at_drivers(settings),
         asyncio.to_thread(_confinement),
         asyncio.to_thread(_stock, settings),
     )
@@ -39,28 +37,6 @@ def _host() -> list[Finding]:
     name = os.uname()
     findings = [host.check_system(name.sysname, name.release, name.machine), host.check_python(sys.version_info[:3])]
     return [*findings, host.check_memory(*probes.memory_mib())]
-
-
-def _programs() -> list[Finding]:
-    machine = os.uname().machine
-    qemu, bubblewrap = probes.find(machines.qemu_program(machine)), probes.find("bwrap")
-    return [
-        machines.check_qemu(machine, qemu, probes.version_of(qemu)),
-        machines.check_bubblewrap(bubblewrap, probes.version_of(bubblewrap)),
-    ]
-
-
-async def _acceleration(settings: Settings) -> list[Finding]:
-    from emberbox.vmm import choose_driver
-
-    try:
-        async with asyncio.timeout(_ACCELERATION_S):
-            _, report = await choose_driver(settings.vmm, settings.data)
-    except TimeoutError:
-        return [machines.check_acceleration(None, f"probing took longer than {_ACCELERATION_S:g} s")]
-    except (EmberboxError, OSError) as error:
-        return [machines.check_acceleration(None, str(error))]
-    return [machines.check_acceleration(report, None)]
 
 
 def _confinement() -> list[Finding]:

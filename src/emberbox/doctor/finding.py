@@ -16,6 +16,10 @@ class Level(StrEnum):
     """Programs run, but slower, less confined, or not yet."""
     MISSING = "missing"
     """No program can be run."""
+    UNKNOWN = "unknown"
+    """It could not be seen, so it is not taken for good."""
+    BY_HAND = "by_hand"
+    """No program can see it: somebody has to look."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,26 +22,25 @@ def qemu_program(machine: str) -> str:
     return f"qemu-system-{machine}"
 
 
-def check_qemu(machine: str, path: str | None, version: str | None) -> Finding:
+def check_qemu(machine: str, path: str | None, version: str | None, *, needed: bool = True) -> Finding:
     """Judge QEMU.
 
     Args:
         machine: The host's architecture.
         path: Where its program is; None when it is missing.
         version: What it says of itself; None when it does not run.
+        needed: Whether no other driver is used.
     """
     package = QEMU_PACKAGES.get(machine, "qemu-system")
+    if path is not None and version is not None:
+        return Finding(key="qemu", title="QEMU", level=Level.OK, found=version)
     if path is None:
-        return Finding(
-            key="qemu", title="QEMU", level=Level.MISSING, found=f"{qemu_program(machine)} is not installed",
-            follows="No VM can be started.", mend=install_command(package),
-        )  # fmt: skip
-    if version is None:
-        return Finding(
-            key="qemu", title="QEMU", level=Level.MISSING, found=f"{path} does not run",
-            follows="No VM can be started.", mend=install_command("--reinstall", package),
-        )  # fmt: skip
-    return Finding(key="qemu", title="QEMU", level=Level.OK, found=version)
+        found, mend = f"{qemu_program(machine)} is not installed", install_command(package)
+    else:
+        found, mend = f"{path} does not run", install_command("--reinstall", package)
+    if not needed:
+        return Finding(key="qemu", title="QEMU", level=Level.OK, found=f"not used: {found}")
+    return Finding(key="qemu", title="QEMU", level=Level.MISSING, found=found, follows="No VM can be started.", mend=mend)
 
 
 def check_bubblewrap(path: str | None, version: str | None) -> Finding:
@@ -54,19 +53,8 @@ def check_bubblewrap(path: str | None, version: str | None) -> Finding:
     return Finding(key="bubblewrap", title="Bubblewrap", level=Level.OK, found=version)
 
 
-def check_acceleration(report: DriverReport | None, problem: str | None) -> Finding:
-    """Judge what VMs run on.
-
-    Args:
-        report: What probing the driver found; None when it could not be probed.
-        problem: Why it could not.
-    """
-    if report is None or not report.usable:
-        found = problem if report is None else report.reason
-        return Finding(
-            key="acceleration", title="Acceleration", level=Level.MISSING, found=found or "could not be probed",
-            follows="No VM can be started.", mend=None if report is None else report.mend,
-        )  # fmt: skip
+def check_acceleration(report: DriverReport) -> Finding:
+    """Judge what VMs run on, by what probing the usable driver found."""
     if report.accelerator == "kvm":
         return Finding(key="acceleration", title="Acceleration", level=Level.OK, found=f"KVM: {report.reason}")
     follows = "VMs are emulated: computing takes 10 to 20 times as long; clones still start within tenths of a second."

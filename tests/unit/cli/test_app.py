@@ -118,9 +118,28 @@ def test_doctor(level: Level, code: int, monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_verdicts() -> None:
-    assert doctor._verdict([_finding(Level.OK)]) == "Ready to run programs."
-    assert doctor._verdict([_finding(Level.WARNING)]) == "Ready to run programs; 1 to look at."
-    assert doctor._verdict([_finding(Level.MISSING), _finding(Level.WARNING)]).startswith("1 missing, 1 to look at.")
+    assert doctor.verdict([_finding(Level.OK)]) == "Ready to run programs."
+    assert doctor.verdict([_finding(Level.WARNING)]) == "Ready to run programs; 1 to look at."
+    assert doctor.verdict([_finding(Level.MISSING), _finding(Level.WARNING)]).startswith("1 missing, 1 to look at.")
+    good = doctor.hardening([_finding(Level.OK), _finding(Level.BY_HAND)])
+    assert good == "Set up for strangers' programs, as far as can be seen; 1 to see by hand."
+    bad = doctor.hardening([_finding(Level.WARNING), _finding(Level.UNKNOWN)])
+    assert bad.startswith("1 warning, 1 could not be seen, 0 to see by hand.")
+
+
+@pytest.mark.parametrize(("level", "code"), [(Level.OK, 0), (Level.BY_HAND, 0), (Level.WARNING, 1), (Level.UNKNOWN, 1)])
+def test_doctor_of_production(
+    level: Level, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def inspect_host(settings: Any) -> list[Finding]:
+        return [_finding(level)]
+
+    monkeypatch.setattr("emberbox.doctor.inspect_host", inspect_host)
+    assert main(["doctor", "--production", "--json"]) == code
+    told = json.loads(capsys.readouterr().out)
+    assert (told["ok"], told["findings"][0]["level"]) == (code == 0, str(level))
+    assert main(["doctor", "--production"]) == code
+    assert capsys.readouterr().out.startswith(level.value.replace("_", " "))
 
 
 def test_nothing_missing_installs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,12 +80,14 @@ def _report(*, usable: bool = True, accelerator: str | None = "tcg") -> DriverRe
 
 
 def test_acceleration() -> None:
-    assert machines.check_acceleration(_report(accelerator="kvm"), None).level is Level.OK
-    emulated = machines.check_acceleration(_report(), None)
+    assert machines.check_acceleration(_report(accelerator="kvm")).level is Level.OK
+    emulated = machines.check_acceleration(_report())
     assert (emulated.level, emulated.found, emulated.mend) == (Level.WARNING, "TCG: because", "do this")
-    assert machines.check_acceleration(_report(usable=False, accelerator=None), None).level is Level.MISSING
-    unknown = machines.check_acceleration(None, "no QEMU")
-    assert (unknown.level, unknown.found) == (Level.MISSING, "no QEMU")
+
+
+def test_qemu_that_is_not_needed() -> None:
+    finding = machines.check_qemu("x86_64", None, None, needed=False)
+    assert (finding.level, finding.found) == (Level.OK, "not used: qemu-system-x86_64 is not installed")
 
 
 def test_confinement_as_root() -> None:
