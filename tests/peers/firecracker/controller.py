@@ -174,8 +174,8 @@ class Controller:
         configuration = restored(saved, lambda found: _override(found, body))
         machine = self._new_machine(configuration)
         try:
-            await asyncio.to_thread(snapshot.read_memory, machine.memory, memory)
-            await machine.start(state=state)
+            filling = asyncio.create_task(asyncio.to_thread(snapshot.read_memory, machine.memory, memory))
+            await machine.start(state=state, filled=filling)
             devices = Devices(machine, configuration, self._metrics)
             await devices.begin()
         except BaseException:

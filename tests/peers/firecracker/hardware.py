@@ -36,15 +36,16 @@ class Wiring:
     vsock: str | None = None
 
 
-def arguments(qemu: str, configuration: Configuration, wiring: Wiring, *, khz: int | None, incoming: bool) -> list[str]:
+def arguments(qemu: str, configuration: Configuration, wiring: Wiring, *, khz: int | None) -> list[str]:
     """Return QEMU's arguments, its own path first. The machine waits for `cont`, or for a snapshot. Raises `Fault`.
+
+    Without a boot source it is one to be restored.
 
     Args:
         qemu: Its path.
         configuration: The machine.
         wiring: Its ends.
         khz: Frequency of the time stamp counter that its kernel is told; None for nothing.
-        incoming: Whether it is to be restored.
     """
     devices = _devices(configuration, wiring)
     if devices.count("-device") > _MOST_DEVICES:
@@ -57,7 +58,7 @@ def arguments(qemu: str, configuration: Configuration, wiring: Wiring, *, khz: i
     words += ["-object", f"memory-backend-file,id=memory,size={size},mem-path={path},share=on"]
     words += ["-chardev", f"socket,id=control,fd={wiring.control}", "-mon", "chardev=control,mode=control"]
     words += ["-chardev", f"socket,id=console,fd={wiring.console}", "-serial", "chardev:console"]
-    return [*words, *devices, *(["-incoming", "defer"] if incoming else _kernel(configuration, khz))]
+    return [*words, *devices, *(_kernel(configuration, khz) if configuration.boot_source else ["-incoming", "defer"])]
 
 
 def kernel_arguments(boot_args: str, khz: int | None) -> str:

@@ -22,7 +22,7 @@ from tests.peers.vsock import VsockDevice
 from tests.peers.vsock.migration import NotRecognized, make_migratable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from tests.peers.firecracker.configuration import Configuration
     from tests.peers.firecracker.output import Console
@@ -74,10 +74,21 @@ class Machine:
         self.memory = os.memfd_create("guest", os.MFD_CLOEXEC)
         os.ftruncate(self.memory, configuration.machine["mem_size_mib"] << 20)
 
-    async def start(self, *, khz: int | None = None, state: bytes | None = None) -> None:
-        """Start QEMU; the guest is paused then, at its first instruction or where the snapshot was taken. Raises `Fault`."""
+    async def start(self, *, khz: int | None = None, state: bytes | None = None, filled: Awaitable[None] | None = None) -> None:
+        """Start QEMU; the guest is paused then, at its first instruction or where the snapshot was taken. Raises `Fault`.
+
+        Args:
+            khz: Frequency of the time stamp counter for a kernel that boots.
+            state: Device state of a guest that is restored; None to boot.
+            filled: What to wait for before that is loaded: its memory.
+        """
         try:
-            await self._start(khz, state)
+            await self._start(khz)
+            if state is not None:
+                await self._restore(state, filled)
+            for name, drive in self._configuration.drives.items():
+                if "rate_limiter" in drive:
+                    await self.limit_drive(name)
         except (OSError, QmpError, TimeoutError) as error:
             raise Fault(f"Internal error while starting microVM: {error}") from error
 
@@ -181,18 +192,14 @@ class Machine:
                     await result
         self._closers.clear()
 
-    async def _start(self, khz: int | None, state: bytes | None) -> None:
+    async def _start(self, khz: int | None) -> None:
         backend = await self._start_vsock()
         control, control_theirs = socket.socketpair()
         console, console_theirs = socket.socketpair()
         self._closers += [control.close, console.close]
         wiring = Wiring(control=control_theirs.fileno(), console=console_theirs.fileno(), memory=self.memory, vsock=backend)
-        command = arguments(self._qemu, self._configuration, wiring, khz=khz, incoming=state is not None)
-        inherited = [wiring.control, wiring.console, wiring.memory, *self._configuration.descriptors.values()]
-        incoming = None if state is None else in_memory(state)
-        if incoming is not None:
-            inherited.append(incoming)
-        self._spawn(command, inherited)
+        command = arguments(self._qemu, self._configuration, wiring, khz=khz)
+        self._spawn(command, [wiring.control, wiring.console, wiring.memory, *self._configuration.descriptors.values()])
         for end in (control_theirs, console_theirs):
             end.close()
         self._relaying = asyncio.create_task(self._relay(console), name="console")
@@ -200,13 +207,6 @@ class Machine:
         await self._control.open()
         if backend is not None and not self._silent:
             shutil.rmtree(Path(backend).parent, ignore_errors=True)
-        if incoming is not None:
-            await self._restore(incoming)
-            self._restored = True
-            os.close(incoming)
-        for name, drive in self._configuration.drives.items():
-            if "rate_limiter" in drive:
-                await self.limit_drive(name)
 
     async def _start_vsock(self) -> str | None:
         vsock = self._configuration.vsock
@@ -262,12 +262,20 @@ class Machine:
         except (NotRecognized, OSError) as error:
             raise QmpError(f"the vsock cannot be saved and loaded: {error}") from error
 
-    async def _restore(self, incoming: int) -> None:
+    async def _restore(self, state: bytes, filled: Awaitable[None] | None) -> None:
         await self._allow_migration()
         await self.execute("migrate-set-capabilities", {"capabilities": _CAPABILITIES})
+        if filled is not None:
+            await filled
         self._migration = asyncio.get_running_loop().create_future()
-        await self.execute("migrate-incoming", {"uri": f"fd:{incoming}"})
-        await self._migrated()
+        incoming = in_memory(state)
+        try:
+            await self.execute("getfd", {"fdname": "state"}, fd=incoming)
+            await self.execute("migrate-incoming", {"uri": "fd:state"})
+            await self._migrated()
+        finally:
+            os.close(incoming)
+        self._restored = True
 
     async def _migrated(self) -> None:
         if self._migration is None:
