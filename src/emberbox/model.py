@@ -35,6 +35,8 @@ class RunStatus(StrEnum):
     """Could not be started: no such program, not executable."""
     VM_DIED = "vm_died"
     """The VM ended or stopped answering under the run."""
+    COMPILE_FAILED = "compile_failed"
+    """The compiler refused the source, or hit one of its own limits; the program was never started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +86,76 @@ class RunMetrics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CompileResult:
+    """What became of the stage before a compiled program's run.
+
+    Args:
+        ok: Whether there is a program to run.
+        reason: `compiled`, `cached`, `failed` (the verdict of the compiler), `timed_out`, `cpu_limit`, `out_of_memory`,
+            `output_limit`, `cancelled` or `vm_died`.
+        stdout_data: What was kept of the compiler's standard output.
+        stderr_data: What was kept of its standard error.
+        exit_code: The compiler's; None when a signal ended it, or nothing had to be compiled.
+        stdout_bytes: All that it wrote.
+        stderr_bytes: All that it wrote.
+        wall_ms: How long it took, in milliseconds; for what was cached, to put the program in place.
+        cpu_ms: CPU time in the guest.
+        peak_memory_mib: Most memory that it used.
+        message: Why there is no program, for people; None when there is one.
+    """
+
+    ok: bool
+    reason: str
+    stdout_data: bytes = b""
+    stderr_data: bytes = b""
+    exit_code: int | None = None
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+    wall_ms: float = 0.0
+    cpu_ms: float = 0.0
+    peak_memory_mib: float = 0.0
+    message: str | None = None
+
+    @property
+    def cached(self) -> bool:
+        """Whether the program came from the cache of compiled programs."""
+        return self.reason == "cached"
+
+    @property
+    def stdout(self) -> str:
+        """Standard output as text; bytes that are not UTF-8 become U+FFFD."""
+        return self.stdout_data.decode("utf-8", "replace")
+
+    @property
+    def stderr(self) -> str:
+        """Standard error as text; bytes that are not UTF-8 become U+FFFD."""
+        return self.stderr_data.decode("utf-8", "replace")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON-ready values, the streams as text."""
+        return {
+            "ok": self.ok,
+            "reason": self.reason,
+            "cached": self.cached,
+            "exit_code": self.exit_code,
+            "message": self.message,
+            "stdout": self.stdout,
+            "stderr": self.stderr,
+            "stdout_bytes": self.stdout_bytes,
+            "stderr_bytes": self.stderr_bytes,
+            "wall_ms": round(self.wall_ms, 3),
+            "cpu_ms": round(self.cpu_ms, 3),
+            "peak_memory_mib": round(self.peak_memory_mib, 3),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """What became of one run.
 
     `stdout` and `stderr` hold the bytes that were kept; `stdout_bytes` and `stderr_bytes` count all that was written.
     `exit_code` and `signal` are None when they do not apply. `message` says why the run ended when it did not simply exit.
+    `compile` tells of the stage before the run; None where the language has none.
     """
 
     status: RunStatus
@@ -100,6 +167,7 @@ class RunResult:
     stdout_bytes: int = 0
     stderr_bytes: int = 0
     metrics: RunMetrics = field(default_factory=RunMetrics)
+    compile: CompileResult | None = None
 
     @property
     def ok(self) -> bool:
@@ -140,6 +208,7 @@ class RunResult:
             "stdout_truncated": self.stdout_truncated,
             "stderr_truncated": self.stderr_truncated,
             "metrics": {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self.metrics).items()},
+            "compile": None if self.compile is None else self.compile.to_dict(),
         }
 
 

@@ -5,10 +5,11 @@
 
 from emberbox.runtimes.catalog import RuntimeCatalog, builtin_folder, discover
 from emberbox.runtimes.manifest import MANIFEST_NAME, load
-from emberbox.runtimes.runtime import DefaultLimits, ImageRecipe, Runtime, WaitingRecipe, WarmRecipe
+from emberbox.runtimes.runtime import CompileRecipe, DefaultLimits, ImageRecipe, Runtime, WaitingRecipe, WarmRecipe
 
 __all__ = [
     "MANIFEST_NAME",
+    "CompileRecipe",
     "DefaultLimits",
     "ImageRecipe",
     "Runtime",

@@ -71,6 +71,13 @@ class Fields:
             raise self.mistake(name, f"must be a whole number from {low} to {high}, not {_shown(value)}")
         return value
 
+    def flag(self, name: str, default: bool) -> bool:
+        """Return true or false."""
+        value = self._take(name, default, "")
+        if not isinstance(value, bool):
+            raise self.mistake(name, f"must be true or false, not {_shown(value)}")
+        return value
+
     def number(self, name: str, above: float, high: float, default: float) -> float:
         """Return a number above one bound and up to another."""
         value = self._take(name, default, "")

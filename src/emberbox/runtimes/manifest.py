@@ -13,6 +13,7 @@ from emberbox.runtimes.runtime import (
     OUTPUT,
     PLACEHOLDER,
     SCRIPT,
+    CompileRecipe,
     DefaultLimits,
     ImageRecipe,
     Runtime,
@@ -27,6 +28,8 @@ _NAME = r"[a-z][a-z0-9-]{0,31}"
 _NAME_ALLOWED = "1 to 32 of a-z, 0-9 and '-', starting with a letter"
 _ALIAS = r"[a-z][a-z0-9.+#-]{0,31}"
 _PACKAGE = r"[a-z0-9][a-z0-9+.-]{1,127}"
+_PIP = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}(\[[A-Za-z0-9._,-]{1,127}\])?((==|>=|<=|~=|!=|<|>)[A-Za-z0-9.*+!,<>=~-]{1,127})?"
+_NPM = r"(@[a-z0-9~-][a-z0-9._~-]{0,127}/)?[a-z0-9~-][a-z0-9._~-]{0,127}(@[A-Za-z0-9^~<>=.*-][A-Za-z0-9^~<>=.*+-]{0,127})?"
 _EXTENSION = r"\.[A-Za-z0-9][A-Za-z0-9_+-]{0,15}"
 _FILE = r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}"
 
@@ -46,8 +49,8 @@ def load(file: Path) -> Runtime:
     if name != folder.name:
         raise fields.mistake("name", f"must equal the folder's name, {folder.name!r}, not {name!r}")
     compiling, waiting = fields.optional_table("compile"), fields.optional_table("waiting")
-    compile_argv = None if compiling is None else _compile(compiling)
-    argv, main = _run(fields.table("run"), compiled=compile_argv is not None)
+    compile_recipe = None if compiling is None else _compile(compiling)
+    argv, main = _run(fields.table("run"), compiled=compile_recipe is not None)
     runtime = Runtime(
         name=name,
         version=fields.text("version", r"\S(.{0,62}\S)?", "text of 1 to 64 characters"),
@@ -58,7 +61,7 @@ def load(file: Path) -> Runtime:
         image=_image(fields.table("image"), folder),
         argv=argv,
         main=main,
-        compile=compile_argv,
+        compile=compile_recipe,
         waiting=None if waiting is None else _waiting(waiting),
         warm=_warm(fields.table("warm"), folder),
         limits=_limits(fields.table("limits")),
@@ -97,8 +100,10 @@ def _image(fields: Fields, folder: Path) -> ImageRecipe:
         parts = PurePosixPath(pattern).parts
         if not parts or pattern.startswith("/") or ".." in parts or all(set(part) <= {"*"} for part in parts):
             raise fields.mistake(f"remove[{index}]", f"must be a glob relative to the root, without '..', not {pattern!r}")
+    pip = fields.distinct("pip", _PIP, "a requirement without spaces, such as numpy==1.26.4")
+    npm = fields.distinct("npm", _NPM, "a package, such as lodash@4.17.21 or @scope/name@1")
     fields.finish()
-    return ImageRecipe(packages=packages, files=files, remove=remove)
+    return ImageRecipe(packages=packages, files=files, remove=remove, pip=pip, npm=npm)
 
 
 def _run(fields: Fields, *, compiled: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -114,13 +119,21 @@ def _run(fields: Fields, *, compiled: bool) -> tuple[tuple[str, ...], tuple[str,
     return argv, main
 
 
-def _compile(fields: Fields) -> tuple[str, ...]:
+def _compile(fields: Fields) -> CompileRecipe:
     argv = fields.texts("argv", at_least=1, allowed="a part of the command")
     for placeholder in (SCRIPT, OUTPUT):
         if _count(argv, placeholder) != 1:
             raise fields.mistake("argv", f"must hold {placeholder} exactly once")
+    usual = CompileRecipe(argv=argv)
+    recipe = CompileRecipe(
+        argv=argv,
+        env=fields.variables("env"),
+        timeout_s=fields.number("timeout_s", 0, 3600, usual.timeout_s),
+        pids=fields.integer("pids", 1, 32_768, usual.pids) or usual.pids,
+        cache=fields.flag("cache", usual.cache),
+    )
     fields.finish()
-    return argv
+    return recipe
 
 
 def _waiting(fields: Fields) -> WaitingRecipe:

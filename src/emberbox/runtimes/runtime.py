@@ -30,11 +30,15 @@ class ImageRecipe:
         packages: Debian packages; what they depend on comes with them.
         files: Folder that is copied onto the root, owned by root, modes kept. None when there is none.
         remove: Globs relative to the root, removed after the packages are installed.
+        pip: Requirements as pip writes them, such as `numpy==1.26.4`; installed by a build VM into a layer over the image.
+        npm: Packages as npm writes them, such as `lodash@4.17.21`; likewise.
     """
 
     packages: tuple[str, ...] = ()
     files: Path | None = None
     remove: tuple[str, ...] = ()
+    pip: tuple[str, ...] = ()
+    npm: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,25 @@ class WaitingRecipe:
     argv: tuple[str, ...]
     preload: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=_no_variables, hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompileRecipe:
+    """The stage before a compiled program's run.
+
+    Args:
+        argv: The command, with `{script}` and `{output}`.
+        env: Added to its environment.
+        timeout_s: Wall-clock time in seconds.
+        pids: Processes and threads alive at once.
+        cache: Whether what it makes may be kept and used again for the same source.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=_no_variables, hash=False)
+    timeout_s: float = 60.0
+    pids: int = 256
+    cache: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +121,7 @@ class Runtime:
         image: What the root filesystem is made from.
         argv: The command, with `{script}` (or `{output}` where it is compiled first).
         main: Names looked for in an archive, in this order.
-        compile: Command with `{script}` and `{output}`; None when nothing is compiled.
+        compile: How a program is compiled first; None when nothing is.
         waiting: None when no interpreter waits.
         warm: What a template runs before its snapshot.
         limits: Defaults of a run.
@@ -116,7 +139,7 @@ class Runtime:
     argv: tuple[str, ...]
     main: tuple[str, ...]
     fingerprint: str
-    compile: tuple[str, ...] | None = None
+    compile: CompileRecipe | None = None
     waiting: WaitingRecipe | None = None
     warm: WarmRecipe = WarmRecipe()
     limits: DefaultLimits = DefaultLimits()
@@ -144,7 +167,7 @@ class Runtime:
 
     def compile_command(self, script: str, *, output: str | None = None) -> tuple[str, ...] | None:
         """Return the command that compiles `script` to `output`, or None when nothing is compiled."""
-        return None if self.compile is None else _fill(self.compile, script, output)
+        return None if self.compile is None else _fill(self.compile.argv, script, output)
 
 
 def _fill(argv: Sequence[str], script: str, output: str | None) -> tuple[str, ...]:
