@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
-from contextlib import asynccontextmanager
+import struct
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 
 from emberbox.errors import GuestGone
 from emberbox.guest import ExecRequest, GuestClient
@@ -26,6 +29,8 @@ BOOT_S = 60.0
 BOOT_ARGS = "console=ttyS0 reboot=k panic=1 quiet loglevel=1 random.trust_cpu=on mitigations=off emberbox.channel=vsock:1024"
 BALLOON = {"amount_mib": 0, "deflate_on_oom": True, "stats_polling_interval_s": 1, "free_page_reporting": True}
 PAGE = 4096
+SETIFF, SETPERSIST = 0x400454CA, 0x400454CB  # linux/if_tun.h
+TAP = 0x0002 | 0x1000 | 0x4000  # IFF_TAP, IFF_NO_PI, IFF_VNET_HDR
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +42,46 @@ def image(images: ImageStore) -> Image:
 
 
 @pytest.fixture(scope="module")
-def template(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PeerProcess]:
-    """A booted guest."""
-    folder = tmp_path_factory.mktemp("peer")
-    with PeerProcess(folder / "template", "--id", "template").ready() as peer:
-        boot(peer, image)
+def taps() -> Iterator[list[str]]:
+    """Three TAP devices that live as long as the tests."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(tap(f"peer{os.getpid() % 100_000}x{number}")) for number in range(3)]
+
+
+@contextmanager
+def tap(name: str) -> Iterator[str]:
+    for persistent in (1, 0):
+        descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(descriptor, SETIFF, struct.pack("16sH22x", name.encode(), TAP))
+            fcntl.ioctl(descriptor, SETPERSIST, persistent)
+        finally:
+            os.close(descriptor)
+        if persistent:
+            yield name
+
+
+@pytest_asyncio.fixture(scope="module")
+async def frozen(image: Image, taps: list[str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PeerProcess]:
+    """A paused guest of which there is a snapshot."""
+    with PeerProcess(tmp_path_factory.mktemp("peer") / "template", "--id", "template").ready() as peer:
+        boot(peer, image, taps[0])
+        async with agent(peer, peer.folder / "v.sock") as client:
+            await client.hello(timeout_s=BOOT_S)
+            await client.prepare(waiting=None, timeout_s=30)
+            await client.flush(timeout_s=30)
+        assert peer.call("GET", "/")[1]["state"] == "Running"
+        assert metrics(peer)["block"]["read_bytes"] > 0
+        assert "not paused" in peer.fault("PUT", "/snapshot/create", snapshot_files(peer))
+        assert "after starting" in peer.fault("PUT", "/entropy", {})
+        peer.done("PATCH", "/vm", {"state": "Paused"})
+        assert peer.call("GET", "/")[1]["state"] == "Paused"
+        peer.done("PUT", "/snapshot/create", snapshot_files(peer))
+        assert (peer.folder / "memory").stat().st_size == 256 << 20
         yield peer
 
 
-def boot(peer: PeerProcess, image: Image) -> None:
+def boot(peer: PeerProcess, image: Image, tap_name: str) -> None:
     kernel = {"kernel_image_path": str(image.kernel), "initrd_path": str(image.initramfs), "boot_args": BOOT_ARGS}
     os.mkfifo(peer.folder / "metrics")
     peer.done("PUT", "/metrics", {"metrics_path": str(peer.folder / "metrics")})
@@ -54,6 +90,8 @@ def boot(peer: PeerProcess, image: Image) -> None:
     peer.done("PUT", "/drives/0", drive(image.rootfs))
     (peer.folder / "second").write_bytes(b"one".ljust(PAGE))
     peer.done("PUT", "/drives/1", drive(peer.folder / "second", "1"))
+    eth0 = {"iface_id": "eth0", "host_dev_name": tap_name, "guest_mac": "02:00:00:00:00:01"}
+    peer.done("PUT", "/network-interfaces/eth0", eth0)
     peer.done("PUT", "/vsock", {"guest_cid": 3, "uds_path": str(peer.folder / "v.sock")})
     peer.done("PUT", "/entropy", {})
     peer.done("PUT", "/balloon", BALLOON)
@@ -108,51 +146,103 @@ def metrics(peer: PeerProcess) -> dict[str, Any]:
         os.close(descriptor)
 
 
-async def load(template: PeerProcess, clone: PeerProcess, **more: Any) -> None:
-    body = {
+async def load(template: PeerProcess, clone: PeerProcess, *, tap: str, **more: Any) -> None:
+    await asyncio.to_thread(clone.done, "PUT", "/snapshot/load", load_body(template, clone, tap=tap) | more)
+
+
+def load_body(template: PeerProcess, clone: PeerProcess, *, tap: str) -> dict[str, Any]:
+    return {
         "snapshot_path": str(template.folder / "state"),
         "mem_backend": {"backend_type": "File", "backend_path": str(template.folder / "memory")},
         "vsock_override": {"uds_path": str(clone.folder / "v.sock")},
         "resume_vm": True,
         "clock_realtime": True,
+        "network_overrides": [{"iface_id": "eth0", "host_dev_name": tap}],
     }
-    await asyncio.to_thread(clone.done, "PUT", "/snapshot/load", body | more)
 
 
-async def test_boot_pause_snapshot_two_clones_and_the_end(template: PeerProcess, image: Image, tmp_path: Path) -> None:
-    async with agent(template, template.folder / "v.sock") as client:
-        await client.hello(timeout_s=BOOT_S)
-        await client.prepare(waiting=None, timeout_s=30)
-        await client.flush(timeout_s=30)
-    assert template.call("GET", "/")[1]["state"] == "Running"
-    assert metrics(template)["block"]["read_bytes"] > 0
-    assert "not paused" in template.fault("PUT", "/snapshot/create", snapshot_files(template))
-    template.done("PATCH", "/vm", {"state": "Paused"})
-    assert template.call("GET", "/")[1]["state"] == "Paused"
-    template.done("PUT", "/snapshot/create", snapshot_files(template))
-    assert (template.folder / "memory").stat().st_size == 256 << 20
-
+async def test_boot_pause_snapshot_two_clones_and_the_end(frozen: PeerProcess, taps: list[str], tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(b"two".ljust(PAGE))
     with PeerProcess(tmp_path / "a").ready() as one, PeerProcess(tmp_path / "b").ready() as two:
-        await asyncio.gather(load(template, one), load(template, two))
+        await asyncio.gather(load(frozen, one, tap=taps[1]), load(frozen, two, tap=taps[2]))
         two.done("PATCH", "/drives/1", {"drive_id": "1", "path_on_host": str(tmp_path / "other")})
         assert await as_twin(one, "first") == ("first", "one")
         assert await as_twin(two, "second") == ("second", "two")
-        assert len(one.call("GET", "/vm/config")[1]["drives"]) == 2
+        configuration = two.call("GET", "/vm/config")[1]
+        assert [drive["path_on_host"] for drive in configuration["drives"]][1] == str(tmp_path / "other")
+        assert configuration["network-interfaces"][0]["host_dev_name"] == taps[2]
+        assert "boot-source" not in configuration
         two.done("PUT", "/actions", {"action_type": "SendCtrlAltDel"})
         assert two.ended() == 0
         one.process.terminate()
         assert one.ended() == -15
 
 
-async def test_a_guest_goes_on_after_its_snapshot_and_ends_by_a_reboot(template: PeerProcess) -> None:
-    template.done("PATCH", "/vm", {"state": "Resumed"})
-    async with agent(template, template.folder / "v.sock") as client:
+async def test_a_clone_may_wait_paused(frozen: PeerProcess, taps: list[str], tmp_path: Path) -> None:
+    with PeerProcess(tmp_path / "a").ready() as clone:
+        await load(frozen, clone, tap=taps[1], resume_vm=False)
+        assert clone.call("GET", "/")[1]["state"] == "Paused"
+        clone.done("PATCH", "/vm", {"state": "Resumed"})
+        assert await as_twin(clone, "waited") == ("waited", "one")
+
+
+@pytest.mark.parametrize("what", ["tap", "tap name", "vsock", "memory", "state", "version", "drive"])
+async def test_a_load_that_fails_ends_the_process(frozen: PeerProcess, taps: list[str], tmp_path: Path, what: str) -> None:
+    state = bytearray((frozen.folder / "state").read_bytes())
+    (tmp_path / "state").write_bytes(state[:-1] if what == "state" else state.replace(b'"9.0.0"', b'"8.0.0"'))
+    (tmp_path / "memory").write_bytes(b"short")
+    (tmp_path / "v.sock").touch()
+    wrong: dict[str, dict[str, Any]] = {
+        "tap": {"network_overrides": [{"iface_id": "eth0", "host_dev_name": "nonesuch-tap-name"}]},
+        "tap name": {"network_overrides": [{"iface_id": "eth7", "host_dev_name": taps[1]}]},
+        "vsock": {"vsock_override": {"uds_path": str(tmp_path / "v.sock")}},
+        "memory": {"mem_backend": {"backend_type": "File", "backend_path": str(tmp_path / "memory")}},
+        "state": {"snapshot_path": str(tmp_path / "state")},
+        "version": {"snapshot_path": str(tmp_path / "state")},
+        "drive": {},
+    }
+    if what == "drive":
+        (frozen.folder / "second").rename(frozen.folder / "away")
+    try:
+        with PeerProcess(tmp_path / "a").ready() as clone:
+            body = load_body(frozen, clone, tap=taps[1]) | wrong[what]
+            assert clone.fault("PUT", "/snapshot/load", body).startswith("Load snapshot error: ")
+            assert await asyncio.to_thread(clone.ended) == 1
+    finally:
+        if what == "drive":
+            (frozen.folder / "away").rename(frozen.folder / "second")
+
+
+async def test_a_silent_vsock_and_a_flood_of_logs_and_a_crash(frozen: PeerProcess, taps: list[str], tmp_path: Path) -> None:
+    behaviour = {"vsock_silent": True, "flood_log": True, "exit_code": 148, "when": {"after_start_s": 1.5}}
+    with PeerProcess(tmp_path / "a", "--log-path", str(tmp_path / "log"), **behaviour).ready() as clone:
+        await load(frozen, clone, tap=taps[1])
+        reader, writer = await asyncio.open_unix_connection(clone.folder / "v.sock")
+        writer.write(b"CONNECT %d\n" % PORT)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(1), 0.5)
+        writer.close()
+        assert clone.call("GET", "/")[0] == 200
+        assert await asyncio.to_thread(clone.ended) == 148
+    assert (tmp_path / "log").stat().st_size > 100_000
+
+
+async def test_a_guest_goes_on_after_its_snapshot_and_ends_by_a_reboot(frozen: PeerProcess) -> None:
+    frozen.done("PATCH", "/vm", {"state": "Resumed"})
+    async with agent(frozen, frozen.folder / "v.sock") as client:
         assert await prints(client, "echo", "on") == "on"
-        template.done("PATCH", "/balloon", {"amount_mib": 64})
-        await inflated(template, 64)
+        frozen.done("PATCH", "/balloon", {"amount_mib": 64})
+        await inflated(frozen, 64)
+        assert frozen.call("GET", "/balloon/statistics")[1]["total_memory"] > 100 << 20
         await client.shutdown()
-    assert await asyncio.to_thread(template.ended) == 0
+    assert await asyncio.to_thread(frozen.ended) == 0
+
+
+async def test_without_boot_args_a_modular_kernel_does_not_come_up(image: Image, tmp_path: Path) -> None:
+    with PeerProcess(tmp_path / "a").ready() as peer:
+        peer.done("PUT", "/boot-source", {"kernel_image_path": str(image.kernel), "initrd_path": str(image.initramfs)})
+        peer.done("PUT", "/actions", {"action_type": "InstanceStart"})
+        assert await asyncio.to_thread(peer.ended, 60) == 0
 
 
 async def as_twin(clone: PeerProcess, name: str) -> tuple[str, str]:

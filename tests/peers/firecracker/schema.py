@@ -217,7 +217,7 @@ def _check_string(field: Field, value: str) -> None:
 
 
 def _malformed(what: str) -> Fault:
-    return Fault(f"{_MALFORMED} {what}.")
+    return Fault(f"{_MALFORMED} {what} at line 1 column 1.")
 
 
 def _choice(names: tuple[str, ...]) -> str:

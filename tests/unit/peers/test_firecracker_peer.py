@@ -180,6 +180,13 @@ def test_a_connection_takes_many_requests_and_the_eleventh_is_refused(fresh: Pee
     assert fresh.call("GET", "/version")[0] == 200
 
 
+def test_an_older_release_refuses_a_field_and_goes_on(tmp_path: Path) -> None:
+    with PeerProcess(tmp_path, unknown_fields=["clock_realtime"]).ready() as peer:
+        load = {"snapshot_path": "/s", "mem_backend": {"backend_type": "File", "backend_path": "/m"}, "clock_realtime": True}
+        assert "unknown field `clock_realtime`, expected one of" in peer.fault("PUT", "/snapshot/load", load)
+        assert peer.call("GET", "/")[0] == 200
+
+
 def test_one_slow_request_delays_all_others(tmp_path: Path) -> None:
     with PeerProcess(tmp_path, delay_s={"PUT /entropy": 1.0}).ready() as peer:
         slow = threading.Thread(target=peer.done, args=("PUT", "/entropy", {}))
