@@ -15,6 +15,7 @@ from emberbox.errors import VmmTimeout
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Collection
 
 EXIT_UNKNOWN = 255
 """Exit code of a process whose parent this process is not."""
@@ -67,13 +68,17 @@ class VmmProcess:
         pid: Host pid of the VMM itself, or of the init of its PID namespace, which ends with it and it with that.
         parent: The process that was started here and whose exit code tells the VMM's; None when adopted.
         wrapped: Whether `parent` is a wrapper, which reports a signal N as 128 + N.
+        own_codes: Exit codes above 128 that are the VMM's own, and no signal's.
     """
 
-    def __init__(self, pid: int, parent: subprocess.Popen[bytes] | None, *, wrapped: bool) -> None:
+    def __init__(
+        self, pid: int, parent: subprocess.Popen[bytes] | None, *, wrapped: bool, own_codes: Collection[int] = ()
+    ) -> None:
         self.pid = pid
         self.killed = False
         self._parent = parent
         self._wrapped = wrapped
+        self._own_codes = own_codes
         self._pidfd = os.pidfd_open(pid)
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
@@ -119,7 +124,7 @@ class VmmProcess:
     async def _exit_code(self) -> int:
         if self._parent is None:
             return -signal.SIGKILL if self.killed else EXIT_UNKNOWN
-        return await reap(self._parent, wrapped=self._wrapped)
+        return await reap(self._parent, wrapped=self._wrapped, own_codes=self._own_codes)
 
 
 def _readable(descriptor: int) -> bool:
@@ -128,7 +133,7 @@ def _readable(descriptor: int) -> bool:
     return bool(poller.poll(0))
 
 
-async def reap(parent: subprocess.Popen[bytes], *, wrapped: bool) -> int:
+async def reap(parent: subprocess.Popen[bytes], *, wrapped: bool, own_codes: Collection[int] = ()) -> int:
     """Wait for a process that is ending (at most 20 s, then it is killed); returns its exit code, negative for a signal."""
     code = parent.poll()
     pause_s = 0.0005
@@ -140,4 +145,4 @@ async def reap(parent: subprocess.Popen[bytes], *, wrapped: bool) -> int:
         waited_s += pause_s
         pause_s = min(pause_s * 1.5, 0.05)
         code = parent.poll()
-    return 128 - code if wrapped and code > 128 else code
+    return 128 - code if wrapped and code > 128 and code not in own_codes else code

@@ -12,7 +12,7 @@ from emberbox.vmm.leftovers import end_marked
 from emberbox.vmm.process import VmmProcess, reap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from emberbox.tasks import UndoStack
@@ -44,6 +44,7 @@ async def spawn_held(
     inherited: Sequence[int],
     output: int,
     errors: int | None = None,
+    own_codes: Collection[int] = (),
     undo: UndoStack,
 ) -> VmmProcess:
     """Start a command under bubblewrap; it runs only once `bound` has set its limits.
@@ -55,6 +56,7 @@ async def spawn_held(
         inherited: Descriptors that are passed on under their numbers; the caller closes them.
         output: Where standard output goes; the caller closes it.
         errors: Where standard error goes; None for the same.
+        own_codes: As in `VmmProcess`.
         undo: Where what ends the process is registered.
 
     Raises:
@@ -68,7 +70,7 @@ async def spawn_held(
         os.close(tell)
         tell = -1
         pid = await _child_pid(told)
-        process = watch(pid, parent, undo, wrapped=True)
+        process = watch(pid, parent, undo, wrapped=True, own_codes=own_codes)
         bound(pid)
         os.write(release, b"1")
         return process
@@ -95,9 +97,11 @@ def popen(command: list[str], inherited: Sequence[int], output: int, errors: int
     )
 
 
-def watch(pid: int, parent: subprocess.Popen[bytes], undo: UndoStack, *, wrapped: bool) -> VmmProcess:
+def watch(
+    pid: int, parent: subprocess.Popen[bytes], undo: UndoStack, *, wrapped: bool, own_codes: Collection[int] = ()
+) -> VmmProcess:
     """Watch the process `pid` from now on, and register its end."""
-    process = VmmProcess(pid, parent, wrapped=wrapped)
+    process = VmmProcess(pid, parent, wrapped=wrapped, own_codes=own_codes)
     undo.push(process.kill)
     return process
 

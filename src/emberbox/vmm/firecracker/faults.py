@@ -31,6 +31,8 @@ _EXITS = {
     156: "it was told to end by a hang-up (SIGHUP)",
     157: "it met an instruction that this CPU does not have (SIGILL): use the build for this architecture",
 }
+OWN_CODES = frozenset(code for code in _EXITS if code > 128)
+"""Exit codes that a wrapper would take for signals."""
 
 _ADVICE: tuple[tuple[str, str], ...] = (
     (r"unknown field|unknown variant|invalid request method and/or path",

@@ -18,7 +18,7 @@ from emberbox.vmm.cgroup import PARENT, CgroupLimits
 from emberbox.vmm.confinement import BUBBLEWRAP
 from emberbox.vmm.firecracker import hardware
 from emberbox.vmm.firecracker.api import FirecrackerApi
-from emberbox.vmm.firecracker.faults import explain_exit
+from emberbox.vmm.firecracker.faults import OWN_CODES, explain_exit
 from emberbox.vmm.firecracker.jail import MachineJail, open_pipe
 from emberbox.vmm.firecracker.pipes import BoundedLog, MetricsReader, PipeReader
 from emberbox.vmm.process import children
@@ -160,6 +160,7 @@ async def _spawn(
             inherited=(),
             output=output,
             errors=errors,
+            own_codes=OWN_CODES,
             undo=undo,
         )
     finally:
