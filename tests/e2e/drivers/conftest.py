@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from emberbox.vmm import Driver, LoadedSnapshot, Snapshot
     from tests.e2e.drivers.kinds import Kind
 
-collect_ignore = ["test_qemu.py"] if REAL_CHOSEN else []
+collect_ignore = ["test_firecracker.py", "test_qemu.py"] if REAL_CHOSEN else []
 
 
 @dataclass(frozen=True, slots=True)

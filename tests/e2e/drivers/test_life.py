@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +18,7 @@ from tests.e2e.drivers.guests import execute
 from tests.e2e.vmm_guests import machine_spec, separate, talk
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from emberbox.guest import GuestClient
     from emberbox.images import Image
@@ -35,13 +37,20 @@ async def test_probe_tells_an_accelerator_and_why(driver: Driver) -> None:
     assert len(report.reason) > 5
 
 
-async def test_a_machine_from_its_boot_to_its_end(driver: Driver, image: Image, tmp_path: Path) -> None:
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A folder on another file system than the machines' folders."""
+    with tempfile.TemporaryDirectory(prefix="emberbox-test-", dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+async def test_a_machine_from_its_boot_to_its_end(driver: Driver, image: Image, tmp_path: Path, elsewhere: Path) -> None:
     """One boot serves all that a machine promises, for booting is what takes long."""
-    (tmp_path / "readable").write_text(TEXT)
+    (elsewhere / "readable").write_text(TEXT)
     (tmp_path / "writable").write_bytes(bytes(CONSOLE_BYTES))  # QEMU's longest file is the longer of console and writable drive
     drives = (
         Drive(path=image.rootfs),
-        Drive(path=tmp_path / "readable"),
+        Drive(path=elsewhere / "readable"),
         Drive(path=tmp_path / "writable", read_only=False),
     )
     spec = replace(machine_spec(image, tmp_path, console_bytes=CONSOLE_BYTES), drives=drives)
@@ -52,7 +61,8 @@ async def test_a_machine_from_its_boot_to_its_end(driver: Driver, image: Image, 
         async with talk(machine) as client:
             await client.hello(timeout_s=60)
             await separate(client, machine)
-            await _reads_and_writes_its_drives(client, tmp_path)
+            await _reads_its_drive(client, elsewhere / "readable")
+            await _writes_its_drive(client, tmp_path / "writable")
             await _pauses_and_resumes(machine, client)
             await _fills_its_console(machine, client)
             await client.shutdown()
@@ -68,13 +78,16 @@ async def test_a_machine_from_its_boot_to_its_end(driver: Driver, image: Image, 
     assert machine.poll() is MachineState.EXITED, "ending by itself stays told after kill"
 
 
-async def _reads_and_writes_its_drives(client: GuestClient, folder: Path) -> None:
+async def _reads_its_drive(client: GuestClient, file: Path) -> None:
     told = await execute(client, "sha256sum", "/dev/vdb")
     assert told.split()[0] == hashlib.sha256(TEXT.encode()).hexdigest()
-    script = "echo written by the guest | dd of=/dev/vdc conv=fsync status=none && ! dd if=/dev/zero of=/dev/vdb count=1 2>&1"
-    await execute(client, "sh", "-c", script)
-    assert (folder / "writable").read_bytes().startswith(b"written by the guest\n")
-    assert (folder / "readable").read_text() == TEXT
+    await execute(client, "sh", "-c", "! dd if=/dev/zero of=/dev/vdb count=1 2>&1")
+    assert file.read_text() == TEXT
+
+
+async def _writes_its_drive(client: GuestClient, file: Path) -> None:
+    await execute(client, "sh", "-c", "echo written by the guest | dd of=/dev/vdc conv=fsync status=none")
+    assert file.read_bytes().startswith(b"written by the guest\n")
 
 
 async def _pauses_and_resumes(machine: Machine, client: GuestClient) -> None:

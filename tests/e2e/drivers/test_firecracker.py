@@ -1,0 +1,168 @@
+"""The Firecracker driver on a VMM that fails, hangs, or is older: what it says, and that it leaves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from emberbox.errors import SnapshotFailed, VmmDied, VmmStartFailed, VmmTimeout
+from emberbox.vmm import MachineState
+from emberbox.vmm.firecracker import api
+from emberbox.vmm.firecracker import machine as firecracker_machine
+from emberbox.vmm.firecracker.driver import FirecrackerDriver
+from tests.e2e.drivers import traces
+from tests.e2e.drivers.guests import execute
+from tests.e2e.drivers.kinds import PEER_VERSION
+from tests.e2e.vmm_guests import machine_spec, separate, talk
+from tests.peers.binaries import make_binaries
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from emberbox.images import Image
+    from emberbox.vmm import Driver, LoadedSnapshot, Machine
+    from tests.e2e.drivers.conftest import Template
+
+    Stray = Callable[..., FirecrackerDriver]
+
+pytestmark = pytest.mark.parametrize("kind", ["firecracker-peer"], indirect=True)
+LOG_BYTES = 1024 * 1024
+
+
+@pytest.fixture
+def stray(tmp_path: Path, driver: Driver) -> Stray:
+    """Makes the driver of a Firecracker that behaves otherwise."""
+
+    def make(**behaviour: Any) -> FirecrackerDriver:
+        binaries = make_binaries(tmp_path / "bin", version=PEER_VERSION, behaviour=behaviour)
+        return FirecrackerDriver(tmp_path / "vmm", accelerator="kvm", firecracker=binaries.firecracker, jailer=binaries.jailer)
+
+    return make
+
+
+@asynccontextmanager
+async def opened(driver: FirecrackerDriver, template: Template) -> AsyncIterator[LoadedSnapshot]:
+    """Open the healthy template's snapshot for the stray driver."""
+    loaded = await driver.open_snapshot(template.snapshot)
+    try:
+        yield loaded
+    finally:
+        await loaded.close()
+
+
+@asynccontextmanager
+async def cloned(driver: FirecrackerDriver, template: Template, image: Image, folder: Path) -> AsyncIterator[Machine]:
+    """Clone a machine of the healthy template by the stray driver."""
+    async with opened(driver, template) as loaded:
+        clone = await loaded.restore(machine_spec(image, folder))
+        try:
+            yield clone
+        finally:
+            await clone.kill()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(2, "does not expect"), (148, "seccomp"), (152, "its configuration was refused"), (-9, "SIGKILL"), (-6, "SIGABRT")],
+)
+async def test_a_vmm_that_ends_as_it_starts_is_explained(
+    stray: Stray, image: Image, tmp_path: Path, code: int, words: str
+) -> None:
+    driver = stray(exit_code=code, when="InstanceStart")
+    with pytest.raises(VmmStartFailed, match=words) as caught:
+        await driver.start(machine_spec(image, tmp_path))
+    assert caught.value.code
+
+
+async def test_a_vmm_that_ends_as_it_loads_is_explained(stray: Stray, template: Template, image: Image, tmp_path: Path) -> None:
+    async with opened(stray(exit_code=150, when="load"), template) as loaded:
+        with pytest.raises((VmmStartFailed, SnapshotFailed), match="SIGSEGV"):
+            await loaded.restore(machine_spec(image, tmp_path))
+
+
+async def test_a_vmm_that_ends_later_is_told(stray: Stray, template: Template, image: Image, tmp_path: Path) -> None:
+    async with cloned(stray(exit_code=148, when={"after_start_s": 0.3}), template, image, tmp_path) as clone:
+        assert await asyncio.wait_for(clone.wait(), 20) == 148
+        assert clone.poll() is MachineState.EXITED
+        with pytest.raises(VmmDied):
+            await clone.pause()
+
+
+@pytest.mark.parametrize("request_line", ["PUT /actions", "PUT /boot-source"])
+async def test_an_answer_that_never_comes_has_a_bound(
+    stray: Stray, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_line: str
+) -> None:
+    monkeypatch.setattr(api, "TIMEOUT_S", 0.5)
+    begun = time.monotonic()
+    with pytest.raises(VmmStartFailed):
+        await stray(hang=request_line).start(machine_spec(image, tmp_path))
+    assert time.monotonic() - begun < 10
+
+
+async def test_an_answer_that_is_not_one(stray: Stray, template: Template, image: Image, tmp_path: Path) -> None:
+    with pytest.raises(VmmStartFailed):
+        await stray(garbage="PUT /machine-config").start(machine_spec(image, tmp_path))
+    async with opened(stray(garbage="PUT /snapshot/load"), template) as loaded:
+        with pytest.raises(SnapshotFailed):
+            await loaded.restore(machine_spec(image, tmp_path))
+
+
+async def test_a_cancelled_request_that_hangs_leaves_nothing(
+    stray: Stray, template: Template, image: Image, tmp_path: Path
+) -> None:
+    async with opened(stray(hang="PUT /snapshot/load"), template) as loaded:
+        before = traces.look()
+        restoring = asyncio.create_task(loaded.restore(machine_spec(image, tmp_path)))
+        await asyncio.sleep(1.0)
+        restoring.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await restoring
+        assert not await traces.settled(before, within_s=0.1)
+
+
+async def test_an_older_release_is_asked_for_what_it_knows(
+    stray: Stray, template: Template, image: Image, tmp_path: Path
+) -> None:
+    driver = stray(unknown_fields=["clock_realtime", "vsock_override", "free_page_reporting"])
+    async with cloned(driver, template, image, tmp_path) as clone, talk(clone) as client:
+        await separate(client, clone)
+        assert await execute(client, "echo", "here") == "here\n"
+    cold = await driver.start(machine_spec(image, tmp_path))
+    await cold.kill()
+
+
+async def test_a_guest_whose_agent_is_silent(
+    stray: Stray, template: Template, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(firecracker_machine, "_RESTORED_S", 1.0)
+    async with cloned(stray(vsock_silent=True), template, image, tmp_path) as clone:
+        begun = time.monotonic()
+        with pytest.raises(VmmTimeout):
+            await clone.open_channel()
+        assert time.monotonic() - begun < 10
+
+
+async def test_a_flood_of_log_lines_is_bounded_and_holds_nobody_up(
+    stray: Stray, template: Template, image: Image, tmp_path: Path
+) -> None:
+    async with cloned(stray(flood_log=True), template, image, tmp_path) as clone:
+        async with talk(clone) as client:
+            await separate(client, clone)
+            await execute(client, "sleep", "1")
+        for file in clone.spec.run_dir.iterdir():
+            assert not file.is_file() or file.stat().st_size <= LOG_BYTES, file
+
+
+async def test_a_snapshot_of_another_format_is_refused(template: Template, tmp_path: Path) -> None:
+    binaries = make_binaries(tmp_path / "bin", version=PEER_VERSION, snapshot_version="8.0.0")
+    driver = FirecrackerDriver(tmp_path / "vmm", accelerator="kvm", firecracker=binaries.firecracker, jailer=binaries.jailer)
+    with pytest.raises(SnapshotFailed, match="build the template anew"):
+        await driver.open_snapshot(template.snapshot)
+    with pytest.raises(SnapshotFailed, match="build the template anew"):
+        await driver.open_snapshot(replace(template.snapshot, vmm_version=str((await driver.probe()).version)))
