@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from emberbox.guest import ExecLimits, ExecRequest, GuestClient
+from emberbox.guest import ExecLimits, ExecRequest, GuestClient, InlineFile, WaitingRun
+from emberbox.runtimes import builtin_folder, discover
+from emberbox.sandbox.template import warm
 from tests.e2e.vsock_guests import PORT, VsockGuest, guest
 
 if TYPE_CHECKING:
@@ -20,15 +22,18 @@ if TYPE_CHECKING:
 
     from emberbox.guest.answers import ExecOutcome
     from emberbox.images import Image, ImageStore
+    from emberbox.runtimes import Runtime
 
 MEGABYTES = os.urandom(4 * 1024 * 1024)
 
 
+def python_runtime() -> Runtime:
+    return next(runtime for runtime in discover([builtin_folder()]) if runtime.name == "python")
+
+
 @pytest.fixture(scope="module")
 def image(images: ImageStore) -> Image:
-    from emberbox.runtimes import builtin_folder, discover
-
-    found = images.find(next(runtime for runtime in discover([builtin_folder()]) if runtime.name == "python"))
+    found = images.find(python_runtime())
     assert found is not None
     return found
 
@@ -45,6 +50,20 @@ async def python(client: GuestClient, code: str, stdin: bytes | None = None) -> 
     limits = ExecLimits(stdout_keep=None)
     process = await client.start(ExecRequest(argv=("python3", "-c", code), stdin=stdin is not None, limits=limits))
     return await process.collect(stdin=stdin, keep_stdout=None, keep_stderr=None, timeout_s=60)
+
+
+async def waiting(client: GuestClient, code: str) -> bytes:
+    """Have the interpreter that waits since before the snapshot run a program."""
+    runtime = python_runtime()
+    request = ExecRequest(
+        argv=runtime.command("main.py"),
+        env=dict(runtime.env),
+        files=(InlineFile("main.py", code.encode()),),
+        waiting=WaitingRun("main.py"),
+    )
+    outcome = await (await client.start(request)).collect(keep_stdout=None, keep_stderr=None, timeout_s=30)
+    assert (outcome.waiting, outcome.exit_code) == (True, 0), outcome
+    return outcome.stdout
 
 
 def digest(data: bytes) -> str:
@@ -203,6 +222,7 @@ async def test_clones_begin_anew_with_connections_of_their_own(image: Image, tmp
     snapshot = tmp_path / "snapshot"
     async with guest(image) as template, template.talk() as client:
         await client.hello(timeout_s=30)
+        assert await warm(client, python_runtime())
         await client.write_file("kept", MEGABYTES)
         stays = await client.start(ExecRequest(argv=("sleep", "1000")))
         early = await template.connect()
@@ -225,6 +245,7 @@ async def _lives(clone: VsockGuest, name: str) -> None:
         await client.resume(entropy=os.urandom(64), unix_ns=1_800_000_000_000_000_000, hostname=name, timeout_s=30)
         assert digest(await client.read_bytes("kept", len(MEGABYTES))) == digest(MEGABYTES)
         await client.write_file("name", name.encode())
+        assert await waiting(client, f"print({name!r})") == name.encode() + b"\n"
         outcome = await python(client, "import os, sys; print(os.uname().nodename, len(sys.stdin.read()))", b"x" * 300_000)
         assert outcome.stdout == f"{name} 300000\n".encode()
         processes = await python(
