@@ -69,6 +69,9 @@ KERNEL_ARGS = (
     f"emberbox.channel=vsock:{PORT}",
 )
 """Always sent: the default command line of Firecracker has `nomodule`, with which a kernel made of modules finds no disk."""
+GROWING_ARGS = ("memhp_default_state=online_movable",)
+"""What the kernel of a machine that may grow is told: distributions' kernels leave plugged memory unused (its documentation,
+admin-guide/mm/memory-hotplug)."""
 
 
 def drive_id(index: int) -> str:
@@ -90,7 +93,7 @@ def boot(spec: MachineSpec, *, rates: Rates | None) -> list[Request]:
     """Return what configures a machine that boots, but for the balloon; `rates` None leaves its devices unbounded."""
     requests: list[Request] = [
         MachineConfiguration(vcpu_count=spec.vcpus, mem_size_mib=spec.memory_mib),
-        BootSource(kernel_image_path=KERNEL, initrd_path=INITRAMFS, boot_args=" ".join((*KERNEL_ARGS, *spec.kernel_args))),
+        BootSource(kernel_image_path=KERNEL, initrd_path=INITRAMFS, boot_args=_kernel_line(spec)),
     ]
     for index, drive in enumerate(spec.drives):
         limiter = None if rates is None else disk_limiter(rates)
@@ -111,10 +114,18 @@ def boot(spec: MachineSpec, *, rates: Rates | None) -> list[Request]:
                 tx_rate_limiter=limiter,
             )
         )
-    if spec.memory_max_mib is not None and spec.memory_max_mib > spec.memory_mib:
-        room = -(-(spec.memory_max_mib - spec.memory_mib) // _HOTPLUG_SLOT_MIB) * _HOTPLUG_SLOT_MIB
+    if _growth_mib(spec):
+        room = -(-_growth_mib(spec) // _HOTPLUG_SLOT_MIB) * _HOTPLUG_SLOT_MIB
         requests.append(MemoryHotplug(total_size_mib=room, slot_size_mib=_HOTPLUG_SLOT_MIB, block_size_mib=HOTPLUG_BLOCK_MIB))
     return requests
+
+
+def _growth_mib(spec: MachineSpec) -> int:
+    return (spec.memory_max_mib or spec.memory_mib) - spec.memory_mib
+
+
+def _kernel_line(spec: MachineSpec) -> str:
+    return " ".join((*KERNEL_ARGS, *(GROWING_ARGS if _growth_mib(spec) else ()), *spec.kernel_args))
 
 
 def balloon() -> Balloon:

@@ -33,6 +33,13 @@ def test_the_command_line_is_always_sent_and_names_the_channel() -> None:
     assert {"reboot=k", "panic=-1"} <= set(words), "a guest that ends by anything but a reboot never ends Firecracker"
 
 
+def test_only_a_kernel_that_may_grow_is_told_to_use_what_is_plugged_in() -> None:
+    for most, told in ((None, False), (SPEC.memory_mib, False), (1024, True)):
+        requests = hardware.boot(replace(SPEC, memory_max_mib=most), rates=None)
+        (line,) = (request.boot_args or "" for request in requests if isinstance(request, BootSource))
+        assert ("memhp_default_state=online_movable" in line.split()) is told
+
+
 def test_no_drive_is_the_root_device_since_there_is_an_initrd() -> None:
     drives = [request for request in hardware.boot(SPEC, rates=None) if isinstance(request, DriveConfig)]
     assert [(d.drive_id, d.path_on_host, d.is_read_only, d.is_root_device) for d in drives] == [
