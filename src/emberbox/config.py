@@ -38,7 +38,7 @@ class VmmSettings:
         jailer: Its jailer, of the same version; empty for the installed one, else the one on PATH.
         disk_mib_per_s: Bound of each drive of a machine, reading and writing together; 0 for none.
         disk_ops_per_s: Bound of each drive's requests; 0 for none.
-        network_mib_per_s: Bound of a machine's network, in each direction; 0 for none. Firecracker keeps it; on QEMU it is passed over.
+        network_mib_per_s: Bound of a machine's network, in each direction; 0 for none. Only Firecracker keeps it.
 
     Raises:
         InvalidSettings: A value that cannot be.

@@ -66,17 +66,14 @@ class Processor:
         microcode: The revision it tells; None where it tells none.
         virtual: Whether it is one that a hypervisor shows us; None when that cannot be seen.
         loader: See `boot_loader`.
+        x86: Whether it is of Intel's or AMD's kind; None when that cannot be seen.
     """
 
     vendor: str | None = None
     microcode: str | None = None
     virtual: bool | None = None
     loader: str | None = None
-
-    @property
-    def x86(self) -> bool:
-        """Whether it is of Intel's or AMD's kind."""
-        return self.vendor is not None
+    x86: bool | None = None
 
 
 def look_at_processor(files: HostFiles) -> Processor:
@@ -91,6 +88,7 @@ def look_at_processor(files: HostFiles) -> Processor:
         microcode=told.get("microcode"),
         virtual=None if flags is None else "hypervisor" in flags.split(),
         loader=boot_loader(files),
+        x86="vendor_id" in told if told else None,
     )
 
 

@@ -93,10 +93,10 @@ def check_huge_pages(release: str | None, parameter: str | None, multihit: str |
     return Finding(key=key, title=title, level=Level.WARNING, found=found, follows=follows, mend=mend)
 
 
-def check_timer(period: str | None, *, x86: bool) -> Finding:
+def check_timer(period: str | None, *, x86: bool | None) -> Finding:
     """Judge KVM's min_timer_period_us, which bounds what a guest's timer interrupts cost the host."""
     key, title = "min_timer_period", "Guests' timers"
-    if not x86:
+    if x86 is False:
         return Finding(key=key, title=title, level=Level.OK, found="only x86 has the timer that could cost the host time")
     if period is None or not period.isdecimal():
         return Finding(
