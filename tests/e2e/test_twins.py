@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from emberbox import Engine
 
-CLONES = 20
+CLONES = 12
 PROGRAM = """
 import json, os, random, secrets, socket, ssl, tempfile, uuid
 print(json.dumps({
