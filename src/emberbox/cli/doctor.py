@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 _STYLES = {"ok": "green", "warning": "yellow", "missing": "bold red", "unknown": "yellow", "by_hand": "cyan"}
 _EPILOG = """\b
 Exit codes:
-  0      nothing is missing; with --production: every row is ok or for people to see
-  1      something is missing; with --production: a row is a warning or unknown
+  0  nothing is missing; with --production: all rows are ok or by hand
+  1  something is missing; with --production: a row is a warning or unknown
 
 \b
 Examples:
-  emberbox doctor                 what running programs needs here
-  emberbox doctor --production    what to mend before strangers' programs run here
+  emberbox doctor               what running programs needs here
+  emberbox doctor --production  what to mend before strangers' programs run
 """
 
 

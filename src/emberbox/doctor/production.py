@@ -13,6 +13,7 @@ from emberbox.doctor.hostfiles import HostFiles
 from emberbox.doctor.jails import check_jails
 from emberbox.doctor.kernel import check_kernel
 from emberbox.doctor.memory import check_memory
+from emberbox.doctor.probes import is_root
 from emberbox.doctor.processors import check_processor
 from emberbox.doctor.sysctls import check_settings
 from emberbox.doctor.virtualization import check_kvm, check_virtualization
@@ -45,7 +46,7 @@ async def inspect_host(settings: Settings, files: HostFiles | None = None) -> li
         *await asyncio.to_thread(check_jails, host, settings.vmm, report, kvm=kvm.name == "kvm"),
         *await asyncio.to_thread(check_memory, host),
         *await asyncio.to_thread(check_kernel, host, today),
-        *await asyncio.to_thread(check_settings, host),
+        *await asyncio.to_thread(check_settings, host, as_root=is_root()),
         *await asyncio.to_thread(check_processor, host),
     ]
 

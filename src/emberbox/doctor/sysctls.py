@@ -138,20 +138,24 @@ def check_setting(rule: Rule, value: str | None) -> Finding:
     )  # fmt: skip
 
 
-def check_user_namespaces(cloning: str | None, guarded: str | None, most: str | None) -> Finding:
+def check_user_namespaces(cloning: str | None, guarded: str | None, most: str | None, *, as_root: bool = True) -> Finding:
     """Judge whether every user may make user namespaces, and so reach much of the kernel as root of one.
 
     Args:
         cloning: kernel.unprivileged_userns_clone, which only Debian's kernels have.
         guarded: kernel.apparmor_restrict_unprivileged_userns, which only Ubuntu's have.
         most: user.max_user_namespaces.
+        as_root: Whether Emberbox runs as root; else its own VMMs are shut in by them.
     """
     key, title = "user_namespaces", "User namespaces"
     if cloning is None and guarded is None and most is None:
         return Finding(key=key, title=title, level=Level.UNKNOWN, found="the kernel tells nothing about them")
     if cloning == "0" or guarded == "1" or most == "0":
         return Finding(key=key, title=title, level=Level.OK, found="not for every user")
-    follows = "Every user of the host reaches parts of the kernel that are full of holes. Emberbox needs none of it as root."
+    follows = "Every user of the host reaches parts of the kernel that are full of holes."
+    if not as_root:
+        follows += " Emberbox needs them too, unless it runs as root."
+        return Finding(key=key, title=title, level=Level.WARNING, found="every user may make them", follows=follows)
     setting = "kernel.unprivileged_userns_clone" if cloning is not None else "user.max_user_namespaces"
     return Finding(
         key=key,
@@ -213,8 +217,8 @@ def check_entropy(available: str | None, source: str | None) -> Finding:
     return Finding(key=key, title=title, level=Level.WARNING, found=found, follows=follows, mend=mend)
 
 
-def check_settings(files: HostFiles) -> list[Finding]:
-    """Look at all of it."""
+def check_settings(files: HostFiles, *, as_root: bool) -> list[Finding]:
+    """Look at all of it; `as_root` as for `check_user_namespaces`."""
 
     def setting(name: str) -> str | None:
         return files.read("proc/sys/" + name.replace(".", "/"))
@@ -225,6 +229,7 @@ def check_settings(files: HostFiles) -> list[Finding]:
             setting("kernel.unprivileged_userns_clone"),
             setting("kernel.apparmor_restrict_unprivileged_userns"),
             setting("user.max_user_namespaces"),
+            as_root=as_root,
         ),
         check_core_dumps(setting("kernel.core_pattern")),
         check_messages(setting("kernel.printk")),

@@ -34,7 +34,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("emberbox 0.")
 
 
-@pytest.mark.parametrize("line", ["--help", "run --help", "setup -h", "images --help", "images build --help"])
+@pytest.mark.parametrize("line", ["--help", "run --help", "setup -h", "images --help", "images build --help", "doctor -h"])
 def test_help_fits_80_columns(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(line.split()) == 0
     told = capsys.readouterr().out

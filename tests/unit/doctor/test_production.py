@@ -14,7 +14,7 @@ from emberbox.doctor.jails import check_jailer, check_jails
 from emberbox.doctor.kernel import check_kernel, made_on
 from emberbox.doctor.memory import check_memory
 from emberbox.doctor.processors import EXPECTED, check_processor
-from emberbox.doctor.sysctls import RULES, check_settings
+from emberbox.doctor.sysctls import RULES, check_settings, check_user_namespaces
 from emberbox.doctor.virtualization import check_kvm, check_virtualization, stolen_share
 from emberbox.vmm import DriverReport
 from emberbox.vmm.acceleration import Acceleration
@@ -34,7 +34,7 @@ def look(files: HostFiles, vmm: VmmSettings = BOUNDED) -> dict[str, Finding]:
     """Run all checks that read files."""
     groups = [
         check_virtualization(files), check_jails(files, vmm, USABLE, kvm=True), check_memory(files), check_kernel(files, TODAY),
-        check_settings(files), check_processor(files),
+        check_settings(files, as_root=True), check_processor(files),
     ]  # fmt: skip
     return {finding.key: finding for group in groups for finding in group}
 
@@ -178,6 +178,14 @@ def test_version_1_control_groups(tmp_path: Path) -> None:
     assert (finding.level, finding.found) == (Level.WARNING, "version 1")
 
 
+def test_user_namespaces_that_emberbox_itself_needs() -> None:
+    finding = check_user_namespaces("1", None, None, as_root=False)
+    assert (finding.level, finding.mend) == (Level.WARNING, None)
+    assert "unless it runs as root" in (finding.follows or "")
+    assert check_user_namespaces(None, "1", "5000").level is Level.OK
+    assert check_user_namespaces(None, None, "0").level is Level.OK
+
+
 def test_drives_without_bounds(tmp_path: Path) -> None:
     finding = look(host(tmp_path), VmmSettings())["rates"]
     assert (finding.level, finding.mend) == (Level.WARNING, "export EMBERBOX_VMM_DISK_MIB_PER_S=200")
@@ -227,6 +235,7 @@ async def test_all_of_it_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("emberbox.vmm.acceleration.probe_acceleration", kvm)
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
     found = await inspect_host(Settings(data=tmp_path / "data", vmm=BOUNDED), host(tmp_path))
     assert len({finding.key for finding in found}) == len(found), "each row has a key of its own"
     left = {finding.key for finding in found if finding.level not in (Level.OK, Level.BY_HAND)}
