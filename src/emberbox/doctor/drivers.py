@@ -117,9 +117,10 @@ async def _firecracker_lacks(settings: VmmSettings, data: Path) -> list[str]:
     lacks = [absent.reason if absent is not None else _binaries_problem(settings, data)]
     if os.geteuid() != 0:
         lacks.append("its jailer needs root")
-    probed = await probe_acceleration(data / "vmm/acceleration.json")
-    if probed.name != "kvm":
-        lacks.append(f"it needs KVM, and {probed.reason.removeprefix('software emulation: ')}")
+    if settings.accelerator == "auto":
+        probed = await probe_acceleration(data / "vmm/acceleration.json")
+        if probed.name != "kvm":
+            lacks.append(f"it needs KVM, and {probed.reason.removeprefix('software emulation: ')}")
     return [text for text in lacks if text is not None]
 
 

@@ -96,7 +96,8 @@ async def _best(settings: VmmSettings, data: Path) -> tuple[Driver, DriverReport
 
 
 def _why_not(name: str, report: DriverReport, chosen: DriverReport) -> str:
-    why = f"{title(name)} is not used: {report.reason}"
+    own = f"{title(name)} "
+    why = f"{own}is not used: {f'it {report.reason.removeprefix(own)}' if report.reason.startswith(own) else report.reason}"
     if report.mend is None:
         return why
     # To install it where the chosen driver has found no KVM would change nothing.

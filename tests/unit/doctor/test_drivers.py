@@ -110,3 +110,14 @@ async def test_a_driver_that_does_not_exist(monkeypatch: pytest.MonkeyPatch, tmp
         Level.MISSING,
         "there is no VMM driver 'xen'; there are: auto, qemu",
     )
+
+
+async def test_kvm_that_is_taken_for_granted_is_not_what_firecracker_lacks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "vmm/firecracker").mkdir(parents=True)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("emberbox.vmm.firecracker.host.find_binaries", lambda *_: None)
+    found = await _look(monkeypatch, tmp_path, VmmSettings(accelerator="kvm"), firecracker=LACKING, qemu=KVM)
+    assert found["firecracker"].found == "not used: the jailer is of another version"
+    assert (found["driver"].level, found["driver"].mend) == (Level.WARNING, "mend it")

@@ -95,6 +95,12 @@ async def test_an_unusable_driver_is_passed_over_with_its_reason(made: dict[str,
     assert report.reason == "QEMU: hardware virtualization; Firecracker is not used: no rights (sudo)"
 
 
+async def test_a_reason_that_begins_with_the_drivers_name_does_not_stutter(made: dict[str, Fake], tmp_path: Path) -> None:
+    registered(made, firecracker=VmmError("Firecracker needs root"), qemu=TCG)
+    _, report = await choose_driver(VmmSettings(), install(tmp_path))
+    assert report.reason == "QEMU: software emulation; Firecracker is not used: it needs root"
+
+
 @pytest.mark.parametrize("error", [VmmError("it broke"), OSError("it broke"), RequirementMissing("it broke", mend="fix")])
 async def test_a_driver_that_fails_is_passed_over(error: Exception, made: dict[str, Fake], tmp_path: Path) -> None:
     registered(made, firecracker=error, qemu=TCG)
