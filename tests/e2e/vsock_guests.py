@@ -83,13 +83,24 @@ class VsockGuest:
         shutil.copyfile(self.folder / "memory", target / "memory")
 
     async def load(self, source: Path) -> None:
-        """Load a state into a guest that was started for it, and let it run."""
+        """Load a state into a guest that was started for it, and let it run until it knows that it was restored."""
         assert self.process.pid is not None
         make_migratable(self.process.pid)
         incoming = {"execute": "migrate-incoming", "arguments": {"uri": f"exec:cat {source / 'state'}"}}
         await self.control(_IGNORE_SHARED, incoming)
         await self._migrated("query-status", "paused")
+        before = await self._events()
         await self.control({"execute": "cont"})
+        # The guest is told that its connections have ended, and a new one would end with them: it knows when it has handed back
+        # the buffer of that event.
+        async with asyncio.timeout(_QEMU_S):
+            while await self._events() == before:  # noqa: ASYNC110  QEMU tells nobody
+                await asyncio.sleep(0.005)
+
+    async def _events(self) -> int:
+        """Return how many buffers for events the guest has handed over so far."""
+        (ring,) = await self.control(_EVENTS)
+        return int(ring["avail"]["idx"])
 
     async def _migrated(self, query: str, status: str) -> None:
         async with asyncio.timeout(_QEMU_S):
@@ -102,6 +113,9 @@ _IGNORE_SHARED = {
     "execute": "migrate-set-capabilities",
     "arguments": {"capabilities": [{"capability": "x-ignore-shared", "state": True}]},
 }
+
+
+_EVENTS = {"execute": "x-query-virtio-queue-element", "arguments": {"path": "/machine/peripheral/vsock", "queue": 2}}
 
 
 def _migrate(uri: str) -> dict[str, Any]:
@@ -158,7 +172,7 @@ def _arguments(image: Image, folder: Path, *, cold: bool) -> list[str]:
     ]
     words += ["-accel", hardware.acceleration, "-cpu", hardware.processor, "-m", f"{MEMORY_MIB}M", "-object", memory]
     words += ["-machine", f"{hardware.machine},memory-backend=memory", "-qmp", f"unix:{folder}/qmp.sock,server=on,wait=off"]
-    words += ["-chardev", f"socket,id=vsock,path={folder}/vmm.sock", "-device", "vhost-user-vsock-device,chardev=vsock"]
+    words += ["-chardev", f"socket,id=vsock,path={folder}/vmm.sock", "-device", "vhost-user-vsock-device,chardev=vsock,id=vsock"]
     words += ["-blockdev", f"driver=file,node-name=file,filename={image.rootfs},read-only=on,locking=off"]
     words += ["-blockdev", "driver=raw,node-name=drive,file=file,read-only=on", "-device", "virtio-blk-device,drive=drive"]
     if not cold:
