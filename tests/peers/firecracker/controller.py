@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _AFTER = "The requested operation is not supported after starting the microVM."
 _BEFORE = "The requested operation is not supported before starting the microVM."
 _CONFIGURED = "Load snapshot error: Loading a microVM snapshot not allowed after configuring boot-specific resources."
+_ELF = b"\x7fELF"
+_NO_KERNEL = "Internal error while starting microVM: Cannot load kernel due to invalid kernel image: it is no ELF file"
 _FLOOD = "The guest drove the device into an unexpected state. " * 4
 _FLOOD_PAUSE_S = 0.001
 
@@ -75,7 +78,7 @@ class Controller:
         self._metrics.reached("uart", "write_count", self._setup.console.written)
         self._metrics.reached("uart", "rate_limiter_dropped_bytes", self._setup.console.dropped)
         if self._machine is not None:
-            for name, count in (await self._machine.block_counters()).items():
+            for name, count in (await self._machine.disks.counters()).items():
                 self._metrics.reached("block", name, count)
         return self._metrics.flush()
 
@@ -117,7 +120,7 @@ class Controller:
             return
         began = time.monotonic()
         if pause:
-            await self._started().execute("stop")
+            await self._started().pause()
         else:
             self._saved = None
             await self._started().resume()
@@ -157,6 +160,8 @@ class Controller:
             raise Fault("Cannot start microvm without kernel configuration.")
         if configuration.pmem:
             raise Fault("Internal error while starting microVM: this peer has no pmem devices.")
+        if os.pread(configuration.descriptors["kernel"], len(_ELF), 0) != _ELF:
+            raise Fault(_NO_KERNEL)
         self._options.crash("InstanceStart")
         machine = self._new_machine(configuration)
         try:

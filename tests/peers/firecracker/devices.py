@@ -63,11 +63,11 @@ class Devices:
             changed = drive | {"path_on_host": body["path_on_host"]}
             self._configuration.open_drive(changed)
             self._configuration.drives[name] = changed
-            await self._machine.replace_drive(name)
+            await self._machine.disks.replace(name)
             self._metrics.add("block", "update_count")
         if "rate_limiter" in body:
             self._configuration.drives[name]["rate_limiter"] = body["rate_limiter"]
-            await self._machine.limit_drive(name)
+            await self._machine.disks.limit(name)
 
     async def patch_pmem(self, body: dict[str, Any]) -> None:
         """PATCH /pmem/ID: there is none."""

@@ -66,6 +66,13 @@ def test_starting_without_a_kernel_fails(fresh: PeerProcess) -> None:
     assert "without kernel configuration" in fresh.fault("PUT", "/actions", START)
 
 
+def test_a_kernel_that_is_no_elf_file_does_not_start(fresh: PeerProcess, tmp_path: Path) -> None:
+    (tmp_path / "kernel").write_bytes(b"MZ")
+    fresh.done("PUT", "/boot-source", {"kernel_image_path": str(tmp_path / "kernel")})
+    assert "no ELF file" in fresh.fault("PUT", "/actions", START)
+    assert fresh.call("GET", "/")[1]["state"] == "Not started"
+
+
 def test_files_are_opened_as_they_are_named(peer: PeerProcess, tmp_path: Path) -> None:
     missing = str(tmp_path / "missing")
     assert "No such file" in peer.fault("PUT", "/boot-source", {"kernel_image_path": missing})
@@ -77,7 +84,7 @@ def test_files_are_opened_as_they_are_named(peer: PeerProcess, tmp_path: Path) -
 
 
 def test_without_boot_args_modules_are_forbidden(fresh: PeerProcess, tmp_path: Path) -> None:
-    (tmp_path / "kernel").touch()
+    (tmp_path / "kernel").write_bytes(b"\x7fELF")
     fresh.done("PUT", "/boot-source", {"kernel_image_path": str(tmp_path / "kernel")})
     assert "nomodule" in fresh.call("GET", "/vm/config")[1]["boot-source"]["boot_args"].split()
 
@@ -216,7 +223,7 @@ def test_garbage_is_answered_when_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("code", "ended"), [(148, 148), (-11, -11)])
 def test_it_crashes_on_demand(tmp_path: Path, code: int, ended: int) -> None:
     with PeerProcess(tmp_path, exit_code=code, when="InstanceStart").ready() as peer:
-        (tmp_path / "kernel").touch()
+        (tmp_path / "kernel").write_bytes(b"\x7fELF")
         peer.done("PUT", "/boot-source", {"kernel_image_path": str(tmp_path / "kernel")})
         with pytest.raises(ConnectionError):
             peer.call("PUT", "/actions", START)
