@@ -53,7 +53,7 @@ def test_a_spec_survives_its_trip_through_json(tmp_path: Path) -> None:
 
 
 def test_an_unknown_driver_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="there are: auto, qemu"):
+    with pytest.raises(InvalidInput, match="there are: auto, firecracker, qemu"):
         choose("xen", tmp_path)
     with pytest.raises(InvalidInput, match="kvm or tcg"):
         choose("auto", tmp_path, accelerator="hax")
