@@ -1,4 +1,4 @@
-"""A digest over all files of a folder."""
+"""A digest over all files of a runtime's folder that have a part in what it is."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _NOT_PART = {"__pycache__"}
+_NOT_PART_AT_THE_TOP = {"examples"}
+"""What is only ever run, so that a change of it leaves images and templates as they are."""
 
 
 def folder_fingerprint(folder: Path) -> str:
     """Return the SHA-256, as hex, over names, modes and content of everything below `folder`.
 
-    Caches that an interpreter leaves (`__pycache__`) do not count. Links count by their target's text.
+    Its own folder `examples` does not count, nor do caches that an interpreter leaves (`__pycache__`). Links count by their
+    target's text.
     """
     digest = hashlib.sha256()
     for relative, path in _walk(folder):
@@ -33,7 +36,8 @@ def folder_fingerprint(folder: Path) -> str:
 
 def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
     for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in _NOT_PART)
+        ignored = _NOT_PART | _NOT_PART_AT_THE_TOP if Path(root) == folder else _NOT_PART
+        folders[:] = sorted(name for name in folders if name not in ignored)
         for name in sorted([*folders, *files]):
             path = Path(root) / name
             yield path.relative_to(folder).as_posix(), path

@@ -66,6 +66,7 @@ def load(file: Path) -> Runtime:
         warm=_warm(fields.table("warm"), folder),
         limits=_limits(fields.table("limits")),
         env=fields.variables("env"),
+        version_argv=fields.texts("version_argv", allowed="a part of the command"),
         fingerprint=folder_fingerprint(folder),
     )
     fields.finish()

@@ -126,7 +126,8 @@ class Runtime:
         warm: What a template runs before its snapshot.
         limits: Defaults of a run.
         env: Added to every run's environment.
-        fingerprint: SHA-256 over all files of the folder: names, modes and content.
+        version_argv: Command that prints the language's own version; empty when the manifest names none.
+        fingerprint: SHA-256 over all files of the folder but its examples: names, modes and content.
     """
 
     name: str
@@ -144,6 +145,7 @@ class Runtime:
     warm: WarmRecipe = WarmRecipe()
     limits: DefaultLimits = DefaultLimits()
     env: Mapping[str, str] = field(default_factory=_no_variables, hash=False)
+    version_argv: tuple[str, ...] = ()
 
     @property
     def manifest(self) -> Path:

@@ -56,3 +56,12 @@ def test_caches_do_not_count(folder: Path) -> None:
     (folder / "sub" / "__pycache__" / "x.pyc").write_bytes(b"x")
     # Only the folder's own entry is new, and it is left out.
     assert folder_fingerprint(folder) == before
+
+
+def test_examples_do_not_count_but_at_the_top_alone(folder: Path) -> None:
+    before = folder_fingerprint(folder)
+    (folder / "examples").mkdir()
+    (folder / "examples" / "hello.toy").write_text("hello")
+    assert folder_fingerprint(folder) == before
+    (folder / "sub" / "examples").mkdir()
+    assert folder_fingerprint(folder) != before

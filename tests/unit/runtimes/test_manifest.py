@@ -32,6 +32,13 @@ def test_minimal_manifest_has_the_usual_limits(tmp_path: Path) -> None:
     assert (runtime.limits.memory_mib, runtime.limits.vcpus, runtime.limits.timeout_s) == (256, 1, 30.0)
     assert runtime.image.packages == () and runtime.image.files is None
     assert len(runtime.fingerprint) == 64
+    assert runtime.version_argv == ()
+
+
+def test_the_command_that_tells_the_version(tmp_path: Path) -> None:
+    assert load(write(tmp_path, f'version_argv = ["toy", "--version"]\n{MINIMAL}')).version_argv == ("toy", "--version")
+    with pytest.raises(InvalidManifest, match="version_argv: must be a list"):
+        load(write(tmp_path, f'version_argv = "toy --version"\n{MINIMAL}'))
 
 
 def test_full_manifest(tmp_path: Path) -> None:

@@ -1,0 +1,4 @@
+numbers=(1 2 3)
+for number in "${numbers[@]}"; do
+    echo "$number"
+fi

@@ -1,0 +1,7 @@
+echo "RANDOM $RANDOM $RANDOM $RANDOM $RANDOM"
+echo "SRANDOM $SRANDOM $SRANDOM"
+echo "urandom $(od -An -N16 -tx1 /dev/urandom)"
+echo "kernel $(cat /proc/sys/kernel/random/uuid)"
+echo "uuidgen $(uuidgen)"
+echo "shuf $(shuf -i 1-1000000000 -n 4 | paste -sd' ')"
+echo "mktemp $(mktemp -u XXXXXXXXXXXXXXXX)"
