@@ -48,9 +48,8 @@ class VsockLink:
         await self._device.start()
 
     def connected(self) -> None:
-        """Hide QEMU's way in, once it has connected."""
-        if not self._silent:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        """Remove QEMU's way in, once it has connected."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     async def allow_saving(self, process: QemuProcess) -> None:
         """Have QEMU save and load the device. Raises `QmpError`."""
