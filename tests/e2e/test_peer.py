@@ -222,6 +222,7 @@ async def test_a_silent_vsock_and_a_flood_of_logs_and_a_crash(frozen: PeerProces
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(reader.read(1), 0.5)
         writer.close()
+        await writer.wait_closed()
         assert clone.call("GET", "/")[0] == 200
         assert await asyncio.to_thread(clone.ended) == 148
     assert (tmp_path / "log").stat().st_size > 100_000

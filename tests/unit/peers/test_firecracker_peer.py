@@ -159,7 +159,7 @@ def raw(peer: PeerProcess, request: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "raw", [b"nonsense\r\n\r\n", b"DELETE / HTTP/1.1\r\n\r\n", b"PUT /vm HTTP/1.1\r\nContent-Length: x\r\n\r\n"]
+    "request_", [b"nonsense\r\n\r\n", b"DELETE / HTTP/1.1\r\n\r\n", b"PUT /vm HTTP/1.1\r\nContent-Length: x\r\n\r\n"]
 )
 def test_what_is_not_http_is_refused_and_hung_up(peer: PeerProcess, request_: bytes) -> None:
     assert raw(peer, request_).startswith(b"HTTP/1.1 400 ")
