@@ -173,6 +173,8 @@ class Runtime:
 
 
 def _fill(argv: Sequence[str], script: str, output: str | None) -> tuple[str, ...]:
+    # A name such as -x.c is a file and no option, whatever the program makes of its arguments.
+    script = f"./{script}" if script.startswith("-") else script
     values = {SCRIPT: script, OUTPUT: output if output is not None else f"{script}.out"}
     return tuple(_fill_one(argument, values) for argument in argv)
 

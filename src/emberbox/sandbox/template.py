@@ -27,7 +27,7 @@ from emberbox.model import MIB
 from emberbox.vmm.base import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from emberbox.guest import GuestClient
     from emberbox.images import Image, Progress
@@ -252,20 +252,34 @@ async def prime(guest: GuestClient, runtime: Runtime, *, waiting: bool) -> None:
 
 
 async def _run_warm(guest: GuestClient, runtime: Runtime, script: Path, *, waiting: bool) -> None:
-    path = f"/tmp/.emberbox-{script.name}"  # noqa: S108  in the guest
-    request = ExecRequest(
-        argv=runtime.command(path),
-        env=dict(runtime.env),
-        files=(InlineFile(path, await asyncio.to_thread(script.read_bytes)),),
-        waiting=WaitingRun(path) if waiting else None,
-        limits=ExecLimits(wall_ms=int(WARM_TIMEOUT_S * 1000)),
-    )
-    process = await guest.start(request)
-    outcome = await process.collect(keep_stdout=4096, keep_stderr=4096, timeout_s=WARM_TIMEOUT_S + 10)
-    if outcome.exit_code != 0:
-        text = (outcome.stderr or outcome.stdout).decode("utf-8", "replace").strip()
-        raise ImageBuildFailed(f"{script} failed in the template of {runtime.name}: {text[-500:] or outcome.reason}", detail=text)
+    path = f"/tmp/emberbox_{script.name}"  # noqa: S108  in the guest
+    file = InlineFile(path, await asyncio.to_thread(script.read_bytes))
+    for argv, env in _warm_commands(runtime, path):
+        request = ExecRequest(
+            argv=argv,
+            env=dict(env),
+            files=(file,),
+            waiting=WaitingRun(path) if waiting else None,
+            limits=ExecLimits(wall_ms=int(WARM_TIMEOUT_S * 1000)),
+        )
+        process = await guest.start(request)
+        outcome = await process.collect(keep_stdout=4096, keep_stderr=4096, timeout_s=WARM_TIMEOUT_S + 10)
+        if outcome.exit_code != 0:
+            text = (outcome.stderr or outcome.stdout).decode("utf-8", "replace").strip()
+            problem = f"{script} failed in the template of {runtime.name}: {text[-500:] or outcome.reason}"
+            raise ImageBuildFailed(problem, detail=text)
     await guest.delete(path, missing_ok=True)
+    if runtime.compile is not None:
+        await guest.delete(f"{path}.out", missing_ok=True, recursive=True)
+
+
+def _warm_commands(runtime: Runtime, path: str) -> list[tuple[tuple[str, ...], Mapping[str, str]]]:
+    """Return what warms a runtime by a script: its run, behind its compilation; a shell script warms what compiles as it likes."""
+    if runtime.compile is None or (command := runtime.compile_command(path)) is None:
+        return [(runtime.command(path), runtime.env)]
+    if path.endswith(".sh"):
+        return [(("sh", path), runtime.env)]
+    return [(command, {**runtime.env, **runtime.compile.env}), (runtime.command(path), runtime.env)]
 
 
 def placeholder() -> str:
