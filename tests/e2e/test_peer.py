@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import json
 import os
 import struct
+import time
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -50,15 +52,29 @@ def taps() -> Iterator[list[str]]:
 
 @contextmanager
 def tap(name: str) -> Iterator[str]:
-    for persistent in (1, 0):
-        descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.ioctl(descriptor, SETIFF, struct.pack("16sH22x", name.encode(), TAP))
-            fcntl.ioctl(descriptor, SETPERSIST, persistent)
-        finally:
-            os.close(descriptor)
-        if persistent:
-            yield name
+    set_tap(name, persistent=True)
+    try:
+        yield name
+    finally:
+        set_tap(name, persistent=False)
+
+
+def set_tap(name: str, *, persistent: bool) -> None:
+    """Make or remove a TAP device. The QEMU of a crashed peer may hold it for a moment still."""
+    deadline = time.monotonic() + 10
+    descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        while True:
+            try:
+                fcntl.ioctl(descriptor, SETIFF, struct.pack("16sH22x", name.encode(), TAP))
+                break
+            except OSError as error:
+                if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        fcntl.ioctl(descriptor, SETPERSIST, int(persistent))
+    finally:
+        os.close(descriptor)
 
 
 @pytest_asyncio.fixture(scope="module")
