@@ -112,6 +112,19 @@ class PoolSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CompileSettings:
+    """Compiled programs that are kept, so that the same source is compiled once.
+
+    Args:
+        cache_mib: Room for all of them; 0 keeps none. One API key's programs get half of it at most.
+        cache_age_s: A program that was not used for this long is removed; 0 keeps it as long as there is room.
+    """
+
+    cache_mib: int = 1024
+    cache_age_s: float = 30 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
     """How the service is reached, and what it takes.
 
@@ -288,6 +301,7 @@ class Settings:
         vmm: See `VmmSettings`.
         capacity: See `CapacitySettings`.
         pool: See `PoolSettings`.
+        compile: See `CompileSettings`.
         server: See `ServerSettings`.
         store: See `StoreSettings`.
         blobs: See `BlobSettings`.
@@ -303,6 +317,7 @@ class Settings:
     vmm: VmmSettings = field(default_factory=VmmSettings)
     capacity: CapacitySettings = field(default_factory=CapacitySettings)
     pool: PoolSettings = field(default_factory=PoolSettings)
+    compile: CompileSettings = field(default_factory=CompileSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     blobs: BlobSettings = field(default_factory=BlobSettings)
@@ -368,6 +383,7 @@ _GROUPS: dict[str, type[Any]] = {
     "vmm": VmmSettings,
     "capacity": CapacitySettings,
     "pool": PoolSettings,
+    "compile": CompileSettings,
     "server": ServerSettings,
     "store": StoreSettings,
     "blobs": BlobSettings,

@@ -27,6 +27,7 @@
     │   ├── GuestTimeout        the agent did not answer in time; its sandbox is ended
     │   ├── GuestGone           the stream to the guest ended
     │   └── GuestRequestFailed  the agent answered with an error; `reason` is the protocol's code
+    ├── CompileFailed           a program could not be compiled, so there is none to start
     ├── SandboxClosed           the sandbox was used after its end
     ├── EngineClosed            the engine was used after its end
     ├── DataFolderBusy          another process holds what cannot be shared
@@ -51,7 +52,7 @@ call may succeed later without a change by the caller.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class EmberboxError(Exception):
@@ -244,6 +245,23 @@ class GuestRequestFailed(GuestError):
     def __init__(self, reason: str, message: str, *, detail: str | None = None) -> None:
         super().__init__(message, detail=detail)
         self.reason = reason
+
+
+class CompileFailed(EmberboxError):
+    """There is no program to start: the compiler refused the source, or hit one of its limits. The sandbox stays usable.
+
+    Args:
+        result: The `emberbox.model.CompileResult`: why, and what the compiler said.
+        metrics: The `emberbox.model.RunMetrics` up to this point.
+    """
+
+    code = "compile_failed"
+    status = 422
+
+    def __init__(self, result: Any, metrics: Any = None) -> None:
+        super().__init__(result.message or "compile failed", detail=result.stderr or None)
+        self.result = result
+        self.metrics = metrics
 
 
 class SandboxClosed(EmberboxError):

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from emberbox import errors
-from emberbox.errors import EmberboxError, GuestRequestFailed, InvalidManifest, RateLimited, RequirementMissing
+from emberbox.errors import CompileFailed, EmberboxError, GuestRequestFailed, InvalidManifest, RateLimited, RequirementMissing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -116,4 +116,6 @@ def _make(kind: type[EmberboxError], message: str, detail: str | None, headers: 
         error.reason = "unknown"
     elif isinstance(error, RequirementMissing):
         error.mend = None
+    elif isinstance(error, CompileFailed):
+        error.result = error.metrics = None
     return error

@@ -15,6 +15,7 @@ from emberbox.errors import DataFolderBusy, EngineClosed, InvalidInput, Requirem
 from emberbox.images import Image, ImageStore
 from emberbox.model import Limits, RunResult
 from emberbox.runtimes import Runtime, builtin_folder, discover
+from emberbox.sandbox.compile_cache import CompileCache
 from emberbox.sandbox.leftovers import end_leftovers
 from emberbox.sandbox.machines import MachineMaker, MachineSize
 from emberbox.sandbox.pool import Pool, PoolStatus
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from emberbox.images import Progress
+    from emberbox.sandbox.compile_cache import ScopedCache
     from emberbox.sandbox.machines import LiveMachine
     from emberbox.vmm.base import Driver, DriverReport
 
@@ -57,6 +59,7 @@ class Engine:
         self.settings = settings if settings is not None else load_settings(**flags)
         self.runtimes = discover([builtin_folder(), *self.settings.runtimes])
         self.images = ImageStore(self.settings.data / "images")
+        self._programs = CompileCache(self.settings.data / "compiled", self.settings.compile)
         self._undo = UndoStack()
         self._keeper = TaskKeeper()
         self._leases = ExitStack()
@@ -178,6 +181,7 @@ class Engine:
         limits: Limits | None = None,
         cold: bool = False,
         script_drive: Path | None = None,
+        scope: str | None = None,
     ) -> AsyncIterator[Sandbox]:
         """Open a sandbox: `async with engine.sandbox("python") as sandbox`.
 
@@ -189,13 +193,15 @@ class Engine:
             limits: Bounds of runs that name none; None for the runtime's defaults.
             cold: Boot instead of cloning.
             script_drive: Raw image of a file system, mounted read-only at /mnt/script; implies a cold boot.
+            scope: Whose compiled programs may be used again, such as the id of an API key; None for this library user's own.
 
         Raises:
             UnknownRuntime, InvalidInput, CapacityExhausted, VmmError, GuestError, ImageError: With nothing left behind.
         """
         sandbox = await self.open_sandbox(
-            runtime, memory_mib=memory_mib, vcpus=vcpus, disk_mib=disk_mib, limits=limits, cold=cold, script_drive=script_drive
-        )
+            runtime, memory_mib=memory_mib, vcpus=vcpus, disk_mib=disk_mib, limits=limits, cold=cold, script_drive=script_drive,
+            scope=scope,
+        )  # fmt: skip
         try:
             yield sandbox
         finally:
@@ -211,6 +217,7 @@ class Engine:
         limits: Limits | None = None,
         cold: bool = False,
         script_drive: Path | None = None,
+        scope: str | None = None,
     ) -> Sandbox:
         """Open a sandbox that the caller closes; arguments as for `sandbox`."""
         found = self.runtimes.get(runtime)
@@ -223,13 +230,26 @@ class Engine:
             live = await self._making.boot(image, size, disk_mib=disk, script_drive=script_drive)
         else:
             template = await self._template(found, size)
+            image = template.image
             live = await self._claim(template, disk)
             waiting = template.record.waiting
         default = Limits(timeout_s=found.limits.timeout_s, pids=found.limits.pids)
-        sandbox = Sandbox(live, found, limits or default, waiting=waiting)
+        sandbox = Sandbox(
+            live,
+            found,
+            limits or default,
+            waiting=waiting,
+            programs=None if script_drive is not None else self._programs_of(found, image, scope),
+        )
         self._live.add(sandbox)
         live.undo.push_call(self._live.discard, sandbox)
         return sandbox
+
+    def _programs_of(self, runtime: Runtime, image: Image, scope: str | None) -> ScopedCache | None:
+        """Return what may be used instead of compiling. A program may be made for the processor that compiled it."""
+        if runtime.compile is None or not runtime.compile.cache:
+            return None
+        return self._programs.scoped(scope, image.key, self.driver.accelerator or "")
 
     async def _claim(self, template: Template, disk_mib: int | None) -> LiveMachine:
         if self.settings.pool.maximum > 0 and disk_mib == template.runtime.limits.disk_mib:

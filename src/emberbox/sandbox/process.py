@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from emberbox.guest import ExecOutcome, ExecRequest, GuestProcess
-    from emberbox.model import Limits, Output
+    from emberbox.model import CompileResult, Limits, Output
     from emberbox.sandbox.sandbox import Sandbox
 
 GRACE_S = 10.0
@@ -33,12 +33,22 @@ class Process:
     makes the program wait once 256 KiB of a stream are under way.
     """
 
-    def __init__(self, sandbox: Sandbox, request: ExecRequest, limits: Limits, metrics: RunMetrics, begun: float) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        request: ExecRequest,
+        limits: Limits,
+        metrics: RunMetrics,
+        begun: float,
+        compiled: CompileResult | None = None,
+    ) -> None:
         self._sandbox = sandbox
         self._request = request
         self._limits = limits
         self._metrics = metrics
         self._begun = begun
+        self.compiled = compiled
+        """How the program was compiled; None where nothing was."""
         self._guest: GuestProcess | None = None
         self._result: RunResult | None = None
 
@@ -154,7 +164,7 @@ class Process:
         metrics = replace(
             self._metrics, total_ms=(time.perf_counter() - self._begun) * 1000 + self._metrics.queue_ms + self._metrics.boot_ms
         )
-        self._result = result_of(outcome, self._limits, metrics)
+        self._result = replace(result_of(outcome, self._limits, metrics), compile=self.compiled)
 
     async def _died(self, error: GuestError | VmmError) -> None:
         """Turn the loss of the agent into a result, and end what is left of the VM."""
@@ -171,4 +181,5 @@ class Process:
             status=RunStatus.TIMED_OUT if timed_out else RunStatus.VM_DIED,
             message=message,
             metrics=replace(self._metrics, total_ms=(time.perf_counter() - self._begun) * 1000),
+            compile=self.compiled,
         )

@@ -8,28 +8,32 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Self
 
-from emberbox.errors import EmberboxError, InvalidInput, SandboxClosed
+from emberbox.errors import CompileFailed, EmberboxError, InvalidInput, SandboxClosed
 from emberbox.guest import ExecLimits, ExecRequest, InlineFile, WaitingRun
-from emberbox.model import Limits, RunMetrics
-from emberbox.sandbox.files import SandboxFiles
+from emberbox.model import Limits, RunMetrics, RunResult, RunStatus
+from emberbox.runtimes.runtime import OUTPUT
+from emberbox.sandbox.compiling import CompileStage, compile_limits
 from emberbox.sandbox.process import Process
+from emberbox.sandbox.sources import SourceLog, TrackedFiles
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping, Sequence
     from types import TracebackType
 
     from emberbox.guest import GuestClient
-    from emberbox.model import GuestMetrics, RunResult
-    from emberbox.runtimes import Runtime
+    from emberbox.model import CompileResult, GuestMetrics
+    from emberbox.runtimes import CompileRecipe, Runtime
+    from emberbox.sandbox.compile_cache import ScopedCache
     from emberbox.sandbox.machines import LiveMachine
     from emberbox.vmm.base import MachineState
 
 CONFIRM_S = 60.0
 INLINE_BYTES = 65_536
 """Files up to this size travel inside the request that runs them; larger ones are streamed ahead of it."""
+_STATUS = {"vm_died": RunStatus.VM_DIED, "cancelled": RunStatus.CANCELLED}
 
 
-class Sandbox(SandboxFiles):
+class Sandbox(TrackedFiles):
     """One microVM in use. Made by `Engine.sandbox`; use it with `async with`.
 
     Runs may follow one another in it and see each other's files: a sandbox is one trust domain. Methods raise `SandboxClosed`
@@ -40,15 +44,20 @@ class Sandbox(SandboxFiles):
         runtime: What `run` runs.
         limits: Bounds of a run that names none.
         waiting: Whether an interpreter waits in it.
+        programs: What may be used instead of compiling, and is added to; None always compiles.
     """
 
-    def __init__(self, live: LiveMachine, runtime: Runtime, limits: Limits, *, waiting: bool) -> None:
+    def __init__(
+        self, live: LiveMachine, runtime: Runtime, limits: Limits, *, waiting: bool, programs: ScopedCache | None = None
+    ) -> None:
         self._live = live
         self._waiting = waiting
         self._runs = 0
         self._closed = False
         self.runtime = runtime
         self.limits = limits
+        self._programs = programs
+        self.sources = SourceLog(kept=programs is not None)
 
     async def __aenter__(self) -> Self:
         return self
@@ -110,11 +119,20 @@ class Sandbox(SandboxFiles):
             name: The script's name in the work folder; None takes the host file's name, or `main` with the runtime's extension.
 
         Returns:
-            What became of it. A program that fails, or takes its VM with it, is a result and no exception.
+            What became of it. A program that does not compile, that fails, or takes its VM with it, is a result and no exception.
         """
-        async with await self.start_script(
-            code, args, stdin=stdin is not None, env=env, files=files, timeout_s=timeout_s, limits=limits, name=name
-        ) as process:
+        try:
+            process = await self.start_script(
+                code, args, stdin=stdin is not None, env=env, files=files, timeout_s=timeout_s, limits=limits, name=name
+            )
+        except CompileFailed as error:
+            return RunResult(
+                status=_STATUS.get(error.result.reason, RunStatus.COMPILE_FAILED),
+                message=error.message,
+                metrics=error.metrics,
+                compile=error.result,
+            )
+        async with process:
             return await process.collect(stdin)
 
     async def start_script(
@@ -129,7 +147,11 @@ class Sandbox(SandboxFiles):
         limits: Limits | None = None,
         name: str | None = None,
     ) -> Process:
-        """Return a script as a process to be followed; arguments as for `run`. Enter it to start it."""
+        """Return a script as a process to be followed, compiled already; arguments as for `run`. Enter it to start it.
+
+        Raises:
+            CompileFailed: Where the runtime compiles: there is no program to start.
+        """
         script = self._script_name(code, name)
         return await self._start_script(script, {script: code, **(files or {})}, args, stdin, env, timeout_s, limits)
 
@@ -154,6 +176,9 @@ class Sandbox(SandboxFiles):
             files: Put into the work folder first: path → content, or a path on the host.
             timeout_s: Wall-clock limit in seconds; None for the sandbox's own.
             limits: All limits; None for the sandbox's own.
+
+        Raises:
+            CompileFailed: Where the runtime compiles: there is no program to start.
         """
         check_inside(script)
         return await self._start_script(script, files or {}, args, stdin, env, timeout_s, limits)
@@ -168,15 +193,59 @@ class Sandbox(SandboxFiles):
         timeout_s: float | None,
         limits: Limits | None,
     ) -> Process:
-        inline = [await self._stage(path, content) for path, content in files.items()]
+        begun = time.perf_counter()
+        staged = [await self._stage(path, content) for path, content in files.items()]
+        inline = tuple(file for file in staged if file is not None)
+        compiled = None
+        if self.runtime.compile is not None:
+            compiled = await self._compile(self.runtime.compile, script, inline)
+            inline = ()
+            if not compiled.ok:
+                raise CompileFailed(compiled, replace(self._metrics(), total_ms=(time.perf_counter() - begun) * 1000))
         request = ExecRequest(
             argv=self.runtime.command(script, args),
             env={**self.runtime.env, **(env or {})},
             stdin=stdin,
-            files=tuple(file for file in inline if file is not None),
-            waiting=WaitingRun(script, tuple(args)) if self._waiting else None,
+            files=inline,
+            waiting=WaitingRun(self._program(script), tuple(args)) if self._waiting else None,
         )
-        return self._process(request, timeout_s, limits)
+        return self._process(request, timeout_s, limits, begun=begun, compiled=compiled)
+
+    def _program(self, script: str) -> str:
+        """Return what the interpreter is given: the script, or what was made from it."""
+        return f"{script}.out" if any(OUTPUT in argument for argument in self.runtime.argv) else script
+
+    async def compile(self, script: str, *, timeout_s: float | None = None, limits: Limits | None = None) -> CompileResult:
+        """Compile a script that lies in the work folder; the program is then at the script's path and `.out`.
+
+        `run`, `start_script` and `start_file` do so by themselves, each time. The compiler gets the runtime's variables, none of
+        a run.
+
+        Args:
+            script: Path below the work folder.
+            timeout_s: Wall-clock limit in seconds; None for the runtime's own.
+            limits: All limits; None for the runtime's own.
+
+        Raises:
+            InvalidInput: This runtime compiles nothing.
+        """
+        check_inside(script)
+        if self.runtime.compile is None:
+            raise InvalidInput(f"the runtime {self.runtime.name} compiles nothing: run the script as it is")
+        return await self._compile(self.runtime.compile, script, (), timeout_s, limits)
+
+    async def _compile(
+        self,
+        recipe: CompileRecipe,
+        script: str,
+        files: tuple[InlineFile, ...],
+        timeout_s: float | None = None,
+        limits: Limits | None = None,
+    ) -> CompileResult:
+        argv = self.runtime.compile_command(script) or ()
+        request = ExecRequest(argv=argv, env={**self.runtime.env, **recipe.env}, files=files)
+        process = self._prepared(request, compile_limits(recipe, timeout_s, limits), RunMetrics(), time.perf_counter())
+        return await CompileStage(self, self._programs, f"{script}.out").compile(process, request)
 
     def start(
         self,
@@ -209,15 +278,36 @@ class Sandbox(SandboxFiles):
             return await process.collect(stdin)
 
     def _process(
-        self, request: ExecRequest, timeout_s: float | None, limits: Limits | None, *, keep_all: bool = False
+        self,
+        request: ExecRequest,
+        timeout_s: float | None,
+        limits: Limits | None,
+        *,
+        keep_all: bool = False,
+        begun: float | None = None,
+        compiled: CompileResult | None = None,
     ) -> Process:
+        self.sources.lose()
         chosen = limits or self.limits
         if timeout_s is not None:
             chosen = replace(chosen, timeout_s=timeout_s)
-        bounds = ExecLimits.from_limits(chosen)
+        begun = time.perf_counter() if begun is None else begun
+        return self._prepared(request, chosen, self._metrics(), begun, keep_all=keep_all, compiled=compiled)
+
+    def _prepared(
+        self,
+        request: ExecRequest,
+        limits: Limits,
+        metrics: RunMetrics,
+        begun: float,
+        *,
+        keep_all: bool = False,
+        compiled: CompileResult | None = None,
+    ) -> Process:
+        bounds = ExecLimits.from_limits(limits)
         if keep_all:
             bounds = replace(bounds, stdout_keep=None, stderr_keep=None)
-        return Process(self, replace(request, limits=bounds), chosen, self._metrics(), time.perf_counter())
+        return Process(self, replace(request, limits=bounds), limits, metrics, begun, compiled)
 
     def _metrics(self) -> RunMetrics:
         """Charge the machine's making to its first run."""
@@ -239,6 +329,7 @@ class Sandbox(SandboxFiles):
             content = await asyncio.to_thread(_read_host_file, content)
         data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
         if len(data) <= INLINE_BYTES:
+            self.sources.note_file(path, data)
             return InlineFile(path, data)
         await self.write_file(path, data)
         return None

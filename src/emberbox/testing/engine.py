@@ -23,6 +23,7 @@ from emberbox.errors import EngineClosed, RequirementMissing
 from emberbox.guest import GuestClient
 from emberbox.model import Limits
 from emberbox.runtimes import builtin_folder, discover
+from emberbox.sandbox.compile_cache import CompileCache
 from emberbox.sandbox.machines import LiveMachine
 from emberbox.sandbox.sandbox import Sandbox
 from emberbox.tasks import TaskKeeper, UndoStack
@@ -82,11 +83,9 @@ class HostMachine:
 class HostSandbox(Sandbox):
     """A sandbox whose work folder is a temporary folder of this host."""
 
-    def _process(
-        self, request: ExecRequest, timeout_s: float | None, limits: Limits | None, *, keep_all: bool = False
-    ) -> Process:
+    def _prepared(self, request: ExecRequest, *arguments: Any, **options: Any) -> Process:
         cwd = "." if request.cwd == "/work" else request.cwd
-        return super()._process(replace(request, cwd=cwd), timeout_s, limits, keep_all=keep_all)
+        return super()._prepared(replace(request, cwd=cwd), *arguments, **options)
 
 
 class HostEngine:
@@ -100,6 +99,7 @@ class HostEngine:
     def __init__(self, settings: Settings | None = None, *, start_delay_s: float = 0.0) -> None:
         self.settings = settings if settings is not None else load_settings()
         self.runtimes = discover([builtin_folder(), *self.settings.runtimes])
+        self._programs = CompileCache(self.settings.data / "compiled", self.settings.compile)
         self.start_delay_s = start_delay_s
         self.started = 0
         self._live: set[HostSandbox] = set()
@@ -152,7 +152,9 @@ class HostEngine:
         finally:
             await sandbox.close()
 
-    async def open_sandbox(self, runtime: str, *, limits: Limits | None = None, **options: Any) -> Sandbox:
+    async def open_sandbox(
+        self, runtime: str, *, limits: Limits | None = None, scope: str | None = None, **options: Any
+    ) -> Sandbox:
         """Open a sandbox that the caller closes; arguments as for `Engine.open_sandbox`."""
         if not self._running:
             raise EngineClosed("the engine is not running; use it with 'async with'")
@@ -162,7 +164,9 @@ class HostEngine:
         live = await _agent(self.settings.data / "host", self.started)
         self.started += 1
         live.boot_ms = (time.perf_counter() - begun) * 1000
-        sandbox = HostSandbox(live, found, limits or Limits(timeout_s=found.limits.timeout_s), waiting=False)
+        cached = found.compile is not None and found.compile.cache
+        programs = self._programs.scoped(scope, "host") if cached else None
+        sandbox = HostSandbox(live, found, limits or Limits(timeout_s=found.limits.timeout_s), waiting=False, programs=programs)
         self._live.add(sandbox)
         live.undo.push_call(self._live.discard, sandbox)
         return sandbox

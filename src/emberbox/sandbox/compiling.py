@@ -1,0 +1,207 @@
+"""The compile stage: from a script in a sandbox to the program beside it, by the compiler or from the cache."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from emberbox.errors import GuestError, GuestRequestFailed, VmmError
+from emberbox.model import MIB, CompileResult, Limits, RunStatus
+from emberbox.sandbox.compile_cache import ENTRY_BYTES, ENTRY_FILES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+
+    from emberbox.guest import ExecRequest, InlineFile
+    from emberbox.guest.files import TarDownload
+    from emberbox.model import RunResult
+    from emberbox.runtimes import CompileRecipe
+    from emberbox.sandbox.compile_cache import ScopedCache, StoredProgram
+    from emberbox.sandbox.process import Process
+    from emberbox.sandbox.sandbox import Sandbox
+
+KEEP_BYTES = 65_536
+"""What is kept of each of a compiler's streams."""
+OUTPUT_BYTES = 4 * MIB
+"""A compiler that writes more is killed."""
+TRANSFER_S = 30.0
+"""How long fetching a program for the cache, or putting it back, may take; then it goes without."""
+
+_REASONS = {
+    RunStatus.SUCCEEDED: "compiled",
+    RunStatus.TIMED_OUT: "timed_out",
+    RunStatus.CPU_LIMIT: "cpu_limit",
+    RunStatus.OUT_OF_MEMORY: "out_of_memory",
+    RunStatus.OUTPUT_LIMIT: "output_limit",
+    RunStatus.CANCELLED: "cancelled",
+    RunStatus.VM_DIED: "vm_died",
+}
+
+
+def compile_limits(recipe: CompileRecipe, timeout_s: float | None = None, limits: Limits | None = None) -> Limits:
+    """Return the bounds of a compiler: `limits`, else the runtime's; `timeout_s` wins over both."""
+    usual = Limits(timeout_s=recipe.timeout_s, pids=recipe.pids, keep_bytes=KEEP_BYTES, output_bytes=OUTPUT_BYTES)
+    chosen = limits or usual
+    return chosen if timeout_s is None else replace(chosen, timeout_s=timeout_s)
+
+
+class CompileStage:
+    """Compiles one script in one sandbox.
+
+    Args:
+        sandbox: Where.
+        cache: What its scope has compiled before; None goes without.
+        output: Path of the program.
+    """
+
+    def __init__(self, sandbox: Sandbox, cache: ScopedCache | None, output: str) -> None:
+        self._sandbox = sandbox
+        self._cache = cache
+        self._output = output
+
+    async def compile(self, process: Process, request: ExecRequest) -> CompileResult:
+        """Have the program made by `process`, the compiler, which was not started yet.
+
+        `request` is what it will be started with; its files are in the sandbox afterwards in any case. What befalls compiler or
+        VM is a result.
+        """
+        digest = self._sandbox.sources.digest()
+        self._sandbox.sources.lose()
+        try:
+            if self._cache is None or digest is None:
+                return await self._made(process)
+            key = self._cache.key(self._sandbox.runtime.fingerprint, request.argv, sorted(request.env.items()), digest)
+            if (found := await self._from_cache(self._cache, key, request.files)) is not None:
+                return found
+            result = await self._made(process)
+            if result.ok:
+                await self._keep(self._cache, key, result)
+        except (GuestError, VmmError) as error:
+            if isinstance(error, GuestRequestFailed):
+                raise
+            message = await self._sandbox.obituary(error)
+            await self._sandbox.kill()
+            return CompileResult(ok=False, reason="vm_died", message=f"compile failed: {message}")
+        return result
+
+    # -- by the compiler -------------------------------------------------------------------------------------
+
+    async def _made(self, process: Process) -> CompileResult:
+        async with process:
+            result = compile_result(await process.collect(None))
+        if result.ok and await self._kind() is None:
+            problem = f"compile failed: the compiler ended with exit code 0 but left no program at {self._output}"
+            return replace(result, ok=False, reason="failed", message=problem)
+        return result
+
+    async def _kind(self) -> str | None:
+        """Return what lies where the program should be: `file`, `directory` or `link`; None for nothing of use."""
+        try:
+            kind = (await self._sandbox.stat_file(self._output)).type
+        except GuestRequestFailed:
+            return None
+        return None if kind == "other" else kind
+
+    async def _keep(self, cache: ScopedCache, key: str, result: CompileResult) -> None:
+        kind = await self._kind()
+        if kind not in ("file", "directory"):
+            return
+        tar = self._sandbox.guest.tar_out(self._output, max_bytes=ENTRY_BYTES, max_entries=ENTRY_FILES)
+        try:
+            async with asyncio.timeout(TRANSFER_S), aclosing(_whole(tar)) as pieces:
+                await cache.store(key, _about(kind, result), pieces)
+        except (GuestRequestFailed, _Truncated, TimeoutError):
+            return
+
+    # -- from the cache --------------------------------------------------------------------------------------
+
+    async def _from_cache(self, cache: ScopedCache, key: str, files: tuple[InlineFile, ...]) -> CompileResult | None:
+        begun = time.perf_counter()
+        found = await cache.find(key)
+        if found is None:
+            return None
+        try:
+            result = _remembered(found.about)
+            for file in files:
+                await self._sandbox.guest.write_file(file.path, file.data, mode=file.mode)
+            async with asyncio.timeout(TRANSFER_S):
+                await self._put_back(found)
+        except (GuestRequestFailed, TimeoutError, ValueError, TypeError, KeyError):
+            # What a guest left under its own key is of no use: it is made anew.
+            await asyncio.to_thread(found.drop)
+            await self._sandbox.guest.delete(self._output, recursive=True, missing_ok=True)
+            return None
+        finally:
+            found.close()
+        return replace(result, wall_ms=(time.perf_counter() - begun) * 1000)
+
+    async def _put_back(self, found: StoredProgram) -> None:
+        folder = found.about["kind"] == "directory"
+        target = self._output if folder else str(PurePosixPath(self._output).parent)
+        async with aclosing(found.pieces()) as pieces:
+            await self._sandbox.guest.tar_in(target, pieces, max_bytes=ENTRY_BYTES, max_entries=ENTRY_FILES)
+        if await self._kind() != found.about["kind"]:
+            raise ValueError("the entry does not hold the program")
+
+
+class _Truncated(Exception):
+    """The program is larger than what is kept."""
+
+
+async def _whole(tar: TarDownload) -> AsyncGenerator[bytes, None]:
+    async with aclosing(aiter(tar)) as pieces:
+        async for piece in pieces:
+            yield piece
+    if tar.summary is None or tar.summary.truncated:
+        raise _Truncated
+
+
+def compile_result(run: RunResult) -> CompileResult:
+    """Translate what became of the compiler."""
+    ok = run.status is RunStatus.SUCCEEDED
+    return CompileResult(
+        ok=ok,
+        reason=_REASONS.get(run.status, "failed"),
+        stdout_data=run.stdout_data,
+        stderr_data=run.stderr_data,
+        exit_code=run.exit_code,
+        stdout_bytes=run.stdout_bytes,
+        stderr_bytes=run.stderr_bytes,
+        wall_ms=run.metrics.run_ms,
+        cpu_ms=run.metrics.cpu_user_ms + run.metrics.cpu_system_ms,
+        peak_memory_mib=run.metrics.peak_memory_mib,
+        message=None if ok else f"compile failed: {_why(run)}",
+    )
+
+
+def _why(run: RunResult) -> str:
+    if run.exit_code is not None and run.status is RunStatus.FAILED:
+        return f"the compiler ended with exit code {run.exit_code}"
+    return f"the compiler was {run.message}" if (run.message or "").startswith("killed") else run.message or "for no reason told"
+
+
+def _about(kind: str, result: CompileResult) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "stdout": base64.b64encode(result.stdout_data).decode("ascii"),
+        "stderr": base64.b64encode(result.stderr_data).decode("ascii"),
+        "stdout_bytes": result.stdout_bytes,
+        "stderr_bytes": result.stderr_bytes,
+    }
+
+
+def _remembered(about: Mapping[str, Any]) -> CompileResult:
+    """Return the result of a program that was compiled before, with what its compiler said then."""
+    return CompileResult(
+        ok=True,
+        reason="cached",
+        stdout_data=base64.b64decode(about["stdout"]),
+        stderr_data=base64.b64decode(about["stderr"]),
+        stdout_bytes=int(about["stdout_bytes"]),
+        stderr_bytes=int(about["stderr_bytes"]),
+    )
