@@ -274,7 +274,7 @@ async def _run_warm(guest: GuestClient, runtime: Runtime, script: Path, *, waiti
 
 
 def _warm_commands(runtime: Runtime, path: str) -> list[tuple[tuple[str, ...], Mapping[str, str]]]:
-    """Return what warms a runtime by a script: its run, behind its compilation; a shell script warms what compiles as it likes."""
+    """Return what warms a runtime: a script's run, behind its compilation; a compiled runtime may have a shell script as well."""
     if runtime.compile is None or (command := runtime.compile_command(path)) is None:
         return [(runtime.command(path), runtime.env)]
     if path.endswith(".sh"):
