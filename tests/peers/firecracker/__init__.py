@@ -10,7 +10,9 @@ serial console, log, metrics, exit codes.
 
 What is a model only, with no guest behind it: free page hinting, hot-plugged memory, pmem (refused at the start), MMDS towards
 the guest, the network's rate limits, CPU templates and `cpu-config`, huge pages, diff snapshots (they hold all memory),
-`clock_realtime` (the guest's clock is the host's under TCG).
+`clock_realtime` (taken, without effect), the rate limiter of the serial console.
+
+What is kinder than the real one: a load is answered only when the guest knows that its connections have ended.
 
 `main(argv, options)` in `main.py` is the program. `options`:
 
