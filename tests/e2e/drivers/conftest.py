@@ -91,7 +91,8 @@ async def template(driver: Driver, image: Image, tmp_path_factory: pytest.TempPa
             await client.hello(timeout_s=60)
             await client.prepare(waiting=None, timeout_s=30)
             await client.flush(timeout_s=30)
-    except BaseException:
+    except BaseException as error:
+        error.add_note(f"the machine is {machine.poll()}; its console ends with: {machine.console()[-1000:]!r}")
         await machine.kill()
         raise
     snapshot = await driver.snapshot(machine, folder / "state")
