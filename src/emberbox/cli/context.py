@@ -52,10 +52,10 @@ def make_engine(settings: Settings) -> Engine:
 
 
 def catalog(settings: Settings) -> RuntimeCatalog:
-    """Return all runtimes: the built-in ones and the settings' own."""
-    from emberbox.runtimes import builtin_folder, discover
+    """Return all runtimes: the built-in ones, the imported ones and the settings' own."""
+    from emberbox.runtimes import discover, runtime_folders
 
-    return discover([builtin_folder(), *settings.runtimes])
+    return discover(runtime_folders(settings.data, settings.runtimes))
 
 
 def image_store(settings: Settings) -> ImageStore:

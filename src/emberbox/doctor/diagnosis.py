@@ -74,10 +74,10 @@ def _agent() -> Finding:
 
 def _images(settings: Settings) -> Finding:
     from emberbox.images import ImageStore
-    from emberbox.runtimes import builtin_folder, discover
+    from emberbox.runtimes import discover, runtime_folders
 
     store = ImageStore(settings.data / "images")
-    runtimes = discover([builtin_folder(), *settings.runtimes])
+    runtimes = discover(runtime_folders(settings.data, settings.runtimes))
     built = {runtime.name for runtime in runtimes if store.find(runtime) is not None}
     return stock.check_images([n for n in runtimes.names if n in built], [n for n in runtimes.names if n not in built])
 

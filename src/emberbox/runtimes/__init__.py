@@ -3,7 +3,7 @@
 `discover` reads folders into a `RuntimeCatalog`; a `Runtime` is what one manifest says, checked.
 """
 
-from emberbox.runtimes.catalog import RuntimeCatalog, builtin_folder, discover
+from emberbox.runtimes.catalog import RuntimeCatalog, builtin_folder, discover, imported_folder, runtime_folders
 from emberbox.runtimes.manifest import MANIFEST_NAME, load
 from emberbox.runtimes.runtime import CompileRecipe, DefaultLimits, ImageRecipe, Runtime, WaitingRecipe, WarmRecipe
 
@@ -18,5 +18,7 @@ __all__ = [
     "WarmRecipe",
     "builtin_folder",
     "discover",
+    "imported_folder",
     "load",
+    "runtime_folders",
 ]

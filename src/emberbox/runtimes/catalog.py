@@ -26,6 +26,16 @@ def builtin_folder() -> Path:
     return packaged if packaged.is_dir() else package.parent.parent / "runtimes"
 
 
+def imported_folder(data: Path) -> Path:
+    """Return where runtimes lie that were imported from images: below the data folder."""
+    return data / "runtimes"
+
+
+def runtime_folders(data: Path, own: Sequence[Path]) -> list[Path]:
+    """Return all folders that runtimes are looked for in: the built-in ones, the imported ones, then `own`, which win."""
+    return [builtin_folder(), imported_folder(data), *own]
+
+
 def discover(folders: Sequence[Path]) -> RuntimeCatalog:
     """Read the manifests of all runtimes below `folders`.
 
@@ -104,10 +114,15 @@ class RuntimeCatalog:
         for name in (program, program.partition(".")[0], re.sub(r"[-\d.]+$", "", program)):
             if name in self._by_name:
                 return self._by_name[name]
-        return next((runtime for runtime in self._runtimes if Path(runtime.argv[0]).name == program), None)
+        return next((runtime for runtime in self._runtimes if _is_run_by(runtime, program)), None)
 
     def _there_is(self) -> str:
         return f"There is: {', '.join(self.names)}." if self._runtimes else "No runtimes were found at all."
+
+
+def _is_run_by(runtime: Runtime, program: str) -> bool:
+    """Tell whether a runtime is what a `#!` line means; an imported image is only used by its name."""
+    return runtime.image.imported is None and Path(runtime.argv[0]).name == program
 
 
 def _index(runtimes: Sequence[Runtime], field: str, keys: Callable[[Runtime], Sequence[str]]) -> dict[str, Runtime]:

@@ -31,6 +31,10 @@ _PACKAGE = r"[a-z0-9][a-z0-9+.-]{1,127}"
 _PIP = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}(\[[A-Za-z0-9._,-]{1,127}\])?((==|>=|<=|~=|!=|<|>)[A-Za-z0-9.*+!,<>=~-]{1,127})?"
 _NPM = r"(@[a-z0-9~-][a-z0-9._~-]{0,127}/)?[a-z0-9~-][a-z0-9._~-]{0,127}(@[A-Za-z0-9^~<>=.*-][A-Za-z0-9^~<>=.*+-]{0,127})?"
 _EXTENSION = r"\.[A-Za-z0-9][A-Za-z0-9_+-]{0,15}"
+_DIGEST = r"sha256:[0-9a-f]{64}"
+_USER = r"[0-9]{1,10}:[0-9]{1,10}"
+_MAX_USER = 2**31 - 1
+_FOLDER = r"/[^\0]{0,1023}"
 _FILE = r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}"
 
 
@@ -50,7 +54,10 @@ def load(file: Path) -> Runtime:
         raise fields.mistake("name", f"must equal the folder's name, {folder.name!r}, not {name!r}")
     compiling, waiting = fields.optional_table("compile"), fields.optional_table("waiting")
     compile_recipe = None if compiling is None else _compile(compiling)
-    argv, main = _run(fields.table("run"), compiled=compile_recipe is not None)
+    run = fields.table("run")
+    cwd, user = run.optional_text("cwd", _FOLDER, "an absolute path in the guest"), _user(run)
+    image = _image(fields.table("image"), folder, user)
+    argv, main = _run(run, compiled=compile_recipe is not None, imported=image.imported is not None)
     runtime = Runtime(
         name=name,
         version=fields.text("version", r"\S(.{0,62}\S)?", "text of 1 to 64 characters"),
@@ -58,8 +65,9 @@ def load(file: Path) -> Runtime:
         aliases=_aliases(fields, name),
         extensions=fields.distinct("extensions", _EXTENSION, "a dot and 1 to 16 letters, digits, '_', '+' or '-'"),
         folder=folder,
-        image=_image(fields.table("image"), folder),
+        image=image,
         argv=argv,
+        cwd=cwd,
         main=main,
         compile=compile_recipe,
         waiting=None if waiting is None else _waiting(waiting),
@@ -93,7 +101,7 @@ def _aliases(fields: Fields, name: str) -> tuple[str, ...]:
     return aliases
 
 
-def _image(fields: Fields, folder: Path) -> ImageRecipe:
+def _image(fields: Fields, folder: Path, user: str | None) -> ImageRecipe:
     packages = fields.distinct("packages", _PACKAGE, "a Debian package's name: 2 to 128 of a-z, 0-9 and '+.-'")
     files = _folder(fields, folder)
     remove = fields.texts("remove")
@@ -103,14 +111,27 @@ def _image(fields: Fields, folder: Path) -> ImageRecipe:
             raise fields.mistake(f"remove[{index}]", f"must be a glob relative to the root, without '..', not {pattern!r}")
     pip = fields.distinct("pip", _PIP, "a requirement without spaces, such as numpy==1.26.4")
     npm = fields.distinct("npm", _NPM, "a package, such as lodash@4.17.21 or @scope/name@1")
+    imported = fields.optional_text("imported", _DIGEST, "the digest of an image, sha256: and 64 of 0-9 and a-f")
+    for name, value in (("packages", packages), ("files", files), ("remove", remove)):
+        if imported is not None and value:
+            raise fields.mistake(name, "cannot be combined with 'imported': the imported image is the whole root filesystem")
     fields.finish()
-    return ImageRecipe(packages=packages, files=files, remove=remove, pip=pip, npm=npm)
+    return ImageRecipe(packages=packages, files=files, remove=remove, pip=pip, npm=npm, imported=imported, user=user)
 
 
-def _run(fields: Fields, *, compiled: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _user(fields: Fields) -> str | None:
+    allowed = "numbers of a user and a group, such as 65534:65534"
+    user = fields.optional_text("user", _USER, allowed)
+    if user is not None and any(int(number) > _MAX_USER for number in user.split(":")):
+        raise fields.mistake("user", f"must be {allowed}, each at most {_MAX_USER}")
+    return user
+
+
+def _run(fields: Fields, *, compiled: bool, imported: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
     argv = fields.texts("argv", at_least=1, allowed="a part of the command")
     script, output = _count(argv, SCRIPT), _count(argv, OUTPUT)
-    if script + output != 1 or (output and not compiled):
+    own_program = imported and not compiled and script + output == 0
+    if not own_program and (script + output != 1 or (output and not compiled)):
         allowed = f"{SCRIPT} or {OUTPUT}" if compiled else SCRIPT
         raise fields.mistake("argv", f"must hold {allowed} exactly once, where the script's path goes")
     if SCRIPT in argv[0]:

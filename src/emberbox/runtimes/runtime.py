@@ -32,6 +32,8 @@ class ImageRecipe:
         remove: Globs relative to the root, removed after the packages are installed.
         pip: Requirements as pip writes them, such as `numpy==1.26.4`; installed by a build VM into a layer over the image.
         npm: Packages as npm writes them, such as `lodash@4.17.21`; likewise.
+        imported: Digest (`sha256:…`) of the OCI image that is the root filesystem, in place of packages; None for none.
+        user: Whom programs run as in the guest, `uid:gid`; None for Emberbox's unprivileged user.
     """
 
     packages: tuple[str, ...] = ()
@@ -39,6 +41,8 @@ class ImageRecipe:
     remove: tuple[str, ...] = ()
     pip: tuple[str, ...] = ()
     npm: tuple[str, ...] = ()
+    imported: str | None = None
+    user: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +123,9 @@ class Runtime:
         extensions: File extensions with their dot.
         folder: Where the manifest lies.
         image: What the root filesystem is made from.
-        argv: The command, with `{script}` (or `{output}` where it is compiled first).
+        argv: The command, with `{script}` (or `{output}` where it is compiled first); without either where the image's own
+            program is run, which takes no script.
+        cwd: Folder in the guest that runs start in; None for the work folder.
         main: Names looked for in an archive, in this order.
         compile: How a program is compiled first; None when nothing is.
         waiting: None when no interpreter waits.
@@ -146,6 +152,7 @@ class Runtime:
     limits: DefaultLimits = DefaultLimits()
     env: Mapping[str, str] = field(default_factory=_no_variables, hash=False)
     version_argv: tuple[str, ...] = ()
+    cwd: str | None = None
 
     @property
     def manifest(self) -> Path:
@@ -156,6 +163,11 @@ class Runtime:
     def names(self) -> tuple[str, ...]:
         """The name, then the aliases."""
         return (self.name, *self.aliases)
+
+    @property
+    def takes_script(self) -> bool:
+        """Whether the command runs a script; False where it is the image's own program."""
+        return any(SCRIPT in argument or OUTPUT in argument for argument in self.argv)
 
     def command(self, script: str, args: Sequence[str] = (), *, output: str | None = None) -> tuple[str, ...]:
         """Return the command that runs `script` (a path in the guest) with the program's own arguments behind it.

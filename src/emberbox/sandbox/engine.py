@@ -14,7 +14,7 @@ from emberbox.config import Settings, load_settings
 from emberbox.errors import DataFolderBusy, EngineClosed, InvalidInput, RequirementMissing
 from emberbox.images import Image, ImageStore
 from emberbox.model import Limits, RunResult
-from emberbox.runtimes import Runtime, builtin_folder, discover
+from emberbox.runtimes import Runtime, discover, runtime_folders
 from emberbox.sandbox.compile_cache import CompileCache
 from emberbox.sandbox.leftovers import end_leftovers
 from emberbox.sandbox.machines import MachineMaker, MachineSize
@@ -57,7 +57,7 @@ class Engine:
 
     def __init__(self, settings: Settings | None = None, **flags: Any) -> None:
         self.settings = settings if settings is not None else load_settings(**flags)
-        self.runtimes = discover([builtin_folder(), *self.settings.runtimes])
+        self.runtimes = discover(runtime_folders(self.settings.data, self.settings.runtimes))
         self.images = ImageStore(self.settings.data / "images")
         self._programs = CompileCache(self.settings.data / "compiled", self.settings.compile)
         self._undo = UndoStack()

@@ -22,7 +22,7 @@ from emberbox.config import Settings, load_settings
 from emberbox.errors import EngineClosed, RequirementMissing
 from emberbox.guest import GuestClient
 from emberbox.model import Limits
-from emberbox.runtimes import builtin_folder, discover
+from emberbox.runtimes import discover, runtime_folders
 from emberbox.sandbox.compile_cache import CompileCache
 from emberbox.sandbox.machines import LiveMachine
 from emberbox.sandbox.sandbox import Sandbox
@@ -98,7 +98,7 @@ class HostEngine:
 
     def __init__(self, settings: Settings | None = None, *, start_delay_s: float = 0.0) -> None:
         self.settings = settings if settings is not None else load_settings()
-        self.runtimes = discover([builtin_folder(), *self.settings.runtimes])
+        self.runtimes = discover(runtime_folders(self.settings.data, self.settings.runtimes))
         self._programs = CompileCache(self.settings.data / "compiled", self.settings.compile)
         self.start_delay_s = start_delay_s
         self.started = 0
