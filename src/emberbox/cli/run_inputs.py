@@ -36,6 +36,8 @@ def read_program(run: RunOptions, runtimes: RuntimeCatalog) -> Program:
         InvalidInput: There is no such file, it is no file, or no runtime is named where none can be told.
         UnknownRuntime: No runtime of that name, or none for such a file.
     """
+    if run.runtime is not None and not (own := runtimes.get(run.runtime)).takes_script:
+        return _own_program(run, own)
     if run.code is not None:
         return Program(os.fsencode(run.code), runtimes.get(_named(run, "-c", runtimes)))
     if run.file is None:
@@ -46,6 +48,19 @@ def read_program(run: RunOptions, runtimes: RuntimeCatalog) -> Program:
     path = Path(run.file)
     check_file(path)
     return Program(path, runtimes.get(run.runtime) if run.runtime is not None else runtimes.for_file(path))
+
+
+def _own_program(run: RunOptions, runtime: Runtime) -> Program:
+    if run.code is not None:
+        raise InvalidInput(
+            f"the runtime {runtime.name} runs the program of its image and takes no script; give its arguments alone"
+        )
+    return Program(b"", runtime)
+
+
+def program_arguments(run: RunOptions, runtime: Runtime) -> tuple[str, ...]:
+    """Return the program's own arguments: where no script is taken, what stands in a script's place is one of them."""
+    return run.args if runtime.takes_script or run.file is None else (run.file, *run.args)
 
 
 def _named(run: RunOptions, what: str, runtimes: RuntimeCatalog) -> str:

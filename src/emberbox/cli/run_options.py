@@ -97,7 +97,7 @@ def parse_quickly(argv: Sequence[str]) -> tuple[GlobalOptions, RunOptions] | Non
     if found is None or not words or words[0] != "run":
         return None
     run = _take(words[1:], FLAGS, VALUES, interspersed=True)
-    if run is None or (not run.positional and "code" not in run.values):
+    if run is None or (not run.positional and not {"code", "runtime"} & run.values.keys()):
         return None
     return GlobalOptions(**found.values), RunOptions.of(run.positional, **run.values)
 

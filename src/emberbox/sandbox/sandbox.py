@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from emberbox.vmm.base import MachineState
 
 CONFIRM_S = 60.0
+WORK = "/work"
+"""The folder in the guest that scripts lie in."""
 INLINE_BYTES = 65_536
 """Files up to this size travel inside the request that runs them; larger ones are streamed ahead of it."""
 _STATUS = {"vm_died": RunStatus.VM_DIED, "cancelled": RunStatus.CANCELLED}
@@ -153,7 +155,9 @@ class Sandbox(TrackedFiles):
             CompileFailed: Where the runtime compiles: there is no program to start.
         """
         script = self._script_name(code, name)
-        return await self._start_script(script, {script: code, **(files or {})}, args, stdin, env, timeout_s, limits)
+        # An image's own program takes no script: an empty one would only lie in its folder.
+        own = {script: code} if code or self.runtime.takes_script else {}
+        return await self._start_script(script, {**own, **(files or {})}, args, stdin, env, timeout_s, limits)
 
     async def start_file(
         self,
@@ -198,16 +202,17 @@ class Sandbox(TrackedFiles):
         inline = tuple(file for file in staged if file is not None)
         compiled = None
         if self.runtime.compile is not None:
-            compiled = await self._compile(self.runtime.compile, script, inline)
-            inline = ()
+            compiled, inline = await self._compile(self.runtime.compile, script, inline)
             if not compiled.ok:
                 raise CompileFailed(compiled, replace(self._metrics(), total_ms=(time.perf_counter() - begun) * 1000))
+        path = script if self.runtime.cwd is None else f"{WORK}/{script}"
         request = ExecRequest(
-            argv=self.runtime.command(script, args),
+            argv=self.runtime.command(path, args),
             env={**self.runtime.env, **(env or {})},
+            cwd=self.runtime.cwd or WORK,
             stdin=stdin,
             files=inline,
-            waiting=WaitingRun(self._program(script), tuple(args)) if self._waiting else None,
+            waiting=WaitingRun(self._program(path), tuple(args)) if self._waiting else None,
         )
         return self._process(request, timeout_s, limits, begun=begun, compiled=compiled)
 
@@ -232,7 +237,7 @@ class Sandbox(TrackedFiles):
         check_inside(script)
         if self.runtime.compile is None:
             raise InvalidInput(f"the runtime {self.runtime.name} compiles nothing: run the script as it is")
-        return await self._compile(self.runtime.compile, script, (), timeout_s, limits)
+        return (await self._compile(self.runtime.compile, script, (), timeout_s, limits))[0]
 
     async def _compile(
         self,
@@ -241,11 +246,13 @@ class Sandbox(TrackedFiles):
         files: tuple[InlineFile, ...],
         timeout_s: float | None = None,
         limits: Limits | None = None,
-    ) -> CompileResult:
+    ) -> tuple[CompileResult, tuple[InlineFile, ...]]:
+        """Return the result, and which of `files` the run is still to bring."""
         argv = self.runtime.compile_command(script) or ()
         request = ExecRequest(argv=argv, env={**self.runtime.env, **recipe.env}, files=files)
         process = self._prepared(request, compile_limits(recipe, timeout_s, limits), RunMetrics(), time.perf_counter())
-        return await CompileStage(self, self._programs, f"{script}.out").compile(process, request)
+        stage = CompileStage(self, self._programs, f"{script}.out")
+        return await stage.compile(process, request), stage.undelivered
 
     def start(
         self,
@@ -253,7 +260,7 @@ class Sandbox(TrackedFiles):
         *,
         stdin: bool = False,
         env: Mapping[str, str] | None = None,
-        cwd: str = "/work",
+        cwd: str = WORK,
         user: str | None = None,
         timeout_s: float | None = None,
         limits: Limits | None = None,
