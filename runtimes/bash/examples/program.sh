@@ -1,4 +1,4 @@
-mapfile -t numbers < <(tr -s '[:space:]' '\n' | grep . | sort -n)
+mapfile -t numbers <<< "$(tr -s '[:space:]' '\n' | grep . | sort -n)"
 sum=0
 for number in "${numbers[@]}"; do
     sum=$((sum + number))

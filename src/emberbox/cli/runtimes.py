@@ -7,19 +7,37 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emberbox.cli import context
+from emberbox.cli.completion import runtime_names
 from emberbox.cli.tables import megabytes, print_json, print_table
 
 if TYPE_CHECKING:
     from emberbox.images import ImageStore
     from emberbox.runtimes import Runtime
 
+_JSON = typer.Option("--json", help="Print JSON.")
+
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("runtimes")(show)
+    """Add the commands."""
+    from emberbox.cli import runtimes_check, runtimes_table
+
+    group = typer.Typer(
+        help="List, show and check the languages that can be run. Without a command: list.", rich_markup_mode=None
+    )
+    group.callback(invoke_without_command=True)(_default)
+    group.command("list")(show_all)
+    group.command("show")(show)
+    group.command("check", epilog=runtimes_check.EPILOG)(runtimes_check.check)
+    group.command("table")(runtimes_table.table)
+    app.add_typer(group, name="runtimes")
 
 
-def show(ctx: typer.Context, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def _default(ctx: typer.Context, json: Annotated[bool, _JSON] = False) -> None:
+    if ctx.invoked_subcommand is None:
+        show_all(ctx, json)
+
+
+def show_all(ctx: typer.Context, json: Annotated[bool, _JSON] = False) -> None:
     """List the languages that can be run."""
     settings = ctx.obj.settings()
     store = context.image_store(settings)
@@ -29,6 +47,21 @@ def show(ctx: typer.Context, json: Annotated[bool, typer.Option("--json", help="
         return
     columns = ("RUNTIME", "VERSION", "ALIASES", "FILES", "WAITING", "IMAGE")
     print_table(columns, [_row(values) for values in found])
+
+
+def show(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name or alias.", autocompletion=runtime_names)],
+    json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Show what a language's manifest says."""
+    settings = ctx.obj.settings()
+    runtime = context.catalog(settings).get(name)
+    values = {**describe(runtime, context.image_store(settings)), **_recipe(runtime)}
+    if json:
+        print_json(values)
+        return
+    print_table(("FIELD", "VALUE"), [(field, _shown(value)) for field, value in values.items() if value not in ([], {}, "")])
 
 
 def describe(runtime: Runtime, store: ImageStore) -> dict[str, Any]:
@@ -47,6 +80,27 @@ def describe(runtime: Runtime, store: ImageStore) -> dict[str, Any]:
     }
 
 
+def _recipe(runtime: Runtime) -> dict[str, Any]:
+    limits, compiling = runtime.limits, runtime.compile
+    return {
+        "packages": list(runtime.image.packages),
+        "pip": list(runtime.image.pip),
+        "npm": list(runtime.image.npm),
+        "compile": [] if compiling is None else list(compiling.argv),
+        "run": list(runtime.argv),
+        "main": list(runtime.main),
+        "env": dict(runtime.env),
+        "limits": {
+            "memory_mib": limits.memory_mib,
+            "vcpus": limits.vcpus,
+            "timeout_s": limits.timeout_s,
+            "disk_mib": limits.disk_mib,
+            "pids": limits.pids,
+        },
+        "examples": sorted(path.name for path in (runtime.folder / "examples").glob("*") if path.is_file()),
+    }
+
+
 def _row(values: dict[str, Any]) -> tuple[str, ...]:
     size = values["image_bytes"]
     return (
@@ -57,3 +111,13 @@ def _row(values: dict[str, Any]) -> tuple[str, ...]:
         "yes" if values["waiting"] else "no",
         "not built" if size is None else megabytes(size),
     )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {'-' if item is None else item}" for name, item in value.items())
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)

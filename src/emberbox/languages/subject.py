@@ -1,0 +1,69 @@
+"""What is checked: one runtime, on an engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from emberbox.languages.examples import Examples
+from emberbox.languages.verdict import Skipped, Wrong, one_line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from emberbox.model import RunResult, RunStatus
+    from emberbox.runtimes import Runtime
+    from emberbox.sandbox import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A runtime and the engine that runs it.
+
+    Args:
+        engine: Started, and without a pool.
+        runtime: One of the engine's.
+    """
+
+    engine: Engine
+    runtime: Runtime
+
+    @property
+    def examples(self) -> Examples:
+        """The runtime's examples."""
+        return Examples.of(self.runtime)
+
+    def example(self, name: str) -> Path:
+        """Return an example's path; raises `Skipped` when it is not there, which is a finding of its own."""
+        if not self.examples.has(name):
+            raise Skipped(f"there is no {self.examples.path(name).name}")
+        return self.examples.path(name)
+
+    async def run(self, code: Path | bytes, **options: object) -> RunResult:
+        """Run a program in a machine of its own."""
+        return await self.engine.run(code, runtime=self.runtime.name, **options)  # type: ignore[arg-type]
+
+
+def messages(result: RunResult) -> str:
+    """Return all that the tools and the program said about what went wrong, the compiler's first."""
+    compiled = result.compile
+    texts = [] if compiled is None else [compiled.stderr, compiled.stdout, "" if compiled.ok else compiled.message or ""]
+    return "\n".join(text.strip() for text in (*texts, result.stderr) if text.strip())
+
+
+def ended(result: RunResult) -> str:
+    """Return in one line how a run ended."""
+    how = result.status.value
+    if result.exit_code is not None:
+        how += f", exit code {result.exit_code}"
+    if result.signal is not None:
+        how += f", signal {result.signal}"
+    said = messages(result) or (result.message or "")
+    return one_line(f"{how}: {said.strip().splitlines()[-1]}" if said.strip() else how)
+
+
+def expect(result: RunResult, *statuses: RunStatus, mend: str) -> None:
+    """Raise `Wrong` when a run did not end as one of `statuses`."""
+    if result.status not in statuses:
+        wanted = " or ".join(status.value for status in statuses)
+        raise Wrong(f"ended as {ended(result)}; expected {wanted}", mend)

@@ -1,0 +1,127 @@
+"""The page about all languages, from what was measured."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from emberbox.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+SCHEMA = 1
+"""Raised when a field of the JSON changes its meaning or goes away."""
+COLUMNS = (
+    "runtime", "version", "kind", "image MiB", "cold ms", "clone → hello ms", "pooled → hello ms", "compile ms", "peak MiB",
+    "runsc ms",
+)  # fmt: skip
+INTRODUCTION = """\
+# Languages
+
+Written by `emberbox runtimes table` from `bench/results/languages.json`, which `emberbox bench --only languages` measures; a
+test holds this page to that file. How a language is added: [runtimes.md](runtimes.md). How it is checked:
+`emberbox runtimes check NAME`.
+"""
+LEGEND = """\
+Times are medians in milliseconds, with the 95th percentile behind the stroke, from the call of `Engine.run` to the result of a
+program that prints `hello, world`.
+
+- **kind**: `waiting` is an interpreter that waits in the template, `interpreted` one that is started for the run, `compiled`
+  has a compile stage.
+- **image**: the root file system's size on disk; runtimes with the same packages share one.
+- **cold**: the VM is booted for the call. **clone**: it is cloned from the template for the call. **pooled**: it was ready in a
+  pool of one. A compiled program comes from the cache of compiled programs in all three.
+- **compile**: the compile stage alone, for a source that was never seen before.
+- **peak**: the most memory that the program took, and the compiler behind the stroke.
+- **runsc**: gVisor with the same file in the same root file system, from the start of its process to its end; a compiled program
+  was compiled before.
+"""
+
+
+def read_results(file: Path) -> dict[str, Any]:
+    """Return what was measured; raises `InvalidInput` when the file cannot be read or is of another schema."""
+    try:
+        results = json.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise InvalidInput(f"cannot read {file}: {error.strerror}; measure first: emberbox bench --only languages") from error
+    except ValueError as error:
+        raise InvalidInput(f"{file} is not JSON: {error}") from error
+    if not isinstance(results, dict) or results.get("schema") != SCHEMA:
+        raise InvalidInput(f"{file} is of another schema than {SCHEMA}; measure anew: emberbox bench --only languages")
+    return results
+
+
+def page(results: Mapping[str, Any]) -> str:
+    """Return the page as Markdown."""
+    languages = sorted(results["languages"], key=lambda language: str(language["name"]))
+    parts = [INTRODUCTION, _host(results), LEGEND, _markdown(COLUMNS, [table_row(one) for one in languages]), _totals(results)]
+    notes = [f"- {one['name']}: {_cell(one['gvisor_note'])}" for one in languages if not one.get("gvisor_ms")]
+    if notes:
+        parts.append("Not measured under gVisor:\n\n" + "\n".join(notes) + "\n")
+    parts.append("## What mistakes look like\n\nFrom real runs of each language's `compile_error` and `runtime_error`.\n")
+    parts += [_mistakes(one) for one in languages]
+    return "\n".join(parts)
+
+
+def table_row(language: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a language's row, as in `COLUMNS`."""
+    memory = f"{language['peak_memory_mib']:.0f}"
+    if language.get("compile_peak_memory_mib") is not None:
+        memory += f" / {language['compile_peak_memory_mib']:.0f}"
+    return (
+        language["name"],
+        language.get("version_text") or language["version"],
+        language["kind"],
+        f"{language['image_mib']:.0f}",
+        _median(language.get("cold_ms")),
+        _spread(language.get("clone_ms")),
+        _spread(language.get("pooled_ms")),
+        _spread(language.get("compile_ms")),
+        memory,
+        _spread(language.get("gvisor_ms")),
+    )
+
+
+def _host(results: Mapping[str, Any]) -> str:
+    host = results["host"]
+    return (
+        f"Taken on {results['taken_at']}: {host['cpu']}, {host['cores']} cores, {host['memory_mib']} MiB, "
+        f"accelerator {host['accelerator'] or 'none'}, {host['vmm'] or 'no VMM'}.\n"
+    )
+
+
+def _totals(results: Mapping[str, Any]) -> str:
+    disk = results["disk"]
+    return (
+        f"All {disk['images']} images together: {disk['bytes'] / 2**20:,.0f} MiB on disk, kernel and initramfs included, "
+        f"files that several share counted once ({disk['unshared_bytes'] / 2**20:,.0f} MiB if nothing were shared).\n"
+    )
+
+
+def _mistakes(language: Mapping[str, Any]) -> str:
+    parts = [f"### {language['name']}\n"]
+    for title, field in (("compile error", "compile_error"), ("run-time error", "runtime_error")):
+        shown = language.get(field)
+        if shown:
+            text = "\n".join(f"    {line}".rstrip() for line in shown["text"].splitlines()) or "    (nothing)"
+            parts.append(f"{title[0].upper()}{title[1:]}, ended as {shown['ended']}:\n\n{text}\n")
+    return "\n".join(parts)
+
+
+def _median(spread: Mapping[str, Any] | None) -> str:
+    return "—" if not spread else f"{spread['p50']:,.0f}"
+
+
+def _spread(spread: Mapping[str, Any] | None) -> str:
+    return "—" if not spread else f"{spread['p50']:,.0f} / {spread['p95']:,.0f}"
+
+
+def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    ruler = ["---" if number < 3 else "---:" for number in range(len(columns))]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in (columns, ruler, *rows)) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(str(text).split()).replace("|", "\\|")
