@@ -16,6 +16,7 @@ from emberbox.schemas.base import Page
 from emberbox.schemas.jobs import (
     Artifact,
     Attempt,
+    CompileReport,
     Job,
     JobLimits,
     JobMetrics,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _METRICS = frozenset(JobMetrics.model_fields)
-_DETAILS = {"stdout", "stderr", "stdout_truncated", "stderr_truncated", "attempts", "artifacts"}
+_DETAILS = {"stdout", "stderr", "stdout_truncated", "stderr_truncated", "compile", "attempts", "artifacts"}
 
 
 def moment(time_us: int) -> datetime:
@@ -144,6 +145,7 @@ def _output(output: JobOutput | None) -> dict[str, Any]:
         "stderr": encoded(output.stderr, "text"),
         "stdout_truncated": output.stdout_truncated,
         "stderr_truncated": output.stderr_truncated,
+        "compile": None if output.compile is None else CompileReport.model_construct(**output.compile),
     }
 
 
@@ -207,7 +209,7 @@ async def _attempts(service: Service, job: JobRecord) -> Sequence[Attempt]:
     return [attempt_view(attempt) for attempt in await service.jobs.attempts(job.id)]
 
 
-_RAN = frozenset({"succeeded", "failed", "timed_out"})
+_RAN = frozenset({"succeeded", "failed", "timed_out", "compile_failed"})
 """States that a job reaches only by an attempt that was its last."""
 
 

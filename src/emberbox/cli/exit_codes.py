@@ -13,6 +13,8 @@ FINDINGS = 1
 """`doctor` found something missing, `images verify` something corrupt."""
 USAGE = 2
 """The caller's mistake: an option, a file, a runtime that does not exist, a key that is not good for it."""
+COMPILE_FAILED = 65
+"""The program did not compile (EX_DATAERR of sysexits.h)."""
 REQUIREMENT_MISSING = 69
 """The host lacks something (EX_UNAVAILABLE of sysexits.h)."""
 UNREACHABLE = 69
@@ -38,6 +40,7 @@ Exit codes:
   128+N  ended by signal N
   130    interrupted (Ctrl-C)
   137    ran out of memory
+  65     did not compile
   2      a mistake in the command line, the file or the settings
   69     the host lacks something; the message says what to do
   70     the VM died, or Emberbox failed
@@ -60,6 +63,7 @@ Exit codes with --wait:
   128+N  ended by signal N
   130    cancelled, or interrupted (Ctrl-C)
   137    ran out of memory
+  65     did not compile
   2      a mistake in the command line, the file, the key or the request
   69     the server gave no answer
   70     the job was lost, or the server failed
@@ -80,6 +84,7 @@ _BY_STATUS = {
     "cancelled": INTERRUPTED,
     "start_failed": START_FAILED,
     "vm_died": FAILURE,
+    "compile_failed": COMPILE_FAILED,
 }
 
 
@@ -107,6 +112,8 @@ def of_job(job: Job) -> int:
     """Return the exit code that tells what became of a job: the program's own wherever it has one to tell."""
     if job.ok:
         return OK
+    if job.status.value == "compile_failed":
+        return COMPILE_FAILED
     code = _BY_REASON.get("" if job.reason is None else job.reason.value)
     if code is not None:
         return code

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from emberbox.client import AsyncClient
-    from emberbox.schemas.jobs import Job
+    from emberbox.schemas.jobs import CompileReport, Job
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.", show_default=False)]
 Status = Annotated[str | None, typer.Option("--status", "-s", metavar="STATUS", help="Only queued, running, succeeded, …")]
@@ -106,9 +106,18 @@ def _fields(job: Job) -> Iterator[tuple[str, object]]:
         yield "waited", f"{times.wait_ms:.0f} ms in the queue, {times.queue_ms + times.boot_ms:.0f} ms for a VM ({times.source})"
         cpu = f"CPU {times.cpu_user_ms:.0f} ms user, {times.cpu_system_ms:.0f} ms system"
         yield "ran", f"{times.run_ms:.0f} ms, {cpu}, {times.peak_memory_mib:.1f} MiB at its peak"
+    if job.compile is not None:
+        yield "compiled", _compiled(job.compile)
     yield "output", f"{remote.size(job.stdout_bytes)} to stdout, {remote.size(job.stderr_bytes)} to stderr"
     for artifact in job.artifacts or ():
         yield "artifact", f"{artifact.path} ({remote.size(artifact.size)})"
+
+
+def _compiled(told: CompileReport) -> str:
+    if told.cached:
+        return f"{told.wall_ms:.0f} ms, cached: put back as it was compiled before"
+    code = "" if told.exit_code is None else f", exit code {told.exit_code}"
+    return f"{told.wall_ms:.0f} ms, {told.reason}{code}, CPU {told.cpu_ms:.0f} ms, {told.peak_memory_mib:.1f} MiB at its peak"
 
 
 def wait(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from emberbox.cli import context, exit_codes
 from emberbox.cli.failures import say, write_line
 from emberbox.cli.interrupts import run_interruptible
-from emberbox.cli.run_inputs import Program, read_environment, read_files, read_program
+from emberbox.cli.run_inputs import Program, program_arguments, read_environment, read_files, read_program
 from emberbox.cli.streams import Sink, read_pieces
-from emberbox.model import MIB, Limits, RunStatus
+from emberbox.errors import CompileFailed
+from emberbox.model import MIB, Limits, RunResult, RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from emberbox.cli.context import GlobalOptions
     from emberbox.cli.run_options import RunOptions
     from emberbox.config import Settings
-    from emberbox.model import RunResult
+    from emberbox.model import CompileResult
     from emberbox.runtimes import Runtime
     from emberbox.sandbox import Engine, Process, Sandbox
 
@@ -51,7 +52,10 @@ async def _run(settings: Settings, run: RunOptions, program: Program, env: Mappi
         async with engine.sandbox(
             program.runtime.name, memory_mib=run.memory_mib, vcpus=run.vcpus, disk_mib=run.disk_mib, cold=run.cold
         ) as sandbox:
-            result = await _run_in(sandbox, run, program, env, files)
+            try:
+                result = await _run_in(sandbox, run, program, env, files)
+            except CompileFailed as error:
+                result = await _not_compiled(run, error)
     return _tell(run, result)
 
 
@@ -61,7 +65,7 @@ async def _run_in(
     stdin = read_pieces(_STDIN) if _passes_stdin(run) else None
     script = await sandbox.start_script(
         program.code,
-        run.args,
+        program_arguments(run, program.runtime),
         stdin=stdin is not None,
         env=env,
         files=dict(files),
@@ -70,6 +74,14 @@ async def _run_in(
     )
     async with script as process:
         return await process.collect(stdin) if run.json else await _follow(process, stdin)
+
+
+async def _not_compiled(run: RunOptions, error: CompileFailed) -> RunResult:
+    """Show what the compiler said. Of one that succeeds nothing is shown: standard error is the program's."""
+    compiled: CompileResult = error.result
+    if not run.json:
+        await Sink(_STDERR).write(compiled.stdout_data + compiled.stderr_data)
+    return RunResult(status=RunStatus.COMPILE_FAILED, message=error.message, metrics=error.metrics, compile=compiled)
 
 
 async def _prepare(engine: Engine, run: RunOptions, runtime: Runtime) -> None:
@@ -142,5 +154,5 @@ def _tell(run: RunOptions, result: RunResult) -> int:
     if run.time:
         from emberbox.cli.times import table
 
-        write_line(table(result.metrics))
+        write_line(table(result.metrics, result.compile))
     return exit_codes.of_result(result)

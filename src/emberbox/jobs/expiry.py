@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BATCH = 200
 """Rows of one transaction."""
+_TEXTS = ("log", "log_key", "stdout", "stderr", "compile_output")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ async def expire_logs(db: Database, after: tuple[int, str], before: int) -> tupl
     async with db.writing() as connection:
         size = select(results.c.log_bytes).where(results.c.job_id == jobs.c.id, _has_log()).scalar_subquery()
         await _shrink(connection, ids, size)
-        empty = {"log": None, "log_key": None, "stdout": None, "stderr": None}
+        empty = dict.fromkeys(_TEXTS)
         await connection.execute(update(results).where(results.c.job_id.in_(ids)).values(**empty))
     return Expired(len(ids), [row.log_key for row in found if row.log_key]), (found[-1].finished_at, found[-1].id)
 
@@ -156,7 +157,7 @@ def _unreferenced(column: ColumnElement[Any]) -> ColumnElement[bool]:
 
 
 def _has_log() -> ColumnElement[bool]:
-    return or_(*(results.c[name].is_not(None) for name in ("log", "log_key", "stdout", "stderr")))
+    return or_(*(results.c[name].is_not(None) for name in _TEXTS))
 
 
 async def _ids(connection: AsyncConnection, query: Any, limit: int | None = BATCH) -> Sequence[Any]:

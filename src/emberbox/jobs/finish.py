@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from emberbox.store import Database
 
 
+_STREAMS = ("stdout", "stderr")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredLog:
     """Where a finished log lies: in `data`, or in the blob store under `key` with both streams' beginnings beside it."""
@@ -33,7 +36,7 @@ class StoredLog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of an attempt. Times in µs since the epoch; `metrics` as in `emberbox.schemas.jobs.JobMetrics`."""
+    """What became of an attempt. Times in µs since the epoch; `metrics` and `compile` as in `emberbox.schemas.jobs`."""
 
     status: str
     reason: str
@@ -47,6 +50,12 @@ class Outcome:
     stderr_bytes: int = 0
     log: StoredLog = field(default_factory=StoredLog)
     artifacts: tuple[ArtifactRecord, ...] = ()
+    compile: dict[str, Any] | None = None
+
+    @property
+    def compile_output(self) -> dict[str, str]:
+        """What the compiler wrote, by stream."""
+        return {name: (self.compile or {}).get(name, "") for name in _STREAMS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,7 @@ async def finish(db: Database, job: JobRecord, outcome: Outcome) -> Finished | N
             return None
         done = replace(job, **values)
         await _add_attempt(connection, job, outcome, now)
-        await _add_result(connection, job, outcome.log)
+        await _add_result(connection, job, outcome)
         if outcome.artifacts:
             await connection.execute(insert(artifacts), [_row(record) for record in outcome.artifacts])
         return Finished(done, await _account(connection, done))
@@ -139,7 +148,8 @@ async def _add_attempt(connection: AsyncConnection, job: JobRecord, outcome: Out
     await connection.execute(_ATTEMPT, row)
 
 
-async def _add_result(connection: AsyncConnection, job: JobRecord, log: StoredLog) -> None:
+async def _add_result(connection: AsyncConnection, job: JobRecord, outcome: Outcome) -> None:
+    log, compiled = outcome.log, outcome.compile
     row = {
         "job_id": job.id,
         "attempt": job.attempt,
@@ -148,6 +158,8 @@ async def _add_result(connection: AsyncConnection, job: JobRecord, log: StoredLo
         "log_bytes": log.size,
         "stdout": log.stdout,
         "stderr": log.stderr,
+        "compile": compiled and {name: value for name, value in compiled.items() if name not in _STREAMS},
+        "compile_output": compiled and outcome.compile_output,
     }
     await connection.execute(_RESULT, row)
 
@@ -159,7 +171,7 @@ async def _account(connection: AsyncConnection, job: JobRecord) -> int:
         key_id=job.key_id,
         day=datetime.now(UTC).date().isoformat(),
         succeeded=job.status == "succeeded",
-        cpu_s=(metrics.get("cpu_user_ms", 0.0) + metrics.get("cpu_system_ms", 0.0)) / 1000,
+        cpu_s=sum(metrics.get(name, 0.0) for name in ("cpu_user_ms", "cpu_system_ms", "compile_cpu_ms")) / 1000,
         run_s=metrics.get("run_ms", 0.0) / 1000,
     )
     return await enqueue_for_job(connection, job)

@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import String, and_, cast, delete, func, literal, select, update
 
@@ -47,12 +47,13 @@ _UNKNOWN = object()
 
 @dataclass(frozen=True, slots=True)
 class JobOutput:
-    """The beginnings of both streams, at most 64 KiB each, and whether more was written."""
+    """The beginnings of both streams, at most 64 KiB each, whether more was written, and what is told of the compile stage."""
 
     stdout: bytes
     stderr: bytes
     stdout_truncated: bool
     stderr_truncated: bool
+    compile: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,12 +260,13 @@ class Jobs:
             row = (await connection.execute(select(results).where(results.c.job_id == job.id))).mappings().first()
         if row is None:
             return output_of(job, b"", b"")
+        compiled = row["compile"] and {**row["compile"], **(row["compile_output"] or {})}
         if row["log"] is None:
-            return output_of(job, row["stdout"] or b"", row["stderr"] or b"")
+            return output_of(job, row["stdout"] or b"", row["stderr"] or b"", compiled)
         streams = {"stdout": bytearray(), "stderr": bytearray()}
         for record in LogParser(Position(row["attempt"], 0)).feed(row["log"]):
             streams[record.stream] += record.data
-        return output_of(job, bytes(streams["stdout"]), bytes(streams["stderr"]))
+        return output_of(job, bytes(streams["stdout"]), bytes(streams["stderr"]), compiled)
 
     async def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
         """Return how a job's attempts ended, first one first."""
@@ -332,10 +334,10 @@ class Jobs:
             await self._blobs.delete(blob_keys)
 
 
-def output_of(job: JobRecord, stdout: bytes, stderr: bytes) -> JobOutput:
+def output_of(job: JobRecord, stdout: bytes, stderr: bytes, compiled: dict[str, Any] | None = None) -> JobOutput:
     """Return the beginnings of what a job wrote, cut to what a result shows."""
     stdout, stderr = stdout[:HEAD], stderr[:HEAD]
-    return JobOutput(stdout, stderr, len(stdout) < job.stdout_bytes, len(stderr) < job.stderr_bytes)
+    return JobOutput(stdout, stderr, len(stdout) < job.stdout_bytes, len(stderr) < job.stderr_bytes, compiled)
 
 
 async def _select(connection: AsyncConnection, job_id: str) -> JobRecord | None:

@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from emberbox.errors import EmberboxError, GuestRequestFailed, ImageError, InvalidInput, NotFound, VmmDied
+from emberbox.errors import CompileFailed, EmberboxError, GuestRequestFailed, ImageError, InvalidInput, NotFound, VmmDied
 from emberbox.jobs.finish import Outcome, StoredLog
 from emberbox.model import Limits, RunResult, RunStatus
 from emberbox.store.database import now_us
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from emberbox.jobs.contents import Contents
     from emberbox.jobs.live import LiveJob
     from emberbox.jobs.log_writer import FinishedLog
+    from emberbox.model import CompileResult, RunMetrics
     from emberbox.sandbox import Engine, Process, Sandbox
     from emberbox.store.records import ContentRecord, JobRecord
     from emberbox.tasks import TaskKeeper
@@ -40,6 +41,7 @@ _STATUS = {
     RunStatus.START_FAILED: ("failed", "start_failed"),
     RunStatus.VM_DIED: ("failed", "vm_died"),
 }
+_COMPILE_REASON = {"timed_out": "timeout"}
 
 
 class Runner:
@@ -100,12 +102,15 @@ class Runner:
                 disk_mib=spec.disk_mib,
                 limits=_limits(job),
                 cold=spec.cold,
+                scope=job.key_id,
             )
         except (InvalidInput, ImageError) as error:
             return _refused("refused", error)
         live.sandbox = sandbox
         try:
             process = await self._stage(sandbox, job)
+        except CompileFailed as error:
+            return await self._not_compiled(live, error, begun)
         except (GuestRequestFailed, InvalidInput, NotFound) as error:
             return _refused("input_failed", error)
         result, started_at = await self._follow(live, sandbox, process)
@@ -201,11 +206,31 @@ class Runner:
             signal=result.signal,
             started_at=started_at,
             ended_at=ended_at,
-            metrics=_metrics(live.job, result, begun),
+            metrics=_metrics(live.job, result.metrics, result.compile, begun),
             stdout_bytes=live.log.written["stdout"],
             stderr_bytes=live.log.written["stderr"],
             log=await self._log(live),
             artifacts=tuple(collected.records),
+            compile=None if result.compile is None else result.compile.to_dict(),
+        )
+
+    async def _not_compiled(self, live: LiveJob, error: CompileFailed, begun: float) -> Outcome:
+        """Return the end of a job without a program; what its compiler said becomes its log, on standard error."""
+        compiled: CompileResult = error.result
+        live.log.append("stderr", compiled.stdout_data + compiled.stderr_data)
+        live.log.finish()
+        live.log.check()
+        ended = "signalled" if compiled.exit_code is None else "exited"
+        reason = ended if compiled.reason == "failed" else _COMPILE_REASON.get(compiled.reason, compiled.reason)
+        return Outcome(
+            # A VM's death is nobody's verdict on the source.
+            status="failed" if compiled.reason == "vm_died" else "compile_failed",
+            reason=reason,
+            message=error.message,
+            metrics=_metrics(live.job, error.metrics, compiled, begun),
+            stderr_bytes=live.log.written["stderr"],
+            log=await self._log(live),
+            compile=compiled.to_dict(),
         )
 
     async def discard(self, outcome: Outcome) -> None:
@@ -246,7 +271,9 @@ def _refused(reason: str, error: EmberboxError) -> Outcome:
     return Outcome(status="failed", reason=reason, message=error.message)
 
 
-def _metrics(job: JobRecord, result: RunResult, begun: float) -> dict[str, Any]:
-    measured = {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(result.metrics).items()}
+def _metrics(job: JobRecord, metrics: RunMetrics, compiled: CompileResult | None, begun: float) -> dict[str, Any]:
+    measured = {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(metrics).items()}
+    if compiled is not None:
+        measured |= {"compile_ms": round(compiled.wall_ms, 3), "compile_cpu_ms": round(compiled.cpu_ms, 3)}
     waited = ((job.claimed_at or job.created_at) - job.created_at) / 1000
     return {**measured, "wait_ms": round(waited, 3), "total_ms": round((time.perf_counter() - begun) * 1000, 3)}

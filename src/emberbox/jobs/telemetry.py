@@ -80,7 +80,7 @@ class Telemetry:
         for stage, seconds in _stages(job).items():
             self._stages.labels(stage).observe(max(0.0, seconds))
         metrics = job.metrics or {}
-        self._cpu.labels(runtime).inc(max(0.0, _ms(metrics.get("cpu_user_ms")) + _ms(metrics.get("cpu_system_ms"))))
+        self._cpu.labels(runtime).inc(max(0.0, sum(_ms(metrics.get(name)) for name in _CPU)))
         self._output.labels("stdout").inc(max(0, job.stdout_bytes))
         self._output.labels("stderr").inc(max(0, job.stderr_bytes))
 
@@ -138,6 +138,9 @@ class Telemetry:
                 return "other"
             seen.add(value)
         return value
+
+
+_CPU = ("cpu_user_ms", "cpu_system_ms", "compile_cpu_ms")
 
 
 def _stages(job: JobRecord) -> dict[str, float]:

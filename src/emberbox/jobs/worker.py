@@ -273,7 +273,7 @@ class Worker:
             heads = live.log.heads
             done = finished.job
             self._live.remove(live)
-            self._jobs.ended(done, output_of(done, bytes(heads["stdout"]), bytes(heads["stderr"])))
+            self._jobs.ended(done, output_of(done, bytes(heads["stdout"]), bytes(heads["stderr"]), outcome.compile))
             self._tell(finished)
 
         await self._insist(job, write)

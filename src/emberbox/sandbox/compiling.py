@@ -32,6 +32,7 @@ OUTPUT_BYTES = 4 * MIB
 TRANSFER_S = 30.0
 """How long fetching a program for the cache, or putting it back, may take; then it goes without."""
 
+_WORK = PurePosixPath("/work")
 _REASONS = {
     RunStatus.SUCCEEDED: "compiled",
     RunStatus.TIMED_OUT: "timed_out",
@@ -63,24 +64,25 @@ class CompileStage:
         self._sandbox = sandbox
         self._cache = cache
         self._output = output
+        self.undelivered: tuple[InlineFile, ...] = ()
+        """Files of the request that `compile` did not bring into the sandbox: the run is to bring them."""
 
     async def compile(self, process: Process, request: ExecRequest) -> CompileResult:
-        """Have the program made by `process`, the compiler, which was not started yet.
+        """Have the program made by `process`, the compiler, which was not started yet and will be with `request`.
 
-        `request` is what it will be started with; its files are in the sandbox afterwards in any case. What befalls compiler or
-        VM is a result.
+        What befalls compiler or VM is a result.
         """
         digest = self._sandbox.sources.digest()
         self._sandbox.sources.lose()
         try:
             if self._cache is None or digest is None:
-                return await self._made(process)
+                return (await self._made(process))[0]
             key = self._cache.key(self._sandbox.runtime.fingerprint, request.argv, sorted(request.env.items()), digest)
             if (found := await self._from_cache(self._cache, key, request.files)) is not None:
                 return found
-            result = await self._made(process)
-            if result.ok:
-                await self._keep(self._cache, key, result)
+            result, kind = await self._made(process)
+            if result.ok and kind in ("file", "directory"):
+                await self._keep(self._cache, key, kind, result)
         except (GuestError, VmmError) as error:
             if isinstance(error, GuestRequestFailed):
                 raise
@@ -91,13 +93,15 @@ class CompileStage:
 
     # -- by the compiler -------------------------------------------------------------------------------------
 
-    async def _made(self, process: Process) -> CompileResult:
+    async def _made(self, process: Process) -> tuple[CompileResult, str | None]:
+        """Return the compiler's result, and what kind of file the program is."""
         async with process:
             result = compile_result(await process.collect(None))
-        if result.ok and await self._kind() is None:
+        kind = await self._kind() if result.ok else None
+        if result.ok and kind is None:
             problem = f"compile failed: the compiler ended with exit code 0 but left no program at {self._output}"
-            return replace(result, ok=False, reason="failed", message=problem)
-        return result
+            return replace(result, ok=False, reason="failed", message=problem), None
+        return result, kind
 
     async def _kind(self) -> str | None:
         """Return what lies where the program should be: `file`, `directory` or `link`; None for nothing of use."""
@@ -107,10 +111,7 @@ class CompileStage:
             return None
         return None if kind == "other" else kind
 
-    async def _keep(self, cache: ScopedCache, key: str, result: CompileResult) -> None:
-        kind = await self._kind()
-        if kind not in ("file", "directory"):
-            return
+    async def _keep(self, cache: ScopedCache, key: str, kind: str, result: CompileResult) -> None:
         tar = self._sandbox.guest.tar_out(self._output, max_bytes=ENTRY_BYTES, max_entries=ENTRY_FILES)
         try:
             async with asyncio.timeout(TRANSFER_S), aclosing(_whole(tar)) as pieces:
@@ -127,12 +128,15 @@ class CompileStage:
             return None
         try:
             result = _remembered(found.about)
+            if not any(self._touches(file.path) for file in files):
+                self.undelivered, files = files, ()
             for file in files:
                 await self._sandbox.guest.write_file(file.path, file.data, mode=file.mode)
             async with asyncio.timeout(TRANSFER_S):
                 await self._put_back(found)
         except (GuestRequestFailed, TimeoutError, ValueError, TypeError, KeyError):
             # What a guest left under its own key is of no use: it is made anew.
+            self.undelivered = ()
             await asyncio.to_thread(found.drop)
             await self._sandbox.guest.delete(self._output, recursive=True, missing_ok=True)
             return None
@@ -145,8 +149,11 @@ class CompileStage:
         target = self._output if folder else str(PurePosixPath(self._output).parent)
         async with aclosing(found.pieces()) as pieces:
             await self._sandbox.guest.tar_in(target, pieces, max_bytes=ENTRY_BYTES, max_entries=ENTRY_FILES)
-        if await self._kind() != found.about["kind"]:
-            raise ValueError("the entry does not hold the program")
+
+    def _touches(self, path: str) -> bool:
+        """Tell whether a file would change the program where it is written after it: then it must come first, as it did then."""
+        file, program = _WORK / path, _WORK / self._output
+        return program in (file, *file.parents) or file in program.parents
 
 
 class _Truncated(Exception):
@@ -180,9 +187,11 @@ def compile_result(run: RunResult) -> CompileResult:
 
 
 def _why(run: RunResult) -> str:
-    if run.exit_code is not None and run.status is RunStatus.FAILED:
+    if run.status is RunStatus.FAILED and run.exit_code is not None:
         return f"the compiler ended with exit code {run.exit_code}"
-    return f"the compiler was {run.message}" if (run.message or "").startswith("killed") else run.message or "for no reason told"
+    if run.status in (RunStatus.VM_DIED, RunStatus.START_FAILED):
+        return run.message or "the compiler could not be started"
+    return f"the compiler was {run.message}"
 
 
 def _about(kind: str, result: CompileResult) -> dict[str, Any]:

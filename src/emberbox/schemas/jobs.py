@@ -12,7 +12,7 @@ from emberbox.schemas.base import Answer, Integer, Labels, Number, Request, Swit
 
 
 class JobStatus(StrEnum):
-    """The states of a job. The last five are terminal: exactly one of them is reached, once."""
+    """The states of a job. The last six are terminal: exactly one of them is reached, once."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -21,6 +21,7 @@ class JobStatus(StrEnum):
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
     LOST = "lost"
+    COMPILE_FAILED = "compile_failed"
 
     @property
     def terminal(self) -> bool:
@@ -29,7 +30,7 @@ class JobStatus(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a job ended, where its status does not say all."""
+    """Why a job ended, where its status does not say all. Of a job that did not compile: why its compiler ended."""
 
     EXITED = "exited"
     SIGNALLED = "signalled"
@@ -114,7 +115,10 @@ class JobTimes(Answer):
 
 
 class JobMetrics(Answer):
-    """Where time and memory went. `wait_ms`: in the queue; `queue_ms`: for a VM slot; `boot_ms`: until the VM took requests."""
+    """Where time and memory went. `wait_ms`: in the queue; `queue_ms`: for a VM slot; `boot_ms`: until the VM took requests.
+
+    `run_ms`, `cpu_…` and `peak_memory_mib` are the program's own; `compile_ms` and `compile_cpu_ms` come before and besides them.
+    """
 
     wait_ms: float = 0.0
     queue_ms: float = 0.0
@@ -125,6 +129,30 @@ class JobMetrics(Answer):
     cpu_system_ms: float = 0.0
     peak_memory_mib: float = 0.0
     source: str = "clone"
+    compile_ms: float = 0.0
+    compile_cpu_ms: float = 0.0
+
+
+class CompileReport(Answer):
+    """The stage before a compiled program's run, which has limits of its own. Both streams are cut to 64 KiB.
+
+    `reason`: `compiled`, `cached` (this key's programs of the same source are kept), `failed` (the compiler's verdict),
+    `timed_out`, `cpu_limit`, `out_of_memory`, `output_limit`, `cancelled` or `vm_died`. `exit_code` is the compiler's. A cached
+    program comes with what its compiler said when it ran. With its log, a job loses `stdout` and `stderr` here as well.
+    """
+
+    ok: bool
+    reason: str
+    cached: bool
+    exit_code: int | None = None
+    message: str | None = None
+    stdout: str = ""
+    stderr: str = ""
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+    wall_ms: float = 0.0
+    cpu_ms: float = 0.0
+    peak_memory_mib: float = 0.0
 
 
 class JobLimits(Answer):
@@ -160,7 +188,7 @@ class Artifact(Answer):
 
 
 class Job(Answer):
-    """A job. Lists leave out `stdout`, `stderr`, `attempts` and `artifacts`."""
+    """A job. Lists leave out `stdout`, `stderr`, `compile`, `attempts` and `artifacts`."""
 
     id: str
     script_id: str | None = None
@@ -190,6 +218,7 @@ class Job(Answer):
     stderr: str | None = Field(default=None, description="The beginning of standard error, at most 64 KiB. Null until the end.")
     stdout_truncated: bool | None = None
     stderr_truncated: bool | None = None
+    compile: CompileReport | None = Field(default=None, description="Null where nothing is compiled, and until the end.")
     attempts: list[Attempt] | None = None
     artifacts: list[Artifact] | None = None
 

@@ -20,6 +20,7 @@ class WebhookEvent(StrEnum):
     JOB_TIMED_OUT = "job.timed_out"
     JOB_CANCELLED = "job.cancelled"
     JOB_LOST = "job.lost"
+    JOB_COMPILE_FAILED = "job.compile_failed"
     JOB_FINISHED = "job.finished"
     WEBHOOK_TEST = "webhook.test"
     ALL = "*"

@@ -168,8 +168,13 @@ results = Table(
     Column("log_bytes", BigInteger, nullable=False),
     Column("stdout", LargeBinary),
     Column("stderr", LargeBinary),
+    Column("compile", JSON(none_as_null=True)),
+    Column("compile_output", JSON(none_as_null=True)),
 )
-"""The log of a job that ended: in `log` when small, else under `log_key`, with the beginnings of both streams beside it."""
+"""The log of a job that ended: in `log` when small, else under `log_key`, with the beginnings of both streams beside it.
+
+`compile` tells of its compile stage, but for what the compiler wrote: that is `compile_output`, which goes with the log.
+"""
 
 artifacts = Table(
     "artifacts",

@@ -171,7 +171,7 @@ def _error(job: JobRecord) -> str | None:
     """Return why a run failed, in the words of these services where the program ended by itself."""
     if not job.terminal or job.status == "succeeded":
         return None
-    if job.reason == "exited":
+    if job.reason == "exited" and job.exit_code is not None:
         return f"exit status {job.exit_code}"
     if job.reason == "signalled" and job.signal is not None:
         with suppress(ValueError):

@@ -73,9 +73,9 @@ CREATE TABLE deliveries (
 	CONSTRAINT pk_deliveries PRIMARY KEY (id)
 );
 CREATE INDEX ix_deliveries_job_id ON deliveries (job_id);
+CREATE INDEX ix_deliveries_created_at ON deliveries (created_at);
 CREATE INDEX ix_deliveries_webhook_id ON deliveries (webhook_id);
 CREATE INDEX ix_deliveries_status_next_at ON deliveries (status, next_at);
-CREATE INDEX ix_deliveries_created_at ON deliveries (created_at);
 CREATE INDEX ix_deliveries_key_id_id ON deliveries (key_id, id);
 CREATE TABLE usage (
 	key_id VARCHAR(40) NOT NULL, 
@@ -109,8 +109,8 @@ CREATE TABLE scripts (
 	CONSTRAINT fk_scripts_content_sha FOREIGN KEY(content_sha) REFERENCES contents (sha256)
 );
 CREATE INDEX ix_scripts_content_sha ON scripts (content_sha);
-CREATE INDEX ix_scripts_created_at ON scripts (created_at);
 CREATE INDEX ix_scripts_key_id_id ON scripts (key_id, id);
+CREATE INDEX ix_scripts_created_at ON scripts (created_at);
 CREATE TABLE jobs (
 	id VARCHAR(40) NOT NULL, 
 	key_id VARCHAR(40) NOT NULL, 
@@ -153,15 +153,15 @@ CREATE TABLE jobs (
 	CONSTRAINT fk_jobs_files_sha FOREIGN KEY(files_sha) REFERENCES contents (sha256), 
 	CONSTRAINT fk_jobs_stdin_sha FOREIGN KEY(stdin_sha) REFERENCES contents (sha256)
 );
-CREATE INDEX ix_jobs_key_id_id ON jobs (key_id, id);
-CREATE INDEX ix_jobs_content_sha ON jobs (content_sha);
 CREATE INDEX ix_jobs_finished_at ON jobs (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX ix_jobs_stdin_sha ON jobs (stdin_sha);
+CREATE INDEX ix_jobs_worker_id ON jobs (worker_id);
+CREATE INDEX ix_jobs_key_id_id ON jobs (key_id, id);
+CREATE INDEX ix_jobs_queue ON jobs (status, priority DESC, fair_order, id);
+CREATE INDEX ix_jobs_content_sha ON jobs (content_sha);
 CREATE INDEX ix_jobs_script_id ON jobs (script_id);
 CREATE INDEX ix_jobs_fairness ON jobs (key_id, status, priority, fair_order);
 CREATE INDEX ix_jobs_files_sha ON jobs (files_sha);
-CREATE INDEX ix_jobs_worker_id ON jobs (worker_id);
-CREATE INDEX ix_jobs_queue ON jobs (status, priority DESC, fair_order, id);
-CREATE INDEX ix_jobs_stdin_sha ON jobs (stdin_sha);
 CREATE TABLE attempts (
 	job_id VARCHAR(40) NOT NULL, 
 	attempt INTEGER NOT NULL, 
@@ -181,6 +181,8 @@ CREATE TABLE results (
 	log_bytes BIGINT NOT NULL, 
 	stdout BYTEA, 
 	stderr BYTEA, 
+	compile JSON, 
+	compile_output JSON, 
 	CONSTRAINT pk_results PRIMARY KEY (job_id), 
 	CONSTRAINT fk_results_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
 );
@@ -195,8 +197,8 @@ CREATE TABLE artifacts (
 	CONSTRAINT pk_artifacts PRIMARY KEY (id), 
 	CONSTRAINT fk_artifacts_job_id FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
 );
-CREATE INDEX ix_artifacts_job_id ON artifacts (job_id);
 CREATE INDEX ix_artifacts_created_at ON artifacts (created_at);
+CREATE INDEX ix_artifacts_job_id ON artifacts (job_id);
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY);
 INSERT INTO alembic_version VALUES ('0001');
 INSERT INTO contents (sha256, kind, size, entries, data, blob_key, touched_at) VALUES ('x', 'x', 1, '{}', NULL, 'x', 1);
@@ -211,4 +213,4 @@ INSERT INTO jobs (id, key_id, script_id, rerun_of, name, runtime, entry, content
 INSERT INTO scripts (id, key_id, name, runtime, entry, content_sha, size, file_count, labels, created_at) VALUES ('x', 'x', 'x', 'x', 'x', 'x', 1, 1, '{}', 1);
 INSERT INTO artifacts (id, job_id, path, size, sha256, blob_key, created_at) VALUES ('x', 'x', 'x', 1, 'x', 'x', 1);
 INSERT INTO attempts (job_id, attempt, worker_id, claimed_at, ended_at, outcome, message) VALUES ('x', 1, 'x', 1, 1, 'x', 'x');
-INSERT INTO results (job_id, attempt, log, log_key, log_bytes, stdout, stderr) VALUES ('x', 1, NULL, 'x', 1, NULL, NULL);
+INSERT INTO results (job_id, attempt, log, log_key, log_bytes, stdout, stderr, compile, compile_output) VALUES ('x', 1, NULL, 'x', 1, NULL, NULL, '{}', '{}');

@@ -172,7 +172,6 @@ def upgrade() -> None:
         postgresql_where=sa.text("finished_at IS NOT NULL"),
     )
     op.create_index("ix_jobs_key_id_id", "jobs", ["key_id", "id"], unique=False)
-    op.create_index("ix_jobs_queue", "jobs", ["status", sa.text("priority DESC"), "fair_order", "id"], unique=False)
     op.create_index(op.f("ix_jobs_script_id"), "jobs", ["script_id"], unique=False)
     op.create_index(op.f("ix_jobs_stdin_sha"), "jobs", ["stdin_sha"], unique=False)
     op.create_index(op.f("ix_jobs_worker_id"), "jobs", ["worker_id"], unique=False)
@@ -229,6 +228,8 @@ def upgrade() -> None:
         sa.Column("log_bytes", sa.BigInteger(), nullable=False),
         sa.Column("stdout", sa.LargeBinary(), nullable=True),
         sa.Column("stderr", sa.LargeBinary(), nullable=True),
+        sa.Column("compile", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("compile_output", sa.JSON(none_as_null=True), nullable=True),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_results_job_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("job_id", name=op.f("pk_results")),
     )
