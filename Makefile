@@ -8,7 +8,7 @@ AGENT := $(wildcard agent/*.go agent/internal/*/*.go agent/go.mod)
 BUILT := src/emberbox/_builtin/agent/emberbox-agent-amd64
 TEST_DATA := $(CURDIR)/.cache/test-data
 
-.PHONY: help demo test test-unit test-integration test-e2e test-firecracker check check-go check-python format bench soak setup packages clean
+.PHONY: help demo test test-unit test-integration test-e2e test-firecracker test-languages check check-go check-python format bench soak setup packages clean
 
 help: ## say what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -48,6 +48,10 @@ test-integration: packages $(SETUP) $(BUILT) ## the tests of the service without
 test-e2e: PACKAGES = test
 test-e2e: packages $(SETUP) $(BUILT) ## the tests on real VMs
 	$(BIN)/pytest tests/e2e
+
+test-languages: PACKAGES = test
+test-languages: packages $(SETUP) $(BUILT) ## check languages on real VMs: EMBERBOX_TEST_LANGUAGES="ruby lua", or all of them
+	EMBERBOX_TEST_LANGUAGES="$${EMBERBOX_TEST_LANGUAGES:-all}" $(BIN)/pytest tests/languages
 
 test-firecracker: PACKAGES = test
 test-firecracker: packages $(SETUP) $(BUILT) ## the drivers' contract on a real Firecracker, or one line that says why not

@@ -7,13 +7,14 @@ import contextlib
 import functools
 import os
 import pwd
+import re
 import shutil
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from emberbox.errors import RequirementMissing
+from emberbox.errors import ImageBuildFailed, RequirementMissing
 from emberbox.images import apt
 from emberbox.images.ext4 import Owner, make_ext4
 from emberbox.images.guest_files import add_guest_files, copy_files
@@ -87,13 +88,25 @@ async def _install(recipe: Recipe, suite: str, architecture: str, archive: Path,
     # mmdebstrap's inner user writes here in unshare mode.
     scratch.chmod(0o1777)
     progress.log(" ".join(argv[1:]))
-    await run_tool(
-        [*_bound_to_this_process(), *argv],
-        what=f"install the packages of the runtime {recipe.name!r}",
-        timeout_s=_INSTALL_S,
-        env={"TMPDIR": str(scratch)},
-        on_line=progress.log,
-    )
+    what = f"install the packages of the runtime {recipe.name!r}"
+    try:
+        await run_tool(
+            [*_bound_to_this_process(), *argv],
+            what=what, timeout_s=_INSTALL_S, env={"TMPDIR": str(scratch)}, on_line=progress.log,
+        )  # fmt: skip
+    except ImageBuildFailed as error:
+        if missing := missing_packages(error.detail or ""):
+            raise ImageBuildFailed(
+                f"could not {what}: Debian {suite} has no package {', '.join(missing)}; mend image.packages in its manifest",
+                detail=error.detail,
+            ) from error
+        raise
+
+
+def missing_packages(output: str) -> list[str]:
+    """Return the names of the packages that apt says it does not have, sorted."""
+    found = re.findall(r"Unable to locate package (\S+)|Package '(\S+)' has no installation candidate", output)
+    return sorted({first or second for first, second in found})
 
 
 def _mode() -> list[str]:

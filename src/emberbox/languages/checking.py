@@ -153,7 +153,9 @@ class RuntimeCheck:
         if not examples.extension:
             raise Wrong("the manifest names no extensions", "set 'extensions' in the manifest")
         if examples.missing:
-            raise Wrong(f"missing: {', '.join(examples.missing)}", f"write them into {examples.folder}; see docs/runtimes.md")
+            raise Wrong(
+                f"missing: {', '.join(examples.missing)}", f"write them into {examples.folder.resolve()}; see docs/runtimes.md"
+            )
         return "all there"
 
     async def _image(self, news: Progress) -> str:
