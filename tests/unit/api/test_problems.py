@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from emberbox import errors
 from emberbox.api.problems import MEDIA_TYPE
 from emberbox.errors import EmberboxError
+from emberbox.model import CompileResult
 from emberbox.schemas.base import Problem
 from tests.unit.api.fakes import HEADERS, app_of, client_of, fake_service
 
@@ -29,6 +30,10 @@ def _instance(kind: type[EmberboxError]) -> EmberboxError:
         return errors.GuestRequestFailed("no_space", "what to do", detail="internal matter")
     if kind is errors.RateLimited:
         return errors.RateLimited("what to do", retry_after_s=2.1, detail="internal matter")
+    if kind is errors.CompileFailed:
+        return errors.CompileFailed(
+            CompileResult(ok=False, reason="failed", message="what to do", stderr_data=b"internal matter")
+        )
     return kind("what to do", detail="internal matter")
 
 

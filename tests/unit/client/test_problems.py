@@ -11,6 +11,7 @@ from emberbox import errors
 from emberbox.api.problems import answer_to
 from emberbox.client.problems import error_of, retry_after_s
 from emberbox.errors import EmberboxError
+from emberbox.model import CompileResult
 
 
 def _kinds(root: type[EmberboxError] = EmberboxError) -> list[type[EmberboxError]]:
@@ -22,6 +23,7 @@ def _make(kind: type[EmberboxError]) -> EmberboxError:
     special: dict[type[EmberboxError], tuple[Any, ...]] = {
         errors.InvalidManifest: ("runtime.toml", "run.argv", "must be a list"),
         errors.GuestRequestFailed: ("not_found", "no such file"),
+        errors.CompileFailed: (CompileResult(ok=False, reason="failed", message="it does not compile"),),
     }
     return kind(*special.get(kind, ("this is wrong; do that",)))
 

@@ -172,6 +172,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("finished_at IS NOT NULL"),
     )
     op.create_index("ix_jobs_key_id_id", "jobs", ["key_id", "id"], unique=False)
+    op.create_index("ix_jobs_queue", "jobs", ["status", sa.text("priority DESC"), "fair_order", "id"], unique=False)
     op.create_index(op.f("ix_jobs_script_id"), "jobs", ["script_id"], unique=False)
     op.create_index(op.f("ix_jobs_stdin_sha"), "jobs", ["stdin_sha"], unique=False)
     op.create_index(op.f("ix_jobs_worker_id"), "jobs", ["worker_id"], unique=False)
