@@ -30,14 +30,17 @@ def run(options: BenchOptions | None = None, **values: Any) -> int:
 
 
 def main(options: BenchOptions) -> int:
-    """Measure, print and write. Blocks for up to twelve minutes; an interrupt ends it with nothing left behind."""
+    """Measure, print and write. An interrupt ends it with nothing left behind.
+
+    Blocks for up to twelve minutes, and half a minute more for each language.
+    """
     import asyncio
     import json
     import sys
 
     from rich.console import Console
 
-    from emberbox.bench.report import print_report, write
+    from emberbox.bench.report import print_report, write, write_languages
     from emberbox.bench.session import Session
 
     def say(line: str) -> None:
@@ -46,11 +49,15 @@ def main(options: BenchOptions) -> int:
             sys.stderr.flush()
 
     findings = asyncio.run(Session(options, say).run())
-    write(findings, options.output)
+    if findings.languages is not None:
+        write_languages(findings, options.output)
+    if options.chosen != {"languages"}:
+        write(findings, options.output)
     if options.json:
         sys.stdout.write(json.dumps(findings.to_dict(), indent=2) + "\n")
     else:
         width = None if sys.stdout.isatty() else 160
         print_report(findings, Console(markup=False, highlight=False, emoji=False, width=width))
-        sys.stdout.write(f"\nwritten to {options.output}/latest.json and latest.md\n")
+        names = "languages.json" if options.chosen == {"languages"} else "latest.json and latest.md"
+        sys.stdout.write(f"\nwritten to {options.output}/{names}\n")
     return 0

@@ -10,6 +10,7 @@ from emberbox.bench.targets import ratios, targets
 
 if TYPE_CHECKING:
     from emberbox.bench.host import HostFacts
+    from emberbox.bench.languages_findings import LanguageFindings
     from emberbox.bench.samplers.burst import Burst
     from emberbox.bench.samplers.memory import MemoryUse
     from emberbox.bench.samplers.throughput import Throughput
@@ -36,6 +37,7 @@ class Findings:
         steps: The same and more, taken one after another.
         start_up: Parts of the command's start, in milliseconds.
         service: Of the service.
+        languages: None when not measured.
     """
 
     host: HostFacts
@@ -51,6 +53,7 @@ class Findings:
     steps: list[Series] = field(default_factory=list)
     start_up: dict[str, float] = field(default_factory=dict)
     service: ServiceFindings = field(default_factory=ServiceFindings)
+    languages: LanguageFindings | None = None
 
     @property
     def medians(self) -> dict[str, float]:
@@ -60,7 +63,8 @@ class Findings:
     @property
     def targets(self) -> list[Target]:
         """The targets, held against this."""
-        return [*targets(self.medians, self.throughput, self.memory, self.burst), *self.service.targets]
+        every = [*targets(self.medians, self.throughput, self.memory, self.burst), *self.service.targets]
+        return every if self.languages is None else [*every, *self.languages.targets]
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; the fields are stable within a `schema`."""
@@ -82,6 +86,7 @@ class Findings:
                 "start_up": {name: round(value, 1) for name, value in self.start_up.items()},
             },
             "service": self.service.to_dict(),
+            "languages": None if self.languages is None else self.languages.to_dict(),
             "skipped": self.skipped,
             "targets": [target.to_dict() for target in self.targets],
         }

@@ -28,6 +28,7 @@ MEASUREMENTS = {
     "n": "submit",
     "o": "followers",
     "p": "idle",
+    "q": "languages",
 }
 """What can be measured: the letter that tables show, and the name; `only` takes both."""
 LATENCIES = frozenset({"cold", "clone", "pool", "gvisor", "process", "command"})

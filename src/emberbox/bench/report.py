@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from emberbox.bench.languages_findings import language_tables
 from emberbox.bench.service_report import service_tables
 from emberbox.bench.table import Table, failures_row, latencies
 from emberbox.bench.targets import ratios
+from emberbox.languages.results import FILE, write_results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +41,7 @@ def tables(findings: Findings) -> list[Table]:
         latencies("Inside one clone, ms: as the engine tells it", _lettered(findings.engine_parts)),
         latencies("Inside one clone, ms: step after step", _lettered(findings.steps)),
         *service_tables(findings.service),
+        *language_tables(findings.languages),
         Table(title="Targets", columns=("", "measured", "wanted", ""), rows=_targets(findings)),
     ]  # fmt: skip
     return [table for table in every if table.rows]
@@ -148,6 +152,15 @@ def write(findings: Findings, folder: Path) -> None:
         partial = folder / f"{name}.new-{os.getpid()}"
         partial.write_text(text, "utf-8")
         partial.replace(folder / name)
+
+
+def write_languages(findings: Findings, folder: Path) -> None:
+    """Write languages.json; languages that were not measured this time keep their rows in it. Raises `OSError`."""
+    if findings.languages is None:
+        return
+    host = asdict(findings.host)
+    new = {"taken_at": findings.taken_at, "quick": findings.quick, "host": host, **findings.languages.to_dict()}
+    write_results(folder / FILE, new, findings.languages.known)
 
 
 def _median(values: Sequence[float]) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from emberbox.bench.findings import Findings
 from emberbox.bench.host import look_at_host
+from emberbox.bench.languages_part import measure_languages
 from emberbox.bench.latency import take_turns
 from emberbox.bench.options import LATENCIES
 from emberbox.bench.samplers.base import BenchError
@@ -73,6 +74,7 @@ class Session:
         part = ServicePart(self._settings, RUNTIME, self._options, self._say, findings.service)
         for name, work in part.works.items():
             await self._attempt(findings, name, work)
+        await self._attempt(findings, "languages", lambda: self._languages(findings))
         findings.duration_s = time.monotonic() - begun
         return findings
 
@@ -121,6 +123,11 @@ class Session:
 
     async def _burst(self, findings: Findings) -> None:
         findings.burst = await measure_burst(self._settings, RUNTIME, REQUESTS)
+
+    async def _languages(self, findings: Findings) -> None:
+        findings.languages = await measure_languages(
+            self._settings, quick=self._options.quick, say=self._say, skipped=findings.skipped
+        )
 
 
 def _plain(settings: Settings) -> Settings:

@@ -19,7 +19,8 @@ def table(
     ] = None,
 ) -> None:
     """Write the table of languages as Markdown. Measures nothing: see `emberbox bench --only languages`."""
-    from emberbox.languages.table import page, read_results
+    from emberbox.languages.results import read_results
+    from emberbox.languages.table import page
 
     text = page(read_results(Path(results)))
     if output is None:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
-
-from emberbox.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
-SCHEMA = 1
-"""Raised when a field of the JSON changes its meaning or goes away."""
 COLUMNS = (
     "runtime", "version", "kind", "image MiB", "cold ms", "clone → hello ms", "pooled → hello ms", "compile ms", "peak MiB",
     "runsc ms",
@@ -38,19 +32,6 @@ program that prints `hello, world`.
 - **runsc**: gVisor with the same file in the same root file system, from the start of its process to its end; a compiled program
   was compiled before.
 """
-
-
-def read_results(file: Path) -> dict[str, Any]:
-    """Return what was measured; raises `InvalidInput` when the file cannot be read or is of another schema."""
-    try:
-        results = json.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise InvalidInput(f"cannot read {file}: {error.strerror}; measure first: emberbox bench --only languages") from error
-    except ValueError as error:
-        raise InvalidInput(f"{file} is not JSON: {error}") from error
-    if not isinstance(results, dict) or results.get("schema") != SCHEMA:
-        raise InvalidInput(f"{file} is of another schema than {SCHEMA}; measure anew: emberbox bench --only languages")
-    return results
 
 
 def page(results: Mapping[str, Any]) -> str:

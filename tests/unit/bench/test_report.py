@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FIELDS = {
     "schema", "taken_at", "duration_s", "quick", "host", "latencies", "ratios", "throughput", "memory", "burst", "breakdown",
-    "service", "skipped", "targets",
+    "service", "languages", "skipped", "targets",
 }  # fmt: skip
 
 
