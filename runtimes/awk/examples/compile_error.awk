@@ -1,0 +1,2 @@
+BEGIN { print "before" }
+BEGIN { if (1 print "never" }

@@ -1,0 +1,6 @@
+BEGIN {
+    print "before"
+    fflush()
+    nothing = 0
+    print 1 / nothing
+}

@@ -1,0 +1,4 @@
+print("before")
+if true the
+  print("never")
+end

@@ -1,0 +1,3 @@
+<?php
+echo "before\n";
+$number = (1 + ;

@@ -1,0 +1,4 @@
+(display "before")
+(newline)
+(let ((number 1)
+  (display number)

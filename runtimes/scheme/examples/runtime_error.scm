@@ -1,0 +1,4 @@
+(display "before")
+(newline)
+(flush-output)
+(car '())

@@ -1,0 +1,3 @@
+create table one (number integer check (number = 1));
+select 'before';
+insert into one values (2);

@@ -1,0 +1,2 @@
+puts "before"
+puts [expr {1 / 0}]
