@@ -14,6 +14,7 @@
     ├── NoSpace                 the data folder's disk is full
     ├── ImageError
     │   ├── ImageBuildFailed
+    │   ├── ImageImportFailed   an image of the user's own that cannot be had, or cannot be used here
     │   └── ImageCorrupt        a stored image or template is not what was stored
     ├── VmmError
     │   ├── VmmStartFailed
@@ -151,6 +152,13 @@ class ImageBuildFailed(ImageError):
     """A build step failed; the store is as it was before. `detail` holds the tool's last output."""
 
     code = "image_build_failed"
+
+
+class ImageImportFailed(ImageError):
+    """An image of the user's own cannot be had, or cannot be used here; nothing of it is left."""
+
+    code = "image_import_failed"
+    status = 422
 
 
 class ImageCorrupt(ImageError):

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emberbox.errors import ImageCorrupt, NoSpace
+from emberbox.errors import ImageCorrupt, ImageImportFailed, NoSpace
 from emberbox.images.initramfs import build_initramfs, read_agent
 from emberbox.images.kernel import fetch_kernel
 from emberbox.images.locks import locked
@@ -90,7 +90,13 @@ class PartBuilder:
         return await self._part("initramfs", inputs, work)
 
     async def rootfs(self, recipe: Recipe) -> PartRecord:
-        """Return the root filesystem of a recipe."""
+        """Return the root filesystem of a recipe.
+
+        Raises:
+            ImageImportFailed: It is an imported one that is not stored: its layers were not kept.
+        """
+        if recipe.imported is not None:
+            return self._imported(recipe)
 
         async def work(folder: Path) -> tuple[dict[str, StoredObject], dict[str, Any]]:
             built = await build_rootfs(recipe, self._suite, self._architecture, folder, self._progress)
@@ -99,9 +105,31 @@ class PartBuilder:
 
         return await self._part("rootfs", recipe.inputs(self._suite, self._architecture), work)
 
+    def _imported(self, recipe: Recipe) -> PartRecord:
+        key = key_of(recipe.inputs(self._suite, self._architecture))
+        known = self._known(self._record_path("rootfs", key))
+        if known is None:
+            raise ImageImportFailed(
+                f"the imported image of the runtime {recipe.name!r} is not stored here (any more); "
+                f"import it again: emberbox images import REFERENCE --name {recipe.name}",
+                detail=recipe.imported,
+            )
+        return known
+
+    def imported(self, inputs: Mapping[str, Any]) -> PartRecord | None:
+        """Return the imported root filesystem of some inputs; None where it is not stored."""
+        return self._known(self._record_path("rootfs", key_of(dict(inputs))))
+
+    async def import_rootfs(self, inputs: Mapping[str, Any], work: Work) -> PartRecord:
+        """Return the imported root filesystem of some inputs; `work` makes it where it is missing."""
+        return await self._part("rootfs", inputs, work)
+
+    def _record_path(self, kind: str, key: str) -> Path:
+        return self._layout.parts / kind / f"{key}.json"
+
     async def _part(self, kind: str, inputs: Mapping[str, Any], work: Work) -> PartRecord:
         key = key_of(dict(inputs))
-        record = self._layout.parts / kind / f"{key}.json"
+        record = self._record_path(kind, key)
         asked_at = time.time()
         if not self._force and (known := self._known(record)) is not None:
             return known

@@ -23,6 +23,8 @@ _FEATURES = "none,dir_index,ext_attr,extent,filetype,flex_bg,large_file,sparse_s
 _UUID = "656d6265-7262-4f78-8000-726f6f746673"
 _MAKE_S = 300.0
 _ATTEMPTS = 6
+_SCRIPT_NAME_BYTES = 7680
+"""debugfs reads lines of 8,192 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,5 +133,8 @@ def _write_script(script: Path, folder: Path, owners: Mapping[str, Owner], time_
             relative = path.relative_to(folder).as_posix()
             owner = owners.get(relative, Owner(0, 0))
             quoted = '"/' + relative.replace('"', '""') + '"'
+            if len(os.fsencode(quoted)) > _SCRIPT_NAME_BYTES or any(ord(character) < 32 for character in relative):
+                # It would end the line of the script, and what follows would be taken for a command.
+                raise ImageBuildFailed(f"the root filesystem holds a name that cannot be stored: {relative[:200]!r}")
             stream.write(f"sif {quoted} uid {owner.uid}\nsif {quoted} gid {owner.gid}\n")
             stream.write(f"sif {quoted} ctime @{time_s}\nsif {quoted} atime @{time_s}\nsif {quoted} crtime @{time_s}\n")

@@ -27,7 +27,9 @@ _FOLDERS: tuple[tuple[str, int], ...] = (
     ("var/tmp", 0o1777),
     ("work", 0o755),
 )
-_FILES: tuple[tuple[str, str], ...] = (
+USER_FILE = "etc/emberbox/user"
+"""Tells the agent whom programs run as, `uid:gid`, where that is another than the unprivileged user."""
+NAME_FILES: tuple[tuple[str, str], ...] = (
     ("etc/hostname", "sandbox\n"),
     ("etc/hosts", "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost ip6-loopback\n"),
     ("etc/resolv.conf", ""),
@@ -42,14 +44,22 @@ _ACCOUNTS: tuple[tuple[str, str, int], ...] = (
 _LEFTOVERS = ("etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/subuid", "etc/subgid", "etc/.pwd.lock")
 
 
-def add_guest_files(root: Path, time_s: int) -> dict[str, Owner]:
-    """Write the guest's user, folders and names below `root`; returns the owners that are not root."""
+def add_guest_files(root: Path, time_s: int, user: str | None = None) -> dict[str, Owner]:
+    """Write the guest's user, folders and names below `root`; returns the owners that are not root.
+
+    Args:
+        root: The root filesystem's folder.
+        time_s: Time of the folders.
+        user: Whom programs run as, `uid:gid`; None for the unprivileged user.
+    """
     for name, mode in _FOLDERS:
         folder = root / name
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(mode)
-    for name, text in _FILES:
+    for name, text in NAME_FILES:
         _replace(root / name, text, 0o644)
+    if user is not None:
+        _replace(root / USER_FILE, f"{user}\n", 0o644)
     for name, line, mode in _ACCOUNTS:
         _add_account(root / name, line, mode)
     for name in _LEFTOVERS:

@@ -36,6 +36,14 @@ class ImageInputs(Protocol):
     def remove(self) -> Sequence[str]:
         """Globs that are removed."""
 
+    @property
+    def imported(self) -> str | None:
+        """Digest of the imported image that is the root filesystem; None where it is made of packages."""
+
+    @property
+    def user(self) -> str | None:
+        """Whom programs run as, `uid:gid`; None for the unprivileged user."""
+
 
 class BuildableRuntime(Protocol):
     """What an image needs to know of a runtime."""
@@ -63,6 +71,8 @@ class Recipe:
         files: Folder copied onto the root, or None.
         remove: Globs that are removed.
         files_digest: SHA-256 over that folder.
+        imported: Digest of the imported image that it is; None where it is made of packages.
+        user: Whom programs run as, `uid:gid`; None for the unprivileged user.
     """
 
     name: str
@@ -70,6 +80,8 @@ class Recipe:
     files: Path | None
     remove: tuple[str, ...]
     files_digest: str
+    imported: str | None = None
+    user: str | None = None
 
     @classmethod
     def of(cls, runtime: BuildableRuntime) -> Recipe:
@@ -81,11 +93,16 @@ class Recipe:
             files=image.files,
             remove=tuple(image.remove),
             files_digest=files_digest(image.files),
+            imported=image.imported,
+            user=image.user,
         )
 
     def inputs(self, suite: str, architecture: str) -> dict[str, Any]:
         """Return what the root filesystem's key is made from; changes of a runtime that do not touch it are not in it."""
+        if self.imported is not None:
+            return imported_inputs(self.imported, self.user, architecture)
         return {
+            **({"user": self.user} if self.user is not None else {}),
             "packages": sorted(self.packages),
             "remove": sorted(self.remove),
             "files": self.files_digest,
@@ -96,6 +113,11 @@ class Recipe:
             "installers": sorted(INSTALLERS),
             "never": sorted(NEVER),
         }
+
+
+def imported_inputs(digest: str, user: str | None, architecture: str) -> dict[str, Any]:
+    """Return what an imported root filesystem's key is made from: the image's digest and whom its programs run as."""
+    return {"imported": digest, "user": user, "architecture": architecture, "builder": BUILDER_VERSION}
 
 
 def key_of(inputs: dict[str, Any]) -> str:

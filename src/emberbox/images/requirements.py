@@ -44,6 +44,13 @@ REQUIREMENTS: tuple[Requirement, ...] = (
 """What `ImageStore.build` needs on the host."""
 
 
+IMPORT_REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement("skopeo", "skopeo", "copies images from registries, layouts and archives"),
+    Requirement("zstd", "zstd", "unpacks layers of images"),
+)
+"""What importing an image needs besides; nothing else does."""
+
+
 def missing_requirements() -> tuple[Requirement, ...]:
     """Return the requirements that this host does not meet."""
     return tuple(requirement for requirement in REQUIREMENTS if requirement.find() is None)
@@ -52,7 +59,8 @@ def missing_requirements() -> tuple[Requirement, ...]:
 def find_program(program: str) -> str:
     """Return the path of a required program; raises `RequirementMissing` with the command that installs it."""
     requirement = next(
-        (known for known in REQUIREMENTS if known.program == program), Requirement(program, program, "builds images")
+        (known for known in (*REQUIREMENTS, *IMPORT_REQUIREMENTS) if known.program == program),
+        Requirement(program, program, "builds images"),
     )
     path = requirement.find()
     if path is None:

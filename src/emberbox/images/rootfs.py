@@ -160,7 +160,7 @@ def _prepare(archive: Path, root: Path, recipe: Recipe, stop: threading.Event) -
     if recipe.files is not None:
         for name in copy_files(recipe.files, root):
             owners.pop(name, None)
-    owners |= add_guest_files(root, 0)
+    owners |= add_guest_files(root, 0, recipe.user)
     return owners, unpacked.packages
 
 

@@ -21,8 +21,10 @@ from emberbox.images.records import ImageRecord, PartRecord, encode, images_in, 
 from emberbox.images.requirements import check_requirements
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import AsyncIterator, Collection, Iterator, Mapping
     from pathlib import Path
+
+    from emberbox.images.build import PartBuilder
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +67,7 @@ class StoredImage:
         newest: Whether it is the runtime's newest.
         inputs: What its key was made from: suite, architecture, kernel version, agent.
         packages: Versions of the installed Debian packages by name.
+        imported: Of an imported image: `source` and `digest`; else empty.
     """
 
     image: Image
@@ -72,6 +75,7 @@ class StoredImage:
     newest: bool
     inputs: Mapping[str, Any]
     packages: Mapping[str, str]
+    imported: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,21 +176,32 @@ class ImageStore:
         if not force and (found := self.find(runtime)) is not None:
             news.step("ready", 1.0)
             return found
-        check_requirements()
         agent_digest = self.agent_digest()
-        self._layout.create()
-        async with locked(self._layout.locks / "store.lock", what="pruning images", timeout_s=_WAIT_S, shared=True):
-            await self._layout.remove_dead_builds()
-            return await self._build(runtime, news, agent_digest, force)
+        async with self.building(news, force) as builder:
+            return await self._build(runtime, builder, news, agent_digest)
 
-    async def _build(self, runtime: BuildableRuntime, news: Progress, agent_digest: str, force: bool) -> Image:
+    @contextlib.asynccontextmanager
+    async def building(self, news: Progress, force: bool = False) -> AsyncIterator[PartBuilder]:
+        """Lend a builder of parts; while it is lent, nothing is pruned. May be nested.
+
+        Raises:
+            RequirementMissing: The host lacks a program.
+            NoSpace: The disk is nearly full.
+            DataFolderBusy: Images are being pruned, and that does not end.
+        """
         # Imported here: only builds need it, and every start of the engine would pay for it.
         from emberbox.images.build import PartBuilder
 
-        builder = PartBuilder(
-            self._layout, self._objects, architecture=self.architecture, suite=self.suite, progress=news, force=force
-        )
-        self._layout.require_space(BUILD_SPACE)
+        check_requirements()
+        self._layout.create()
+        async with locked(self._layout.locks / "store.lock", what="pruning images", timeout_s=_WAIT_S, shared=True):
+            await self._layout.remove_dead_builds()
+            self._layout.require_space(BUILD_SPACE)
+            yield PartBuilder(
+                self._layout, self._objects, architecture=self.architecture, suite=self.suite, progress=news, force=force
+            )
+
+    async def _build(self, runtime: BuildableRuntime, builder: PartBuilder, news: Progress, agent_digest: str) -> Image:
         news.step("kernel", 0.0)
         kernel = await builder.kernel()
         news.step("initramfs", 0.2)
@@ -239,6 +254,7 @@ class ImageStore:
                     newest=newest,
                     inputs=record.inputs,
                     packages=record.about.get("packages", {}),
+                    imported=record.about.get("imported", {}),
                 )
             )
         return stored
@@ -275,12 +291,13 @@ class ImageStore:
                 )
             yield image
 
-    def prune(self, *, dry_run: bool = False, keep: Collection[str] = ()) -> PruneReport:
+    def prune(self, *, dry_run: bool = False, keep: Collection[str] = (), gone: Collection[str] = ()) -> PruneReport:
         """Remove images that are neither their runtime's newest, nor leased, nor named in `keep`; then files that none needs.
 
         Args:
             dry_run: True removes nothing.
             keep: Keys of images to keep.
+            gone: Runtimes that are no more: their newest image goes as well.
 
         Raises:
             DataFolderBusy: An image is being built just now.
@@ -288,7 +305,7 @@ class ImageStore:
         if not self._layout.locks.is_dir():
             return PruneReport(images=(), objects=(), bytes_freed=0)
         with locked_now(self._layout.locks / "store.lock", what="building an image"):
-            return self._prune(dry_run, frozenset(keep))
+            return self._prune(dry_run, frozenset(keep), frozenset(gone))
 
     def verify(self, image: Image) -> None:
         """Read an image's files whole and compare them with their digests; raises `ImageCorrupt`. Blocks for about a second."""
@@ -296,8 +313,8 @@ class ImageStore:
             path: Path = getattr(image, role)
             self._objects.verify(StoredObject(image.digests[role], path.name, image.sizes[role]))
 
-    def _prune(self, dry_run: bool, keep: frozenset[str]) -> PruneReport:
-        newest = {stored.image.key for stored in self.list() if stored.newest}
+    def _prune(self, dry_run: bool, keep: frozenset[str], gone: frozenset[str]) -> PruneReport:
+        newest = {stored.image.key for stored in self.list() if stored.newest and stored.image.runtime not in gone}
         images = list(images_in(self._layout.images))
         stays = [record for _, record in images if record.key in newest | keep or is_locked(self._lease_file(record.key))]
         kept_keys = {record.key for record in stays}

@@ -30,6 +30,8 @@ class Inputs:
     packages: tuple[str, ...] = ("toy",)
     files: Path | None = None
     remove: tuple[str, ...] = ()
+    imported: str | None = None
+    user: str | None = None
 
 
 @dataclass(frozen=True)
