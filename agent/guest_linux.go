@@ -55,14 +55,14 @@ func serveGuest() error {
 	if err != nil {
 		return err
 	}
-	base := environment.Load("")
+	base, user := environment.Load(""), identity.Load("")
 	waiting := &nursery.Nursery{
-		Reaper: reaper, Groups: tree, User: identity.Unprivileged, Environment: base, Work: workFolder,
+		Reaper: reaper, Groups: tree, User: user, Environment: base, Work: workFolder,
 	}
 	return serve(way, &service.Service{
 		Version:     version,
 		Work:        workFolder,
-		Users:       identity.Table{Default: identity.Unprivileged},
+		Users:       identity.Table{Default: user},
 		Environment: base,
 		Runner:      process.NewRunner(reaper, tree, waiting),
 		Nursery:     waiting,

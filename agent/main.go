@@ -1,4 +1,5 @@
-// Command emberbox-agent is process 1 of an Emberbox guest. With --stdio, --socket or --listen it serves a host without being that.
+// Command emberbox-agent is process 1 of an Emberbox guest. With --stdio, --socket or --listen it serves a host without being that;
+// `emberbox-agent proxy` carries a guest's connections to the host's proxy.
 package main
 
 import (
@@ -31,7 +32,11 @@ func main() {
 		guest()
 		return
 	}
-	if err := host(os.Args[1:]); err != nil {
+	work := func() error { return host(os.Args[1:]) }
+	if len(os.Args) == 2 && os.Args[1] == "proxy" {
+		work = serveProxy
+	}
+	if err := work(); err != nil {
 		fmt.Fprintln(os.Stderr, "emberbox-agent:", err)
 		os.Exit(1)
 	}

@@ -14,6 +14,19 @@ func TestDiskSize(t *testing.T) {
 	}
 }
 
+func TestLayers(t *testing.T) {
+	for line, want := range map[string]int{
+		"a emberbox.layers=2 b": 2, "": 0, "emberbox.layers=x": 0, "emberbox.layers=-1": 0, "emberbox.layers=3": 0, "xemberbox.layers=1": 0,
+	} {
+		if got := layerCount(line); got != want {
+			t.Errorf("%q gave %d", line, got)
+		}
+	}
+	if got := []string{drive(0), drive(1), drive(3)}; !slices.Equal(got, []string{rootDevice, "/dev/vdb", "/dev/vdd"}) {
+		t.Errorf("the drives are %v", got)
+	}
+}
+
 func TestModuleLists(t *testing.T) {
 	for line, want := range map[string][]string{
 		"quiet emberbox.channel=vsock:1024": {"order", "order-vsock"},

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"emberbox.dev/agent/internal/identity"
 )
 
 // mounting is one file system and where it goes.
@@ -48,7 +50,6 @@ const (
 	lower   = "/lower"
 	upper   = "/upper"
 	newRoot = "/root-new"
-	userID  = 1000
 )
 
 var diskKinds = []string{"ext4", "squashfs", "erofs", "iso9660"}
@@ -71,10 +72,17 @@ func mountDisk(device, target string) error {
 	return fmt.Errorf("cannot mount %s as any of %s: %w", device, strings.Join(diskKinds, ", "), failed)
 }
 
-// makeRoot lays a tmpfs over the image.
+// makeRoot lays the drives of layers over the image, and a tmpfs over all of them.
 func (s *System) makeRoot() error {
 	if err := mountDisk(rootDevice, lower); err != nil {
 		return err
+	}
+	folders := lower
+	for number := 1; number <= s.Layers; number++ {
+		if err := mountDisk(drive(number), layerFolder(number)); err != nil {
+			return err
+		}
+		folders = layerFolder(number) + ":" + folders
 	}
 	size := "50%"
 	if bytes, ok := diskSize(s.CommandLine); ok {
@@ -92,8 +100,25 @@ func (s *System) makeRoot() error {
 	if s.Upper, err = syscall.Open(upper, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0); err != nil {
 		return &os.PathError{Op: "open", Path: upper, Err: err}
 	}
-	data := "lowerdir=" + lower + ",upperdir=" + upper + "/files,workdir=" + upper + "/work"
+	data := "lowerdir=" + folders + ",upperdir=" + upper + "/files,workdir=" + upper + "/work"
 	return mounting{"overlay", newRoot, "overlay", syscall.MS_NODEV, data}.mount("")
+}
+
+// drive names the device of a drive: the root is number 0, behind it come the layers, behind those the script.
+func drive(number int) string { return "/dev/vd" + string(rune('a'+number)) }
+
+func layerFolder(number int) string { return "/layer" + strconv.Itoa(number) }
+
+// layerCount reads `emberbox.layers=N` from the kernel's command line.
+func layerCount(commandLine string) int {
+	for word := range strings.FieldsSeq(commandLine) {
+		if text, found := strings.CutPrefix(word, "emberbox.layers="); found {
+			if n, err := strconv.Atoi(text); err == nil && n >= 0 && n <= mostLayers {
+				return n
+			}
+		}
+	}
+	return 0
 }
 
 // diskSize reads `emberbox.disk=BYTES` from the kernel's command line.
@@ -109,13 +134,22 @@ func diskSize(commandLine string) (bytes int64, ok bool) {
 
 // makeScratch puts the folders that programs write to beside the overlay, on the same tmpfs and so under the same bound: writing
 // through the overlay would cost an emulated guest several times as much.
+//
+// An image that has something in such a folder keeps it, at that price.
 func makeScratch() error {
+	user := identity.Load(newRoot)
 	for _, folder := range []struct {
 		name  string
 		mode  uint32
-		owner int
-	}{{"/work", folderMode, userID}, {"/tmp", 0o1777, 0}} {
+		owner identity.User
+	}{{"/work", folderMode, user}, {"/tmp", 0o1777, identity.Root}} {
 		source, target := upper+"/scratch"+folder.name, newRoot+folder.name
+		if entries, err := os.ReadDir(target); err == nil && len(entries) > 0 {
+			if err := makeFolder(target, folder.mode, folder.owner); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := makeFolder(source, folder.mode, folder.owner); err != nil {
 			return err
 		}
@@ -129,13 +163,14 @@ func makeScratch() error {
 	return nil
 }
 
-// mountScript mounts the second drive if there is one. A failure is not fatal: it is told in the answer to `info`.
+// mountScript mounts the drive behind the layers if there is one. A failure is not fatal: it is told in the answer to `info`.
 func (s *System) mountScript() {
-	if _, err := os.Stat(scriptDevice); err != nil {
+	device := drive(s.Layers + 1)
+	if _, err := os.Stat(device); err != nil {
 		return
 	}
 	s.ScriptDrive = "mounted"
-	if err := mountDisk(scriptDevice, newRoot+"/mnt/script"); err != nil {
+	if err := mountDisk(device, newRoot+"/mnt/script"); err != nil {
 		s.ScriptDrive = err.Error()
 	}
 }

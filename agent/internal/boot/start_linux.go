@@ -6,11 +6,13 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"emberbox.dev/agent/internal/identity"
 )
 
 const (
 	rootDevice   = "/dev/vda"
-	scriptDevice = "/dev/vdb"
+	mostLayers   = 2 // of 4 drives, one is the root and one the script
 	deviceBound  = 10 * time.Second
 	devicePoll   = time.Millisecond
 	folderMode   = 0o755
@@ -21,7 +23,9 @@ type System struct {
 	CommandLine string
 	// Upper is an open folder of the tmpfs that takes all writes.
 	Upper int
-	// ScriptDrive is "" without a second drive, "mounted", or an error.
+	// Layers counts the drives that lie over the root's.
+	Layers int
+	// ScriptDrive is "" without a drive behind those, "mounted", or an error.
 	ScriptDrive string
 }
 
@@ -45,14 +49,16 @@ func Start() (*System, error) {
 	if err != nil {
 		return nil, err
 	}
-	system := &System{CommandLine: string(text)}
+	system := &System{CommandLine: string(text), Layers: layerCount(string(text))}
 	for _, list := range moduleLists(system.CommandLine) {
 		if err := loadModules("/modules", list); err != nil {
 			return nil, err
 		}
 	}
-	if err := await(rootDevice); err != nil {
-		return nil, err
+	for number := range system.Layers + 1 {
+		if err := await(drive(number)); err != nil {
+			return nil, err
+		}
 	}
 	if err := system.makeRoot(); err != nil {
 		return nil, err
@@ -92,11 +98,11 @@ func (s *System) furnish() error {
 	return os.Chdir("/")
 }
 
-func makeFolder(path string, mode uint32, owner int) error {
+func makeFolder(path string, mode uint32, owner identity.User) error {
 	if err := os.MkdirAll(path, folderMode); err != nil {
 		return err
 	}
-	if err := syscall.Chown(path, owner, owner); err != nil {
+	if err := syscall.Chown(path, int(owner.ID), int(owner.Group)); err != nil {
 		return &os.PathError{Op: "chown", Path: path, Err: err}
 	}
 	if err := syscall.Chmod(path, mode); err != nil {

@@ -26,6 +26,22 @@ var (
 	Unprivileged = User{1000, 1000, "user", "/work"}
 )
 
+// file says whom programs run as where an image wants another user than the unprivileged one: "uid:gid".
+const file = "/etc/emberbox/user"
+
+// Load returns the user that programs of an image run as. Only its numbers count: an image may have no accounts.
+func Load(root string) User {
+	text, err := os.ReadFile(root + file)
+	if err != nil {
+		return Unprivileged
+	}
+	user, err := Table{Default: Unprivileged}.Find(strings.TrimSpace(string(text)))
+	if err != nil {
+		return Unprivileged
+	}
+	return user
+}
+
 // Table knows what a request's field `user` means.
 type Table struct {
 	// Default is the user where the field is null.

@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"errors"
+	"os"
 	"testing"
 
 	"emberbox.dev/agent/internal/identity"
@@ -20,6 +21,27 @@ func TestFind(t *testing.T) {
 		if got, err := table.Find(name); err == nil {
 			t.Errorf("%q gave %+v", name, got)
 		}
+	}
+}
+
+func TestLoad(t *testing.T) {
+	for text, want := range map[string]identity.User{
+		"65534:7\n": {ID: 65534, Group: 7, Name: "65534", Home: "/work"}, "0:0": {ID: 0, Group: 0, Name: "0", Home: "/work"},
+		"": identity.Unprivileged, "nobody": identity.Unprivileged, "1": identity.Unprivileged,
+	} {
+		root := t.TempDir()
+		if err := os.MkdirAll(root+"/etc/emberbox", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(root+"/etc/emberbox/user", []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := identity.Load(root); got != want {
+			t.Errorf("%q gave %+v", text, got)
+		}
+	}
+	if got := identity.Load(t.TempDir()); got != identity.Unprivileged {
+		t.Errorf("no file gave %+v", got)
 	}
 }
 

@@ -124,6 +124,14 @@ class PartBuilder:
         """Return the imported root filesystem of some inputs; `work` makes it where it is missing."""
         return await self._part("rootfs", inputs, work)
 
+    def add_object(self, file: Path, name: str) -> StoredObject:
+        """Move a built file into the store; blocks."""
+        return self._objects.add(file, name)
+
+    def require_space(self, needed: int) -> None:
+        """Raise `NoSpace` where fewer than `needed` bytes are free."""
+        self._layout.require_space(needed)
+
     def _record_path(self, kind: str, key: str) -> Path:
         return self._layout.parts / kind / f"{key}.json"
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import os
 import pwd
 import re
 import shutil
-import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from emberbox.errors import ImageBuildFailed, RequirementMissing
 from emberbox.images import apt
@@ -20,10 +18,11 @@ from emberbox.images.ext4 import Owner, make_ext4
 from emberbox.images.guest_files import add_guest_files, copy_files
 from emberbox.images.process import run_tool
 from emberbox.images.requirements import find_program
+from emberbox.images.threads import in_thread
 from emberbox.images.tree import unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import threading
 
     from emberbox.images.packages import Package
     from emberbox.images.progress import Progress
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 _INSTALL_S = 1800.0
 _OWN_USERS = 65_536
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ async def build_rootfs(recipe: Recipe, suite: str, architecture: str, folder: Pa
     archive = folder / "root.tar"
     await _install(recipe, suite, architecture, archive, folder, progress)
     root = folder / "root"
-    owners, packages = await _in_thread(functools.partial(_prepare, archive, root, recipe))
+    owners, packages = await in_thread(functools.partial(_prepare, archive, root, recipe))
     archive.unlink()
     image = folder / "rootfs.ext4"
     await make_ext4(root, image, owners)
@@ -162,16 +160,3 @@ def _prepare(archive: Path, root: Path, recipe: Recipe, stop: threading.Event) -
             owners.pop(name, None)
     owners |= add_guest_files(root, 0, recipe.user)
     return owners, unpacked.packages
-
-
-async def _in_thread(function: Callable[[threading.Event], _Result]) -> _Result:
-    """Run blocking work in a thread; when this task is cancelled, the work's event is set and its end waited for."""
-    stop = threading.Event()
-    work = asyncio.ensure_future(asyncio.to_thread(function, stop))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        stop.set()
-        with contextlib.suppress(Exception):
-            await work
-        raise
