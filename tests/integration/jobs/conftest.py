@@ -24,7 +24,7 @@ class Caller:
         self.key = key
 
     async def submit(self, code: str, *, idempotency: tuple[str, str] | None = None, **options: Any) -> JobRecord:
-        order = await order_for_code(self.service, self.key, SubmitJob(runtime="bash", code=code, **options))
+        order = await order_for_code(self.service, self.key, SubmitJob(**{"runtime": "bash", "code": code, **options}))
         job, _ = await self.service.jobs.submit(self.key, order, idempotency=idempotency)
         return job
 
