@@ -10,10 +10,10 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 from emberbox.errors import CapacityExhausted, NoSpace, RequirementMissing
+from emberbox.vmm.removal import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sized
@@ -80,12 +80,12 @@ class RunFolder:
 
     def remove(self, folder: Path) -> None:
         """Remove a machine's folder. Repeating is harmless."""
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
 
     def release(self) -> None:
         """Remove the folder and let go of the number. Repeating is harmless."""
         if self._lock >= 0:
-            shutil.rmtree(self.path, ignore_errors=True)
+            remove_tree(self.path)
             os.close(self._lock)
             self._lock = -1
 
@@ -115,7 +115,7 @@ def _try_lock(file: Path) -> int | None:
 async def _clean(folder: Path, kill: Callable[[Path], Awaitable[Sized]]) -> None:
     if folder.exists():
         killed = len(await kill(folder))
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
         _log.info(
             "cleaned up %s after an engine that died; %d machines ended", folder, killed, extra={"action": "engine.reconcile"}
         )

@@ -26,6 +26,23 @@ def userfaultfd_minor() -> int | None:
     return None
 
 
+def copy_program(source: Path, target: Path, uid: int, gid: int) -> None:
+    """Copy what is to run into the jail, as the VMM's own: its mode goes through our mask, and no link may lie there already.
+
+    Raises `JailerError`.
+    """
+    try:
+        mode = source.stat().st_mode & 0o7777
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    except OSError as error:
+        raise JailerError(f"Failed to open {error.filename}: {error.strerror}") from error
+    with os.fdopen(descriptor, "wb") as copy:
+        if os.fstat(descriptor).st_nlink > 1:
+            raise JailerError(f"{target} is a hard link")
+        os.fchown(descriptor, uid, gid)
+        copy.write(source.read_bytes())
+
+
 def change_root(root: Path) -> None:
     """Make `root` the root of this process, in a mount namespace of its own that keeps nothing of the old. Raises `OSError`."""
     linux.unshare(linux.CLONE_NEWNS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -60,7 +59,7 @@ def main(argv: list[str], options: Mapping[str, Any]) -> int:
 def run(orders: Orders, clock: Clock) -> int:
     """Make the jail and become the VMM in it. Raises `JailerError` and `OSError`, with what was made left as it is."""
     orders.root.mkdir(parents=True, exist_ok=True)
-    shutil.copy(orders.exec_file, orders.root / orders.exec_file.name)
+    jail.copy_program(orders.exec_file, orders.root / orders.exec_file.name, orders.uid, orders.gid)
     if orders.netns is not None:
         linux.enter_namespace(orders.netns, linux.CLONE_NEWNET)
     _limit(orders)

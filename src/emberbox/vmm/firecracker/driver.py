@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import EmberboxError, InvalidInput, RequirementMissing, VmmError, VmmStartFailed
-from emberbox.tasks import UndoStack
+from emberbox.tasks import UndoStack, shielded
 from emberbox.vmm import confinement
 from emberbox.vmm.base import DriverReport, Machine, MachineSpec, MachineState, Snapshot
 from emberbox.vmm.firecracker import hardware
@@ -170,10 +170,11 @@ async def _boot(host: FirecrackerHost, spec: MachineSpec, memory: Path | None = 
 
 
 async def _booted(host: FirecrackerHost, spec: MachineSpec, memory: Path | None, undo: UndoStack) -> FirecrackerMachine:
-    jail = await asyncio.to_thread(_prepare, host, spec, undo)
+    # To its end: what is still being made while it is undone would be left behind.
+    jail = await shielded(asyncio.to_thread(_prepare, host, spec, undo))
     written = [drive.path.stat().st_size for drive in spec.drives if not drive.read_only]
     file_bytes = max([0 if memory is None else max(spec.memory_mib * _MIB, STATE_BYTES), *written])
-    launched = await launch(host, spec, jail, file_bytes=file_bytes, undo=undo)
+    launched = await launch(host, spec, jail, file_bytes=file_bytes, undo=undo, freezes=memory is not None)
     try:
         await launched.configure(hardware.boot(spec, rates=None if memory else spec.rates))
         await launched.configure([hardware.balloon()], optional=hardware.BALLOON_OPTIONAL)

@@ -15,6 +15,7 @@ from emberbox.errors import RequirementMissing
 from emberbox.vmm.acceleration import Acceleration, probe_acceleration
 from emberbox.vmm.cgroup import Cgroups
 from emberbox.vmm.firecracker.install.release import LEAST_VERSION
+from emberbox.vmm.firecracker.rights import check_rights
 from emberbox.vmm.remembered import remembered
 from emberbox.vmm.requirements import find_program, require_programs
 
@@ -26,6 +27,7 @@ LAYOUT = 1
 INSTALL = "emberbox setup --vmm firecracker"
 _CLOCK_KERNEL = (5, 16)
 """First host kernel with KVM_CLOCK_REALTIME."""
+_CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 _VERSION_S = 10.0
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
 
@@ -88,6 +90,7 @@ async def examine(
     require_programs(("bwrap",), mend="apt-get install -y bubblewrap")
     check_mount(folder)
     acceleration = await _acceleration(folder, accelerator)
+    await asyncio.to_thread(check_rights, folder, uid_base)
     return await asyncio.to_thread(_assemble, folder, *binaries, uid_base, cpus), acceleration
 
 
@@ -163,7 +166,7 @@ def _assemble(folder: Path, firecracker: Path, jailer: Path, uid_base: int, cpus
         cgroups=cgroups if cgroups.prepare() else None,
         uid_base=uid_base,
         cpus=cpus,
-        clock=platform.machine() == "x86_64" and _kernel() >= _CLOCK_KERNEL,
+        clock=moves_clocks(_CLOCK_SOURCE),
     )
 
 
@@ -192,6 +195,19 @@ def _ask(program: Path, option: str, understand: Callable[[str], str | None]) ->
 def _numbers(version: str) -> tuple[int, ...]:
     found = _VERSION.match(version)
     return (0,) if found is None else tuple(map(int, found.groups()))
+
+
+def moves_clocks(source: Path) -> bool:
+    """Return whether this host's KVM can move a restored guest's clock on; `source` is the kernel's file of its clock.
+
+    KVM puts the time of day into a snapshot only where the host counts by the TSC (the kernel's Documentation/virt/kvm/api.rst,
+    KVM_GET_CLOCK). Without it a guest would be moved on from 1970. Elsewhere the agent alone sets the clock.
+    """
+    try:
+        told = source.read_text().strip()
+    except OSError:
+        return False
+    return platform.machine() == "x86_64" and _kernel() >= _CLOCK_KERNEL and told == "tsc"
 
 
 def _kernel() -> tuple[int, ...]:

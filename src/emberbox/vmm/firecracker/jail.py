@@ -16,6 +16,7 @@ import subprocess
 from pathlib import Path
 
 from emberbox.errors import SnapshotFailed, VmmError
+from emberbox.vmm.removal import remove_tree
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ OUTPUT = "out"
 _PIPE_BYTES = 1024 * 1024
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ, fcntl(2)
 _DIG_S = 600.0
+# Another file system or subvolume; as many links as it takes; a file that is fixed; a file system without links.
+_NOT_LINKED = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP)
 
 
 class MachineJail:
@@ -60,7 +63,7 @@ class MachineJail:
     def share(self, source: Path, inside: str) -> str:
         """Let the VMM read the file `source` at the path `inside`, which is returned. Owner and mode stay as they are.
 
-        A hard link where both are on one file system, else a read-only bind mount in the VMM's own mount namespace. A file that
+        A hard link where the file system makes one, else a read-only bind mount in the VMM's own mount namespace. A file that
         not all may read is copied, for this VMM alone. Raises `OSError`.
         """
         place = self.root / inside.lstrip("/")
@@ -70,7 +73,7 @@ class MachineJail:
         try:
             os.link(source, place)
         except OSError as error:
-            if error.errno != errno.EXDEV:
+            if error.errno not in _NOT_LINKED:
                 raise
             place.touch(mode=0o400)
             self.binds.append((source.resolve(), place))
@@ -133,8 +136,7 @@ class MachineJail:
 
     def remove(self) -> None:
         """Remove the folder with all in it; files that were shared keep their other links. Repeating is harmless."""
-        shutil.rmtree(self.base, ignore_errors=True)
-        if self.base.exists():
+        if not remove_tree(self.base):
             _log.warning("jail %s cannot be removed", self.base, extra={"action": "vmm.jail_left", "path": str(self.base)})
 
     def _copy(self, source: Path, place: Path) -> None:

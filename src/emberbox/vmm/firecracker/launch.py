@@ -21,6 +21,7 @@ from emberbox.vmm.firecracker.api import FirecrackerApi
 from emberbox.vmm.firecracker.faults import OWN_CODES, explain_exit
 from emberbox.vmm.firecracker.jail import MachineJail, open_pipe
 from emberbox.vmm.firecracker.pipes import BoundedLog, MetricsReader, PipeReader
+from emberbox.vmm.firecracker.rights import NAMESPACES, RIGHTS
 from emberbox.vmm.process import children
 from emberbox.vmm.spawn import SPAWN_S, error_log, last_errors, spawn_held
 
@@ -84,7 +85,9 @@ def make_jail(host: FirecrackerHost, spec: MachineSpec, undo: UndoStack) -> Mach
     return jail
 
 
-async def launch(host: FirecrackerHost, spec: MachineSpec, jail: MachineJail, *, file_bytes: int, undo: UndoStack) -> Launched:
+async def launch(
+    host: FirecrackerHost, spec: MachineSpec, jail: MachineJail, *, file_bytes: int, undo: UndoStack, freezes: bool = False
+) -> Launched:
     """Start Firecracker in `jail` and wait for its API.
 
     Args:
@@ -93,6 +96,7 @@ async def launch(host: FirecrackerHost, spec: MachineSpec, jail: MachineJail, *,
         jail: Prepared with all that the machine needs.
         file_bytes: Longest file that the VMM writes.
         undo: Where to register what undoes the start; the caller closes it when this, or a later step, fails.
+        freezes: Whether it will write its guest's memory to a file.
 
     Raises:
         VmmError, OSError, TimeoutError: The VMM did not come up.
@@ -101,7 +105,8 @@ async def launch(host: FirecrackerHost, spec: MachineSpec, jail: MachineJail, *,
     metrics = MetricsReader()
     output = _listen(spec, jail, log, metrics, undo)
     try:
-        process = await _spawn(host, spec, jail, file_bytes, output, undo)
+        jailer = _jailer(host, spec, jail, file_bytes, memory_limit(spec, freezes=freezes))
+        process = await _spawn(host, spec, jail, jailer, output, undo)
     finally:
         os.close(output)
     api = FirecrackerApi(jail.root / hardware.API.lstrip("/"), name=spec.id, unknown=host.unknown)
@@ -148,13 +153,13 @@ def listen_to_console(spec: MachineSpec, undo: UndoStack) -> None:
 
 
 async def _spawn(
-    host: FirecrackerHost, spec: MachineSpec, jail: MachineJail, file_bytes: int, output: int, undo: UndoStack
+    host: FirecrackerHost, spec: MachineSpec, jail: MachineJail, jailer: list[str], output: int, undo: UndoStack
 ) -> VmmProcess:
     undo.push(lambda: _remove_group(host, spec.id))
     errors = os.open(error_log(spec.run_dir), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         return await spawn_held(
-            lambda tell, held: [*_bubblewrap(spec, jail, tell, held), "--", *_jailer(host, spec, jail, file_bytes)],
+            lambda tell, held: [*_bubblewrap(spec, jail, tell, held), "--", *jailer],
             lambda pid: _bound(spec, pid),
             machine_id=spec.id,
             inherited=(),
@@ -173,26 +178,33 @@ async def _remove_group(host: FirecrackerHost, name: str) -> None:
 
 
 def _bubblewrap(spec: MachineSpec, jail: MachineJail, tell: int, held: int) -> list[str]:
-    arguments = [str(BUBBLEWRAP), "--dev-bind", "/", "/", "--proc", "/proc", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+    arguments = [str(BUBBLEWRAP), *NAMESPACES]
     if spec.network is None:
         arguments.append("--unshare-net")
     for source, place in jail.binds:
         arguments += ["--ro-bind", str(source), str(place)]
     if not spec.survive_parent:
         arguments.append("--die-with-parent")
-    # All capabilities are for the jailer, which gives them up with its uid.
-    arguments += ["--cap-add", "ALL", "--new-session", "--chdir", "/"]
-    return [*arguments, "--info-fd", str(tell), "--block-fd", str(held)]
+    return [*arguments, *RIGHTS, "--info-fd", str(tell), "--block-fd", str(held)]
 
 
-def _jailer(host: FirecrackerHost, spec: MachineSpec, jail: MachineJail, file_bytes: int) -> list[str]:
+def memory_limit(spec: MachineSpec, *, freezes: bool) -> int:
+    """Return the bytes that a VMM's control group may hold.
+
+    A template's hold its memory twice: the file that it writes is charged to it as well, until it is on the disk, and in a
+    folder that is kept in memory for good.
+    """
+    limit_mib = max(spec.memory_mib, spec.memory_max_mib or 0) + OVERHEAD_MIB
+    return (limit_mib + (spec.memory_mib if freezes else 0)) * 1024 * 1024
+
+
+def _jailer(host: FirecrackerHost, spec: MachineSpec, jail: MachineJail, file_bytes: int, memory_bytes: int) -> list[str]:
     arguments = [str(host.jailer), "--id", spec.id, "--exec-file", str(host.firecracker)]
     arguments += ["--uid", str(jail.uid), "--gid", str(jail.uid), "--chroot-base-dir", str(jail.base)]
     if spec.network is not None and spec.network.netns is not None:
         arguments += ["--netns", str(spec.network.netns)]
     if host.cgroups is not None:
-        limit_mib = max(spec.memory_mib, spec.memory_max_mib or 0) + OVERHEAD_MIB
-        limits = CgroupLimits(memory_bytes=limit_mib * 1024 * 1024, pids=_THREADS + spec.vcpus, cpus=host.cpus)
+        limits = CgroupLimits(memory_bytes=memory_bytes, pids=_THREADS + spec.vcpus, cpus=host.cpus)
         arguments += ["--cgroup-version", "2" if host.cgroups.unified else "1", "--parent-cgroup", PARENT]
         for name, value in host.cgroups.assignments(limits):
             arguments += ["--cgroup", f"{name}={value}"]

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PIECE = 65_536
-_PIECES_AT_ONCE = 64
+_PIECES_AT_ONCE = 2
+_PIECES_IN_ALL = 16
+_PAUSE_S = 0.01
 _LINE_BYTES = 256 * 1024
 _COUNTERS = 4096
 _TAIL_BYTES = 16_384
@@ -36,31 +38,43 @@ class PipeReader:
         self._descriptor = descriptor
         self._take = take
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(descriptor, self.drain)
+        self._pause: asyncio.TimerHandle | None = None
+        self._listen()
 
     def drain(self) -> None:
         """Take what is in the pipe now, a bounded part of it. Never blocks."""
-        for _ in range(_PIECES_AT_ONCE):
-            if self._descriptor < 0:
-                return
-            try:
-                piece = os.read(self._descriptor, _PIECE)
-            except BlockingIOError:
-                return
-            except OSError:
-                piece = b""
-            if not piece:
-                self._loop.remove_reader(self._descriptor)
-                return
-            self._take(piece)
+        if self._full(_PIECES_AT_ONCE):
+            # Whoever fills it faster than that shall not take this process's time from all other machines.
+            self._loop.remove_reader(self._descriptor)
+            self._pause = self._loop.call_later(_PAUSE_S, self._listen)
 
     def close(self) -> None:
         """Take what is left and close the pipe. Repeating is harmless."""
         if self._descriptor >= 0:
-            self.drain()
+            self._full(_PIECES_IN_ALL)
+            if self._pause is not None:
+                self._pause.cancel()
             self._loop.remove_reader(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def _listen(self) -> None:
+        self._loop.add_reader(self._descriptor, self.drain)
+
+    def _full(self, pieces: int) -> bool:
+        """Take that many pieces; False when there were fewer."""
+        for _ in range(pieces):
+            try:
+                piece = os.read(self._descriptor, _PIECE)
+            except BlockingIOError:
+                return False
+            except OSError:
+                piece = b""
+            if not piece:
+                self._loop.remove_reader(self._descriptor)
+                return False
+            self._take(piece)
+        return True
 
 
 class BoundedLog:

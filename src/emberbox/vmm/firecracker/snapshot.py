@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from emberbox.errors import SnapshotFailed, VmmDied, VmmError, VmmStartFailed
-from emberbox.tasks import UndoStack
+from emberbox.tasks import UndoStack, shielded
 from emberbox.vmm.base import MachineSpec, Snapshot
 from emberbox.vmm.firecracker import hardware
 from emberbox.vmm.firecracker.bodies import SnapshotCreate
@@ -45,16 +45,23 @@ async def save(host: FirecrackerHost, machine: FirecrackerMachine, state: Path) 
         await machine.request(SnapshotCreate(snapshot_path=f"/{OUTPUT}/state", mem_file_path=f"/{OUTPUT}/memory"))
         await machine.halt()
         snapshot = Snapshot(memory=memory, state=state, vmm_version=host.version)
-        await asyncio.to_thread(_take_over, machine.launched.jail, snapshot, spec)
-    except BaseException as error:
+        # To its end: what is still being written while it is discarded would be left behind.
+        await shielded(asyncio.to_thread(_take_over, machine.launched.jail, snapshot, spec))
+        machine.launched.process.killed = True
         await machine.kill()
-        await asyncio.to_thread(_discard, memory, state)
+    except BaseException as error:
+        await shielded(_give_up(machine, memory, state))
         if isinstance(error, (VmmError, OSError)) and not isinstance(error, SnapshotFailed):
             raise SnapshotFailed(f"virtual machine {spec.id} cannot be frozen: {error}", detail=str(error)) from error
         raise
-    machine.launched.process.killed = True
-    await machine.kill()
     return snapshot
+
+
+async def _give_up(machine: FirecrackerMachine, memory: Path | None, state: Path) -> None:
+    try:
+        await machine.kill()
+    finally:
+        await asyncio.to_thread(_discard, memory, state)
 
 
 def _take_over(jail: MachineJail, snapshot: Snapshot, spec: MachineSpec) -> None:
@@ -125,7 +132,7 @@ class FirecrackerLoadedSnapshot:
             os.close(self._state)
 
     async def _restore(self, spec: MachineSpec, undo: UndoStack) -> FirecrackerMachine:
-        jail = await asyncio.to_thread(self._prepare, spec, undo)
+        jail = await shielded(asyncio.to_thread(self._prepare, spec, undo))
         launched = await launch(self._host, spec, jail, file_bytes=_longest_drive(spec), undo=undo)
         launched.restored = True
         try:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -150,3 +151,30 @@ def test_a_file_system_on_which_no_jail_works_is_told(
         host.check_mount(tmp_path / "vmm")
     assert caught.value.mend is not None
     assert f"remount,{name[2:]} " in caught.value.mend
+
+
+def test_clocks_are_moved_only_where_snapshots_hold_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "current_clocksource"
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(host, "_kernel", lambda: (5, 16))
+    assert not host.moves_clocks(source)
+    for name, moves in (("tsc\n", True), ("kvm-clock\n", False), ("hpet\n", False)):
+        source.write_text(name)
+        assert host.moves_clocks(source) is moves, name
+    source.write_text("tsc\n")
+    monkeypatch.setattr(host, "_kernel", lambda: (5, 10))
+    assert not host.moves_clocks(source)
+    monkeypatch.setattr(host, "_kernel", lambda: (6, 1))
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert not host.moves_clocks(source)
+
+
+@root
+async def test_a_host_on_which_no_jail_can_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "mknod", refuse)
+    report = await driver(tmp_path).probe()
+    assert not report.usable
+    assert "capability MKNOD" in report.reason

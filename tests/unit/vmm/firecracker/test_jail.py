@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -139,3 +140,33 @@ def test_pages_of_zeros_are_given_back(tmp_path: Path) -> None:
     dig_holes(path)
     assert path.read_bytes() == before
     assert path.stat().st_blocks * 512 < 100_000
+
+
+@root
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.EMLINK, errno.EPERM])
+def test_a_file_that_cannot_be_linked_is_to_be_mounted(
+    jail: MachineJail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(b"image")
+    image.chmod(0o444)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", refuse)
+    jail.share(image, "/drives/0")
+    assert jail.binds == [(image, jail.root / "drives/0")]
+
+
+@root
+def test_a_jail_that_was_made_very_deep_is_removed(jail: MachineJail) -> None:
+    folder = os.open(jail.root / "out", os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=folder)
+        below = os.open("d", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(folder)
+    jail.remove()
+    assert not jail.base.exists()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from typing import TYPE_CHECKING
@@ -93,6 +94,28 @@ async def test_a_pipe_is_emptied_without_blocking_and_to_the_last_byte(tmp_path:
     reader.close()
     assert len(taken) == sent
     assert taken.endswith(b"last words")
+
+
+async def test_a_pipe_that_is_always_full_takes_little_of_our_time(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    pieces: list[int] = []
+    reader = PipeReader(open_pipe(path), lambda piece: pieces.append(len(piece)))
+    writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    loop = asyncio.get_running_loop()
+    end = loop.time() + 0.3
+    turns = 0
+    while loop.time() < end:
+        with contextlib.suppress(BlockingIOError):
+            os.write(writer, bytes(1 << 20))
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns > 200, "others have their turns"
+    assert sum(pieces) <= 45 * 2 * 65_536, "and the flood is read at a pace"
+    os.close(writer)
+    before = len(pieces)
+    reader.close()
+    assert sum(pieces[before:]) > 500_000, "what is in it at the end is read"
 
 
 def test_a_pipe_that_became_something_else_is_refused(tmp_path: Path) -> None:
