@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	rootDevice   = "/dev/vda"
-	mostLayers   = 2 // of 4 drives, one is the root and one the script
-	deviceBound  = 10 * time.Second
-	devicePoll   = time.Millisecond
-	folderMode   = 0o755
+	rootDevice  = "/dev/vda"
+	mostLayers  = 2 // of 4 drives, one is the root and one the script
+	deviceBound = 10 * time.Second
+	devicePoll  = time.Millisecond
+	folderMode  = 0o755
 )
 
 // System is what the boot has found.

@@ -30,7 +30,7 @@ func serve(t *testing.T) *host {
 	fromAgent, toHost := io.Pipe()
 	h := &host{t, listener.Addr().String(), fromAgent, toAgent, make(chan error, 1)}
 	go func() { h.ended <- Serve(listener, fromHost, toHost) }()
-	t.Cleanup(func() { _ = toAgent.Close(); _ = fromAgent.Close() })
+	t.Cleanup(func() { _ = toAgent.Close(); _ = fromAgent.Close(); _ = fromHost.Close() })
 	if f := h.next(); f.kind != kindHello || f.connection != 0 || string(f.payload) != greeting {
 		t.Fatalf("greeted by %v", f)
 	}
@@ -186,7 +186,7 @@ func TestViolationsEndTheLink(t *testing.T) {
 			h := serve(t)
 			_ = h.connect()
 			h.expect(kindOpen, "")
-			_, _ = h.out.Write(bad)
+			go func() { _, _ = h.out.Write(bad) }()
 			go func() { _, _ = io.Copy(io.Discard, h.in) }()
 			if err := h.result(); err == nil {
 				t.Fatal("the link ended without an error")
