@@ -48,6 +48,7 @@ class BadInput:
         script: Its name in the work folder; None for the usual one.
         files: What lies beside it.
         greets: Whether its source is that of `hello`: then it may be refused, but must not end well with anything else.
+        quick: Whether a quick check gives it, too.
     """
 
     name: str
@@ -55,6 +56,7 @@ class BadInput:
     script: str | None = None
     files: Mapping[str, bytes | Path] = field(default_factory=dict)
     greets: bool = False
+    quick: bool = True
 
 
 def bad_inputs(runtime: Runtime, hello: bytes) -> list[BadInput]:
@@ -72,11 +74,13 @@ def bad_inputs(runtime: Runtime, hello: bytes) -> list[BadInput]:
         BadInput(name="empty source", code=b""),
         BadInput(name="wrong language", code=foreign),
         BadInput(name="invalid UTF-8", code=SPOILT),
-        BadInput(name="10 MiB source", code=hello + padding, greets=True),
+        BadInput(name="10 MiB source", code=hello + padding, greets=True, quick=False),
         BadInput(name="name with spaces and quotes", code=hello, script=f'it\'s a "name" $(id){extension}', greets=True),
         BadInput(name="name with a leading dash", code=hello, script=f"-name{extension}", greets=True),
-        BadInput(name="name in Unicode", code=hello, script=f"größe-文字-🔥{extension}", greets=True),
-        BadInput(name="name of a system file", code=hello, script=f"{_system_name(runtime)}{extension}", greets=True),
+        BadInput(name="name in Unicode", code=hello, script=f"größe-文字-🔥{extension}", greets=True, quick=False),
+        BadInput(
+            name="name of a system file", code=hello, script=f"{_system_name(runtime)}{extension}", greets=True, quick=False
+        ),
         BadInput(name="system files' names beside it", code=hello, files=dict.fromkeys(COMPANIONS, JUNK), greets=True),
         BadInput(name="a folder where its output goes", code=hello, files={f"{usual}.out/keep/it": JUNK}, greets=True),
     ]
@@ -84,7 +88,8 @@ def bad_inputs(runtime: Runtime, hello: bytes) -> list[BadInput]:
 
 def _system_name(runtime: Runtime) -> str:
     """Return a name that the language's own command, or its library, has."""
-    command = re.sub(r"[^A-Za-z]", "", runtime.argv[0].rpartition("/")[2])
+    argv = runtime.argv if runtime.compile is None else runtime.compile.argv
+    command = re.sub(r"[^A-Za-z]", "", argv[0].rpartition("/")[2])
     return command or "string"
 
 

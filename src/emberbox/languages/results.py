@@ -33,6 +33,8 @@ def read_results(file: Path) -> dict[str, Any]:
 def merged(old: Mapping[str, Any] | None, new: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
     """Return new results with the rows of languages that were not measured this time, and still exist, from the old ones.
 
+    `not_measured` names those that have no row.
+
     Args:
         old: None when there are none.
         new: What was measured now.
@@ -40,7 +42,8 @@ def merged(old: Mapping[str, Any] | None, new: Mapping[str, Any], known: Collect
     """
     measured = {row["name"] for row in new["languages"]}
     kept = [row for row in (old or {}).get("languages", []) if row["name"] in known and row["name"] not in measured]
-    return {**new, "languages": sorted([*new["languages"], *kept], key=lambda row: str(row["name"]))}
+    rows = sorted([*new["languages"], *kept], key=lambda row: str(row["name"]))
+    return {**new, "languages": rows, "not_measured": sorted(set(known) - {row["name"] for row in rows})}
 
 
 def write_results(file: Path, new: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:

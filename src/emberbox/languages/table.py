@@ -38,6 +38,8 @@ def page(results: Mapping[str, Any]) -> str:
     """Return the page as Markdown."""
     languages = sorted(results["languages"], key=lambda language: str(language["name"]))
     parts = [INTRODUCTION, _host(results), LEGEND, _markdown(COLUMNS, [table_row(one) for one in languages]), _totals(results)]
+    if results.get("not_measured"):
+        parts.append(f"Not measured yet: {', '.join(results['not_measured'])}.\n")
     notes = [f"- {one['name']}: {_cell(one['gvisor_note'])}" for one in languages if not one.get("gvisor_ms")]
     if notes:
         parts.append("Not measured under gVisor:\n\n" + "\n".join(notes) + "\n")
@@ -67,8 +69,9 @@ def table_row(language: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _host(results: Mapping[str, Any]) -> str:
     host = results["host"]
+    brief = "Measured briefly, with few samples. " if results["quick"] else ""
     return (
-        f"Taken on {results['taken_at']}: {host['cpu']}, {host['cores']} cores, {host['memory_mib']} MiB, "
+        f"{brief}Taken on {results['taken_at']}: {host['cpu']}, {host['cores']} cores, {host['memory_mib']} MiB, "
         f"accelerator {host['accelerator'] or 'none'}, {host['vmm'] or 'no VMM'}.\n"
     )
 

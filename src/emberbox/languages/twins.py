@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from emberbox.languages.subject import Subject
 
 CLONES = 20
-QUICK_CLONES = 6
+QUICK_CLONES = 4
 AT_ONCE = 4
 """Clones that live at the same time."""
 

@@ -119,9 +119,9 @@ def test_results_keep_what_was_not_measured_again(tmp_path: Path) -> None:
     write_results(file, {"taken_at": "1", "languages": [{"name": "b", "n": 1}, {"name": "a", "n": 1}, {"name": "gone"}]}, known)
     write_results(file, {"taken_at": "2", "languages": [{"name": "b", "n": 2}]}, known)
     assert read_results(file) == {
-        "schema": SCHEMA, "taken_at": "2", "languages": [{"name": "a", "n": 1}, {"name": "b", "n": 2}],
+        "schema": SCHEMA, "taken_at": "2", "languages": [{"name": "a", "n": 1}, {"name": "b", "n": 2}], "not_measured": ["c"],
     }  # fmt: skip
-    assert merged(None, {"languages": []}, known) == {"languages": []}
+    assert merged(None, {"languages": []}, ("a",)) == {"languages": [], "not_measured": ["a"]}
     file.write_text(json.dumps({"schema": SCHEMA + 1}))
     with pytest.raises(InvalidInput, match="schema"):
         read_results(file)
