@@ -6,6 +6,7 @@ other tests build, and briefly. A test marked `language("ruby")` runs only where
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ import pytest_asyncio
 
 from emberbox import Engine, Settings
 from emberbox.runtimes import builtin_folder, discover
+from tests.e2e.conftest import run_entries, vmm_processes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -68,3 +70,16 @@ async def language_engine(language_settings: Settings) -> AsyncIterator[Engine]:
     """One engine for all languages; images and templates are built when they are first used."""
     async with Engine(language_settings) as engine:
         yield engine
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def nothing_left_behind(data_folder: Path) -> AsyncIterator[None]:
+    """Every test must leave as many VMMs and machine folders as it found."""
+    before = vmm_processes(data_folder), run_entries(data_folder)
+    yield
+    for _ in range(100):
+        left = vmm_processes(data_folder) - before[0], run_entries(data_folder) - before[1]
+        if not any(left):
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail(f"left behind: {left}")

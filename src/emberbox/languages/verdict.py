@@ -72,8 +72,9 @@ async def verdict(name: str, work: Callable[[], Awaitable[str]], timeout_s: floa
     except Wrong as wrong:
         return Check(name=name, level="wrong", found=one_line(wrong.found), mend=wrong.mend)
     except EmberboxError as error:
-        mend = "see it whole: emberbox --debug runtimes check …" if error.detail else "what the message says"
-        return Check(name=name, level="wrong", found=one_line(f"{type(error).__name__}: {error.message}"), mend=mend)
+        said = f"{type(error).__name__}: {error.message}" + (f" ({error.detail[-500:]})" if error.detail else "")
+        mend = "do what the message says; where it asks for nothing, report it"
+        return Check(name=name, level="wrong", found=one_line(said, 900), mend=mend)
     except TimeoutError:
         return Check(name=name, level="wrong", found=f"not done within {timeout_s:.0f} s", mend="find out what hangs, or is slow")
 

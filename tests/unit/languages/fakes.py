@@ -66,6 +66,7 @@ class FakeEngine:
     drawn: Any = field(default_factory=itertools.count)
     seen: list[str] = field(default_factory=list)
     settings: Any = None
+    runtimes: Any = None
 
     async def image(self, runtime: Runtime, progress: object = None) -> Any:
         self._answer("image")
