@@ -14,6 +14,7 @@ import (
 	"emberbox.dev/agent/internal/machine"
 	"emberbox.dev/agent/internal/metrics"
 	"emberbox.dev/agent/internal/nursery"
+	"emberbox.dev/agent/internal/output"
 	"emberbox.dev/agent/internal/port"
 	"emberbox.dev/agent/internal/process"
 	"emberbox.dev/agent/internal/service"
@@ -55,16 +56,22 @@ func serveGuest() error {
 	if err != nil {
 		return err
 	}
-	base, user := environment.Load(""), identity.Load("")
+	user, folder := identity.Load(""), output.In(workFolder)
+	if err := folder.Make(user); err != nil {
+		return err
+	}
+	base := environment.Merge(environment.Load(""), []string{folder.Variable()})
 	waiting := &nursery.Nursery{
 		Reaper: reaper, Groups: tree, User: user, Environment: base, Work: workFolder,
 	}
+	runner := process.NewRunner(reaper, tree, waiting)
+	runner.Output = folder
 	return serve(way, &service.Service{
 		Version:     version,
 		Work:        workFolder,
 		Users:       identity.Table{Default: user},
 		Environment: base,
-		Runner:      process.NewRunner(reaper, tree, waiting),
+		Runner:      runner,
 		Nursery:     waiting,
 		Machine:     &machine.Guest{Upper: system.Upper, Drive: system.ScriptDrive, Tree: tree},
 	})

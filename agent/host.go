@@ -11,6 +11,7 @@ import (
 	"emberbox.dev/agent/internal/identity"
 	"emberbox.dev/agent/internal/machine"
 	"emberbox.dev/agent/internal/nursery"
+	"emberbox.dev/agent/internal/output"
 	"emberbox.dev/agent/internal/port"
 	"emberbox.dev/agent/internal/process"
 	"emberbox.dev/agent/internal/service"
@@ -40,17 +41,23 @@ func host(arguments []string) error {
 	}
 	user := identity.Current(folder)
 	reaper := process.NewReaper()
-	base := hostEnvironment()
+	results := output.In(folder)
+	if err := results.Make(user); err != nil {
+		return err
+	}
+	base := environment.Merge(hostEnvironment(), []string{results.Variable()})
 	waiting := &nursery.Nursery{
 		Reaper: reaper, Groups: cgroup.Bare{}, User: user, Environment: base, Work: folder,
 	}
 	defer waiting.Stop()
+	runner := process.NewRunner(reaper, cgroup.Bare{}, waiting)
+	runner.Output = results
 	return serve(way, &service.Service{
 		Version:     version,
 		Work:        folder,
 		Users:       identity.Table{Default: user},
 		Environment: base,
-		Runner:      process.NewRunner(reaper, cgroup.Bare{}, waiting),
+		Runner:      runner,
 		Nursery:     waiting,
 		Machine:     machine.Host{Work: folder},
 	})

@@ -9,6 +9,7 @@ import (
 	"emberbox.dev/agent/internal/cgroup"
 	"emberbox.dev/agent/internal/frame"
 	"emberbox.dev/agent/internal/message"
+	"emberbox.dev/agent/internal/output"
 	"emberbox.dev/agent/internal/session"
 )
 
@@ -38,6 +39,8 @@ type Runner struct {
 	Reaper *Reaper
 	Groups cgroup.Factory
 	Waiter Waiter
+	// Output is the folder whose use a result tells of.
+	Output output.Folder
 
 	mu      sync.Mutex
 	idle    sync.Cond
@@ -114,7 +117,7 @@ func (r *Runner) run(call *session.Call, p *Program) cgroup.Group {
 	work.child.OnExit(waker.wake)
 	_ = call.Event(message.Build().Text("event", "started").Int("pid", int64(work.child.PID)).Bool("waiting", waited).Bytes())
 	work.conduct()
-	work.finish()
+	work.finish(r.Output)
 	return work.group
 }
 
@@ -181,7 +184,7 @@ func finishUnstarted(call *session.Call, err error) {
 }
 
 // finish sends the result.
-func (r *run) finish() {
+func (r *run) finish(folder output.Folder) {
 	r.call.OnChange(nil)
 	usage := r.group.Usage()
 	status := r.exit.Status
@@ -204,7 +207,7 @@ func (r *run) finish() {
 		b.Int("cpu_system_us", max(0, usage.SystemMicroseconds))
 		b.Int("peak_memory_bytes", max(usage.PeakBytes, main.Maxrss*1024))
 		b.Int("stdout_bytes", r.outlets[0].count).Int("stderr_bytes", r.outlets[1].count)
-		b.Int("pids_denied", usage.DeniedProcesses)
+		b.Int("pids_denied", usage.DeniedProcesses).Bool("output", folder.Used())
 	})
 }
 
