@@ -228,6 +228,10 @@ def _reseed():
         modules["_ssl"].RAND_add(os.urandom(48), 48.0)
     if "numpy.random" in modules:
         modules["numpy.random"].seed()
+    if "tempfile" in modules:
+        modules["tempfile"]._name_sequence = None
+    if "multiprocessing.process" in modules:
+        modules["multiprocessing.process"].current_process().authkey = os.urandom(32)
 
 
 def _unload_shadowed(folder, preload):
