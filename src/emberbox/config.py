@@ -12,6 +12,7 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
+from urllib.parse import urlsplit
 
 from emberbox.errors import InvalidSettings
 from emberbox.model import MIB
@@ -122,6 +123,51 @@ class CompileSettings:
 
     cache_mib: int = 1024
     cache_age_s: float = 30 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageSettings:
+    """Packages that scripts bring along, installed by a build VM.
+
+    Args:
+        pip_index: Where pip finds packages: the only index that a build VM reaches, and with its own port. Without credentials,
+            which the packages' own code would see.
+        npm_registry: The same for npm.
+        hosts: Further hosts that a build VM may reach on port 443, separated by commas: where the index keeps its files.
+        timeout_s: Wall-clock limit of one installation.
+        memory_mib: Memory of a build VM.
+        disk_mib: What an installation may write, in the build VM's memory.
+        download_mib: Bytes that an installation may send and receive.
+        layer_mib: Largest result that is kept, and the most that it may hold in files.
+        layer_files: Most files in it.
+        concurrency: Build VMs at once.
+        cache_mib: Room for layers and the templates that belong to them. What a running engine uses is never removed.
+    """
+
+    pip_index: str = "https://pypi.org/simple"
+    npm_registry: str = "https://registry.npmjs.org"
+    hosts: str = "files.pythonhosted.org"
+    timeout_s: float = 300.0
+    memory_mib: int = 2048
+    disk_mib: int = 1536
+    download_mib: int = 1024
+    layer_mib: int = 1024
+    layer_files: int = 100_000
+    concurrency: int = 1
+    cache_mib: int = 4096
+
+    def __post_init__(self) -> None:
+        for name in ("pip_index", "npm_registry"):
+            parts = urlsplit(getattr(self, name))
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise InvalidSettings(f"packages.{name} must be an http:// or https:// address, not {getattr(self, name)!r}")
+            if parts.username or parts.password:
+                raise InvalidSettings(f"packages.{name} must hold no credentials: the code of packages would see them")
+        for name in ("timeout_s", "memory_mib", "disk_mib", "download_mib", "layer_mib", "layer_files", "concurrency"):
+            if not getattr(self, name) >= 1:
+                raise InvalidSettings(f"packages.{name} must be at least 1")
+        if not 256 <= self.memory_mib <= 65_536 or self.disk_mib > self.memory_mib:
+            raise InvalidSettings("packages.memory_mib must be 256 to 65,536, and packages.disk_mib no more than that")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,6 +348,7 @@ class Settings:
         capacity: See `CapacitySettings`.
         pool: See `PoolSettings`.
         compile: See `CompileSettings`.
+        packages: See `PackageSettings`.
         server: See `ServerSettings`.
         store: See `StoreSettings`.
         blobs: See `BlobSettings`.
@@ -318,6 +365,7 @@ class Settings:
     capacity: CapacitySettings = field(default_factory=CapacitySettings)
     pool: PoolSettings = field(default_factory=PoolSettings)
     compile: CompileSettings = field(default_factory=CompileSettings)
+    packages: PackageSettings = field(default_factory=PackageSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     blobs: BlobSettings = field(default_factory=BlobSettings)
@@ -384,6 +432,7 @@ _GROUPS: dict[str, type[Any]] = {
     "capacity": CapacitySettings,
     "pool": PoolSettings,
     "compile": CompileSettings,
+    "packages": PackageSettings,
     "server": ServerSettings,
     "store": StoreSettings,
     "blobs": BlobSettings,

@@ -29,6 +29,7 @@
     │   ├── GuestGone           the stream to the guest ended
     │   └── GuestRequestFailed  the agent answered with an error; `reason` is the protocol's code
     ├── CompileFailed           a program could not be compiled, so there is none to start
+    ├── PackagesFailed          the packages that a script brings along could not be installed
     ├── SandboxClosed           the sandbox was used after its end
     ├── EngineClosed            the engine was used after its end
     ├── DataFolderBusy          another process holds what cannot be shared
@@ -270,6 +271,21 @@ class CompileFailed(EmberboxError):
         super().__init__(result.message or "compile failed", detail=result.stderr or None)
         self.result = result
         self.metrics = metrics
+
+
+class PackagesFailed(EmberboxError):
+    """The packages that a script asks for could not be installed. Nothing is left.
+
+    Args:
+        result: The `emberbox.model.PackagesResult`: why, and what pip or npm said.
+    """
+
+    code = "packages_failed"
+    status = 422
+
+    def __init__(self, result: Any) -> None:
+        super().__init__(result.message or "the packages could not be installed", detail=result.output or None)
+        self.result = result
 
 
 class SandboxClosed(EmberboxError):

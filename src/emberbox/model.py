@@ -37,6 +37,8 @@ class RunStatus(StrEnum):
     """The VM ended or stopped answering under the run."""
     COMPILE_FAILED = "compile_failed"
     """The compiler refused the source, or hit one of its own limits; the program was never started."""
+    PACKAGES_FAILED = "packages_failed"
+    """The packages that it asks for could not be installed; the program was never started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,12 +152,60 @@ class CompileResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PackagesResult:
+    """What became of the packages that a script brought along.
+
+    Args:
+        ok: Whether they are there.
+        reason: `installed`, `cached`, `failed` (the verdict of pip or npm), `timed_out`, `too_large`, `refused` (what was
+            installed cannot be taken over) or `vm_died`.
+        tool: `pip` or `npm`.
+        wall_ms: How long it took, in milliseconds; for what was cached, to find it.
+        output_data: The last of what the tool printed; of what was cached, what it printed then.
+        downloaded_bytes: What came through the proxy.
+        message: Why they are not there, for people; None when they are.
+    """
+
+    ok: bool
+    reason: str
+    tool: str
+    wall_ms: float = 0.0
+    output_data: bytes = b""
+    downloaded_bytes: int = 0
+    message: str | None = None
+
+    @property
+    def cached(self) -> bool:
+        """Whether they were installed before."""
+        return self.reason == "cached"
+
+    @property
+    def output(self) -> str:
+        """The tool's output as text; bytes that are not UTF-8 become U+FFFD."""
+        return self.output_data.decode("utf-8", "replace")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON-ready values."""
+        return {
+            "ok": self.ok,
+            "reason": self.reason,
+            "cached": self.cached,
+            "tool": self.tool,
+            "wall_ms": round(self.wall_ms, 3),
+            "output": self.output,
+            "downloaded_bytes": self.downloaded_bytes,
+            "message": self.message,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """What became of one run.
 
     `stdout` and `stderr` hold the bytes that were kept; `stdout_bytes` and `stderr_bytes` count all that was written.
     `exit_code` and `signal` are None when they do not apply. `message` says why the run ended when it did not simply exit.
-    `compile` tells of the stage before the run; None where the language has none.
+    `compile` tells of the stage before the run; None where the language has none. `packages` tells of those that the script
+    brought along; None where it brought none.
     """
 
     status: RunStatus
@@ -168,6 +218,7 @@ class RunResult:
     stderr_bytes: int = 0
     metrics: RunMetrics = field(default_factory=RunMetrics)
     compile: CompileResult | None = None
+    packages: PackagesResult | None = None
 
     @property
     def ok(self) -> bool:
@@ -209,6 +260,7 @@ class RunResult:
             "stderr_truncated": self.stderr_truncated,
             "metrics": {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self.metrics).items()},
             "compile": None if self.compile is None else self.compile.to_dict(),
+            "packages": None if self.packages is None else self.packages.to_dict(),
         }
 
 

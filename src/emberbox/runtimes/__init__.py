@@ -5,13 +5,22 @@
 
 from emberbox.runtimes.catalog import RuntimeCatalog, builtin_folder, discover, imported_folder, runtime_folders
 from emberbox.runtimes.manifest import MANIFEST_NAME, load
-from emberbox.runtimes.runtime import CompileRecipe, DefaultLimits, ImageRecipe, Runtime, WaitingRecipe, WarmRecipe
+from emberbox.runtimes.runtime import (
+    CompileRecipe,
+    DefaultLimits,
+    ImageRecipe,
+    PackagesRecipe,
+    Runtime,
+    WaitingRecipe,
+    WarmRecipe,
+)
 
 __all__ = [
     "MANIFEST_NAME",
     "CompileRecipe",
     "DefaultLimits",
     "ImageRecipe",
+    "PackagesRecipe",
     "Runtime",
     "RuntimeCatalog",
     "WaitingRecipe",

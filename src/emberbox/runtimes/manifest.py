@@ -16,6 +16,7 @@ from emberbox.runtimes.runtime import (
     CompileRecipe,
     DefaultLimits,
     ImageRecipe,
+    PackagesRecipe,
     Runtime,
     WaitingRecipe,
     WarmRecipe,
@@ -24,8 +25,8 @@ from emberbox.runtimes.runtime import (
 MANIFEST_NAME = "runtime.toml"
 
 _MAX_BYTES = 65_536
-_NAME = r"[a-z][a-z0-9-]{0,31}"
-_NAME_ALLOWED = "1 to 32 of a-z, 0-9 and '-', starting with a letter"
+NAME_PATTERN = r"[a-z][a-z0-9-]{0,31}"
+NAME_ALLOWED = "1 to 32 of a-z, 0-9 and '-', starting with a letter"
 _ALIAS = r"[a-z][a-z0-9.+#-]{0,31}"
 _PACKAGE = r"[a-z0-9][a-z0-9+.-]{1,127}"
 _PIP = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}(\[[A-Za-z0-9._,-]{1,127}\])?((==|>=|<=|~=|!=|<|>)[A-Za-z0-9.*+!,<>=~-]{1,127})?"
@@ -48,11 +49,12 @@ def load(file: Path) -> Runtime:
         InvalidManifest: The first mistake found.
     """
     fields = Fields(file, _parse(file))
-    name = fields.text("name", _NAME, _NAME_ALLOWED)
+    name = fields.text("name", NAME_PATTERN, NAME_ALLOWED)
     folder = file.parent.absolute()
     if name != folder.name:
         raise fields.mistake("name", f"must equal the folder's name, {folder.name!r}, not {name!r}")
     compiling, waiting = fields.optional_table("compile"), fields.optional_table("waiting")
+    bringing = fields.optional_table("packages")
     compile_recipe = None if compiling is None else _compile(compiling)
     run = fields.table("run")
     cwd, user = run.optional_text("cwd", _FOLDER, "an absolute path in the guest"), _user(run)
@@ -70,6 +72,7 @@ def load(file: Path) -> Runtime:
         cwd=cwd,
         main=main,
         compile=compile_recipe,
+        packages=None if bringing is None else _packages(bringing),
         waiting=None if waiting is None else _waiting(waiting),
         warm=_warm(fields.table("warm"), folder),
         limits=_limits(fields.table("limits")),
@@ -156,6 +159,13 @@ def _compile(fields: Fields) -> CompileRecipe:
     )
     fields.finish()
     return recipe
+
+
+def _packages(fields: Fields) -> PackagesRecipe:
+    tool = fields.text("tool", r"pip|npm", "pip or npm")
+    build = fields.distinct("build", _PACKAGE, "a Debian package's name: 2 to 128 of a-z, 0-9 and '+.-'")
+    fields.finish()
+    return PackagesRecipe(tool=tool, build=build)
 
 
 def _waiting(fields: Fields) -> WaitingRecipe:

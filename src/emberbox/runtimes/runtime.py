@@ -80,6 +80,19 @@ class CompileRecipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PackagesRecipe:
+    """How packages that a script brings along are installed.
+
+    Args:
+        tool: `pip` (requirements.txt) or `npm` (package.json).
+        build: Debian packages that the image of the build VM has besides the runtime's own, such as npm itself.
+    """
+
+    tool: str
+    build: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WarmRecipe:
     """What fills a template's page cache, and what a pooled clone runs once after its restore.
 
@@ -128,6 +141,7 @@ class Runtime:
         cwd: Folder in the guest that runs start in; None for the work folder.
         main: Names looked for in an archive, in this order.
         compile: How a program is compiled first; None when nothing is.
+        packages: How packages are installed; None where scripts bring none along.
         waiting: None when no interpreter waits.
         warm: What a template runs before its snapshot.
         limits: Defaults of a run.
@@ -147,6 +161,7 @@ class Runtime:
     main: tuple[str, ...]
     fingerprint: str
     compile: CompileRecipe | None = None
+    packages: PackagesRecipe | None = None
     waiting: WaitingRecipe | None = None
     warm: WarmRecipe = WarmRecipe()
     limits: DefaultLimits = DefaultLimits()

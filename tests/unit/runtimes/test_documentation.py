@@ -39,7 +39,7 @@ def test_the_worked_example_loads_and_lacks_nothing(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("table", ["", "image.", "run.", "compile.", "waiting.", "warm.", "limits."])
+@pytest.mark.parametrize("table", ["", "image.", "run.", "compile.", "packages.", "waiting.", "warm.", "limits."])
 def test_every_field_of_a_manifest_is_described(tmp_path: Path, table: str) -> None:
     folder = tmp_path / "toy"
     folder.mkdir()
@@ -47,6 +47,6 @@ def test_every_field_of_a_manifest_is_described(tmp_path: Path, table: str) -> N
     with pytest.raises(InvalidManifest, match="Known here: ") as caught:
         load(folder / "runtime.toml")
     known = caught.value.problem.partition("Known here: ")[2].split(", ")
-    tables = {"image", "run", "compile", "waiting", "warm", "limits"} if not table else set()
+    tables = {"image", "run", "compile", "packages", "waiting", "warm", "limits"} if not table else set()
     described = set(re.findall(rf"`({re.escape(table)}\w+)`", PAGE))
     assert {f"{table}{name}" for name in known if name not in tables} <= described
