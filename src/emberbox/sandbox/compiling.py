@@ -58,12 +58,14 @@ class CompileStage:
         sandbox: Where.
         cache: What its scope has compiled before; None goes without.
         output: Path of the program.
+        again: Whether one was made there before; it is removed first, so that it is never taken for the new one.
     """
 
-    def __init__(self, sandbox: Sandbox, cache: ScopedCache | None, output: str) -> None:
+    def __init__(self, sandbox: Sandbox, cache: ScopedCache | None, output: str, *, again: bool = False) -> None:
         self._sandbox = sandbox
         self._cache = cache
         self._output = output
+        self._again = again
         self.undelivered: tuple[InlineFile, ...] = ()
         """Files of the request that `compile` did not bring into the sandbox: the run is to bring them."""
 
@@ -75,6 +77,8 @@ class CompileStage:
         digest = self._sandbox.sources.digest()
         self._sandbox.sources.lose()
         try:
+            if self._again:
+                await self._remove()
             if self._cache is None or digest is None:
                 return (await self._made(process))[0]
             key = self._cache.key(self._sandbox.runtime.fingerprint, request.argv, sorted(request.env.items()), digest)
@@ -119,6 +123,9 @@ class CompileStage:
         except (GuestRequestFailed, _Truncated, TimeoutError):
             return
 
+    async def _remove(self) -> None:
+        await self._sandbox.guest.delete(self._output, recursive=True, missing_ok=True)
+
     # -- from the cache --------------------------------------------------------------------------------------
 
     async def _from_cache(self, cache: ScopedCache, key: str, files: tuple[InlineFile, ...]) -> CompileResult | None:
@@ -138,7 +145,7 @@ class CompileStage:
             # What a guest left under its own key is of no use: it is made anew.
             self.undelivered = ()
             await asyncio.to_thread(found.drop)
-            await self._sandbox.guest.delete(self._output, recursive=True, missing_ok=True)
+            await self._remove()
             return None
         finally:
             found.close()

@@ -59,6 +59,7 @@ class Sandbox(TrackedFiles):
         self.runtime = runtime
         self.limits = limits
         self._programs = programs
+        self._compiled: set[str] = set()
         self.sources = SourceLog(kept=programs is not None)
 
     async def __aenter__(self) -> Self:
@@ -251,7 +252,9 @@ class Sandbox(TrackedFiles):
         argv = self.runtime.compile_command(script) or ()
         request = ExecRequest(argv=argv, env={**self.runtime.env, **recipe.env}, files=files)
         process = self._prepared(request, compile_limits(recipe, timeout_s, limits), RunMetrics(), time.perf_counter())
-        stage = CompileStage(self, self._programs, f"{script}.out")
+        output = f"{script}.out"
+        stage = CompileStage(self, self._programs, output, again=output in self._compiled)
+        self._compiled.add(output)
         return await stage.compile(process, request), stage.undelivered
 
     def start(

@@ -74,6 +74,8 @@ async def test_a_failed_compile_leaves_the_sandbox_usable(engine: HostEngine) ->
             await sandbox.start_script("if")
         assert caught.value.result.exit_code == 2
         assert (await sandbox.run("echo fine")).stdout == "fine\n"
+        stale = await sandbox.run("#!compile rm $2; exit 0")
+        assert stale.status is RunStatus.COMPILE_FAILED, "the program of the run before is not taken for this one's"
 
 
 async def test_the_compiler_does_not_see_the_variables_of_the_run(engine: HostEngine) -> None:
