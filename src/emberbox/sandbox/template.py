@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 FORMAT = 1
 """Goes into every key: raise it when the way in which templates are built changes."""
-WARM_TIMEOUT_S = 120.0
+WARM_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
