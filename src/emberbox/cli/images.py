@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emberbox.cli import context, exit_codes
+from emberbox.cli import context, exit_codes, images_build, images_import
 from emberbox.cli.completion import runtime_names
 from emberbox.cli.failures import say
 from emberbox.cli.tables import megabytes, print_json, print_table, when
@@ -22,9 +22,11 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(help="Show, build and remove the images that VMs boot from.", no_args_is_help=True, rich_markup_mode=None)
     group.command("list")(show)
-    group.command("build")(build)
+    group.command("build")(images_build.build)
+    group.command("import")(images_import.import_image)
     group.command("inspect")(inspect)
     group.command("verify")(verify)
+    group.command("remove")(images_import.remove)
     group.command("prune")(prune)
     app.add_typer(group, name="images")
     app.add_typer(group, name="image", hidden=True)
@@ -43,6 +45,7 @@ def describe(stored: StoredImage) -> dict[str, Any]:
         "digests": dict(image.digests),
         "files": {"kernel": str(image.kernel), "initramfs": str(image.initramfs), "rootfs": str(image.rootfs)},
         "inputs": dict(stored.inputs),
+        "imported": dict(stored.imported) or None,
     }
 
 
@@ -55,33 +58,17 @@ def show(ctx: typer.Context, json: Annotated[bool, _JSON] = False) -> None:
         say("there are no images yet; build them: emberbox setup")
     else:
         rows = [
-            (v["runtime"], v["key"][:12], when(v["built_at"]), megabytes(v["bytes"]), "newest" if v["newest"] else "old")
+            (
+                *(v["runtime"], v["key"][:12], when(v["built_at"]), megabytes(v["bytes"]), "newest" if v["newest"] else "old"),
+                _origin(v["imported"]),
+            )
             for v in found
         ]
-        print_table(("RUNTIME", "KEY", "BUILT", "SIZE", ""), rows, right=("SIZE",))
+        print_table(("RUNTIME", "KEY", "BUILT", "SIZE", "", "IMPORTED FROM"), rows, right=("SIZE",))
 
 
-def build(
-    ctx: typer.Context,
-    names: Annotated[list[str], typer.Argument(metavar="RUNTIME...", help="Runtimes.", autocompletion=runtime_names)],
-    force: Annotated[bool, typer.Option("--force", help="Build anew, with the newest packages.")] = False,
-) -> int:
-    """Build the images of runtimes; what is built already is kept."""
-    from emberbox.cli.interrupts import run_interruptible
-    from emberbox.cli.progress import ShownProgress
-
-    settings = ctx.obj.settings()
-    catalog = context.catalog(settings)
-    runtimes = [catalog.get(name) for name in names]
-    store = context.image_store(settings)
-
-    async def work() -> int:
-        for runtime in runtimes:
-            with ShownProgress(runtime.name) as progress:
-                await store.build(runtime, progress, force)
-        return exit_codes.OK
-
-    return run_interruptible(work)
+def _origin(imported: dict[str, str] | None) -> str:
+    return "" if imported is None else f"{imported['source']} {imported['digest'][:19]}"
 
 
 def inspect(
@@ -119,7 +106,12 @@ def prune(
     ctx: typer.Context, dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")] = False
 ) -> None:
     """Remove all images but the newest of each runtime, and files that no image needs."""
-    report = context.image_store(ctx.obj.settings()).prune(dry_run=dry_run)
+    settings = ctx.obj.settings()
+    store = context.image_store(settings)
+    # The image of an imported runtime can only be imported again: it goes when the runtime's folder was removed.
+    known = set(context.catalog(settings).names)
+    gone = {entry.image.runtime for entry in store.list() if entry.imported} - known
+    report = store.prune(dry_run=dry_run, gone=gone)
     word = "would remove" if dry_run else "removed"
     typer.echo(f"{word} {len(report.images)} images and {len(report.objects)} files: {megabytes(report.bytes_freed)}")
     for key in report.images:

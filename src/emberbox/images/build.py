@@ -19,10 +19,12 @@ from emberbox.images.locks import locked
 from emberbox.images.modules import Module
 from emberbox.images.objects import ObjectStore, StoredObject, write_atomically
 from emberbox.images.recipe import BUILDER_VERSION, Recipe, key_of, modules_digest
-from emberbox.images.records import PartRecord, encode, read_part
+from emberbox.images.records import PartRecord, encode, parts_in, read_part
 from emberbox.images.rootfs import build_rootfs
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from emberbox.images.layout import Layout
     from emberbox.images.progress import Progress
 
@@ -106,15 +108,16 @@ class PartBuilder:
         return await self._part("rootfs", recipe.inputs(self._suite, self._architecture), work)
 
     def _imported(self, recipe: Recipe) -> PartRecord:
-        key = key_of(recipe.inputs(self._suite, self._architecture))
-        known = self._known(self._record_path("rootfs", key))
-        if known is None:
-            raise ImageImportFailed(
-                f"the imported image of the runtime {recipe.name!r} is not stored here (any more); "
-                f"import it again: emberbox images import REFERENCE --name {recipe.name}",
-                detail=recipe.imported,
-            )
-        return known
+        wanted = {"imported": recipe.imported, "architecture": self._architecture, "builder": BUILDER_VERSION}
+        for _, part in parts_in(self._layout.parts):
+            same = wanted.items() <= part.inputs.items() and part.about.get("user") == recipe.user
+            if same and all(self._objects.has(stored) for stored in part.objects.values()):
+                return part
+        raise ImageImportFailed(
+            f"the imported image of the runtime {recipe.name!r} is not stored here (any more), or not with the user "
+            f"{recipe.user or 'of Emberbox'}; import it again: emberbox images import REFERENCE --name {recipe.name}",
+            detail=recipe.imported,
+        )
 
     def imported(self, inputs: Mapping[str, Any]) -> PartRecord | None:
         """Return the imported root filesystem of some inputs; None where it is not stored."""
@@ -123,6 +126,10 @@ class PartBuilder:
     async def import_rootfs(self, inputs: Mapping[str, Any], work: Work) -> PartRecord:
         """Return the imported root filesystem of some inputs; `work` makes it where it is missing."""
         return await self._part("rootfs", inputs, work)
+
+    def scratch(self) -> AbstractAsyncContextManager[Path]:
+        """Lend a folder that is removed at the end."""
+        return self._layout.build_folder()
 
     def add_object(self, file: Path, name: str) -> StoredObject:
         """Move a built file into the store; blocks."""

@@ -53,6 +53,10 @@ class BuildableRuntime(Protocol):
         """Its name, safe as a folder's."""
 
     @property
+    def manifest(self) -> Path:
+        """Its manifest, for messages."""
+
+    @property
     def fingerprint(self) -> str:
         """Digest over all its files."""
 
@@ -73,6 +77,7 @@ class Recipe:
         files_digest: SHA-256 over that folder.
         imported: Digest of the imported image that it is; None where it is made of packages.
         user: Whom programs run as, `uid:gid`; None for the unprivileged user.
+        manifest: The file that says all this, for messages; None where there is none.
     """
 
     name: str
@@ -82,6 +87,7 @@ class Recipe:
     files_digest: str
     imported: str | None = None
     user: str | None = None
+    manifest: Path | None = None
 
     @classmethod
     def of(cls, runtime: BuildableRuntime) -> Recipe:
@@ -95,12 +101,11 @@ class Recipe:
             files_digest=files_digest(image.files),
             imported=image.imported,
             user=image.user,
+            manifest=runtime.manifest,
         )
 
     def inputs(self, suite: str, architecture: str) -> dict[str, Any]:
         """Return what the root filesystem's key is made from; changes of a runtime that do not touch it are not in it."""
-        if self.imported is not None:
-            return imported_inputs(self.imported, self.user, architecture)
         return {
             **({"user": self.user} if self.user is not None else {}),
             "packages": sorted(self.packages),
@@ -115,9 +120,15 @@ class Recipe:
         }
 
 
-def imported_inputs(digest: str, user: str | None, architecture: str) -> dict[str, Any]:
-    """Return what an imported root filesystem's key is made from: the image's digest and whom its programs run as."""
-    return {"imported": digest, "user": user, "architecture": architecture, "builder": BUILDER_VERSION}
+def imported_inputs(digest: str, named_user: str | None, architecture: str) -> dict[str, Any]:
+    """Return what an imported root filesystem's key is made from.
+
+    Args:
+        digest: The image's.
+        named_user: Whom its programs run as, as it was asked for; None for the image's own choice.
+        architecture: `amd64` or `arm64`.
+    """
+    return {"imported": digest, "user": named_user, "architecture": architecture, "builder": BUILDER_VERSION}
 
 
 def key_of(inputs: dict[str, Any]) -> str:

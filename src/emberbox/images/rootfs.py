@@ -94,8 +94,9 @@ async def _install(recipe: Recipe, suite: str, architecture: str, archive: Path,
         )  # fmt: skip
     except ImageBuildFailed as error:
         if missing := missing_packages(error.detail or ""):
+            named = ", ".join(f"{name}{_line_of(name, recipe.manifest)}" for name in missing)
             raise ImageBuildFailed(
-                f"could not {what}: Debian {suite} has no package {', '.join(missing)}; mend image.packages in its manifest",
+                f"could not {what}: Debian {suite} has no package {named}; mend image.packages in its manifest",
                 detail=error.detail,
             ) from error
         raise
@@ -105,6 +106,17 @@ def missing_packages(output: str) -> list[str]:
     """Return the names of the packages that apt says it does not have, sorted."""
     found = re.findall(r"Unable to locate package (\S+)|Package '(\S+)' has no installation candidate", output)
     return sorted({first or second for first, second in found})
+
+
+def _line_of(name: str, manifest: Path | None) -> str:
+    """Return where a manifest names a package, in parentheses; empty where it does not, or cannot be read."""
+    try:
+        lines = manifest.read_text(encoding="utf-8").splitlines() if manifest is not None else []
+    except (OSError, UnicodeDecodeError):
+        return ""
+    quoted = (f'"{name}"', f"'{name}'")
+    numbers = [number for number, line in enumerate(lines, 1) if any(text in line for text in quoted)]
+    return f" ({manifest}, line {numbers[0]})" if numbers else ""
 
 
 def _mode() -> list[str]:

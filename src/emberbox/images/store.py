@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from emberbox.errors import ImageCorrupt, ImageError
+from emberbox.errors import DataFolderBusy, ImageCorrupt, ImageError
 from emberbox.images.apt import host_architecture, host_suite
 from emberbox.images.initramfs import agent_path, read_agent
 from emberbox.images.layout import Layout
@@ -21,7 +21,7 @@ from emberbox.images.records import ImageRecord, PartRecord, encode, images_in, 
 from emberbox.images.requirements import check_requirements
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
     from emberbox.images.build import PartBuilder
@@ -305,7 +305,22 @@ class ImageStore:
         if not self._layout.locks.is_dir():
             return PruneReport(images=(), objects=(), bytes_freed=0)
         with locked_now(self._layout.locks / "store.lock", what="building an image"):
-            return self._prune(dry_run, frozenset(keep), frozenset(gone))
+            newest = {stored.image.key for stored in self.list() if stored.newest and stored.image.runtime not in gone}
+            return self._sweep(lambda record: record.key in newest or record.key in keep, dry_run=dry_run)
+
+    def remove(self, runtime: str) -> PruneReport:
+        """Remove all images of a runtime, then files that no image needs.
+
+        Raises:
+            DataFolderBusy: One of them is in use, or an image is being built just now.
+        """
+        if not self._layout.locks.is_dir():
+            return PruneReport(images=(), objects=(), bytes_freed=0)
+        with locked_now(self._layout.locks / "store.lock", what="building an image"):
+            used = [record for _, record in images_in(self._layout.images, runtime) if is_locked(self._lease_file(record.key))]
+            if used:
+                raise DataFolderBusy(f"the image {used[0].key[:12]} of {runtime} is in use; end what uses it first")
+            return self._sweep(lambda record: record.runtime != runtime, dry_run=False)
 
     def verify(self, image: Image) -> None:
         """Read an image's files whole and compare them with their digests; raises `ImageCorrupt`. Blocks for about a second."""
@@ -313,10 +328,9 @@ class ImageStore:
             path: Path = getattr(image, role)
             self._objects.verify(StoredObject(image.digests[role], path.name, image.sizes[role]))
 
-    def _prune(self, dry_run: bool, keep: frozenset[str], gone: frozenset[str]) -> PruneReport:
-        newest = {stored.image.key for stored in self.list() if stored.newest and stored.image.runtime not in gone}
+    def _sweep(self, keeps: Callable[[ImageRecord], bool], *, dry_run: bool) -> PruneReport:
         images = list(images_in(self._layout.images))
-        stays = [record for _, record in images if record.key in newest | keep or is_locked(self._lease_file(record.key))]
+        stays = [record for _, record in images if keeps(record) or is_locked(self._lease_file(record.key))]
         kept_keys = {record.key for record in stays}
         needed = {stored.digest for record in stays for stored in record.objects.values()}
         parts = list(parts_in(self._layout.parts))

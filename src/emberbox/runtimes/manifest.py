@@ -59,7 +59,10 @@ def load(file: Path) -> Runtime:
     run = fields.table("run")
     cwd, user = run.optional_text("cwd", _FOLDER, "an absolute path in the guest"), _user(run)
     image = _image(fields.table("image"), folder, user)
+    arguments = run.texts("arguments")
     argv, main = _run(run, compiled=compile_recipe is not None, imported=image.imported is not None)
+    if arguments and any(SCRIPT in part or OUTPUT in part for part in argv):
+        raise run.mistake("arguments", f"is for an image's own program; a command with {SCRIPT} gets a run's own arguments")
     runtime = Runtime(
         name=name,
         version=fields.text("version", r"\S(.{0,62}\S)?", "text of 1 to 64 characters"),
@@ -69,6 +72,7 @@ def load(file: Path) -> Runtime:
         folder=folder,
         image=image,
         argv=argv,
+        arguments=arguments,
         cwd=cwd,
         main=main,
         compile=compile_recipe,

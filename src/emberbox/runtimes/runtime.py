@@ -138,6 +138,7 @@ class Runtime:
         image: What the root filesystem is made from.
         argv: The command, with `{script}` (or `{output}` where it is compiled first); without either where the image's own
             program is run, which takes no script.
+        arguments: The image's own program's arguments where a run names none.
         cwd: Folder in the guest that runs start in; None for the work folder.
         main: Names looked for in an archive, in this order.
         compile: How a program is compiled first; None when nothing is.
@@ -168,6 +169,7 @@ class Runtime:
     env: Mapping[str, str] = field(default_factory=_no_variables, hash=False)
     version_argv: tuple[str, ...] = ()
     cwd: str | None = None
+    arguments: tuple[str, ...] = ()
 
     @property
     def manifest(self) -> Path:
@@ -192,7 +194,7 @@ class Runtime:
             args: Arguments of the program.
             output: Path of the compiled program, for runtimes that compile; None means the script's path and `.out`.
         """
-        return (*_fill(self.argv, script, output), *args)
+        return (*_fill(self.argv, script, output), *(args or self.arguments))
 
     def compile_command(self, script: str, *, output: str | None = None) -> tuple[str, ...] | None:
         """Return the command that compiles `script` to `output`, or None when nothing is compiled."""

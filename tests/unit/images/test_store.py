@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,8 +20,6 @@ from emberbox.images.packages import Package
 from emberbox.images.rootfs import RootFilesystem
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from emberbox.images.progress import Progress
     from emberbox.images.recipe import Recipe
 
@@ -37,6 +36,7 @@ class Inputs:
 @dataclass(frozen=True)
 class Toy:
     name: str = "toy"
+    manifest: Path = field(default_factory=lambda: Path("runtime.toml"))
     fingerprint: str = "f1"
     image: Inputs = field(default_factory=Inputs)
 

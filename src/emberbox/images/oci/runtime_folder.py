@@ -39,7 +39,9 @@ class RuntimeText:
 
 def runtime_text(root: ImportedRoot, choice: RuntimeText) -> str:
     """Return the manifest's text; raises `ImageImportFailed` for an image that has no program where none was chosen."""
-    argv = choice.run if choice.run is not None else (*root.entrypoint, *root.cmd)
+    argv, arguments = choice.run or root.entrypoint, root.cmd
+    if not argv:
+        argv, arguments = arguments, ()
     if not argv:
         raise ImageImportFailed(
             f"{root.source} names no program of its own; name what runs scripts in it: --run 'INTERPRETER {SCRIPT}'"
@@ -62,6 +64,7 @@ def runtime_text(root: ImportedRoot, choice: RuntimeText) -> str:
         "",
         "[run]",
         f"argv = {_list(argv)}",
+        *([f"arguments = {_list(arguments)}"] if arguments and choice.run is None else []),
         *([f"cwd = {_quoted(_absolute(cwd))}"] if cwd is not None else []),
         *([f"user = {_quoted(root.user)}"] if root.user is not None else []),
         "",

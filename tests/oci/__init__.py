@@ -1,0 +1,1 @@
+"""Container images that the tests make themselves."""
