@@ -11,15 +11,15 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import GuestError, GuestRequestFailed, VmmError
-from emberbox.model import MIB, CompileResult, Limits, RunStatus
+from emberbox.model import MIB, CompileResult, Limits, RunResult, RunStatus
 from emberbox.sandbox.compile_cache import ENTRY_BYTES, ENTRY_FILES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
+    from emberbox.errors import CompileFailed
     from emberbox.guest import ExecRequest, InlineFile
     from emberbox.guest.files import TarDownload
-    from emberbox.model import RunResult
     from emberbox.runtimes import CompileRecipe
     from emberbox.sandbox.compile_cache import ScopedCache, StoredProgram
     from emberbox.sandbox.process import Process
@@ -42,6 +42,9 @@ _REASONS = {
     RunStatus.CANCELLED: "cancelled",
     RunStatus.VM_DIED: "vm_died",
 }
+
+_NOT_COMPILED = {"vm_died": RunStatus.VM_DIED, "cancelled": RunStatus.CANCELLED}
+"""What is nobody's verdict on the source."""
 
 
 def compile_limits(recipe: CompileRecipe, timeout_s: float | None = None, limits: Limits | None = None) -> Limits:
@@ -173,6 +176,12 @@ async def _whole(tar: TarDownload) -> AsyncGenerator[bytes, None]:
             yield piece
     if tar.summary is None or tar.summary.truncated:
         raise _Truncated
+
+
+def not_compiled(error: CompileFailed) -> RunResult:
+    """Return the result of a run that came to nothing but this error."""
+    status = _NOT_COMPILED.get(error.result.reason, RunStatus.COMPILE_FAILED)
+    return RunResult(status=status, message=error.message, metrics=error.metrics, compile=error.result)
 
 
 def compile_result(run: RunResult) -> CompileResult:

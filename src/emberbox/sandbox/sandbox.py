@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from emberbox.errors import CompileFailed, EmberboxError, InvalidInput, SandboxClosed
 from emberbox.guest import ExecLimits, ExecRequest, InlineFile, WaitingRun
-from emberbox.model import Limits, RunMetrics, RunResult, RunStatus
+from emberbox.model import Limits, RunMetrics
 from emberbox.runtimes.runtime import OUTPUT
-from emberbox.sandbox.compiling import CompileStage, compile_limits
+from emberbox.sandbox.compiling import CompileStage, compile_limits, not_compiled
 from emberbox.sandbox.process import Process
 from emberbox.sandbox.sources import SourceLog, TrackedFiles
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from emberbox.guest import GuestClient
-    from emberbox.model import CompileResult, GuestMetrics
+    from emberbox.model import CompileResult, GuestMetrics, RunResult
     from emberbox.runtimes import CompileRecipe, Runtime
     from emberbox.sandbox.compile_cache import ScopedCache
     from emberbox.sandbox.machines import LiveMachine
@@ -32,7 +32,6 @@ WORK = "/work"
 """The folder in the guest that scripts lie in."""
 INLINE_BYTES = 65_536
 """Files up to this size travel inside the request that runs them; larger ones are streamed ahead of it."""
-_STATUS = {"vm_died": RunStatus.VM_DIED, "cancelled": RunStatus.CANCELLED}
 
 
 class Sandbox(TrackedFiles):
@@ -129,12 +128,7 @@ class Sandbox(TrackedFiles):
                 code, args, stdin=stdin is not None, env=env, files=files, timeout_s=timeout_s, limits=limits, name=name
             )
         except CompileFailed as error:
-            return RunResult(
-                status=_STATUS.get(error.result.reason, RunStatus.COMPILE_FAILED),
-                message=error.message,
-                metrics=error.metrics,
-                compile=error.result,
-            )
+            return not_compiled(error)
         async with process:
             return await process.collect(stdin)
 
