@@ -13,7 +13,7 @@ from emberbox.cli.interrupts import run_interruptible
 from emberbox.cli.run_inputs import Program, program_arguments, read_environment, read_files, read_program
 from emberbox.cli.streams import Sink, read_pieces
 from emberbox.errors import CompileFailed
-from emberbox.model import MIB, Limits, RunResult, RunStatus
+from emberbox.model import MIB, Limits, RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from emberbox.cli.context import GlobalOptions
     from emberbox.cli.run_options import RunOptions
     from emberbox.config import Settings
-    from emberbox.model import CompileResult
+    from emberbox.model import CompileResult, RunResult
     from emberbox.runtimes import Runtime
     from emberbox.sandbox import Engine, Process, Sandbox
 
@@ -78,10 +78,12 @@ async def _run_in(
 
 async def _not_compiled(run: RunOptions, error: CompileFailed) -> RunResult:
     """Show what the compiler said. Of one that succeeds nothing is shown: standard error is the program's."""
+    from emberbox.sandbox.compiling import not_compiled
+
     compiled: CompileResult = error.result
     if not run.json:
         await Sink(_STDERR).write(compiled.stdout_data + compiled.stderr_data)
-    return RunResult(status=RunStatus.COMPILE_FAILED, message=error.message, metrics=error.metrics, compile=compiled)
+    return not_compiled(error)
 
 
 async def _prepare(engine: Engine, run: RunOptions, runtime: Runtime) -> None:
