@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from emberbox.client import AsyncClient, Client
     from emberbox.config import Settings, load_settings
     from emberbox.errors import EmberboxError
-    from emberbox.model import FileEntry, GuestMetrics, Limits, Output, RunMetrics, RunResult, RunStatus
+    from emberbox.model import FileEntry, GuestMetrics, Limits, Output, OutputFile, RunMetrics, RunResult, RunStatus
     from emberbox.sandbox import Engine, Process, Sandbox
     from emberbox.sandbox.sync import run
 
@@ -27,6 +27,7 @@ _HOMES = {
     "GuestMetrics": "emberbox.model",
     "Limits": "emberbox.model",
     "Output": "emberbox.model",
+    "OutputFile": "emberbox.model",
     "Process": "emberbox.sandbox",
     "RunMetrics": "emberbox.model",
     "RunResult": "emberbox.model",
@@ -46,6 +47,7 @@ __all__ = [
     "GuestMetrics",
     "Limits",
     "Output",
+    "OutputFile",
     "Process",
     "RunMetrics",
     "RunResult",

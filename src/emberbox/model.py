@@ -198,6 +198,40 @@ class PackagesResult:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A file that a program left in its output folder.
+
+    Args:
+        name: Its path below the folder; control characters and the like are written as numbers.
+        data: Its content.
+    """
+
+    name: str
+    data: bytes = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+        return len(self.data)
+
+    @property
+    def media_type(self) -> str:
+        """What its name, or else its beginning, speaks of, such as `image/png`; a hint and no promise."""
+        from emberbox.media_types import media_type
+
+        return media_type(self.name, self.data)
+
+    @property
+    def text(self) -> str:
+        """Its content as text; bytes that are not UTF-8 become U+FFFD."""
+        return self.data.decode("utf-8", "replace")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is known of it, without its content, as JSON-ready values."""
+        return {"name": self.name, "size": self.size, "media_type": self.media_type}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """What became of one run.
@@ -205,7 +239,9 @@ class RunResult:
     `stdout` and `stderr` hold the bytes that were kept; `stdout_bytes` and `stderr_bytes` count all that was written.
     `exit_code` and `signal` are None when they do not apply. `message` says why the run ended when it did not simply exit.
     `compile` tells of the stage before the run; None where the language has none. `packages` tells of those that the script
-    brought along; None where it brought none.
+    brought along; None where it brought none. `left_files` tells whether anything lay in the output folder at
+    its end; `files` is what was fetched of that (by `Engine.run`; elsewhere see `Sandbox.outputs`), `file_notes` say what of it
+    was left out.
     """
 
     status: RunStatus
@@ -219,6 +255,9 @@ class RunResult:
     metrics: RunMetrics = field(default_factory=RunMetrics)
     compile: CompileResult | None = None
     packages: PackagesResult | None = None
+    left_files: bool = False
+    files: tuple[OutputFile, ...] = ()
+    file_notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -261,6 +300,9 @@ class RunResult:
             "metrics": {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self.metrics).items()},
             "compile": None if self.compile is None else self.compile.to_dict(),
             "packages": None if self.packages is None else self.packages.to_dict(),
+            "left_files": self.left_files,
+            "files": [file.to_dict() for file in self.files],
+            "file_notes": list(self.file_notes),
         }
 
 

@@ -14,7 +14,7 @@ from emberbox.errors import EmberboxError, InvalidInput, InvalidManifest, Requir
 from emberbox.model import Limits, RunResult, RunStatus
 
 PUBLIC = [
-    "AsyncClient", "Client", "EmberboxError", "Engine", "FileEntry", "GuestMetrics", "Limits", "Output", "Process", "RunMetrics",
+    "AsyncClient", "Client", "EmberboxError", "Engine", "FileEntry", "GuestMetrics", "Limits", "Output", "OutputFile", "Process", "RunMetrics",
     "RunResult", "RunStatus", "Sandbox", "Settings", "load_settings", "run",
 ]  # fmt: skip
 

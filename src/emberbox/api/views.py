@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import Response
 
+from emberbox.media_types import media_type
 from emberbox.schemas.base import Page
 from emberbox.schemas.jobs import (
     Artifact,
@@ -166,6 +167,7 @@ def artifact_view(artifact: ArtifactRecord) -> Artifact:
         id=artifact.id,
         path=artifact.path,
         size=artifact.size,
+        media_type=media_type(artifact.path),
         sha256=artifact.sha256,
         created_at=moment(artifact.created_at),
     )

@@ -22,6 +22,9 @@ Interactive = Annotated[bool, typer.Option("--interactive", "-i", help="Wait, an
 Env = Annotated[list[str] | None, typer.Option("--env", "-e", metavar="K[=V]", help="Variable; K alone takes yours.")]
 Files = Annotated[list[str] | None, typer.Option("--file", "-f", metavar="HOST[:GUEST]", help="Put a file or folder beside it.")]
 Artifacts = Annotated[list[str] | None, typer.Option("--artifact", "-a", metavar="GLOB", help="Keep such files afterwards.")]
+OutputDir = Annotated[
+    str | None, typer.Option("--output-dir", "-o", metavar="DIR", help="With --wait: write what it leaves behind there.")
+]
 Stdin = Annotated[str | None, typer.Option("--stdin", metavar="FILE", help="What it reads; '-' for standard input.")]
 Timeout = Annotated[float | None, typer.Option("--timeout", "-t", metavar="SECONDS", help="Time limit.")]
 Memory = Annotated[int | None, typer.Option("--memory", "-m", metavar="MIB", help="Memory of the VM.")]

@@ -198,7 +198,7 @@ def artifacts(
 async def _say_why_nothing(client: AsyncClient, job_id: str) -> None:
     job = await client.jobs.get(job_id)
     if job.status.terminal:
-        say("it left nothing behind; name what to keep with: emberbox submit --artifact GLOB")
+        say("it left nothing in its output folder; name other files to keep with: emberbox submit --artifact GLOB")
     else:
         say(f"the job is {job.status.value}; what it leaves behind comes with its end: emberbox jobs wait {job.id}")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from emberbox.cli import context, exit_codes
 from emberbox.cli.failures import say, write_line
 from emberbox.cli.interrupts import run_interruptible
+from emberbox.cli.output_files import check_folder, fetch
 from emberbox.cli.run_inputs import Program, program_arguments, read_environment, read_files, read_program
 from emberbox.cli.streams import Sink, read_pieces
 from emberbox.errors import CompileFailed
@@ -43,6 +44,8 @@ def execute(options: GlobalOptions, run: RunOptions) -> int:
     env = read_environment(run.env)
     files = read_files(run.files)
     program = read_program(run, context.catalog(settings))
+    if run.output_dir is not None:
+        check_folder(run.output_dir)
     return run_interruptible(lambda: _run(settings, run, program, env, files))
 
 
@@ -56,6 +59,8 @@ async def _run(settings: Settings, run: RunOptions, program: Program, env: Mappi
                 result = await _run_in(sandbox, run, program, env, files)
             except CompileFailed as error:
                 result = await _not_compiled(run, error)
+            if run.output_dir is not None:
+                result = await fetch(sandbox, result, run.output_dir)
     return _tell(run, result)
 
 

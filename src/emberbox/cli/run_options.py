@@ -35,6 +35,7 @@ class RunOptions:
         json: Print the result as JSON instead of the output.
         time: Tell on standard error where the time went.
         interactive: Pass standard input even when it is a terminal.
+        output_dir: Folder on the host that takes the files of the output folder; None to leave them.
     """
 
     file: str | None = None
@@ -52,6 +53,7 @@ class RunOptions:
     json: bool = False
     time: bool = False
     interactive: bool = False
+    output_dir: str | None = None
 
     @classmethod
     def of(cls, positional: Sequence[str], **options: Any) -> RunOptions:
@@ -84,6 +86,8 @@ VALUES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "--env": ("env", str),
     "-f": ("files", str),
     "--file": ("files", str),
+    "-o": ("output_dir", str),
+    "--output-dir": ("output_dir", str),
 }
 REPEATABLE = frozenset({"env", "files"})
 _GLOBAL_FLAGS = {"--debug": "debug", "--verbose": "verbose", "-v": "verbose"}

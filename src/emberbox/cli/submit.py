@@ -10,6 +10,7 @@ import typer
 
 from emberbox.cli import exit_codes, job_options, remote
 from emberbox.cli.followed import run_and_follow, told
+from emberbox.cli.output_files import check_folder
 from emberbox.cli.run_inputs import check_file
 from emberbox.errors import InvalidInput
 
@@ -41,6 +42,7 @@ def submit(
     env: job_options.Env = None,
     files: job_options.Files = None,
     artifacts: job_options.Artifacts = None,
+    output_dir: job_options.OutputDir = None,
     stdin: job_options.Stdin = None,
     timeout_s: job_options.Timeout = None,
     memory_mib: job_options.Memory = None,
@@ -62,6 +64,7 @@ def submit(
     cancels the job. With --json, prints the job.
     """
     check_interactive(interactive, stdin, json)
+    check_output_dir(output_dir, wait=wait or interactive)
     if runtime is None and (code is not None or file == "-"):
         raise InvalidInput("a script without a name needs a runtime: --runtime NAME; see emberbox runtimes")
     words = [*([] if file is None else [file]), *(args or [])]
@@ -75,7 +78,7 @@ def submit(
     )  # fmt: skip
     return hand_in(
         ctx, server, profile, lambda client: client.jobs.submit(source, runtime=runtime, **options),
-        wait=wait or interactive, json=json, interactive=interactive,
+        wait=wait or interactive, json=json, interactive=interactive, output_dir=output_dir,
     )  # fmt: skip
 
 
@@ -88,6 +91,7 @@ def hand_in(
     wait: bool,
     json: bool,
     interactive: bool = False,
+    output_dir: str | None = None,
 ) -> int:
     """Submit a job and tell of it; returns the exit code."""
 
@@ -97,6 +101,8 @@ def hand_in(
             print_job(job, json=json)
             return exit_codes.OK
         job = await run_and_follow(client, submitting(client), quiet=json, interactive=interactive)
+        if output_dir is not None and job.artifacts != []:
+            await client.jobs.download_all(job.id, Path(output_dir))
         if not json:
             return told(job)
         print_job(job, json=True)
@@ -111,6 +117,15 @@ def check_interactive(interactive: bool, stdin: str | None, json: bool) -> None:
         raise InvalidInput(
             "--interactive passes standard input as it comes, and shows output so: it goes without --stdin and --json"
         )
+
+
+def check_output_dir(output_dir: str | None, *, wait: bool) -> None:
+    """Raise `InvalidInput` for a folder that cannot take a job's files."""
+    if output_dir is None:
+        return
+    if not wait:
+        raise InvalidInput("--output-dir needs --wait: files come with the job's end; later: emberbox jobs download ID -o DIR")
+    check_folder(output_dir)
 
 
 def print_job(job: Job, *, json: bool) -> None:

@@ -66,7 +66,8 @@ class ExecOutcome:
 
     Times in microseconds of the whole process group, sizes in bytes. `reason` is one of the protocol's words. `stdout_bytes`
     and `stderr_bytes` count all that was written, and are never less than what came. `stdout` and `stderr` are set by
-    `GuestProcess.collect` alone. `waiting` tells whether a waiting interpreter took the run.
+    `GuestProcess.collect` alone. `waiting` tells whether a waiting interpreter took the run, `output` whether anything lies in
+    the output folder.
     """
 
     reason: str
@@ -82,6 +83,7 @@ class ExecOutcome:
     stderr_bytes: int
     pids_denied: int
     waiting: bool = False
+    output: bool = False
     stdout: bytes = b""
     stderr: bytes = b""
 
@@ -199,6 +201,7 @@ def read_outcome(fields: Fields, *, received: tuple[int, int], waiting: bool) ->
         stderr_bytes=max(fields.integer("stderr_bytes"), received[1]),
         pids_denied=fields.integer("pids_denied"),
         waiting=waiting,
+        output=fields.boolean("output", default=False),
     )
 
 

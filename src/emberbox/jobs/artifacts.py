@@ -20,6 +20,7 @@ from sqlalchemy import select
 from emberbox.errors import BlobError, EmberboxError, GuestRequestFailed, InvalidPath, NoSpace, NotFound
 from emberbox.ids import is_id, new_id
 from emberbox.jobs.globs import Glob, parse_glob
+from emberbox.sandbox.outputs import OUTPUT_FOLDER, output_entries
 from emberbox.store.database import now_us
 from emberbox.store.records import ArtifactRecord
 from emberbox.store.tables import artifacts as table
@@ -89,12 +90,19 @@ class Artifacts:
         self._blobs = blobs
         self._settings = settings
 
-    async def collect(self, sandbox: SandboxFiles, job: JobRecord) -> Collected:
-        """Store the files that the job's globs name (see `emberbox.jobs.globs`), after its program has ended.
+    async def collect(self, sandbox: SandboxFiles, job: JobRecord, *, left_files: bool = False) -> Collected:
+        """Store the files that the job's globs name (see `emberbox.jobs.globs`) and those of its output folder, after its end.
+
+        Those of the output folder get names below it; one that a glob names as well, or whose name is taken, its whole path.
 
         At most `jobs.artifact_files` files and `jobs.artifact_bytes` bytes, in the order of their paths. What does not fit or
         cannot be read is left out, with a note; a file that changes meanwhile is kept as it was read. Never raises for what the
         guest or the disk does: a run that has ended stays ended. May be cancelled; then nothing is left.
+
+        Args:
+            sandbox: Where the program ran.
+            job: Whose globs count.
+            left_files: False where nothing lies in the output folder, which then is not looked at.
 
         Returns:
             Records whose rows the caller writes, or that it gives to `discard`.
@@ -103,7 +111,7 @@ class Artifacts:
         harvest = _Harvest(sandbox, job.id, bounds.artifact_files, bounds.artifact_bytes)
         try:
             async with asyncio.timeout(COLLECT_S):
-                await self._harvest(harvest, job.spec.artifacts)
+                await self._harvest(harvest, job.spec.artifacts, left_files=left_files)
         except TimeoutError:
             harvest.note(f"the files took longer than {COLLECT_S:g} s to read; the rest was left out")
         except EmberboxError as error:
@@ -141,15 +149,18 @@ class Artifacts:
         """Yield an artifact's bytes in pieces. Raises `NotFound` when it was deleted meanwhile, and `BlobError`."""
         return self._blobs.stream(artifact.blob_key, offset=offset, length=length)
 
-    async def _harvest(self, harvest: _Harvest, patterns: Any) -> None:
+    async def _harvest(self, harvest: _Harvest, patterns: Any, *, left_files: bool) -> None:
         found: dict[str, FileEntry] = {}
         for pattern in patterns:
             found.update(await _find(harvest, pattern))
         for path in sorted(found):
-            await self._keep(harvest, path, found[path])
+            await self._keep(harvest, path, found[path], _shown(path))
+        for entry in await _outputs(harvest) if left_files else ():
+            path = f"{OUTPUT_FOLDER}/{entry.name}"
+            if path not in found:
+                await self._keep(harvest, path, entry, _shown(path if entry.name in found else entry.name))
 
-    async def _keep(self, harvest: _Harvest, path: str, entry: FileEntry) -> None:
-        shown = _shown(path)
+    async def _keep(self, harvest: _Harvest, path: str, entry: FileEntry, shown: str) -> None:
         if harvest.files_left <= 0:
             harvest.note(f"{shown[:200]} was left out: {self._settings.jobs.artifact_files} files are kept at most")
             return
@@ -196,6 +207,15 @@ class Artifacts:
         async with aclosing(counted()) as pieces:
             await self._blobs.put(key, pieces)
         return size, digest.hexdigest()
+
+
+async def _outputs(harvest: _Harvest) -> list[FileEntry]:
+    """Return the files of the output folder."""
+    try:
+        return await output_entries(harvest.sandbox)
+    except GuestRequestFailed as error:
+        harvest.note(f"the output folder cannot be read: {_shown(error.message)[:200]}")
+        return []
 
 
 async def _find(harvest: _Harvest, pattern: str) -> dict[str, FileEntry]:

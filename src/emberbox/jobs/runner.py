@@ -187,9 +187,10 @@ class Runner:
     async def _collect(self, sandbox: Sandbox, job: JobRecord, result: RunResult) -> Collected:
         from emberbox.jobs.artifacts import Collected
 
-        if not job.spec.artifacts or result.status in (RunStatus.VM_DIED, RunStatus.CANCELLED) or sandbox.closed:
+        wanted = job.spec.artifacts or result.left_files
+        if not wanted or result.status in (RunStatus.VM_DIED, RunStatus.CANCELLED) or sandbox.closed:
             return Collected(records=[], notes=[])
-        return await self._artifacts.collect(sandbox, job)
+        return await self._artifacts.collect(sandbox, job, left_files=result.left_files)
 
     async def _outcome(
         self, live: LiveJob, result: RunResult, collected: Collected, started_at: int, ended_at: int, begun: float

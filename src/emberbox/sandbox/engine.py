@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from emberbox.config import Settings, load_settings
-from emberbox.errors import DataFolderBusy, EngineClosed, InvalidInput, RequirementMissing
+from emberbox.errors import DataFolderBusy, EngineClosed, GuestError, InvalidInput, RequirementMissing, VmmError
 from emberbox.images import Image, ImageStore
 from emberbox.model import Limits, RunResult
 from emberbox.runtimes import Runtime, discover, runtime_folders
@@ -313,7 +313,7 @@ class Engine:
     ) -> RunResult:
         """Run one script in a sandbox of its own, which is thrown away. Arguments as for `Sandbox.run` and `sandbox`.
 
-        Returns as soon as the result is known; the machine is ended in the background.
+        Returns as soon as the result is known, with the files of the output folder in it; the machine is ended in the background.
         """
         begun = time.perf_counter()
         sandbox = await self.open_sandbox(
@@ -321,9 +321,21 @@ class Engine:
         )
         try:
             result = await sandbox.run(code, args, stdin=stdin, env=env, files=files, timeout_s=timeout_s, name=name)
+            result = await _with_files(sandbox, result)
         finally:
             self._keeper.start(sandbox.close(), f"close-{sandbox.id}")
         return replace(result, metrics=replace(result.metrics, total_ms=(time.perf_counter() - begun) * 1000))
+
+
+async def _with_files(sandbox: Sandbox, result: RunResult) -> RunResult:
+    """Add what lies in the output folder; a sandbox that is lost meanwhile does not take the run's result with it."""
+    if not result.left_files or sandbox.closed:
+        return result
+    try:
+        outputs = await sandbox.outputs()
+    except (GuestError, VmmError) as error:
+        return replace(result, file_notes=(f"the files that it left are lost: {error.message}",))
+    return replace(result, files=tuple(outputs.files), file_notes=tuple(outputs.notes))
 
 
 async def _choose(settings: Settings) -> tuple[Driver, DriverReport]:

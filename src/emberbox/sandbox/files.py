@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from emberbox.guest import GuestClient
     from emberbox.model import FileEntry
+    from emberbox.sandbox.outputs import Outputs
 
 MAX_READ_BYTES = 64 * MIB
 """What `read_file` returns at most unless told otherwise."""
@@ -48,6 +49,18 @@ class SandboxFiles(ABC):
     async def stat_file(self, path: str) -> FileEntry:
         """Return one entry, links not followed. Raises `GuestRequestFailed` (`not_found`)."""
         return await self.guest.stat(path)
+
+    async def outputs(self) -> Outputs:
+        """Return the files in the output folder, whatever left them there: at most 100 files and 64 MiB, the rest noted.
+
+        A run's `RunResult.left_files` tells whether it is worth asking.
+
+        Raises:
+            GuestError: The sandbox is lost.
+        """
+        from emberbox.sandbox.outputs import read_outputs
+
+        return await read_outputs(self)
 
     async def make_folder(self, path: str) -> None:
         """Make a folder and those above it."""

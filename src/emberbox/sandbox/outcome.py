@@ -33,6 +33,7 @@ def result_of(outcome: ExecOutcome, limits: Limits, metrics: RunMetrics) -> RunR
         message=_message(status, outcome, limits),
         stdout_bytes=outcome.stdout_bytes,
         stderr_bytes=outcome.stderr_bytes,
+        left_files=outcome.output,
         metrics=RunMetrics(
             queue_ms=metrics.queue_ms,
             boot_ms=metrics.boot_ms,

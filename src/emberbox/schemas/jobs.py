@@ -178,11 +178,12 @@ class Attempt(Answer):
 
 
 class Artifact(Answer):
-    """A file that a job left behind."""
+    """A file that a job left behind. `media_type` is what its name speaks of, and no promise."""
 
     id: str
     path: str
     size: int
+    media_type: str | None = None
     sha256: str
     created_at: datetime
 

@@ -125,7 +125,7 @@ def test_json(emberbox: Emberbox) -> None:
     assert (result["status"], result["exit_code"], result["stdout"], result["stderr"]) == ("failed", 3, "out\n", "err\n")
     assert set(result) == {
         "status", "exit_code", "signal", "message", "stdout", "stderr", "stdout_bytes", "stderr_bytes", "stdout_truncated",
-        "stderr_truncated", "metrics", "compile",
+        "stderr_truncated", "metrics", "compile", "packages", "left_files", "files", "file_notes",
     }  # fmt: skip
 
 

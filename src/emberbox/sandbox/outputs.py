@@ -1,0 +1,134 @@
+"""Files that a program leaves in its output folder, `/work/output`.
+
+What lies there is the guest's word and is checked: only files count, by names that stay below the folder; links, devices and
+whatever else is passed over; how many files and bytes are read is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from emberbox.errors import GuestRequestFailed
+from emberbox.model import MIB, OutputFile
+
+if TYPE_CHECKING:
+    from emberbox.model import FileEntry
+    from emberbox.sandbox.files import SandboxFiles
+
+OUTPUT_FOLDER = "output"
+"""The folder, below the work folder."""
+MAX_ENTRIES = 20_000
+"""Most entries of the folder's tree that are looked at."""
+MAX_FILES = 100
+MAX_BYTES = 64 * MIB
+READ_S = 120.0
+"""How long the reading may take, in seconds."""
+_MAX_NOTES = 10
+_MAX_PATH_BYTES = 4096
+
+
+@dataclass(slots=True)
+class Outputs:
+    """What was read of the output folder.
+
+    Args:
+        files: By name.
+        notes: What was left out and why, for people.
+    """
+
+    files: list[OutputFile] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+async def output_entries(sandbox: SandboxFiles) -> list[FileEntry]:
+    """Return the files in the output folder and below it, by name; empty where there is no such folder any more.
+
+    At most `MAX_ENTRIES` entries are looked at, folders counted.
+
+    Raises:
+        GuestRequestFailed: The folder cannot be read.
+    """
+    try:
+        # A link in its place would lead out of it.
+        if (await sandbox.stat_file(OUTPUT_FOLDER)).type != "directory":
+            return []
+        entries = await sandbox.list_files(OUTPUT_FOLDER, recursive=True, max_entries=MAX_ENTRIES)
+    except GuestRequestFailed as error:
+        if error.reason == "not_found":
+            return []
+        raise
+    return await asyncio.to_thread(_files, entries)
+
+
+async def read_outputs(sandbox: SandboxFiles, *, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES) -> Outputs:
+    """Read the output folder's files, in the order of their names, as far as the bounds go.
+
+    What does not fit or cannot be read is left out with a note; so is what would take longer than `READ_S`. A file that a process
+    still writes to is taken as it was read.
+
+    Args:
+        sandbox: Where to read.
+        max_files: Most files.
+        max_bytes: Most bytes of all together.
+
+    Raises:
+        GuestError: The sandbox is lost.
+    """
+    outputs = Outputs()
+    try:
+        async with asyncio.timeout(READ_S):
+            await _read(sandbox, outputs, max_files, max_bytes)
+    except TimeoutError:
+        outputs.notes.append(f"the files took longer than {READ_S:g} s to read; the rest was left out")
+    return outputs
+
+
+async def _read(sandbox: SandboxFiles, outputs: Outputs, max_files: int, max_bytes: int) -> None:
+    try:
+        entries = await output_entries(sandbox)
+    except GuestRequestFailed as error:
+        outputs.notes.append(f"the output folder cannot be read: {error.message}")
+        return
+    left, skipped = max_bytes, 0
+    for entry in entries:
+        problem = f"{max_files} files are returned at most" if len(outputs.files) >= max_files else None
+        if problem is None and entry.size > left:
+            problem = f"{max_bytes} bytes are returned at most"
+        if problem is None:
+            try:
+                data = await sandbox.read_file(f"{OUTPUT_FOLDER}/{entry.name}", max_bytes=left)
+            except GuestRequestFailed as error:
+                problem = error.message
+            else:
+                left -= len(data)
+                outputs.files.append(OutputFile(shown_name(entry.name), data))
+        if problem is not None:
+            skipped += 1
+            if skipped <= _MAX_NOTES:
+                outputs.notes.append(f"{shown_name(entry.name)[:200]} was left out: {problem}")
+    if skipped > _MAX_NOTES:
+        outputs.notes.append(f"{skipped - _MAX_NOTES} more files were left out")
+
+
+def shown_name(name: str) -> str:
+    r"""Return a guest's name in a form for people: bytes that are not UTF-8, and control characters, as `\xNN`."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(f"\\x{ord(sign):02x}" if _is_control(sign) else sign for sign in text)
+
+
+def _is_control(sign: str) -> bool:
+    return sign < " " or "\x7f" <= sign <= "\x9f"
+
+
+def _files(entries: list[FileEntry]) -> list[FileEntry]:
+    found = [entry for entry in entries if entry.type == "file" and _stays_below(entry.name)]
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def _stays_below(name: str) -> bool:
+    parts = name.split("/")
+    return (
+        not {"", ".", ".."} & set(parts) and "\0" not in name and len(name.encode("utf-8", "surrogateescape")) <= _MAX_PATH_BYTES
+    )
