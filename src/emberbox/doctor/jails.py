@@ -114,7 +114,7 @@ def check_seccomp(actions: str | None) -> Finding:
 
 def check_output() -> Finding:
     """Say how what a VMM and its guest write is bounded: so it is built, and no host's setting changes it."""
-    found = "guests boot without a serial port, and of what a VMM writes only the first 256 KiB are kept"
+    found = "of what a guest writes to its serial port, and a VMM to its log, only the first 256 KiB are kept"
     return Finding(key="output", title="Console and log", level=Level.OK, found=found)
 
 

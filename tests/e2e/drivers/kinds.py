@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REAL = "EMBERBOX_TEST_FIRECRACKER"
 """Variable that has the contract tested on a real Firecracker alone; set by `make test-firecracker`."""
 REAL_CHOSEN = os.environ.get(REAL) == "1"
-PEER_VERSION = "1.16.1"
+PEER_VERSION = "1.17.0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

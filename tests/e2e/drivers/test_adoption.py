@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import pickle
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from emberbox.errors import VmmRefused
 from emberbox.vmm import AdoptingDriver, Cgroups, MachineState, find_leftovers, kill_leftovers
 from tests.e2e.drivers import starter, traces
 from tests.e2e.drivers.guests import execute
@@ -59,8 +61,9 @@ async def test_a_machine_is_adopted_when_its_starter_was_killed(
         async with talk(machine) as client:
             await separate(client, machine)
             assert await execute(client, "cat", "/proc/sys/kernel/hostname") == f"{spec.id}\n"
-        await machine.pause()
-        assert machine.poll() is MachineState.PAUSED
+        with contextlib.suppress(VmmRefused):  # by some releases of Firecracker
+            await machine.pause()
+            assert machine.poll() is MachineState.PAUSED
         await machine.resume()
         for other in (
             {**state, "start_time": state["start_time"] + 1},

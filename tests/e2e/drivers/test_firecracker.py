@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from emberbox.errors import SnapshotFailed, VmmDied, VmmStartFailed, VmmTimeout
+from emberbox.errors import SnapshotFailed, VmmDied, VmmRefused, VmmStartFailed, VmmTimeout
 from emberbox.vmm import MachineState
 from emberbox.vmm.firecracker import api
 from emberbox.vmm.firecracker import machine as firecracker_machine
+from emberbox.vmm.firecracker import snapshot as firecracker_snapshot
 from emberbox.vmm.firecracker.driver import FirecrackerDriver
+from emberbox.vmm.snapshot_files import record
 from tests.e2e.drivers import traces
 from tests.e2e.drivers.guests import execute
 from tests.e2e.drivers.kinds import PEER_VERSION
@@ -23,7 +27,6 @@ from tests.peers.binaries import make_binaries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
     from emberbox.images import Image
     from emberbox.vmm import Driver, LoadedSnapshot, Machine
@@ -135,6 +138,63 @@ async def test_an_older_release_is_asked_for_what_it_knows(
         assert await execute(client, "echo", "here") == "here\n"
     cold = await driver.start(machine_spec(image, tmp_path))
     await cold.kill()
+
+
+async def test_a_release_that_is_deaf_after_a_pause_is_not_paused_but_frozen(
+    driver: Driver, image: Image, tmp_path: Path
+) -> None:
+    binaries = make_binaries(tmp_path / "bin", version="1.16.1")
+    deaf = FirecrackerDriver(tmp_path / "vmm", accelerator="kvm", firecracker=binaries.firecracker, jailer=binaries.jailer)
+    machine = await deaf.start_template(machine_spec(image, tmp_path), tmp_path / "memory")
+    try:
+        with pytest.raises(VmmRefused, match="or later"):
+            await machine.pause()
+        assert machine.poll() is MachineState.RUNNING
+        snapshot = await deaf.snapshot(machine, tmp_path / "state")
+        assert snapshot.memory.stat().st_size == machine.spec.memory_mib << 20
+        with pytest.raises(VmmDied):
+            await machine.pause()
+    finally:
+        await machine.kill()
+
+
+async def test_a_hand_over_that_is_cancelled_leaves_no_file(
+    stray: Stray, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = stray()
+    running = threading.Event()
+
+    def slowly(*arguments: Any, **options: Any) -> None:
+        running.set()
+        time.sleep(0.3)
+        record(*arguments, **options)
+
+    monkeypatch.setattr(firecracker_snapshot, "record", slowly)
+    machine = await driver.start_template(machine_spec(image, tmp_path), tmp_path / "memory")
+    freezing = asyncio.create_task(driver.snapshot(machine, tmp_path / "state"))
+    assert await asyncio.to_thread(running.wait, 60)
+    for _ in range(2):
+        freezing.cancel()
+        await asyncio.sleep(0.05)
+    with pytest.raises(asyncio.CancelledError):
+        await freezing
+    await asyncio.sleep(0.5)
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(("memory", "state"))]
+    assert machine.poll() is not MachineState.RUNNING
+
+
+async def test_a_vmm_that_was_taken_over_can_make_and_rename_nothing(
+    stray: Stray, template: Template, image: Image, tmp_path: Path
+) -> None:
+    async with cloned(stray(), template, image, tmp_path) as clone:
+        (root,) = (clone.spec.run_dir / "jail").glob("*/*/root")
+        uid = Path(f"/proc/{clone.pid}").stat().st_uid
+        folders = [root, *(path for path in root.rglob("*") if path.is_dir() and not path.is_symlink())]
+        assert uid != 0
+        assert {"run", "out", "dev/net"} < {str(path.relative_to(root)) for path in folders}
+        assert [path for path in folders if path.stat().st_uid == uid or path.stat().st_mode & 0o002] == []
+        async with talk(clone) as client:
+            await separate(client, clone)
 
 
 async def test_a_guest_whose_agent_is_silent(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emberbox.errors import VmmDied
+from emberbox.errors import VmmDied, VmmRefused
 from emberbox.vmm import Drive, MachineState
 from tests.e2e.drivers.guests import execute
 from tests.e2e.vmm_guests import machine_spec, separate, talk
@@ -92,7 +92,12 @@ async def _writes_its_drive(client: GuestClient, file: Path) -> None:
 
 
 async def _pauses_and_resumes(machine: Machine, client: GuestClient) -> None:
-    await machine.pause()
+    try:
+        await machine.pause()
+    except VmmRefused:
+        assert machine.state()["driver"] == "firecracker", "some releases of Firecracker alone may not be paused"
+        await client.ping(timeout_s=30)
+        return
     await machine.pause()
     assert machine.poll() is MachineState.PAUSED
     waiting = asyncio.create_task(client.ping(timeout_s=30))

@@ -12,6 +12,9 @@ What is a model only, with no guest behind it: free page hinting, hot-plugged me
 the guest, the network's rate limits, CPU templates and `cpu-config`, huge pages, diff snapshots (they hold all memory),
 `clock_realtime` (taken, without effect), the rate limiter of the serial console.
 
+As 1.16.0 and 1.16.1 do, it lets a guest that was paused and goes on have nothing from its hosts any more, unless there was a
+snapshot in between or `version` is another.
+
 What is kinder than the real one: a load is answered only when the guest knows that its connections have ended.
 
 `main(argv, options)` in `main.py` is the program. `options`:

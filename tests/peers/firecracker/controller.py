@@ -31,6 +31,7 @@ _ELF = b"\x7fELF"
 _NO_KERNEL = "Internal error while starting microVM: Cannot load kernel due to invalid kernel image: it is no ELF file"
 _FLOOD = "The guest drove the device into an unexpected state. " * 4
 _FLOOD_PAUSE_S = 0.001
+_DEAF_AFTER_PAUSE = ("1.16.0", "1.16.1")
 
 
 class Controller:
@@ -54,6 +55,7 @@ class Controller:
         self._machine: Machine | None = None
         self._devices: Devices | None = None
         self._paused = False
+        self._only_paused = False
         self._saved: bytes | None = None
         self._flooding: asyncio.Task[None] | None = None
         self.ending: int | None = None
@@ -123,7 +125,10 @@ class Controller:
             await self._started().pause()
         else:
             self._saved = None
+            if self._only_paused and self._options.version in _DEAF_AFTER_PAUSE:
+                self._started().deafen()
             await self._started().resume()
+        self._only_paused = pause
         self._paused = pause
         self._metrics.took("pause_vm" if pause else "resume_vm", time.monotonic() - began)
 
@@ -132,6 +137,7 @@ class Controller:
         machine = self._started()
         if not self._paused:
             raise Fault("Create snapshot error: Cannot save the microVM state: Operation not allowed: the microVM is not paused")
+        self._only_paused = False
         began = time.monotonic()
         # QEMU saves the devices of a paused guest once only; nothing has changed since.
         self._saved = self._saved or await machine.save()

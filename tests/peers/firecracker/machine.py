@@ -101,6 +101,11 @@ class Machine:
             raise Fault(f"Create snapshot error: Cannot save the microVM state: {error}") from error
         return await received
 
+    def deafen(self) -> None:
+        """Let the guest have nothing from its hosts any more."""
+        if self._vsock is not None:
+            self._vsock.deafen()
+
     async def close(self) -> None:
         """End QEMU and let go of everything but the memory. Repeating is harmless."""
         self._ended = True

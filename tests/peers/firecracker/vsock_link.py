@@ -80,6 +80,10 @@ class VsockLink:
                 return
             await asyncio.sleep(_RESET_PAUSE_S)
 
+    def deafen(self) -> None:
+        """Let the guest have nothing from its hosts any more."""
+        self._device.deafen()
+
     async def close(self) -> None:
         """Hang up on everybody; the hosts' socket may stay, as Firecracker's does. Repeating is harmless."""
         if self._server is not None:

@@ -65,6 +65,10 @@ class VsockDevice:
         self._spawn(self._serve_vmm(self._listeners[0]))
         self._spawn(self._serve_hosts(self._listeners[1]))
 
+    def deafen(self) -> None:
+        """Let the guest have nothing from its hosts any more, while it goes on to send."""
+        self._hosts.deaf = True
+
     async def close(self) -> None:
         """End all connections and remove both sockets. May be repeated."""
         tasks = list(self._tasks)

@@ -43,6 +43,8 @@ class Multiplexer:
         self._connections: dict[tuple[int, int], Connection] = {}
         self._waiting: deque[Packet] = deque()
         self._next_port = FIRST_PORT
+        self.deaf = False
+        """Whether the guest gets nothing any more."""
 
     def request(self, host: socket.socket, guest_port: int) -> None:
         """Ask the guest for a connection to one of its ports. The host hears `OK <its port>`, or that its socket is closed."""
@@ -58,11 +60,11 @@ class Multiplexer:
 
     def room(self) -> int:
         """Return how many bytes of data the guest's next buffer takes; negative when other packets come first."""
-        return -1 if self._waiting else self._queues.room()
+        return -1 if self._waiting or self.deaf else self._queues.room()
 
     def send(self, packet: Packet) -> None:
         """Send a packet as soon as the guest has a buffer for it."""
-        if not self._waiting and self._queues.room() >= len(packet.data):
+        if not self._waiting and not self.deaf and self._queues.room() >= len(packet.data):
             self._queues.put(packet)
         else:
             self._waiting.append(packet)
@@ -98,7 +100,7 @@ class Multiplexer:
         self._waiting.clear()
 
     def _drain(self) -> None:
-        while self._waiting and self._queues.room() >= 0:
+        while self._waiting and not self.deaf and self._queues.room() >= 0:
             self._queues.put(self._waiting.popleft())
 
     def _take(self, packet: Packet) -> None:

@@ -166,6 +166,21 @@ def test_a_narrow_mask_is_no_hindrance(place: Place) -> None:
         assert stat.S_IMODE((root / passage).stat().st_mode) == 0o755
 
 
+def test_the_program_is_the_vmms_own_and_no_link_takes_its_place(place: Place) -> None:
+    root = place.prepare("m-18")
+    command = [str(place.jailer), *place.arguments("m-18")]
+    subprocess.run(command, umask=0o077, check=True, timeout=PATIENCE_S, stdout=subprocess.DEVNULL)
+    copied = (root / place.program.name).stat()
+    assert (copied.st_uid, copied.st_gid, stat.S_IMODE(copied.st_mode)) == (UID, UID + 1, 0o700)
+    for number, plant in ((19, Path.symlink_to), (20, Path.hardlink_to)):
+        target = place.base / f"target-{number}"
+        target.write_text("of the host's")
+        plant(place.prepare(f"m-{number}") / place.program.name, target)
+        refused = place.run(*place.arguments(f"m-{number}"))
+        assert refused.returncode == 1
+        assert target.read_text() == "of the host's"
+
+
 def test_an_id_that_was_not_cleaned_is_refused(place: Place) -> None:
     root = place.prepare("m-4")
     assert place.run(*place.arguments("m-4")).returncode == 0

@@ -179,6 +179,7 @@ async def _booted(host: FirecrackerHost, spec: MachineSpec, memory: Path | None,
         await launched.configure(hardware.boot(spec, rates=None if memory else spec.rates))
         await launched.configure([hardware.balloon()], optional=hardware.BALLOON_OPTIONAL)
         await launched.configure([Action(action_type="InstanceStart")])
+        await asyncio.to_thread(jail.seal, freezes=memory is not None)
     except VmmError as error:
         raise await explained(spec, launched.process, launched.log, error) from error
     machine = FirecrackerMachine(spec, launched, memory=memory)
@@ -224,8 +225,9 @@ async def _reconnect(
     adopted.push(process.kill)
     adopted.push(api.close)
     launched = Launched(
-        process=process, pid=process.pid, api=api, jail=jail, log=log, metrics=metrics, undo=adopted, restored=restored
-    )
+        process=process, pid=process.pid, api=api, jail=jail, log=log, metrics=metrics, undo=adopted, restored=restored,
+        pauses=host.pauses,
+    )  # fmt: skip
     machine = FirecrackerMachine(spec, launched, memory=memory)
     machine.running(MachineState.PAUSED if told.state == "Paused" else MachineState.RUNNING)
     _log.info("machine adopted", extra={"action": "vmm.adopt", "machine": spec.id, "pid": process.pid})

@@ -28,6 +28,8 @@ INSTALL = "emberbox setup --vmm firecracker"
 _CLOCK_KERNEL = (5, 16)
 """First host kernel with KVM_CLOCK_REALTIME."""
 _CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+_DEAF_AFTER_PAUSE = frozenset({"1.16.0", "1.16.1"})
+"""Releases whose vsock takes in nothing from the host any more once a machine was paused and went on (its issue 6074)."""
 _VERSION_S = 10.0
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
 
@@ -57,6 +59,11 @@ class FirecrackerHost:
     cpus: float | None
     clock: bool
     unknown: set[str] = field(default_factory=set)
+
+    @property
+    def pauses(self) -> bool:
+        """Whether a machine can be spoken to once it was paused and went on."""
+        return self.release not in _DEAF_AFTER_PAUSE
 
     def uid(self, slot: int) -> int:
         """Return the uid and gid of the VMM in that slot."""

@@ -1,7 +1,8 @@
 """The root folder of one Firecracker process: prepared before the jailer runs, emptied by nobody but us.
 
-Firecracker's jailer makes `<base>/<program>/<id>/root` its new root and gives it to the VMM's uid, so a VMM that was taken over
-may rename what lies directly in it. Whatever is read back is therefore opened without following links and looked at first.
+Firecracker's jailer makes `<base>/<program>/<id>/root` its new root and gives it to the VMM's uid. Once all is made that the VMM
+makes there, and before the guest runs anything of a stranger's, it is taken back: a VMM that was taken over can then neither
+rename what lies there nor fill the disk. What is read back is opened without following links all the same, and looked at first.
 Source: Firecracker's docs/jailer.md.
 """
 
@@ -25,6 +26,8 @@ OUTPUT = "out"
 _PIPE_BYTES = 1024 * 1024
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ, fcntl(2)
 _DIG_S = 600.0
+_THEIRS = ("dev", "dev/net", "run")
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Another file system or subvolume; as many links as it takes; a file that is fixed; a file system without links.
 _NOT_LINKED = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP)
 
@@ -100,6 +103,23 @@ class MachineJail:
         os.chown(path, self.uid, self.uid)
         return open_pipe(path)
 
+    def seal(self, *, freezes: bool) -> None:
+        """Take back the folders that the jailer gave to the VMM, so that it makes and renames nothing in them any more.
+
+        Args:
+            freezes: Whether the VMM will write a snapshot, to its folder `OUTPUT`, which stays its own.
+
+        Raises `OSError`.
+        """
+        root = os.open(self.root, _FOLDER)
+        try:
+            for name in _THEIRS if freezes else (*_THEIRS, OUTPUT):
+                _take_back(name, root)
+            os.fchown(root, 0, 0)
+            os.fchmod(root, 0o755)
+        finally:
+            os.close(root)
+
     def take(self, name: str, target: Path, longest: int) -> None:
         """Move the file `name`, which the VMM has written to its folder `OUTPUT`, to `target`; root owns it from then on.
 
@@ -143,6 +163,18 @@ class MachineJail:
         shutil.copyfile(source, place)
         os.chown(place, self.uid, self.uid)
         place.chmod(0o400)
+
+
+def _take_back(name: str, root: int) -> None:
+    try:
+        folder = os.open(name, _FOLDER, dir_fd=root)
+    except FileNotFoundError:
+        return
+    try:
+        os.fchown(folder, 0, 0)
+        os.fchmod(folder, 0o755)
+    finally:
+        os.close(folder)
 
 
 def _folder(path: Path, mode: int) -> None:

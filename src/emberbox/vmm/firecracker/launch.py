@@ -58,6 +58,7 @@ class Launched:
         metrics: What it counted.
         undo: What undoes all that.
         restored: Whether its guest came from a snapshot.
+        pauses: Whether it may be paused without being lost.
     """
 
     process: VmmProcess
@@ -68,6 +69,7 @@ class Launched:
     metrics: MetricsReader
     undo: UndoStack
     restored: bool = False
+    pauses: bool = True
 
     async def configure(self, requests: Sequence[Request], optional: Sequence[str] = ()) -> None:
         """Send requests one after another. Raises `VmmError`."""
@@ -118,7 +120,7 @@ async def launch(
     found = children(process.pid)
     if not found:
         raise await explained(spec, process, log, VmmDied("Firecracker ended as soon as it ran"))
-    return Launched(process=process, pid=found[0], api=api, jail=jail, log=log, metrics=metrics, undo=undo)
+    return Launched(process=process, pid=found[0], api=api, jail=jail, log=log, metrics=metrics, undo=undo, pauses=host.pauses)
 
 
 async def explained(spec: MachineSpec, process: VmmProcess, log: BoundedLog, error: Exception) -> VmmStartFailed:

@@ -6,7 +6,7 @@ import asyncio
 from asyncio import StreamReader, StreamWriter
 from typing import TYPE_CHECKING, Any
 
-from emberbox.errors import InvalidInput, VmmDied
+from emberbox.errors import InvalidInput, VmmDied, VmmRefused
 from emberbox.vmm.base import MachineSpec, MachineState, MemoryUse
 from emberbox.vmm.firecracker import hardware
 from emberbox.vmm.firecracker.bodies import Action, BalloonUpdate, MemoryHotplugUpdate, VmState
@@ -72,7 +72,20 @@ class FirecrackerMachine:
             raise await self._explained(error) from error
 
     async def pause(self) -> None:
-        """Stop the vCPUs. Repeating is harmless. Raises `VmmError`."""
+        """Stop the vCPUs. Repeating is harmless.
+
+        Raises `VmmRefused`, with the machine running on, for a release whose machines hear nothing any more after a pause; else
+        `VmmError`.
+        """
+        if not self.launched.pauses and not self._process.ended:
+            raise VmmRefused(
+                "this release of Firecracker cuts a machine off from its host once it was paused and goes on, so it is not"
+                " paused; install 1.16.2 or later: emberbox setup --vmm firecracker --version X.Y.Z"
+            )
+        await self.freeze()
+
+    async def freeze(self) -> None:
+        """Stop the vCPUs for good, whatever the release. Raises `VmmError`."""
         await self.request(VmState(state="Paused"))
         self._state = MachineState.PAUSED
 

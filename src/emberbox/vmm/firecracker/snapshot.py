@@ -41,7 +41,7 @@ async def save(host: FirecrackerHost, machine: FirecrackerMachine, state: Path) 
     try:
         if memory is None:
             raise SnapshotFailed(f"virtual machine {spec.id} was not started as a template, so it cannot be frozen")
-        await machine.pause()
+        await machine.freeze()
         await machine.request(SnapshotCreate(snapshot_path=f"/{OUTPUT}/state", mem_file_path=f"/{OUTPUT}/memory"))
         await machine.halt()
         snapshot = Snapshot(memory=memory, state=state, vmm_version=host.version)
@@ -138,6 +138,7 @@ class FirecrackerLoadedSnapshot:
         try:
             await launched.configure([hardware.load(spec, clock=self._host.clock)], optional=hardware.LOAD_OPTIONAL)
             await launched.configure(hardware.bounds(spec))
+            await asyncio.to_thread(jail.seal, freezes=False)
         except VmmDied as error:
             raise await explained(spec, launched.process, launched.log, error) from error
         machine = FirecrackerMachine(spec, launched)

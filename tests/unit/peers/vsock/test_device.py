@@ -76,6 +76,21 @@ async def test_features_and_configuration(device: VsockDevice, folder: Path) -> 
     front.close()
 
 
+async def test_a_guest_that_was_made_deaf_hears_of_no_host(device: VsockDevice, front: FrontEnd, folder: Path) -> None:
+    front.offer_buffers()
+    request, (reader, writer) = await opened(front, folder)
+    device.deafen()
+    writer.write(b"to the guest")
+    await front.transmit(request, Operation.RW, room=ROOM, data=b"to the host")
+    assert await asyncio.wait_for(reader.readexactly(11), 5) == b"to the host"
+    asked, asking = await ask(folder)
+    assert await ends(asked) == b"", "given up after some time"
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(front.expect(Operation.REQUEST), 0.3)
+    for stream in (writer, asking):
+        stream.close()
+
+
 async def test_a_host_is_told_when_the_guest_accepts_and_bytes_go_both_ways(front: FrontEnd, folder: Path) -> None:
     front.offer_buffers()
     request, (reader, writer) = await opened(front, folder)

@@ -85,6 +85,29 @@ def written(jail: MachineJail, name: str, data: bytes = b"state") -> Path:
 
 
 @root
+@pytest.mark.parametrize("freezes", [False, True])
+def test_folders_are_taken_back_from_the_vmm(jail: MachineJail, tmp_path: Path, freezes: bool) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    os.chown(elsewhere, UID, UID)
+    for name in ("dev", "dev/net", "run"):
+        (jail.root / name).mkdir()
+    for folder in (jail.root, *(jail.root / name for name in ("dev", "dev/net", "run"))):
+        folder.chmod(0o700)
+        os.chown(folder, UID, UID)
+    jail.seal(freezes=freezes)
+    for name in (".", "dev", "dev/net", "run", "drives", "snapshot"):
+        found = (jail.root / name).stat()
+        assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (0, 0o755), name
+    assert (jail.root / "out").stat().st_uid == (UID if freezes else 0)
+    (jail.root / "run").rmdir()
+    (jail.root / "run").symlink_to(elsewhere)
+    with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
+        jail.seal(freezes=freezes)
+    assert elsewhere.stat().st_uid == UID
+
+
+@root
 def test_what_the_vmm_wrote_is_taken_over(jail: MachineJail, tmp_path: Path) -> None:
     written(jail, "state")
     jail.take("state", tmp_path / "state", 100)
