@@ -91,6 +91,8 @@ class LayerReader:
             if member.isdir():
                 self._set_root(member)
             return
+        if any(part.startswith(_AUFS) for part in parts[:-1]):
+            return
         if parts[-1].startswith(_WHITEOUT):
             self._white_out(parts)
             return
