@@ -75,6 +75,12 @@ async def test_a_program_is_compiled_and_found_again(compiling: Engine, scope: s
 )
 async def test_a_compiler_that_fails(compiling: Engine, scope: str, code: str, reason: str, exit_code: int | None) -> None:
     async with compiling.sandbox(LANGUAGE, scope=scope) as sandbox:
+        if reason == "timed_out":
+            await sandbox.write_file("endless.shc", code.encode())
+            told = await sandbox.compile("endless.shc", timeout_s=2)
+            assert (told.reason, told.exit_code) == (reason, exit_code)
+            assert (await sandbox.command(["sh", "-c", "pgrep -c sleep; true"])).stdout == "0\n"
+            return
         result = await sandbox.run(f"{code}\necho ran")
         assert result.compile is not None
         assert (result.status, result.compile.reason, result.compile.exit_code) == (RunStatus.COMPILE_FAILED, reason, exit_code)

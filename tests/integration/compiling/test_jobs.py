@@ -74,7 +74,7 @@ async def test_a_job_that_does_not_compile(app_client: httpx.AsyncClient, servic
     ],
 )
 async def test_why_compilers_end(app_client: httpx.AsyncClient, code: str, reason: str, told: str) -> None:
-    job = await ended(app_client, code)
+    job = await run(app_client, code, runtime="shell-hasty" if reason == "timeout" else LANGUAGE)
     assert (job["status"], job["reason"], job["compile"]["reason"]) == ("compile_failed", reason, told)
     assert (job["message"], len(job["stderr"]) <= 65_536) == (job["compile"]["message"], True)
 
