@@ -27,8 +27,10 @@ HEAD_BYTES = 16_384
 IDLE_S = 60.0
 _PIECE = 65_536
 _REASONS = 20
-_DROPPED = {b"connection", b"proxy-connection", b"keep-alive", b"proxy-authorization", b"te", b"trailer", b"upgrade", b"content-length",
-            b"transfer-encoding", b"expect", b"host"}  # fmt: skip
+_DROPPED = {
+    *(b"connection", b"proxy-connection", b"keep-alive", b"proxy-authorization", b"te", b"trailer", b"upgrade"),
+    *(b"content-length", b"transfer-encoding", b"expect", b"host"),
+}
 
 
 class Client(Protocol):

@@ -138,10 +138,18 @@ class MachineMaker:
         return name, slot, folder
 
     def spec(
-        self, image: Image, size: MachineSize, name: str, slot: int, folder: Path, *, script_drive: Path | None = None
+        self,
+        image: Image,
+        size: MachineSize,
+        name: str,
+        slot: int,
+        folder: Path,
+        *,
+        layers: tuple[Path, ...] = (),
+        script_drive: Path | None = None,
     ) -> MachineSpec:
-        """Return the spec of a machine of `image`; `script_drive` becomes the second drive."""
-        drives = (Drive(path=image.rootfs), *((Drive(path=script_drive),) if script_drive is not None else ()))
+        """Return the spec of a machine of `image`; behind its root come the drives of `layers`, then `script_drive`."""
+        paths = (image.rootfs, *layers, *((script_drive,) if script_drive is not None else ()))
         return MachineSpec(
             id=name,
             run_dir=folder,
@@ -149,8 +157,8 @@ class MachineMaker:
             memory_mib=size.memory_mib,
             kernel=image.kernel,
             initramfs=image.initramfs,
-            drives=drives,
-            kernel_args=KERNEL_ARGS,
+            drives=tuple(Drive(path=path) for path in paths),
+            kernel_args=(*KERNEL_ARGS, f"emberbox.layers={len(layers)}") if layers else KERNEL_ARGS,
             slot=slot,
             rates=self._rates,
         )
@@ -162,6 +170,7 @@ class MachineMaker:
         *,
         memory: Path | None = None,
         disk_mib: int | None = None,
+        layers: tuple[Path, ...] = (),
         script_drive: Path | None = None,
     ) -> LiveMachine:
         """Boot a machine and wait for its agent.
@@ -171,6 +180,7 @@ class MachineMaker:
             size: How large.
             memory: Where the memory of a template lives; None for an ordinary machine.
             disk_mib: Bound of what the guest may write; None for the agent's default, half of its memory.
+            layers: File systems that lie over the image's, the last one on top.
             script_drive: Raw image, mounted read-only at /mnt/script.
 
         Raises:
@@ -181,7 +191,7 @@ class MachineMaker:
         try:
             name, slot, folder = await self._reserve(undo)
             queued = time.perf_counter()
-            spec = self.spec(image, size, name, slot, folder, script_drive=script_drive)
+            spec = self.spec(image, size, name, slot, folder, layers=layers, script_drive=script_drive)
             if memory is None:
                 machine = await self._driver.start(spec)
             else:
@@ -201,7 +211,13 @@ class MachineMaker:
         )  # fmt: skip
 
     async def clone(
-        self, snapshot: LoadedSnapshot, image: Image, size: MachineSize, *, disk_mib: int | None = None
+        self,
+        snapshot: LoadedSnapshot,
+        image: Image,
+        size: MachineSize,
+        *,
+        layers: tuple[Path, ...] = (),
+        disk_mib: int | None = None,
     ) -> LiveMachine:
         """Clone a machine from a template. It has been told who it is; `LiveMachine.confirm` waits for its answer.
 
@@ -216,7 +232,7 @@ class MachineMaker:
             name, slot, folder = await self._reserve(undo)
             async with self._gate:
                 queued = time.perf_counter()
-                machine = await snapshot.restore(self.spec(image, size, name, slot, folder))
+                machine = await snapshot.restore(self.spec(image, size, name, slot, folder, layers=layers))
                 undo.push(machine.kill)
                 _remember(machine, folder)
                 guest = await _attach(machine, undo)

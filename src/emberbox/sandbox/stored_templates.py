@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from emberbox.sandbox.template import read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from emberbox.sandbox.template import TemplateRecord
@@ -34,6 +34,13 @@ def prune_templates(root: Path, *, keep_images: Collection[str], dry_run: bool =
     """
     doomed = [record for record in stored_templates(root) if record.image not in keep_images]
     return doomed if dry_run else [record for record in doomed if _remove(root, record.key)]
+
+
+def remove_templates(root: Path, doomed: Callable[[TemplateRecord], bool]) -> None:
+    """Remove the templates below `root` of which `doomed` says so; one that is being built just now stays."""
+    for record in stored_templates(root):
+        if doomed(record):
+            _remove(root, record.key)
 
 
 def _remove(root: Path, key: str) -> bool:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from emberbox.guest import GuestClient
     from emberbox.images import Image, Progress
     from emberbox.runtimes import Runtime
+    from emberbox.sandbox.layers import Layer
     from emberbox.sandbox.machines import MachineMaker, MachineSize
     from emberbox.vmm.base import DriverReport, LoadedSnapshot, SnapshotDriver
 
@@ -56,6 +57,7 @@ class TemplateRecord:
         built_at: Unix time in seconds.
         build_s: How long it took.
         stored_bytes: What it takes on disk.
+        layers: Digests of the layers over its image.
     """
 
     key: str
@@ -70,6 +72,7 @@ class TemplateRecord:
     built_at: float
     build_s: float
     stored_bytes: int
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,7 @@ class Template:
     image: Image
     size: MachineSize
     snapshot: LoadedSnapshot
+    layers: tuple[Layer, ...] = ()
 
 
 class TemplateStore:
@@ -104,7 +108,7 @@ class TemplateStore:
         self._open: dict[str, Template] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
-    def key(self, runtime: Runtime, image: Image, size: MachineSize) -> str:
+    def key(self, runtime: Runtime, image: Image, size: MachineSize, layers: tuple[Layer, ...] = ()) -> str:
         """Return the hash of all that goes into a template."""
         parts = {
             "format": FORMAT,
@@ -115,41 +119,58 @@ class TemplateStore:
             "vmm": self._report.version,
             "accelerator": self._report.accelerator,
             "cpu": self._processor,
+            **({"layers": [layer.digest for layer in layers]} if layers else {}),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
-    async def get(self, runtime: Runtime, image: Image, size: MachineSize, progress: Progress | None = None) -> Template:
+    async def get(
+        self,
+        runtime: Runtime,
+        image: Image,
+        size: MachineSize,
+        progress: Progress | None = None,
+        *,
+        layers: tuple[Layer, ...] = (),
+    ) -> Template:
         """Return the template, opened; builds it first when there is none. Calls for the same one share the work.
 
         Raises:
             ImageBuildFailed: It could not be warmed; the message says why.
             VmmError, GuestError, NoSpace: With nothing half-built left.
         """
-        key = self.key(runtime, image, size)
+        key = self.key(runtime, image, size, layers)
         async with self._locks.setdefault(key, asyncio.Lock()):
             if key not in self._open:
-                self._open[key] = await self._find_or_build(key, runtime, image, size, progress)
+                self._open[key] = await self._find_or_build(key, runtime, image, size, progress, layers)
             return self._open[key]
 
     async def _find_or_build(
-        self, key: str, runtime: Runtime, image: Image, size: MachineSize, progress: Progress | None
+        self,
+        key: str,
+        runtime: Runtime,
+        image: Image,
+        size: MachineSize,
+        progress: Progress | None,
+        layers: tuple[Layer, ...],
     ) -> Template:
         record = self._read(key)
         if record is not None:
             try:
-                return await self._opened(record, runtime, image, size)
+                return await self._opened(record, runtime, image, size, layers)
             except EmberboxError as error:
                 _log.warning("template %s is unusable and is built again: %s", key, error, extra={"action": "template.corrupt"})
         async with self._building(key) as found:
             if found is None or record is not None:
-                found = await self._build(key, runtime, image, size, progress)
-        return await self._opened(found, runtime, image, size)
+                found = await self._build(key, runtime, image, size, progress, layers)
+        return await self._opened(found, runtime, image, size, layers)
 
-    async def _opened(self, record: TemplateRecord, runtime: Runtime, image: Image, size: MachineSize) -> Template:
+    async def _opened(
+        self, record: TemplateRecord, runtime: Runtime, image: Image, size: MachineSize, layers: tuple[Layer, ...]
+    ) -> Template:
         folder = self._root / record.key
         snapshot = Snapshot(memory=folder / "memory", state=folder / "state", vmm_version=record.vmm_version)
         loaded = await self._driver.open_snapshot(snapshot)
-        return Template(record=record, runtime=runtime, image=image, size=size, snapshot=loaded)
+        return Template(record=record, runtime=runtime, image=image, size=size, snapshot=loaded, layers=layers)
 
     @asynccontextmanager
     async def _building(self, key: str) -> AsyncIterator[TemplateRecord | None]:
@@ -166,7 +187,13 @@ class TemplateStore:
         return read_record(self._root / key)
 
     async def _build(
-        self, key: str, runtime: Runtime, image: Image, size: MachineSize, progress: Progress | None
+        self,
+        key: str,
+        runtime: Runtime,
+        image: Image,
+        size: MachineSize,
+        progress: Progress | None,
+        layers: tuple[Layer, ...],
     ) -> TemplateRecord:
         begun = time.monotonic()
         aside = self._root / f"building-{key}-{secrets.token_hex(4)}"
@@ -175,7 +202,8 @@ class TemplateStore:
         _check_space(self._root, size.memory_mib)
         aside.mkdir(mode=0o700)
         try:
-            live = await self._maker.boot(image, size, memory=aside / "memory")
+            paths = tuple(layer.path for layer in layers)
+            live = await self._maker.boot(image, size, memory=aside / "memory", layers=paths)
             try:
                 if progress is not None:
                     progress.step("warming the template", None)
@@ -187,6 +215,7 @@ class TemplateStore:
                 key=key, runtime=runtime.name, image=image.key, vcpus=size.vcpus, memory_mib=size.memory_mib,
                 driver=self._driver_name, vmm_version=snapshot.vmm_version, accelerator=self._report.accelerator or "",
                 waiting=waiting, built_at=time.time(), build_s=time.monotonic() - begun, stored_bytes=_stored_bytes(aside),
+                layers=tuple(layer.digest for layer in layers),
             )  # fmt: skip
             (aside / "template.json").write_text(json.dumps(asdict(record), indent=1))
             await asyncio.to_thread(_put_in_place, aside, self._root / key)

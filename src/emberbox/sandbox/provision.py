@@ -1,0 +1,130 @@
+"""From what a script asks for to the layers that its sandbox has: looked up, or installed once by a build VM."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from emberbox.sandbox.build_vm import BuildVm
+from emberbox.sandbox.layers import LayerStore, found_after
+from emberbox.sandbox.packages import PackageRequest
+from emberbox.sandbox.proxy_rules import ProxyRules
+from emberbox.sandbox.stored_templates import remove_templates, stored_templates
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from emberbox.config import PackageSettings
+    from emberbox.images import Image
+    from emberbox.runtimes import Runtime
+    from emberbox.sandbox.layers import Layer
+    from emberbox.sandbox.machines import MachineMaker
+
+BAKED = "baked into a manifest"
+"""The scope of what manifests name: their owner is the host's."""
+
+
+class Provision:
+    """Installs packages for one engine.
+
+    Args:
+        data: The data folder.
+        settings: Bounds, indexes, room.
+        maker: Boots build VMs.
+        image_of: Returns a runtime's image; builds it when there is none.
+    """
+
+    def __init__(
+        self, data: Path, settings: PackageSettings, maker: MachineMaker, image_of: Callable[[Runtime], Awaitable[Image]]
+    ) -> None:
+        templates = data / "templates"
+        self._settings = settings
+        self._store = LayerStore(
+            data / "layers",
+            settings.cache_mib,
+            attached=lambda digest: sum(r.stored_bytes for r in stored_templates(templates) if digest in r.layers),
+            detach=lambda digest: remove_templates(templates, lambda record: digest in record.layers),
+        )
+        self._vm = BuildVm(maker=maker, settings=settings)
+        self._image_of = image_of
+        self._gate = asyncio.Semaphore(settings.concurrency)
+        self._locks: dict[tuple[str | None, str], asyncio.Lock] = {}
+        self._leases = ExitStack()
+        self._leased: set[str] = set()
+
+    def close(self) -> None:
+        """Let go of the layers."""
+        self._leases.close()
+
+    async def baked(self, runtime: Runtime, image: Image) -> tuple[Layer, ...]:
+        """Return the layers of what a runtime's manifest names; raises as `layer` does."""
+        recipe = runtime.image
+        wanted = [PackageRequest.of_names(tool, names) for tool, names in (("pip", recipe.pip), ("npm", recipe.npm)) if names]
+        return tuple([await self.layer(runtime, image, request, BAKED) for request in wanted])
+
+    async def layer(self, runtime: Runtime, image: Image, request: PackageRequest, scope: str | None) -> Layer:
+        """Return the layer of a request, leased for as long as the engine runs; installs it when there is none.
+
+        Calls for the same one share the work, across processes too. A failure is not remembered.
+
+        Args:
+            runtime: Whose tool installs it.
+            image: What runs have under the layer.
+            request: What is wanted.
+            scope: Who asks.
+
+        Raises:
+            PackagesFailed: With the tool's own words.
+            VmmError, CapacityExhausted, NoSpace, ImageError: The build could not begin, or its result not be kept.
+        """
+        begun = time.perf_counter()
+        key = request.key(image.key, ProxyRules(self._settings, request.tool).index)
+        lock = self._locks.setdefault((scope, key), asyncio.Lock())
+        try:
+            async with lock:
+                found = await asyncio.to_thread(self._store.find, scope, key)
+                layer = (
+                    found_after(found, begun) if found is not None else await self._install(runtime, request, scope, key, begun)
+                )
+                self._lease(layer)
+                return layer
+        finally:
+            if not lock.locked():
+                self._locks.pop((scope, key), None)
+
+    async def _install(self, runtime: Runtime, request: PackageRequest, scope: str | None, key: str, begun: float) -> Layer:
+        image = await self._image_of(build_runtime(runtime))
+        async with self._store.building(scope, key) as folder:
+            found = await asyncio.to_thread(self._store.find, scope, key)
+            if found is not None:
+                return found_after(found, begun)
+            async with self._gate:
+                result = await self._vm.install(image, request, folder)
+            layer = await asyncio.to_thread(self._store.keep, scope, key, folder / "layer.ext4", result)
+        self._lease(layer)
+        await asyncio.to_thread(self._store.trim)
+        return layer
+
+    def _lease(self, layer: Layer) -> None:
+        if layer.digest not in self._leased:
+            self._leases.enter_context(self._store.lease(layer))
+            self._leased.add(layer.digest)
+
+
+def build_runtime(runtime: Runtime) -> Runtime:
+    """Return the runtime whose image a build VM boots: the same, or one with the Debian packages that only installing needs."""
+    extra = () if runtime.packages is None else runtime.packages.build
+    if not extra:
+        return runtime
+    packages = (*runtime.image.packages, *(name for name in extra if name not in runtime.image.packages))
+    return dataclasses.replace(
+        runtime,
+        name=f"{runtime.name}-build",
+        image=dataclasses.replace(runtime.image, packages=packages),
+        fingerprint=hashlib.sha256(f"{runtime.fingerprint} build".encode()).hexdigest(),
+    )
