@@ -205,7 +205,9 @@ def _fill(argv: Sequence[str], script: str, output: str | None) -> tuple[str, ..
     # A name such as -x.c is a file and no option, whatever the program makes of its arguments.
     script = f"./{script}" if script.startswith("-") else script
     values = {SCRIPT: script, OUTPUT: output if output is not None else f"{script}.out"}
-    return tuple(_fill_one(argument, values) for argument in argv)
+    filled = tuple(_fill_one(argument, values) for argument in argv)
+    # A program without a folder would be looked for in PATH.
+    return (f"./{filled[0]}", *filled[1:]) if argv[0] == OUTPUT and "/" not in filled[0] else filled
 
 
 def _fill_one(argument: str, values: Mapping[str, str]) -> str:
