@@ -48,17 +48,17 @@ _CAUSES: Final[tuple[tuple[str, str], ...]] = (
         r"connection refused|i/o timeout|network is unreachable|no route to host|connection reset|TLS handshake timeout",
         "{registry} cannot be reached",
     ),
+    (r"no such file or directory|not a directory", "there is no {image}, or it is not complete"),
     (
         r"does not match (expected )?digest|Digest did not match|digest .* mismatch|unexpected EOF|Error reading blob|"
         r"gzip: invalid|corrupt|checksum",
-        "{image} is corrupt: a part of it is not what its digest says",
+        "{image} is corrupt: a part of it is cut off, or not what its digest says",
     ),
     (
         r"no descriptor found for reference|no image found in|more than one image|Tag .* not found|"
         r"(item|reference) .*not found in|expected 1 item|no matching",
         "there is no such image in {image}; name it by its tag",
     ),
-    (r"no such file or directory|not a directory", "there is no {image}, or it is not complete"),
     (r"permission denied", "{image} may not be read by this user"),
     (
         r"unsupported|unknown media type|invalid character|cannot unmarshal|Error parsing|manifest\.json|not a tar|invalid tar",

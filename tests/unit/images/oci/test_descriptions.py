@@ -72,7 +72,7 @@ def test_an_index_gives_the_image_of_this_architecture_or_says_which_there_are()
     data = json.dumps({"manifests": [manifest("arm64", "a"), manifest("amd64", "b"), {"no": "platform"}, 7]}).encode()
     assert choose(data, "amd64", "it") == f"sha256:{'b' * 64}"
     assert choose(b'{"config": {}, "layers": []}', "amd64", "it") is None
-    with pytest.raises(ImageImportFailed, match="does not exist for linux/riscv64.*linux/amd64, linux/arm64"):
+    with pytest.raises(ImageImportFailed, match=r"does not exist for linux/riscv64.*linux/amd64, linux/arm64"):
         choose(data, "riscv64", "it")
 
 
@@ -113,9 +113,10 @@ def test_a_configuration(caplog: pytest.LogCaptureFixture) -> None:
     config = parse_config(json.dumps(values).encode(), "it")
     assert (config.env, config.user, config.cwd) == ({"A": "b=c", "EMPTY": ""}, "app", "")
     assert (config.entrypoint, config.cmd, config.layer_digests) == ((), ("x",), (DIGEST,))
-    for broken in ({"User": 7}, {"Cmd": "x"}, {"Env": [1]}, {"WorkingDir": "\ud800"}, {"User": "a\0b"}, []):
-        with pytest.raises(ImageImportFailed, match="broken|names no layers"):
-            parse_config(json.dumps({**values, "config": broken or [1]}).encode(), "it")
+    mistakes: tuple[Any, ...] = ({"User": 7}, {"Cmd": "x"}, {"Env": [1]}, {"WorkingDir": "\ud800"}, {"User": "a\0b"}, [1])
+    for broken in mistakes:
+        with pytest.raises(ImageImportFailed, match=r"broken|names no layers"):
+            parse_config(json.dumps({**values, "config": broken}).encode(), "it")
 
 
 ACCOUNTS = {"etc/passwd": "root:x:0:0::/root:/bin/sh\nrubbish\napp:x:100:101::/srv/app:\n", "etc/group": "staff:x:50:\n"}
@@ -145,8 +146,8 @@ def test_users_that_the_image_does_not_have(named: str) -> None:
 
 
 ROOT = ImportedRoot(
-    digest=DIGEST, source="oci:x", user="7:8", home="/h", env={"HOME": "/own", "Q": 'a "b" \\ \x7f \t 🙂 {script}'}, cwd="srv/../app",
-    entrypoint=("./run", "--fast"), cmd=("a b",), known=False, dropped=0,
+    digest=DIGEST, source="oci:x", user="7:8", home="/h", env={"HOME": "/own", "Q": 'a "b" \\ \x7f \t 🙂 {script}'},
+    cwd="srv/../app", entrypoint=("./run", "--fast"), cmd=("a b",), known=False, dropped=0,
 )  # fmt: skip
 
 

@@ -179,7 +179,7 @@ def test_sparse_files_get_their_holes_and_not_more(tmp_path: Path) -> None:
     write(root := tmp_path / "root", sparse(100, "10,3,50,2", b"abcde"))
     assert (root / "holes").read_bytes() == b"\0" * 10 + b"abc" + b"\0" * 37 + b"de" + b"\0" * 48
     for number, pieces in enumerate(("90,20", "-5,3", "1000,1")):
-        with pytest.raises(ImageImportFailed, match="beyond its end|broken"):
+        with pytest.raises(ImageImportFailed, match=r"beyond its end|broken"):
             write(tmp_path / f"bad{number}", sparse(100, pieces, b"x" * 20))
     with pytest.raises(ImageImportFailed, match="larger than"):
         apply(sparse(2**45, "0,1", b"x"))

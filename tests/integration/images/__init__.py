@@ -1,0 +1,1 @@
+"""Importing images: from layouts, archives and a real registry on loopback."""
