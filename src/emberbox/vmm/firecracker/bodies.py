@@ -7,8 +7,6 @@ uses; block devices behind a vhost-user socket; and what the description calls d
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,6 +30,7 @@ from emberbox.vmm.firecracker.devices import (
     Vsock,
     check_tap,
 )
+from emberbox.vmm.firecracker.metadata import MmdsConfig, MmdsContents, MmdsUpdate
 from emberbox.vmm.firecracker.request import Request, check_choice, check_flag, check_id, check_number, check_text, values_of
 
 if TYPE_CHECKING:
@@ -47,7 +46,6 @@ __all__ = [
 
 _LARGEST_MEMORY_MIB = 2**31 - 1
 _HUGE_PAGES = ("None", "Transparent", "2M")
-_LINK_LOCAL = re.compile(r"169\.254\.([1-9]|[1-9]\d|1\d\d|2[0-4]\d|25[0-4])\.(\d|[1-9]\d|1\d\d|2[0-4]\d|25[0-5])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,51 +99,6 @@ class MachineConfigurationUpdate(Request):
         _check_size(self, optional=True)
         if not values_of(self):
             raise InvalidInput("an update of the machine's configuration must change something")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MmdsConfig(Request):
-    """The metadata service: which interfaces reach it, and at which link-local address (None: 169.254.169.254)."""
-
-    method: ClassVar[str] = "PUT"
-    route: ClassVar[str] = "/mmds/config"
-
-    network_interfaces: tuple[str, ...]
-    version: str | None = None
-    ipv4_address: str | None = None
-    imds_compat: bool | None = None
-
-    def __post_init__(self) -> None:
-        for interface in self.network_interfaces:
-            check_id("network_interfaces", interface)
-        check_choice("version", self.version, ("V1", "V2"))
-        check_flag("imds_compat", self.imds_compat)
-        if self.ipv4_address is not None and not _LINK_LOCAL.fullmatch(self.ipv4_address):
-            raise InvalidInput(f"ipv4_address {self.ipv4_address!r}: from 169.254.1.0 to 169.254.254.255")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MmdsContents(Request):
-    """What the metadata service tells, replacing what it told before."""
-
-    method: ClassVar[str] = "PUT"
-    route: ClassVar[str] = "/mmds"
-
-    data: Mapping[str, Any]
-
-    def __post_init__(self) -> None:
-        _check_json(self.data)
-
-    def body(self) -> dict[str, Any] | None:
-        """Return the data itself."""
-        return dict(self.data)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MmdsUpdate(MmdsContents):
-    """What the metadata service tells, changed: a JSON merge patch (RFC 7396)."""
-
-    method: ClassVar[str] = "PATCH"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,10 +256,3 @@ def _check_size(size: MachineConfiguration | MachineConfigurationUpdate, *, opti
         raise InvalidInput(f"vcpu_count {size.vcpu_count}: with smt 1 or an even number")
     if size.huge_pages == "2M" and size.mem_size_mib is not None and size.mem_size_mib % 2:
         raise InvalidInput(f"mem_size_mib {size.mem_size_mib}: with huge pages of 2 MiB an even number")
-
-
-def _check_json(data: Mapping[str, Any]) -> None:
-    try:
-        json.dumps(dict(data), allow_nan=False, ensure_ascii=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"metadata must be JSON: {error}") from error

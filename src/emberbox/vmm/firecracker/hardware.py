@@ -28,7 +28,7 @@ from emberbox.vmm.firecracker.bodies import (
 from emberbox.vmm.firecracker.channel import PORT
 
 if TYPE_CHECKING:
-    from emberbox.vmm.base import MachineSpec, Rates
+    from emberbox.vmm.base import MachineSpec, NetworkAttachment, Rates
     from emberbox.vmm.firecracker.bodies import Request
 
 API = "/api.sock"
@@ -104,20 +104,17 @@ def boot(spec: MachineSpec, *, rates: Rates | None) -> list[Request]:
         )
     requests += [Vsock(guest_cid=GUEST_CID, uds_path=VSOCK), EntropyDevice()]
     if spec.network is not None:
-        limiter = None if rates is None else network_limiter(rates)
-        requests.append(
-            NetworkInterface(
-                iface_id=INTERFACE,
-                host_dev_name=spec.network.tap,
-                guest_mac=spec.network.mac,
-                rx_rate_limiter=limiter,
-                tx_rate_limiter=limiter,
-            )
-        )
+        requests.append(_interface(spec.network, None if rates is None else network_limiter(rates)))
     if _growth_mib(spec):
         room = -(-_growth_mib(spec) // _HOTPLUG_SLOT_MIB) * _HOTPLUG_SLOT_MIB
         requests.append(MemoryHotplug(total_size_mib=room, slot_size_mib=_HOTPLUG_SLOT_MIB, block_size_mib=HOTPLUG_BLOCK_MIB))
     return requests
+
+
+def _interface(network: NetworkAttachment, limiter: RateLimiter | None) -> NetworkInterface:
+    return NetworkInterface(
+        iface_id=INTERFACE, host_dev_name=network.tap, guest_mac=network.mac, rx_rate_limiter=limiter, tx_rate_limiter=limiter
+    )
 
 
 def _growth_mib(spec: MachineSpec) -> int:
