@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from emberbox.languages.examples import Examples
 from emberbox.languages.verdict import Skipped, Wrong, one_line
+from emberbox.model import RunStatus
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from emberbox.model import RunResult, RunStatus
+    from emberbox.model import RunResult
     from emberbox.runtimes import Runtime
     from emberbox.sandbox import Engine
 
@@ -47,8 +48,9 @@ class Subject:
 def messages(result: RunResult) -> str:
     """Return all that the tools and the program said about what went wrong, the compiler's first."""
     compiled = result.compile
-    texts = [] if compiled is None else [compiled.stderr, compiled.stdout, "" if compiled.ok else compiled.message or ""]
-    return "\n".join(text.strip() for text in (*texts, result.stderr) if text.strip())
+    texts = [] if compiled is None else [compiled.stderr, compiled.stdout]
+    said = "\n".join(text.strip() for text in (*texts, result.stderr) if text.strip())
+    return said or ("" if compiled is None or compiled.ok else compiled.message or "")
 
 
 def ended(result: RunResult) -> str:
@@ -58,8 +60,10 @@ def ended(result: RunResult) -> str:
         how += f", exit code {result.exit_code}"
     if result.signal is not None:
         how += f", signal {result.signal}"
-    said = messages(result) or (result.message or "")
-    return one_line(f"{how}: {said.strip().splitlines()[-1]}" if said.strip() else how)
+    said = (messages(result) or (result.message or "")).strip().splitlines()
+    # Compilers begin with what is wrong, interpreters end with it.
+    telling = said[:1] if result.status is RunStatus.COMPILE_FAILED else said[-1:]
+    return one_line(": ".join([how, *telling]))
 
 
 def expect(result: RunResult, *statuses: RunStatus, mend: str) -> None:

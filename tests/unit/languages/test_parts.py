@@ -13,11 +13,12 @@ from emberbox.languages.bad_input import LARGE_BYTES, bad_inputs
 from emberbox.languages.folders import with_folder
 from emberbox.languages.programs import names_line
 from emberbox.languages.results import SCHEMA, merged, read_results, write_results
+from emberbox.languages.subject import ended
 from emberbox.languages.timings import Spread, unseen
 from emberbox.languages.twins import compare
 from emberbox.languages.verdict import Skipped, Wrong, one_line, verdict
 from emberbox.runtimes import builtin_folder, discover
-from tests.unit.languages.fakes import make_runtime
+from tests.unit.languages.fakes import make_runtime, ran, refused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,3 +126,10 @@ def test_results_keep_what_was_not_measured_again(tmp_path: Path) -> None:
     file.write_text(json.dumps({"schema": SCHEMA + 1}))
     with pytest.raises(InvalidInput, match="schema"):
         read_results(file)
+
+
+def test_how_a_run_ended_is_told_in_one_line() -> None:
+    assert ended(refused(b"main.toy:2: what?\nmain.toy:9: and what?")) == "compile_failed: main.toy:2: what?"
+    assert ended(refused(b"")) == "compile_failed: the compiler refused it"
+    assert ended(ran(stderr=b"Traceback:\n  line 2\nError: no", exit_code=1)) == "failed, exit code 1: Error: no"
+    assert ended(ran(b"fine\n")) == "succeeded, exit code 0"
