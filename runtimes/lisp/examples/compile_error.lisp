@@ -1,0 +1,3 @@
+(format t "before~%")
+(let ((number 1))
+  (format t "never~%")

@@ -1,0 +1,3 @@
+(format t "before~%")
+(finish-output)
+(error "this program ends here")
