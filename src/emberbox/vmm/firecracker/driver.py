@@ -173,7 +173,7 @@ async def _booted(host: FirecrackerHost, spec: MachineSpec, memory: Path | None,
     # To its end: what is still being made while it is undone would be left behind.
     jail = await shielded(asyncio.to_thread(_prepare, host, spec, undo))
     written = [drive.path.stat().st_size for drive in spec.drives if not drive.read_only]
-    file_bytes = max([0 if memory is None else max(spec.memory_mib * _MIB, STATE_BYTES), *written])
+    file_bytes = max([0 if memory is None else max(hardware.memory_file_mib(spec) * _MIB, STATE_BYTES), *written])
     launched = await launch(host, spec, jail, file_bytes=file_bytes, undo=undo, freezes=memory is not None)
     try:
         await launched.configure(hardware.boot(spec, rates=None if memory else spec.rates))

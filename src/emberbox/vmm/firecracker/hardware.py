@@ -105,8 +105,8 @@ def boot(spec: MachineSpec, *, rates: Rates | None) -> list[Request]:
     requests += [Vsock(guest_cid=GUEST_CID, uds_path=VSOCK), EntropyDevice()]
     if spec.network is not None:
         requests.append(_interface(spec.network, None if rates is None else network_limiter(rates)))
-    if _growth_mib(spec):
-        room = -(-_growth_mib(spec) // _HOTPLUG_SLOT_MIB) * _HOTPLUG_SLOT_MIB
+    room = _room_mib(spec)
+    if room:
         requests.append(MemoryHotplug(total_size_mib=room, slot_size_mib=_HOTPLUG_SLOT_MIB, block_size_mib=HOTPLUG_BLOCK_MIB))
     return requests
 
@@ -115,6 +115,15 @@ def _interface(network: NetworkAttachment, limiter: RateLimiter | None) -> Netwo
     return NetworkInterface(
         iface_id=INTERFACE, host_dev_name=network.tap, guest_mac=network.mac, rx_rate_limiter=limiter, tx_rate_limiter=limiter
     )
+
+
+def memory_file_mib(spec: MachineSpec) -> int:
+    """Return how long a snapshot's memory file may be: Firecracker keeps a place in it for all that could be plugged in."""
+    return spec.memory_mib + _room_mib(spec)
+
+
+def _room_mib(spec: MachineSpec) -> int:
+    return -(-_growth_mib(spec) // _HOTPLUG_SLOT_MIB) * _HOTPLUG_SLOT_MIB
 
 
 def _growth_mib(spec: MachineSpec) -> int:

@@ -65,9 +65,9 @@ async def _give_up(machine: FirecrackerMachine, memory: Path | None, state: Path
 
 
 def _take_over(jail: MachineJail, snapshot: Snapshot, spec: MachineSpec) -> None:
-    jail.take("memory", snapshot.memory, spec.memory_mib * _MIB)
+    jail.take("memory", snapshot.memory, hardware.memory_file_mib(spec) * _MIB)
     jail.take("state", snapshot.state, STATE_BYTES)
-    if snapshot.memory.stat().st_size != spec.memory_mib * _MIB:
+    if snapshot.memory.stat().st_size not in (spec.memory_mib * _MIB, hardware.memory_file_mib(spec) * _MIB):
         raise SnapshotFailed("Firecracker's memory file is not as long as the machine's memory; build the template anew")
     dig_holes(snapshot.memory)
     # All may read them: who gets to them is decided by the folder that they lie in, and by the jails that they are linked into.

@@ -3,9 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from emberbox.vmm import Drive, MachineSpec, NetworkAttachment, Rates
 from emberbox.vmm.firecracker import hardware
 from emberbox.vmm.firecracker.bodies import BootSource, DriveConfig, MemoryHotplug, NetworkInterface
+from emberbox.vmm.firecracker.launch import memory_limit
 
 SPEC = MachineSpec(
     id="abc-1",
@@ -95,3 +98,20 @@ def test_room_to_grow_is_whole_slots() -> None:
 
 def test_a_machine_without_a_network_has_no_network_device() -> None:
     assert not any(isinstance(request, NetworkInterface) for request in hardware.boot(SPEC, rates=None))
+
+
+@pytest.mark.parametrize(("most", "file_mib"), [(None, 256), (256, 256), (257, 384), (384, 384), (500, 512)])
+def test_a_snapshots_memory_file_has_room_for_what_is_plugged_in(most: int | None, file_mib: int) -> None:
+    spec = replace(SPEC, memory_mib=256, memory_max_mib=most)
+    assert hardware.memory_file_mib(spec) == file_mib
+    plugged = [
+        body["total_size_mib"]
+        for body in (request.body() or {} for request in hardware.boot(spec, rates=None))
+        if "total_size_mib" in body
+    ]
+    assert plugged == ([file_mib - 256] if file_mib > 256 else [])
+
+
+def test_a_template_may_hold_its_memory_twice() -> None:
+    assert memory_limit(SPEC, freezes=True) - memory_limit(SPEC, freezes=False) == SPEC.memory_mib << 20
+    assert memory_limit(SPEC, freezes=False) > SPEC.memory_mib << 20
