@@ -11,14 +11,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from emberbox.config import Settings, load_settings
-from emberbox.errors import DataFolderBusy, EngineClosed, GuestError, InvalidInput, RequirementMissing, VmmError
+from emberbox.errors import (
+    DataFolderBusy,
+    EngineClosed,
+    GuestError,
+    InvalidInput,
+    PackagesFailed,
+    RequirementMissing,
+    VmmError,
+)
 from emberbox.images import Image, ImageStore
-from emberbox.model import Limits, RunResult
+from emberbox.model import Limits, RunResult, RunStatus
 from emberbox.runtimes import Runtime, discover, runtime_folders
 from emberbox.sandbox.compile_cache import CompileCache
 from emberbox.sandbox.leftovers import end_leftovers
 from emberbox.sandbox.machines import MachineMaker, MachineSize
+from emberbox.sandbox.packages import request_of
 from emberbox.sandbox.pool import Pool, PoolStatus
+from emberbox.sandbox.provision import Provision
 from emberbox.sandbox.runfolder import SLOTS, RunFolder
 from emberbox.sandbox.sandbox import Sandbox
 from emberbox.sandbox.slots import Slots
@@ -34,8 +44,12 @@ if TYPE_CHECKING:
 
     from emberbox.images import Progress
     from emberbox.sandbox.compile_cache import ScopedCache
+    from emberbox.sandbox.layers import Layer
     from emberbox.sandbox.machines import LiveMachine
+    from emberbox.sandbox.packages import PackageRequest
     from emberbox.vmm.base import Driver, DriverReport
+
+    Packages = PackageRequest | Path | str | Mapping[str, Sequence[str]]
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +82,7 @@ class Engine:
         self._live: set[Sandbox] = set()
         self._maker: MachineMaker | None = None
         self._templates: TemplateStore | None = None
+        self._provision: Provision | None = None
         self._report: DriverReport | None = None
 
     # -- life ------------------------------------------------------------------------------------------------
@@ -90,6 +105,8 @@ class Engine:
         self._undo.push_call(self._leases.close)
         slots = Slots(folder.number * SLOTS, self._machines())
         self._maker = MachineMaker(driver, folder, slots, self.settings, self._launches())
+        self._provision = Provision(self.settings.data, self.settings.packages, self._maker, self.image)
+        self._undo.push_call(self._provision.close)
         if isinstance(driver, SnapshotDriver):
             self._templates = TemplateStore(self.settings.data / "templates", self._maker, driver, driver.name, self._report)
             self._undo.push(self._templates.close)
@@ -162,11 +179,26 @@ class Engine:
         found = self.runtimes.get(runtime)
         return await self._template(found, _size(found, memory_mib, vcpus), progress)
 
-    async def _template(self, runtime: Runtime, size: MachineSize, progress: Progress | None = None) -> Template:
+    async def _template(
+        self, runtime: Runtime, size: MachineSize, progress: Progress | None = None, layers: tuple[Layer, ...] | None = None
+    ) -> Template:
         self._making  # noqa: B018  raises when the engine has ended
         if self._templates is None:
             raise InvalidInput("this driver takes no snapshots; use cold=True")
-        return await self._templates.get(runtime, await self.image(runtime, progress), size, progress)
+        image = await self.image(runtime, progress)
+        if layers is None:
+            layers = await self._layers(runtime, image, None, None)
+        return await self._templates.get(runtime, image, size, progress, layers=layers)
+
+    async def _layers(self, runtime: Runtime, image: Image, packages: Packages | None, scope: str | None) -> tuple[Layer, ...]:
+        """Return the layers that a sandbox has: those of the manifest, and on top what its script brings along."""
+        if self._provision is None:
+            raise EngineClosed("the engine was not started; use it with 'async with'")
+        layers = await self._provision.baked(runtime, image)
+        if packages is None:
+            return layers
+        request = await asyncio.to_thread(request_of, packages, runtime)
+        return (*layers, await self._provision.layer(runtime, image, request, scope))
 
     # -- sandboxes -------------------------------------------------------------------------------------------
 
@@ -182,6 +214,7 @@ class Engine:
         cold: bool = False,
         script_drive: Path | None = None,
         scope: str | None = None,
+        packages: Packages | None = None,
     ) -> AsyncIterator[Sandbox]:
         """Open a sandbox: `async with engine.sandbox("python") as sandbox`.
 
@@ -193,14 +226,18 @@ class Engine:
             limits: Bounds of runs that name none; None for the runtime's defaults.
             cold: Boot instead of cloning.
             script_drive: Raw image of a file system, mounted read-only at /mnt/script; implies a cold boot.
-            scope: Whose compiled programs may be used again, such as the id of an API key; None for this library user's own.
+            scope: Whose compiled programs and packages may be used again, such as the id of an API key; None for this library
+                user's own.
+            packages: What its programs may import besides: a requirements.txt or package.json, as a path or its text, or
+                `{"pip": ["numpy==1.26.4"]}`. Installed once, by a VM of its own, and kept.
 
         Raises:
+            PackagesFailed: The packages could not be installed.
             UnknownRuntime, InvalidInput, CapacityExhausted, VmmError, GuestError, ImageError: With nothing left behind.
         """
         sandbox = await self.open_sandbox(
             runtime, memory_mib=memory_mib, vcpus=vcpus, disk_mib=disk_mib, limits=limits, cold=cold, script_drive=script_drive,
-            scope=scope,
+            scope=scope, packages=packages,
         )  # fmt: skip
         try:
             yield sandbox
@@ -218,6 +255,7 @@ class Engine:
         cold: bool = False,
         script_drive: Path | None = None,
         scope: str | None = None,
+        packages: Packages | None = None,
     ) -> Sandbox:
         """Open a sandbox that the caller closes; arguments as for `sandbox`."""
         found = self.runtimes.get(runtime)
@@ -225,12 +263,13 @@ class Engine:
         disk = disk_mib if disk_mib is not None else found.limits.disk_mib
         _check_disk(disk, size)
         waiting = False
+        image = await self.image(found)
+        layers = await self._layers(found, image, packages, scope)
         if cold or script_drive is not None:
-            image = await self.image(found)
-            live = await self._making.boot(image, size, disk_mib=disk, script_drive=script_drive)
+            paths = tuple(layer.path for layer in layers)
+            live = await self._making.boot(image, size, disk_mib=disk, layers=paths, script_drive=script_drive)
         else:
-            template = await self._template(found, size)
-            image = template.image
+            template = await self._template(found, size, layers=layers)
             live = await self._claim(template, disk)
             waiting = template.record.waiting
         default = Limits(timeout_s=found.limits.timeout_s, pids=found.limits.pids)
@@ -239,17 +278,18 @@ class Engine:
             found,
             limits or default,
             waiting=waiting,
-            programs=None if script_drive is not None else self._programs_of(found, image, scope),
+            programs=None if script_drive is not None else self._programs_of(found, image, scope, layers),
         )
+        sandbox.packages = layers[-1].result if packages is not None else None
         self._live.add(sandbox)
         live.undo.push_call(self._live.discard, sandbox)
         return sandbox
 
-    def _programs_of(self, runtime: Runtime, image: Image, scope: str | None) -> ScopedCache | None:
+    def _programs_of(self, runtime: Runtime, image: Image, scope: str | None, layers: tuple[Layer, ...]) -> ScopedCache | None:
         """Return what may be used instead of compiling. A program may be made for the processor that compiled it."""
         if runtime.compile is None or not runtime.compile.cache:
             return None
-        return self._programs.scoped(scope, image.key, self.driver.accelerator or "")
+        return self._programs.scoped(scope, image.key, self.driver.accelerator or "", *(layer.digest for layer in layers))
 
     async def _claim(self, template: Template, disk_mib: int | None) -> LiveMachine:
         if self.settings.pool.maximum > 0 and disk_mib == template.runtime.limits.disk_mib:
@@ -257,7 +297,8 @@ class Engine:
         return await self._clone(template, disk_mib)
 
     async def _clone(self, template: Template, disk_mib: int | None) -> LiveMachine:
-        return await self._making.clone(template.snapshot, template.image, template.size, disk_mib=disk_mib)
+        paths = tuple(layer.path for layer in template.layers)
+        return await self._making.clone(template.snapshot, template.image, template.size, layers=paths, disk_mib=disk_mib)
 
     def _pool(self, template: Template) -> Pool:
         key = template.record.key
@@ -310,21 +351,27 @@ class Engine:
         vcpus: int | None = None,
         disk_mib: int | None = None,
         cold: bool = False,
+        packages: Packages | None = None,
     ) -> RunResult:
         """Run one script in a sandbox of its own, which is thrown away. Arguments as for `Sandbox.run` and `sandbox`.
 
         Returns as soon as the result is known, with the files of the output folder in it; the machine is ended in the background.
+        Packages that cannot be installed are a result, too.
         """
         begun = time.perf_counter()
-        sandbox = await self.open_sandbox(
-            runtime, memory_mib=memory_mib, vcpus=vcpus, disk_mib=disk_mib, limits=limits, cold=cold
-        )
+        try:
+            sandbox = await self.open_sandbox(
+                runtime, memory_mib=memory_mib, vcpus=vcpus, disk_mib=disk_mib, limits=limits, cold=cold, packages=packages
+            )
+        except PackagesFailed as error:
+            return RunResult(status=RunStatus.PACKAGES_FAILED, message=error.message, packages=error.result)
         try:
             result = await sandbox.run(code, args, stdin=stdin, env=env, files=files, timeout_s=timeout_s, name=name)
             result = await _with_files(sandbox, result)
         finally:
             self._keeper.start(sandbox.close(), f"close-{sandbox.id}")
-        return replace(result, metrics=replace(result.metrics, total_ms=(time.perf_counter() - begun) * 1000))
+        metrics = replace(result.metrics, total_ms=(time.perf_counter() - begun) * 1000)
+        return replace(result, metrics=metrics, packages=sandbox.packages)
 
 
 async def _with_files(sandbox: Sandbox, result: RunResult) -> RunResult:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from emberbox.guest import GuestClient
-    from emberbox.model import CompileResult, GuestMetrics, RunResult
+    from emberbox.model import CompileResult, GuestMetrics, PackagesResult, RunResult
     from emberbox.runtimes import CompileRecipe, Runtime
     from emberbox.sandbox.compile_cache import ScopedCache
     from emberbox.sandbox.machines import LiveMachine
@@ -58,6 +58,8 @@ class Sandbox(TrackedFiles):
         self.runtime = runtime
         self.limits = limits
         self._programs = programs
+        self.packages: PackagesResult | None = None
+        """How the packages came that it was opened with; None where it was opened with none."""
         self._compiled: set[str] = set()
         self.sources = SourceLog(kept=programs is not None)
 
