@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from emberbox import Engine, Settings
 from emberbox.runtimes import builtin_folder, discover
-from tests.e2e.conftest import run_entries, vmm_processes
+from tests.e2e.conftest import child_processes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -73,13 +73,15 @@ async def language_engine(language_settings: Settings) -> AsyncIterator[Engine]:
 
 
 @pytest_asyncio.fixture(autouse=True)
-async def nothing_left_behind(data_folder: Path) -> AsyncIterator[None]:
-    """Every test must leave as many VMMs and machine folders as it found."""
-    before = vmm_processes(data_folder), run_entries(data_folder)
+async def nothing_left_behind(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """Every test must leave as many processes of this one as it found; others may use the data folder at the same time."""
+    if "language_engine" in request.fixturenames:
+        request.getfixturevalue("language_engine")
+    before = child_processes()
     yield
     for _ in range(100):
-        left = vmm_processes(data_folder) - before[0], run_entries(data_folder) - before[1]
-        if not any(left):
+        left = child_processes() - before
+        if not left:
             return
         await asyncio.sleep(0.1)
     pytest.fail(f"left behind: {left}")
