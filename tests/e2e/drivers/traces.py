@@ -35,8 +35,9 @@ def control_groups(prefix: str = MARK) -> set[str]:
 
 
 def mounts() -> set[str]:
-    """Return the mount points of this process's namespace: of everybody's, were a machine's to leak."""
-    return {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+    """Return the mount points below this run's machines' folders, were they to leak into this process's namespace."""
+    points = {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+    return {point for point in points if MARK in point or "/jail/" in point}
 
 
 def look(data: Path | None = None) -> dict[str, set[object]]:
