@@ -5,7 +5,7 @@ set -eu
 
 wanted="qemu-system-x86 bubblewrap mmdebstrap e2fsprogs lz4 zstd util-linux ca-certificates"
 case "${1:-}" in
-test) wanted="$wanted postgresql" ;;
+test) wanted="$wanted postgresql skopeo docker-registry busybox-static musl-tools gcc libc6-dev" ;;
 bench) wanted="$wanted runsc" ;;
 esac
 if ! command -v apt-get >/dev/null 2>&1; then
