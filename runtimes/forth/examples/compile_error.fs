@@ -1,0 +1,3 @@
+.( before) cr
+: never ( -- ) no-such-word ;
+never bye

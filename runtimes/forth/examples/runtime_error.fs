@@ -1,0 +1,4 @@
+: fail ( -- ) 0 @ ;
+.( before) cr
+fail
+bye

@@ -1,0 +1,4 @@
+int main() {
+  write("ready\n");
+  return 0;
+}
