@@ -47,7 +47,7 @@ class SandboxFiles(ABC):
         return await self.guest.list_dir(path, recursive=recursive, max_entries=max_entries)
 
     async def stat_file(self, path: str) -> FileEntry:
-        """Return what lies at a path, behind links; a link that leads nowhere itself. Raises `GuestRequestFailed` (`not_found`)."""
+        """Return what a path names, links followed unless they lead nowhere. Raises `GuestRequestFailed` (`not_found`)."""
         return await self.guest.stat(path)
 
     async def outputs(self) -> Outputs:

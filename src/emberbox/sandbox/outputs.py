@@ -45,7 +45,7 @@ class Outputs:
 async def output_entries(sandbox: SandboxFiles) -> list[FileEntry]:
     """Return the files in the output folder and below it, by name; empty where there is no such folder any more.
 
-    At most `MAX_ENTRIES` entries are looked at, folders counted. Whatever a program put in the folder's place is read in the guest,
+    At most `MAX_ENTRIES` entries are looked at, folders counted. What a program put in the folder's place is read in the guest
     with the rights of the guest's user; a run that did so counts as one that left no files.
 
     Raises:
