@@ -1,0 +1,2 @@
+cat("before\n")
+number <- (1 + ]

@@ -1,0 +1,3 @@
+cat("before\n")
+nothing <- NULL
+nothing$field()

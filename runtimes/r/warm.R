@@ -1,0 +1,10 @@
+# Uses what programs use most, so that a template's page cache holds it.
+data <- data.frame(a = 1:10, b = (1:10)^2 + sin(1:10))
+print(summary(lm(b ~ a, data)))
+print(aggregate(b ~ a %% 2, data, mean))
+cat(toupper("warm"), gsub("(\\w)(\\w)", "\\2\\1", "warm"), format(as.Date("2024-02-29")), sprintf("%.3f", pi), "\n")
+try(stop("warm"), silent = TRUE)
+invisible(system("true"))
+library(parallel)
+library(splines)
+library(compiler)
