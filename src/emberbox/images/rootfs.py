@@ -116,7 +116,8 @@ def _line_of(name: str, manifest: Path | None) -> str:
         return ""
     quoted = (f'"{name}"', f"'{name}'")
     numbers = [number for number, line in enumerate(lines, 1) if any(text in line for text in quoted)]
-    return f" ({manifest}, line {numbers[0]})" if numbers else ""
+    # Of a folder that was linked to, its own path is the one that a person knows.
+    return f" ({manifest.resolve()}, line {numbers[0]})" if numbers and manifest is not None else ""
 
 
 def _mode() -> list[str]:
