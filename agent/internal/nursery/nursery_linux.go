@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	readyBound = 20 * time.Second
+	readyBound = 120 * time.Second // large libraries may be imported first
 	maxOrder   = 131072
 	// stock is how many wait in a template: one to prime a clone with, one for its run.
 	stock = 2
