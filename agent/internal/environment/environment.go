@@ -61,7 +61,11 @@ func index(entries []string, prefix string) int {
 	return -1
 }
 
-var readAtStart = []string{"PYTHON", "LD_", "LC_", "MALLOC_"}
+var readAtStart = []string{
+	"PYTHON", "LD_", "LC_", "MALLOC_",
+	// By libraries that an interpreter may have imported ahead.
+	"MPLBACKEND", "NPY_", "NUMPY_", "OMP_", "OPENBLAS_",
+}
 
 // ReadAtStart tells whether an interpreter reads one of the variables while it starts, so that one that waits would come too late.
 func ReadAtStart(entries []string) bool {

@@ -29,7 +29,7 @@ func TestImageAddsToTheBase(t *testing.T) {
 func TestReadAtStart(t *testing.T) {
 	for entry, want := range map[string]bool{
 		"PYTHONHASHSEED=0": true, "LD_PRELOAD=x": true, "LC_ALL=C": true, "LANG=C": true, "LANGUAGE=de": true,
-		"MALLOC_ARENA_MAX=1": true, "GLIBC_TUNABLES=x": true, "K=PYTHON": false, "MYPYTHON=1": false, "LANGUAGES=x": false,
+		"MALLOC_ARENA_MAX=1": true, "GLIBC_TUNABLES=x": true, "MPLBACKEND=agg": true, "OMP_NUM_THREADS=2": true, "MPLCONFIGDIR=/x": false, "K=PYTHON": false, "MYPYTHON=1": false, "LANGUAGES=x": false,
 	} {
 		if environment.ReadAtStart([]string{"A=b", entry}) != want {
 			t.Errorf("%s: want %v", entry, want)
