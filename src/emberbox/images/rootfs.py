@@ -75,6 +75,8 @@ async def _install(recipe: Recipe, suite: str, architecture: str, archive: Path,
     argv += [f"--include={','.join(recipe.packages)}"] if recipe.packages else []
     argv += [f"--aptopt={option}" for option in await apt.acquire_options()]
     argv += [f"--dpkgopt=path-exclude={pattern}" for pattern in ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*")]
+    # Packages with alternatives, such as Java's, fail to install where there is no folder for the links of their manuals.
+    argv.append('--essential-hook=mkdir -p "$1"/usr/share/man/man1')
     argv += [suite, str(archive)]
     if sources:
         # As a file: mmdebstrap pastes an existing file's content, whatever it holds.
