@@ -5,6 +5,7 @@ what is still open when the program ends is saved then, unless the program itsel
 """
 
 import atexit
+import io
 import os
 import sys
 
@@ -75,8 +76,10 @@ def _save(manager):
         return _tell(f"only the first {MOST_FIGURES} figures are saved")
     if width * height > MOST_PIXELS:
         return _tell(f"figures of more than {MOST_PIXELS} pixels are not saved")
+    drawn = io.BytesIO()  # what cannot be drawn leaves no empty file
+    manager.canvas.figure.savefig(drawn, format="png", dpi="figure")
     with _next_file() as file:
-        manager.canvas.figure.savefig(file, format="png", dpi="figure")
+        file.write(drawn.getbuffer())
     _saved += 1
     return None
 
