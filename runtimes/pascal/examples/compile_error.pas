@@ -1,0 +1,7 @@
+program Broken;
+var
+  Answer: Integer;
+begin
+  Answer := 'forty-two';
+  WriteLn(Answer);
+end.
