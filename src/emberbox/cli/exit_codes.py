@@ -85,6 +85,7 @@ _BY_STATUS = {
     "start_failed": START_FAILED,
     "vm_died": FAILURE,
     "compile_failed": COMPILE_FAILED,
+    "packages_failed": FAILURE,
 }
 
 

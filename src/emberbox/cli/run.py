@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from emberbox.cli import context, exit_codes
 from emberbox.cli.failures import say, write_line
@@ -13,17 +16,16 @@ from emberbox.cli.interrupts import run_interruptible
 from emberbox.cli.output_files import check_folder, fetch
 from emberbox.cli.run_inputs import Program, program_arguments, read_environment, read_files, read_program
 from emberbox.cli.streams import Sink, read_pieces
-from emberbox.errors import CompileFailed
-from emberbox.model import MIB, Limits, RunStatus
+from emberbox.errors import CompileFailed, PackagesFailed
+from emberbox.model import MIB, Limits, RunResult, RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Mapping
-    from pathlib import Path
+    from collections.abc import AsyncIterable, AsyncIterator, Mapping
 
     from emberbox.cli.context import GlobalOptions
     from emberbox.cli.run_options import RunOptions
     from emberbox.config import Settings
-    from emberbox.model import CompileResult, RunResult
+    from emberbox.model import CompileResult
     from emberbox.runtimes import Runtime
     from emberbox.sandbox import Engine, Process, Sandbox
 
@@ -52,16 +54,44 @@ def execute(options: GlobalOptions, run: RunOptions) -> int:
 async def _run(settings: Settings, run: RunOptions, program: Program, env: Mapping[str, str], files: Mapping[str, Path]) -> int:
     async with context.make_engine(settings) as engine:
         await _prepare(engine, run, program.runtime)
-        async with engine.sandbox(
-            program.runtime.name, memory_mib=run.memory_mib, vcpus=run.vcpus, disk_mib=run.disk_mib, cold=run.cold
-        ) as sandbox:
-            try:
-                result = await _run_in(sandbox, run, program, env, files)
-            except CompileFailed as error:
-                result = await _not_compiled(run, error)
-            if run.output_dir is not None:
-                result = await fetch(sandbox, result, run.output_dir)
+        try:
+            async with _opened(engine, run, program.runtime) as sandbox:
+                try:
+                    result = await _run_in(sandbox, run, program, env, files)
+                except CompileFailed as error:
+                    result = await _not_compiled(run, error)
+                if run.output_dir is not None:
+                    result = await fetch(sandbox, result, run.output_dir)
+                if run.requirements is not None:
+                    result = replace(result, packages=sandbox.packages)
+        except PackagesFailed as error:
+            result = await _without_packages(run, error)
     return _tell(run, result)
+
+
+@asynccontextmanager
+async def _opened(engine: Engine, run: RunOptions, runtime: Runtime) -> AsyncIterator[Sandbox]:
+    """Open the sandbox; says so where packages are installed first, which takes a while."""
+    from emberbox.cli.progress import LateProgress
+
+    brought: dict[str, Any] = {} if run.requirements is None else {"packages": Path(run.requirements)}
+    async with AsyncExitStack() as stack:
+        opening = engine.sandbox(
+            runtime.name, memory_mib=run.memory_mib, vcpus=run.vcpus, disk_mib=run.disk_mib, cold=run.cold, **brought
+        )
+        if brought:
+            with LateProgress(f"preparing the packages of {run.requirements}", after_s=QUIET_S):
+                sandbox = await stack.enter_async_context(opening)
+        else:
+            sandbox = await stack.enter_async_context(opening)
+        yield sandbox
+
+
+async def _without_packages(run: RunOptions, error: PackagesFailed) -> RunResult:
+    """Show what pip or npm said."""
+    if not run.json:
+        await Sink(_STDERR).write(error.result.output_data)
+    return RunResult(status=RunStatus.PACKAGES_FAILED, message=error.message, packages=error.result)
 
 
 async def _run_in(

@@ -53,6 +53,10 @@ def run(
     output_dir: Annotated[
         str | None, typer.Option("--output-dir", "-o", metavar="DIR", help="Write the files of its output folder there.")
     ] = None,
+    requirements: Annotated[
+        str | None,
+        typer.Option("--requirements", metavar="FILE", help="Install what this requirements.txt or package.json names."),
+    ] = None,
 ) -> int:
     """Run a script in a microVM of its own, and throw the VM away.
 
@@ -64,6 +68,6 @@ def run(
     options: dict[str, Any] = {
         "code": code, "runtime": runtime, "timeout_s": timeout_s, "memory_mib": memory_mib, "vcpus": vcpus, "disk_mib": disk_mib,
         "max_output_mib": max_output_mib, "env": tuple(env or ()), "files": tuple(files or ()), "cold": cold, "json": json,
-        "time": time, "interactive": interactive, "output_dir": output_dir,
+        "time": time, "interactive": interactive, "output_dir": output_dir, "requirements": requirements,
     }  # fmt: skip
     return execute(ctx.obj, RunOptions.of([*([] if file is None else [file]), *(args or [])], **options))

@@ -36,6 +36,7 @@ class RunOptions:
         time: Tell on standard error where the time went.
         interactive: Pass standard input even when it is a terminal.
         output_dir: Folder on the host that takes the files of the output folder; None to leave them.
+        requirements: requirements.txt or package.json on the host whose packages are installed first; None for none.
     """
 
     file: str | None = None
@@ -54,6 +55,7 @@ class RunOptions:
     time: bool = False
     interactive: bool = False
     output_dir: str | None = None
+    requirements: str | None = None
 
     @classmethod
     def of(cls, positional: Sequence[str], **options: Any) -> RunOptions:
@@ -88,6 +90,7 @@ VALUES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "--file": ("files", str),
     "-o": ("output_dir", str),
     "--output-dir": ("output_dir", str),
+    "--requirements": ("requirements", str),
 }
 REPEATABLE = frozenset({"env", "files"})
 _GLOBAL_FLAGS = {"--debug": "debug", "--verbose": "verbose", "-v": "verbose"}

@@ -8,7 +8,17 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from emberbox.errors import CompileFailed, EmberboxError, GuestRequestFailed, ImageError, InvalidInput, NotFound, VmmDied
+from emberbox.errors import (
+    CompileFailed,
+    EmberboxError,
+    GuestRequestFailed,
+    ImageError,
+    InvalidInput,
+    NotFound,
+    PackagesFailed,
+    VmmDied,
+)
+from emberbox.jobs.brought import packages_of
 from emberbox.jobs.finish import Outcome, StoredLog
 from emberbox.model import Limits, RunResult, RunStatus
 from emberbox.store.database import now_us
@@ -95,6 +105,7 @@ class Runner:
         job, spec = live.job, live.job.spec
         begun = time.perf_counter()
         try:
+            packages = await packages_of(self._contents, job, self._engine.runtimes.get(job.runtime))
             sandbox = await self._engine.open_sandbox(
                 job.runtime,
                 memory_mib=spec.memory_mib,
@@ -103,7 +114,10 @@ class Runner:
                 limits=_limits(job),
                 cold=spec.cold,
                 scope=job.key_id,
+                packages=packages,
             )
+        except PackagesFailed as error:
+            return await self._without_packages(live, error)
         except (InvalidInput, ImageError) as error:
             return _refused("refused", error)
         live.sandbox = sandbox
@@ -232,6 +246,19 @@ class Runner:
             stderr_bytes=live.log.written["stderr"],
             log=await self._log(live),
             compile=compiled.to_dict(),
+        )
+
+    async def _without_packages(self, live: LiveJob, error: PackagesFailed) -> Outcome:
+        """Return the end of a job without its packages; what pip or npm said becomes its log, on standard error."""
+        live.log.append("stderr", error.result.output_data)
+        live.log.finish()
+        live.log.check()
+        return Outcome(
+            status="failed",
+            reason="packages_failed",
+            message=error.message,
+            stderr_bytes=live.log.written["stderr"],
+            log=await self._log(live),
         )
 
     async def discard(self, outcome: Outcome) -> None:

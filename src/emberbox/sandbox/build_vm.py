@@ -11,6 +11,7 @@ import logging
 import time
 from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emberbox.errors import GuestError, GuestRequestFailed, PackagesFailed, VmmError
@@ -25,7 +26,6 @@ from emberbox.sandbox.proxy_rules import ProxyRules
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from emberbox.config import PackageSettings
     from emberbox.guest import ExecOutcome, GuestClient
@@ -40,6 +40,8 @@ _TRANSFER_S = 300.0
 _READY_S = 30.0
 _GRACE_S = 10.0
 _PIDS = 512
+_AUTHORITIES = "/tmp/emberbox-authorities.pem"  # noqa: S108  in the guest
+_AUTHORITIES_BYTES = 4 * MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,16 +102,20 @@ class BuildVm:
         await guest.make_directory(TARGET)
         for name, data in request.files.items():
             await guest.write_file(f"{folder}/{name}", data)
+        # Whom the host trusts, the VM trusts: a company's own index has a certificate of its own.
+        authorities = await asyncio.to_thread(_authorities)
+        if authorities is not None:
+            await guest.write_file(_AUTHORITIES, authorities)
         rules = ProxyRules(self.settings, request.tool)
         proxy = FilteringProxy(rules, self.settings.download_mib * MIB)
         try:
             async with self._proxied(guest, proxy):
-                return await self._install(guest, request, rules.index, folder), proxy
+                trusted = None if authorities is None else _AUTHORITIES
+                return await self._install(guest, install_command(request, rules.index, trusted), folder), proxy
         finally:
             proxy.report()
 
-    async def _install(self, guest: GuestClient, request: PackageRequest, index: str, folder: str) -> ExecOutcome:
-        command = install_command(request, index)
+    async def _install(self, guest: GuestClient, command: tuple[str, ...], folder: str) -> ExecOutcome:
         address = "http://127.0.0.1:3128"
         process = await guest.start(
             ExecRequest(
@@ -196,3 +202,16 @@ class BuildVm:
                 output_data=output, downloaded_bytes=downloaded, message=message,
             )
         )  # fmt: skip
+
+
+def _authorities() -> bytes | None:
+    """Return the certificates of those whom the host trusts; None where it has no such file."""
+    import ssl
+
+    paths = ssl.get_default_verify_paths()
+    for name in (paths.cafile, "/etc/ssl/certs/ca-certificates.crt"):
+        if name is not None:
+            with contextlib.suppress(OSError), Path(name).open("rb") as stream:
+                data = stream.read(_AUTHORITIES_BYTES + 1)
+                return data if len(data) <= _AUTHORITIES_BYTES else None
+    return None

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from emberbox.images import Progress
+    from emberbox.model import PackagesResult
     from emberbox.sandbox.compile_cache import ScopedCache
     from emberbox.sandbox.layers import Layer
     from emberbox.sandbox.machines import LiveMachine
@@ -187,18 +188,25 @@ class Engine:
             raise InvalidInput("this driver takes no snapshots; use cold=True")
         image = await self.image(runtime, progress)
         if layers is None:
-            layers = await self._layers(runtime, image, None, None)
+            layers = await self._provided.baked(runtime, image)
         return await self._templates.get(runtime, image, size, progress, layers=layers)
 
-    async def _layers(self, runtime: Runtime, image: Image, packages: Packages | None, scope: str | None) -> tuple[Layer, ...]:
-        """Return the layers that a sandbox has: those of the manifest, and on top what its script brings along."""
+    async def _layers(
+        self, runtime: Runtime, image: Image, packages: Packages | None, scope: str | None
+    ) -> tuple[tuple[Layer, ...], PackagesResult | None]:
+        """Return a sandbox's layers: those of the manifest, and on top what its script brings along, which is told of."""
+        layers = await self._provided.baked(runtime, image)
+        request = None if packages is None else await asyncio.to_thread(request_of, packages, runtime)
+        if request is None or request.empty:
+            return layers, None
+        brought = await self._provided.layer(runtime, image, request, scope)
+        return (*layers, brought), brought.result
+
+    @property
+    def _provided(self) -> Provision:
         if self._provision is None:
             raise EngineClosed("the engine was not started; use it with 'async with'")
-        layers = await self._provision.baked(runtime, image)
-        if packages is None:
-            return layers
-        request = await asyncio.to_thread(request_of, packages, runtime)
-        return (*layers, await self._provision.layer(runtime, image, request, scope))
+        return self._provision
 
     # -- sandboxes -------------------------------------------------------------------------------------------
 
@@ -264,7 +272,7 @@ class Engine:
         _check_disk(disk, size)
         waiting = False
         image = await self.image(found)
-        layers = await self._layers(found, image, packages, scope)
+        layers, brought = await self._layers(found, image, packages, scope)
         if cold or script_drive is not None:
             paths = tuple(layer.path for layer in layers)
             live = await self._making.boot(image, size, disk_mib=disk, layers=paths, script_drive=script_drive)
@@ -280,7 +288,7 @@ class Engine:
             waiting=waiting,
             programs=None if script_drive is not None else self._programs_of(found, image, scope, layers),
         )
-        sandbox.packages = layers[-1].result if packages is not None else None
+        sandbox.packages = brought
         self._live.add(sandbox)
         live.undo.push_call(self._live.discard, sandbox)
         return sandbox

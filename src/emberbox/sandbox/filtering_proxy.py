@@ -73,6 +73,7 @@ class FilteringProxy:
 
     async def serve(self, client: Client) -> None:
         """Serve one connection to its end; failures are the client's answer."""
+        begun = False
         try:
             lines, rest = await self._head(client)
             destination, head = self._request(lines)
@@ -81,6 +82,7 @@ class FilteringProxy:
                     rest = b"\r\n".join([*(head if proxy is None else _through(head, _netloc(destination), proxy)), b"", b""])
                 else:
                     await client.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                begun = True
                 self._count(self.sent, destination.host, len(rest))
                 writer.write(rest)
                 await self._splice(client, reader, writer, destination)
@@ -88,6 +90,9 @@ class FilteringProxy:
             self._refuse(str(refusal))
             await client.write(_answer(403, str(refusal)))
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            _log.info("a build VM's connection failed: %s", error or type(error).__name__, extra={"action": "packages.broken"})
+            if begun:
+                raise ConnectionReset from error
             await client.write(_answer(502, f"the package index cannot be reached: {error or type(error).__name__}"))
 
     def report(self) -> None:

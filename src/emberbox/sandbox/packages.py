@@ -13,6 +13,7 @@ from emberbox.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from emberbox.config import PackageSettings
     from emberbox.runtimes import Runtime
 
 FILES: Mapping[str, tuple[str, ...]] = {"pip": ("requirements.txt",), "npm": ("package.json", "package-lock.json")}
@@ -47,6 +48,18 @@ class PackageRequest:
             raise InvalidInput(f"{self.tool} takes {' and '.join(names)}, not {', '.join(sorted(self.files)) or 'nothing'}")
         if sum(map(len, self.files.values())) > REQUEST_BYTES:
             raise InvalidInput(f"{names[0]} is larger than {REQUEST_BYTES // 1024**2} MiB")
+
+    @property
+    def empty(self) -> bool:
+        """Whether it asks for nothing, as a package.json that only describes the script does."""
+        text = self.files[FILES[self.tool][0]]
+        if self.tool == "pip":
+            return all(not line.strip() or line.lstrip().startswith(b"#") for line in text.splitlines())
+        try:
+            about = json.loads(text)
+            return isinstance(about, dict) and not any(about.get(name) for name in ("dependencies", "optionalDependencies"))
+        except ValueError:
+            return False
 
     def key(self, *parts: str) -> str:
         """Return the SHA-256, as hex, over the request and whatever else the result depends on."""
@@ -122,13 +135,25 @@ def request_of(packages: PackageRequest | Path | str | Mapping[str, Sequence[str
     return request
 
 
-def install_command(request: PackageRequest, index: str) -> tuple[str, ...]:
-    """Return the command that installs a request in a build VM, started in the work folder with its files there."""
+def index_of(settings: PackageSettings, tool: str) -> str:
+    """Return the address of a tool's index."""
+    return settings.pip_index if tool == "pip" else settings.npm_registry
+
+
+def install_command(request: PackageRequest, index: str, authorities: str | None = None) -> tuple[str, ...]:
+    """Return the command that installs a request in a build VM, started in the work folder with its files there.
+
+    Args:
+        request: What is wanted.
+        index: Address of the index.
+        authorities: File in the VM with the certificates of those who are trusted; None for the image's own.
+    """
     if request.tool == "npm":
         verb = "ci" if "package-lock.json" in request.files else "install"
         options = ("--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier", "--no-progress", "--loglevel=error")
         return ("npm", verb, *options, f"--registry={index}", f"--prefix={TARGET}", "--cache=/tmp/npm", f"--proxy={_PROXY}",
-                f"--https-proxy={_PROXY}", "--noproxy=", "--fetch-retries=1")  # fmt: skip
+                f"--https-proxy={_PROXY}", "--noproxy=", "--fetch-retries=1",
+                *((f"--cafile={authorities}",) if authorities else ()))  # fmt: skip
     from urllib.parse import urlsplit
 
     parts = urlsplit(index)
@@ -136,7 +161,8 @@ def install_command(request: PackageRequest, index: str) -> tuple[str, ...]:
     return (
         *("python3", "-m", "pip", "install", "--isolated", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"),
         *("--no-color", "--no-cache-dir", "--no-warn-script-location", "--no-user", "--root", TARGET, "--index-url", index),
-        *("--proxy", _PROXY, "--retries", "1", "--timeout", "30", *trusted, "--requirement", "requirements.txt"),
+        *("--proxy", _PROXY, "--retries", "1", "--timeout", "60", *trusted, *(("--cert", authorities) if authorities else ())),
+        *("--requirement", "requirements.txt"),
     )
 
 

@@ -9,10 +9,8 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from emberbox.sandbox.build_vm import BuildVm
 from emberbox.sandbox.layers import LayerStore, found_after
-from emberbox.sandbox.packages import PackageRequest
-from emberbox.sandbox.proxy_rules import ProxyRules
+from emberbox.sandbox.packages import PackageRequest, index_of
 from emberbox.sandbox.stored_templates import remove_templates, stored_templates
 
 if TYPE_CHECKING:
@@ -50,7 +48,7 @@ class Provision:
             attached=lambda digest: sum(r.stored_bytes for r in stored_templates(templates) if digest in r.layers),
             detach=lambda digest: remove_templates(templates, lambda record: digest in record.layers),
         )
-        self._vm = BuildVm(maker=maker, settings=settings)
+        self._maker = maker
         self._image_of = image_of
         self._gate = asyncio.Semaphore(settings.concurrency)
         self._locks: dict[tuple[str | None, str], asyncio.Lock] = {}
@@ -83,7 +81,7 @@ class Provision:
             VmmError, CapacityExhausted, NoSpace, ImageError: The build could not begin, or its result not be kept.
         """
         begun = time.perf_counter()
-        key = request.key(image.key, ProxyRules(self._settings, request.tool).index)
+        key = request.key(image.key, index_of(self._settings, request.tool))
         lock = self._locks.setdefault((scope, key), asyncio.Lock())
         try:
             async with lock:
@@ -98,13 +96,17 @@ class Provision:
                 self._locks.pop((scope, key), None)
 
     async def _install(self, runtime: Runtime, request: PackageRequest, scope: str | None, key: str, begun: float) -> Layer:
+        # An engine that installs nothing starts without what a proxy takes.
+        from emberbox.sandbox.build_vm import BuildVm
+
         image = await self._image_of(build_runtime(runtime))
+        vm = BuildVm(maker=self._maker, settings=self._settings)
         async with self._store.building(scope, key) as folder:
             found = await asyncio.to_thread(self._store.find, scope, key)
             if found is not None:
                 return found_after(found, begun)
             async with self._gate:
-                result = await self._vm.install(image, request, folder)
+                result = await vm.install(image, request, folder)
             layer = await asyncio.to_thread(self._store.keep, scope, key, folder / "layer.ext4", result)
         self._lease(layer)
         await asyncio.to_thread(self._store.trim)

@@ -203,6 +203,7 @@ class ProxyLink:
             await self._serve(connection)
             await connection.leave()
         except ConnectionReset:
-            pass
+            if not connection.reset:
+                await self._carrier.write_stdin(frame(connection.number, RESET))
         finally:
             del self._open[connection.number]

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
+from emberbox.sandbox.packages import index_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -68,7 +70,7 @@ class ProxyRules:
     """
 
     def __init__(self, settings: PackageSettings, tool: str) -> None:
-        address = settings.pip_index if tool == "pip" else settings.npm_registry
+        address = index_of(settings, tool)
         parts = urlsplit(address)
         port = parts.port or _DEFAULT_PORTS[parts.scheme]
         self.index = address

@@ -44,6 +44,8 @@ class Reason(StrEnum):
     """Its files could not be put into the VM, as when they do not fit."""
     REFUSED = "refused"
     """It cannot be run here: its runtime or image is gone or broken."""
+    PACKAGES_FAILED = "packages_failed"
+    """The packages that it brings along could not be installed; its log says what pip or npm said."""
     CANCELLED = "cancelled"
     WORKER_LOST = "worker_lost"
 

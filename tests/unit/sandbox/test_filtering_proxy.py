@@ -1,0 +1,179 @@
+"""The proxy of a build VM goes where the settings say, and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from emberbox.config import PackageSettings
+from emberbox.errors import InvalidSettings
+from emberbox.sandbox.filtering_proxy import FilteringProxy
+from emberbox.sandbox.proxy_link import ConnectionReset
+from emberbox.sandbox.proxy_rules import Destination, ProxyRules, Refused, UpstreamProxy, _public
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class Client:
+    """A program in the build VM."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = list(pieces)
+        self.answer = b""
+        self.quiet = asyncio.Event()
+
+    async def read(self) -> bytes:
+        if self.pieces:
+            return self.pieces.pop(0)
+        await self.quiet.wait()
+        return b""
+
+    async def write(self, data: bytes) -> None:
+        self.answer += data
+
+    async def end(self) -> None:
+        return
+
+
+@asynccontextmanager
+async def index(answer: bytes) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """A server of plain HTTP that answers all the same, and what it was asked."""
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1], asked
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.fixture(autouse=True)
+def no_proxy_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def _proxy(most_bytes: int = 1000, **settings: str) -> FilteringProxy:
+    return FilteringProxy(ProxyRules(PackageSettings(**settings), "pip"), most_bytes)  # type: ignore[arg-type]
+
+
+async def _ask(proxy: FilteringProxy, *pieces: bytes) -> bytes:
+    client = Client(*pieces)
+    async with asyncio.timeout(10):
+        await proxy.serve(client)
+    return client.answer
+
+
+async def test_a_plain_index_is_forwarded_one_request_for_each_connection() -> None:
+    async with index(b"HTTP/1.1 200 OK\r\n\r\nhello") as (port, asked):
+        proxy = _proxy(pip_index=f"http://127.0.0.1:{port}/simple")
+        head = (
+            f"GET http://127.0.0.1:{port}/simple/six/?a=1 HTTP/1.1\r\nHost: evil\r\nConnection: keep-alive\r\nAccept: x\r\n\r\n"
+        )
+        answer = await _ask(proxy, head[:30].encode(), head[30:].encode() + b"GET http://other/ HTTP/1.1\r\n\r\n")
+    assert answer == b"HTTP/1.1 200 OK\r\n\r\nhello"
+    assert asked == [
+        f"GET /simple/six/?a=1 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: x\r\nConnection: close\r\n\r\n".encode()
+    ]
+    assert proxy.downloaded_bytes == len(answer)
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        "CONNECT 169.254.169.254:80 HTTP/1.1",
+        "CONNECT 127.0.0.1:22 HTTP/1.1",
+        "CONNECT example.org:443 HTTP/1.1",
+        "CONNECT files.pythonhosted.org:80 HTTP/1.1",
+        "CONNECT files.pythonhosted.org.evil.example:443 HTTP/1.1",
+        "CONNECT files.pythonhosted.org@evil.example:443 HTTP/1.1",
+        "CONNECT [::1]:443 HTTP/1.1",
+        "CONNECT files.pythonhosted.org:99999 HTTP/1.1",
+        "CONNECT pypi.org HTTP/1.1",
+        "GET http://169.254.169.254/latest/meta-data/ HTTP/1.1",
+        "GET http://pypi.org/simple/ HTTP/1.1",
+        "GET /etc/passwd HTTP/1.1",
+        "GET ftp://pypi.org/ HTTP/1.1",
+        "nonsense",
+        "GET http://[ HTTP/1.1",
+    ],
+)
+async def test_other_places_are_refused(request_line: str) -> None:
+    proxy = _proxy()
+    answer = await _ask(proxy, f"{request_line}\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert proxy.refused.total() == 1
+    assert not proxy.sent
+
+
+async def test_only_reading_requests_are_forwarded() -> None:
+    proxy = _proxy(pip_index="http://127.0.0.1:1/simple")
+    answer = await _ask(proxy, b"POST http://127.0.0.1:1/simple/ HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc")
+    assert b"POST requests are not forwarded" in answer
+
+
+async def test_a_head_without_an_end_is_refused() -> None:
+    assert (await _ask(_proxy(), b"GET " + b"x" * 20_000)).startswith(b"HTTP/1.1 403")
+
+
+async def test_an_index_that_is_not_there_is_told() -> None:
+    answer = await _ask(_proxy(pip_index="http://127.0.0.1:1/simple"), b"GET http://127.0.0.1:1/simple/ HTTP/1.1\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 502")
+
+
+async def test_more_bytes_than_allowed_cut_the_connection() -> None:
+    async with index(b"x" * 2000) as (port, _):
+        proxy = _proxy(pip_index=f"http://127.0.0.1:{port}/simple")
+        with pytest.raises(ConnectionReset):
+            await _ask(proxy, f"GET http://127.0.0.1:{port}/simple/ HTTP/1.1\r\n\r\n".encode())
+    assert proxy.exhausted
+
+
+async def test_tunnels_go_through_the_proxy_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with index(b"HTTP/1.1 200 OK\r\n\r\nTLS") as (port, asked):
+        monkeypatch.setenv("https_proxy", f"http://me:pass@127.0.0.1:{port}")
+        answer = await _ask(_proxy(), b"CONNECT files.pythonhosted.org:443 HTTP/1.1\r\n\r\n")
+    assert answer == b"HTTP/1.1 200 Connection established\r\n\r\nTLS"
+    assert asked[0].startswith(b"CONNECT files.pythonhosted.org:443 HTTP/1.1\r\n")
+    assert b"Proxy-Authorization: Basic bWU6cGFzcw==\r\n" in asked[0]
+
+
+def test_the_hosts_exceptions_from_its_proxy_are_kept() -> None:
+    there = Destination("index.example", 443, plain=False)
+    assert UpstreamProxy.of(there, {"HTTPS_PROXY": "http://p:1", "no_proxy": "other"}) == UpstreamProxy("p", 1, None)
+    assert UpstreamProxy.of(there, {"HTTPS_PROXY": "http://p:1", "no_proxy": ".example"}) is None
+    assert UpstreamProxy.of(there, {}) is None
+
+
+async def test_a_host_with_private_addresses_is_refused_unless_it_is_the_index() -> None:
+    rules = ProxyRules(PackageSettings(pip_index="http://localhost:1234/simple", hosts="localhost"), "pip")
+    assert await rules.addresses(rules.check("localhost", 1234, plain=True))
+    with pytest.raises(Refused, match="private"):
+        await rules.addresses(rules.check("localhost", 443, plain=False))
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [("8.8.8.8", True), ("10.0.0.1", False), ("169.254.169.254", False), ("100.64.0.1", False), ("224.0.0.1", False),
+     ("::1", False), ("fe80::1%eth0", False), ("::ffff:127.0.0.1", False), ("2606:4700::1", True), ("0.0.0.0", False)],  # noqa: S104
+)  # fmt: skip
+def test_which_addresses_are_public(address: str, public: bool) -> None:
+    assert _public(address) is public
+
+
+@pytest.mark.parametrize("value", ["ftp://x/", "pypi.org", "https://me:pass@index.example/simple"])
+def test_an_index_must_be_an_address_without_credentials(value: str) -> None:
+    with pytest.raises(InvalidSettings):
+        PackageSettings(pip_index=value)
