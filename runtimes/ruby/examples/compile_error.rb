@@ -1,0 +1,3 @@
+puts 'before'
+number = (1 +
+end
