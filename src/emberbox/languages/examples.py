@@ -34,7 +34,7 @@ class Examples:
 
     Args:
         folder: Their folder.
-        extension: The runtime's first, with its dot; empty when it has none.
+        extension: The runtime's first, with its dot; of a variant that leaves it to another runtime, that of its examples.
     """
 
     folder: Path
@@ -43,7 +43,8 @@ class Examples:
     @classmethod
     def of(cls, runtime: Runtime) -> Examples:
         """Return those of a runtime."""
-        return cls(folder=runtime.folder / FOLDER, extension=runtime.extensions[0] if runtime.extensions else "")
+        folder = runtime.folder / FOLDER
+        return cls(folder=folder, extension=runtime.extensions[0] if runtime.extensions else _extension_in(folder))
 
     def path(self, name: str) -> Path:
         """Return an example's path."""
@@ -67,3 +68,9 @@ class Examples:
     def example_of_all(self) -> str:
         """The paths of all required ones, for messages."""
         return ", ".join(f"{FOLDER}/{name}{self.extension}" for name in REQUIRED)
+
+
+def _extension_in(folder: Path) -> str:
+    """Return the extension of the only example `hello`; empty where there is none or are several."""
+    found = list(folder.glob("hello.*"))
+    return found[0].suffix if len(found) == 1 else ""
