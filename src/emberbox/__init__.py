@@ -14,13 +14,24 @@ if TYPE_CHECKING:
     from emberbox.client import AsyncClient, Client
     from emberbox.config import Settings, load_settings
     from emberbox.errors import EmberboxError
-    from emberbox.model import FileEntry, GuestMetrics, Limits, Output, OutputFile, RunMetrics, RunResult, RunStatus
+    from emberbox.model import (
+        CompileResult,
+        FileEntry,
+        GuestMetrics,
+        Limits,
+        Output,
+        OutputFile,
+        RunMetrics,
+        RunResult,
+        RunStatus,
+    )
     from emberbox.sandbox import Engine, Process, Sandbox
     from emberbox.sandbox.sync import run
 
 _HOMES = {
     "AsyncClient": "emberbox.client",
     "Client": "emberbox.client",
+    "CompileResult": "emberbox.model",
     "EmberboxError": "emberbox.errors",
     "Engine": "emberbox.sandbox",
     "FileEntry": "emberbox.model",
@@ -41,6 +52,7 @@ _HOMES = {
 __all__ = [
     "AsyncClient",
     "Client",
+    "CompileResult",
     "EmberboxError",
     "Engine",
     "FileEntry",

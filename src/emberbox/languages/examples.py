@@ -34,7 +34,7 @@ class Examples:
 
     Args:
         folder: Their folder.
-        extension: The runtime's first, with its dot; of a variant that leaves it to another runtime, that of its examples.
+        extension: The runtime's first, with its dot; of a variant that leaves it to another, that of its examples.
     """
 
     folder: Path
