@@ -1,0 +1,2 @@
+console.log('before')
+const number = (1 + ;

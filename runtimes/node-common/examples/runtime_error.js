@@ -1,0 +1,3 @@
+console.log('before')
+const nothing = undefined
+nothing.method()
