@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import (
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from emberbox.jobs.contents import Contents
     from emberbox.jobs.live import LiveJob
     from emberbox.jobs.log_writer import FinishedLog
-    from emberbox.model import CompileResult, RunMetrics
+    from emberbox.model import CompileResult, PackagesResult, RunMetrics
     from emberbox.sandbox import Engine, Process, Sandbox
     from emberbox.store.records import ContentRecord, JobRecord
     from emberbox.tasks import TaskKeeper
@@ -128,6 +128,7 @@ class Runner:
         except (GuestRequestFailed, InvalidInput, NotFound) as error:
             return _refused("input_failed", error)
         result, started_at = await self._follow(live, sandbox, process)
+        result = replace(result, packages=sandbox.packages)
         ended_at = now_us()
         collected = await self._collect(sandbox, job, result)
         try:
@@ -221,7 +222,7 @@ class Runner:
             signal=result.signal,
             started_at=started_at,
             ended_at=ended_at,
-            metrics=_metrics(live.job, result.metrics, result.compile, begun),
+            metrics=_metrics(live.job, result.metrics, result.compile, begun, result.packages),
             stdout_bytes=live.log.written["stdout"],
             stderr_bytes=live.log.written["stderr"],
             log=await self._log(live),
@@ -299,9 +300,17 @@ def _refused(reason: str, error: EmberboxError) -> Outcome:
     return Outcome(status="failed", reason=reason, message=error.message)
 
 
-def _metrics(job: JobRecord, metrics: RunMetrics, compiled: CompileResult | None, begun: float) -> dict[str, Any]:
+def _metrics(
+    job: JobRecord,
+    metrics: RunMetrics,
+    compiled: CompileResult | None,
+    begun: float,
+    packages: PackagesResult | None = None,
+) -> dict[str, Any]:
     measured = {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(metrics).items()}
     if compiled is not None:
         measured |= {"compile_ms": round(compiled.wall_ms, 3), "compile_cpu_ms": round(compiled.cpu_ms, 3)}
+    if packages is not None:
+        measured["packages_ms"] = round(packages.wall_ms, 3)
     waited = ((job.claimed_at or job.created_at) - job.created_at) / 1000
     return {**measured, "wait_ms": round(waited, 3), "total_ms": round((time.perf_counter() - begun) * 1000, 3)}

@@ -119,7 +119,8 @@ class JobTimes(Answer):
 class JobMetrics(Answer):
     """Where time and memory went. `wait_ms`: in the queue; `queue_ms`: for a VM slot; `boot_ms`: until the VM took requests.
 
-    `run_ms`, `cpu_…` and `peak_memory_mib` are the program's own; `compile_ms` and `compile_cpu_ms` come before and besides them.
+    `run_ms`, `cpu_…` and `peak_memory_mib` are the program's own; `compile_ms` and `compile_cpu_ms` come before and besides them,
+    and so does `packages_ms`: how long it took to install what the script brings along, or to find it installed.
     """
 
     wait_ms: float = 0.0
@@ -133,6 +134,7 @@ class JobMetrics(Answer):
     source: str = "clone"
     compile_ms: float = 0.0
     compile_cpu_ms: float = 0.0
+    packages_ms: float = 0.0
 
 
 class CompileReport(Answer):

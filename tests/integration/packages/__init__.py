@@ -1,0 +1,1 @@
+"""Packages that jobs bring along."""
