@@ -33,8 +33,8 @@ async def test_each_ready_sandbox_is_used_once(pooled: Engine) -> None:
     await pooled.warm_pool("python", 2)
     first = await pooled.run("open('/tmp/mark', 'w').close(); print(open('/etc/hostname'))", runtime="python")
     for _ in range(3):
-        later = await pooled.run("import os; print(os.path.exists('/tmp/mark'), os.listdir('/work'))", runtime="python")
-        assert later.stdout == "False ['main.py']\n"
+        later = await pooled.run("import os; print(os.path.exists('/tmp/mark'), sorted(os.listdir('/work')))", runtime="python")
+        assert later.stdout == "False ['main.py', 'output']\n"
     assert first.ok
 
 

@@ -53,7 +53,9 @@ def _search(files: Sequence[BundleFile], runtimes: Sequence[Runtime]) -> BundleF
     if len(files) == 1:
         return files[0]
     paths = {file.path: file for file in files}
-    mains = [main for runtime in runtimes if (main := next((name for name in runtime.main if name in paths), None)) is not None]
+    firsts = (next((name for name in runtime.main if name in paths), None) for runtime in runtimes)
+    # A variant of a runtime goes by the same names.
+    mains = list(dict.fromkeys(main for main in firsts if main is not None))
     extensions = {extension.lower() for runtime in runtimes for extension in runtime.extensions}
     scripts = [path for path in paths if PurePosixPath(path).suffix.lower() in extensions]
     top = [path for path in scripts if "/" not in path]
