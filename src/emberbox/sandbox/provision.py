@@ -127,6 +127,7 @@ def build_runtime(runtime: Runtime) -> Runtime:
     return dataclasses.replace(
         runtime,
         name=f"{runtime.name}-build",
-        image=dataclasses.replace(runtime.image, packages=packages),
+        # What a runtime leaves out may be just what installing needs.
+        image=dataclasses.replace(runtime.image, packages=packages, remove=()),
         fingerprint=hashlib.sha256(f"{runtime.fingerprint} build".encode()).hexdigest(),
     )
