@@ -38,6 +38,12 @@ async def test_bash_runs(engine: Engine) -> None:
     assert (result.status, result.exit_code, result.stdout, result.stderr) == (RunStatus.FAILED, 3, "got x\n", "a b-v\n")
 
 
+async def test_a_program_opens_its_own_streams_by_name(engine: Engine) -> None:
+    code = "cat /dev/stdin > /dev/stdout; echo error > /dev/stderr; echo -n fd > /dev/fd/1"
+    result = await engine.run(code, runtime="bash", stdin=b"input\n")
+    assert (result.stdout, result.stderr, result.exit_code) == ("input\nfd", "error\n", 0)
+
+
 async def test_the_library_runs_without_async(data_folder: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     from emberbox.sandbox.sync import shared_engine
 

@@ -92,10 +92,23 @@ func (s *System) furnish() error {
 			return err
 		}
 	}
+	if err := nameStreams(); err != nil {
+		return err
+	}
 	if err := loopbackUp(); err != nil {
 		return err
 	}
 	return os.Chdir("/")
+}
+
+// nameStreams makes the names by which programs open their own streams; devtmpfs has none of them.
+func nameStreams() error {
+	for name, target := range map[string]string{"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"} {
+		if err := os.Symlink("/proc/self/fd"+target, "/dev/"+name); err != nil && !os.IsExist(err) {
+			return err
+		}
+	}
+	return nil
 }
 
 func makeFolder(path string, mode uint32, owner identity.User) error {

@@ -33,7 +33,7 @@ func start(reaper *process.Reaper, program *process.Program, group cgroup.Group)
 		return nil, err
 	}
 	defer theirs.close()
-	pipes, err := process.OpenPipes(true)
+	pipes, err := process.OpenPipes(true, program.User)
 	if err != nil {
 		ours.close()
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"syscall"
 
+	"emberbox.dev/agent/internal/identity"
 	"emberbox.dev/agent/internal/session"
 )
 
@@ -15,11 +16,12 @@ type Pipes struct {
 	ours   [3]int
 }
 
-// OpenPipes makes a program's standard streams; without input its standard input is /dev/null.
-func OpenPipes(input bool) (*Pipes, error) {
+// OpenPipes makes a program's standard streams; without input its standard input is /dev/null. They belong to the program's user, who
+// may so open them again by /dev/stdin and its like.
+func OpenPipes(input bool, owner identity.User) (*Pipes, error) {
 	p := &Pipes{[3]int{closed, closed, closed}, [3]int{closed, closed, closed}}
 	for stream := range p.ours {
-		if err := p.open(stream, input); err != nil {
+		if err := p.open(stream, input, owner); err != nil {
 			p.CloseTheirs()
 			p.CloseOurs()
 			return nil, err
@@ -28,7 +30,7 @@ func OpenPipes(input bool) (*Pipes, error) {
 	return p, nil
 }
 
-func (p *Pipes) open(stream int, input bool) error {
+func (p *Pipes) open(stream int, input bool, owner identity.User) error {
 	if stream == session.Input && !input {
 		fd, err := syscall.Open("/dev/null", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 		p.theirs[stream] = fd
@@ -42,6 +44,7 @@ func (p *Pipes) open(stream int, input bool) error {
 		ends[0], ends[1] = ends[1], ends[0]
 	}
 	p.ours[stream], p.theirs[stream] = ends[0], ends[1]
+	_ = syscall.Fchown(ends[1], int(owner.ID), int(owner.Group)) // refused where the agent is not root, and has the program's user
 	return syscall.SetNonblock(p.ours[stream], true)
 }
 

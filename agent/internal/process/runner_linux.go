@@ -135,7 +135,7 @@ func (r *Runner) start(p *Program) (taken *Taken, waited bool, err error) {
 	if err = taken.Group.Limit(p.Limits.MemoryBytes, p.Limits.Processes); err != nil {
 		return taken, false, err
 	}
-	pipes, err := OpenPipes(p.Input)
+	pipes, err := OpenPipes(p.Input, p.User)
 	if err != nil {
 		return taken, false, err
 	}
