@@ -180,15 +180,16 @@ class Engine:
         found = self.runtimes.get(runtime)
         return await self._template(found, _size(found, memory_mib, vcpus), progress)
 
-    async def _template(
-        self, runtime: Runtime, size: MachineSize, progress: Progress | None = None, layers: tuple[Layer, ...] | None = None
-    ) -> Template:
+    async def _template(self, runtime: Runtime, size: MachineSize, progress: Progress | None = None) -> Template:
         self._making  # noqa: B018  raises when the engine has ended
+        image = await self.image(runtime, progress)
+        return await self._template_of(runtime, image, size, await self._provided.baked(runtime, image), progress)
+
+    async def _template_of(
+        self, runtime: Runtime, image: Image, size: MachineSize, layers: tuple[Layer, ...], progress: Progress | None = None
+    ) -> Template:
         if self._templates is None:
             raise InvalidInput("this driver takes no snapshots; use cold=True")
-        image = await self.image(runtime, progress)
-        if layers is None:
-            layers = await self._provided.baked(runtime, image)
         return await self._templates.get(runtime, image, size, progress, layers=layers)
 
     async def _layers(
@@ -271,13 +272,14 @@ class Engine:
         disk = disk_mib if disk_mib is not None else found.limits.disk_mib
         _check_disk(disk, size)
         waiting = False
+        self._making  # noqa: B018  raises when the engine has ended
         image = await self.image(found)
         layers, brought = await self._layers(found, image, packages, scope)
         if cold or script_drive is not None:
             paths = tuple(layer.path for layer in layers)
             live = await self._making.boot(image, size, disk_mib=disk, layers=paths, script_drive=script_drive)
         else:
-            template = await self._template(found, size, layers=layers)
+            template = await self._template_of(found, image, size, layers)
             live = await self._claim(template, disk)
             waiting = template.record.waiting
         default = Limits(timeout_s=found.limits.timeout_s, pids=found.limits.pids)
