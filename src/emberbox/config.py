@@ -134,6 +134,7 @@ class PackageSettings:
             which the packages' own code would see.
         npm_registry: The same for npm.
         hosts: Further hosts that a build VM may reach on port 443, separated by commas: where the index keeps its files.
+        allow_private: Whether those hosts may have private addresses, as a mirror within a company has. Link-local ones never.
         timeout_s: Wall-clock limit of one installation.
         memory_mib: Memory of a build VM.
         disk_mib: What an installation may write, in the build VM's memory.
@@ -147,6 +148,7 @@ class PackageSettings:
     pip_index: str = "https://pypi.org/simple"
     npm_registry: str = "https://registry.npmjs.org"
     hosts: str = "files.pythonhosted.org"
+    allow_private: bool = False
     timeout_s: float = 300.0
     memory_mib: int = 2048
     disk_mib: int = 1536

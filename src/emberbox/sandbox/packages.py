@@ -170,7 +170,11 @@ def failure_message(tool: str, output: str) -> str:
     """Return what a person reads of a failed installation: the tool's own errors, and a hint where a compiler was missing."""
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
     told = [line for line in lines if line.startswith(("ERROR:", "npm ERR!", "error:"))] or lines
-    text = "; ".join(told[-3:])[-600:]
+    # npm begins with what is wrong and ends with advice, pip the other way round.
+    kept = (
+        [line for line in told if line.rstrip("! ").rpartition(" ")[2] not in ("404", "ERR")][:4] if tool == "npm" else told[-3:]
+    )
+    text = "; ".join(kept)[-600:]
     if any(
         mark in output
         for mark in ("gcc' failed", "cc' failed", "No such file or directory: 'gcc'", "No such file or directory: 'cc'")

@@ -75,6 +75,7 @@ class ProxyRules:
         port = parts.port or _DEFAULT_PORTS[parts.scheme]
         self.index = address
         self._index = Destination((parts.hostname or "").lower(), port, parts.scheme == "http")
+        self._allow_private = settings.allow_private
         self._hosts = frozenset(host.strip().lower() for host in settings.hosts.split(",") if host.strip())
 
     def check(self, host: str, port: int, *, plain: bool) -> Destination:
@@ -94,14 +95,16 @@ class ProxyRules:
         except (OSError, UnicodeError, TimeoutError) as error:
             raise Refused(f"{destination.host} has no address that can be looked up ({error})") from error
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        allowed = [address for address in addresses if destination == self._index or _public(address)]
+        allowed = [address for address in addresses if destination == self._index or _public(address, self._allow_private)]
         if not allowed:
             raise Refused(f"{destination.host} has only private addresses, which a package's host must not have")
         return allowed
 
 
-def _public(address: str) -> bool:
+def _public(address: str, allow_private: bool = False) -> bool:
     parsed = ipaddress.ip_address(address.partition("%")[0])
     mapped = getattr(parsed, "ipv4_mapped", None)
     chosen = mapped if mapped is not None else parsed
+    if allow_private and not (chosen.is_link_local or chosen.is_unspecified or chosen.is_multicast):
+        return True
     return chosen.is_global and not chosen.is_multicast

@@ -171,6 +171,7 @@ async def test_a_host_with_private_addresses_is_refused_unless_it_is_the_index()
 )  # fmt: skip
 def test_which_addresses_are_public(address: str, public: bool) -> None:
     assert _public(address) is public
+    assert _public(address, allow_private=True) is (address not in {"169.254.169.254", "224.0.0.1", "fe80::1%eth0", "0.0.0.0"})  # noqa: S104
 
 
 @pytest.mark.parametrize("value", ["ftp://x/", "pypi.org", "https://me:pass@index.example/simple"])

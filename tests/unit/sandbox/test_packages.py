@@ -79,6 +79,9 @@ def test_a_failure_is_told_in_the_tools_words_and_a_missing_compiler_is_named() 
     text = "Collecting x\nERROR: Could not find a version that satisfies the requirement x\n"
     assert failure_message("pip", text).endswith("ERROR: Could not find a version that satisfies the requirement x")
     assert "no compiler" in failure_message("pip", "error: [Errno 2] No such file or directory: 'gcc'\n")
+    lines = ("code E404", "404 Not Found", "404 ", "404  'zz@*' is not in this registry.", "more", "log")
+    npm = "".join(f"npm ERR! {line}\n" for line in lines)
+    assert failure_message("npm", npm).endswith("npm ERR! 404  'zz@*' is not in this registry.; npm ERR! more")
     assert "said nothing" in failure_message("npm", "")
 
 
