@@ -6,7 +6,15 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from emberbox import errors
-from emberbox.errors import CompileFailed, EmberboxError, GuestRequestFailed, InvalidManifest, RateLimited, RequirementMissing
+from emberbox.errors import (
+    CompileFailed,
+    EmberboxError,
+    GuestRequestFailed,
+    InvalidManifest,
+    PackagesFailed,
+    RateLimited,
+    RequirementMissing,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -118,4 +126,6 @@ def _make(kind: type[EmberboxError], message: str, detail: str | None, headers: 
         error.mend = None
     elif isinstance(error, CompileFailed):
         error.result = error.metrics = None
+    elif isinstance(error, PackagesFailed):
+        error.result = None
     return error

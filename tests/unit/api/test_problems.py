@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from emberbox import errors
 from emberbox.api.problems import MEDIA_TYPE
 from emberbox.errors import EmberboxError
-from emberbox.model import CompileResult
+from emberbox.model import CompileResult, PackagesResult
 from emberbox.schemas.base import Problem
 from tests.unit.api.fakes import HEADERS, app_of, client_of, fake_service
 
@@ -33,6 +33,10 @@ def _instance(kind: type[EmberboxError]) -> EmberboxError:
     if kind is errors.CompileFailed:
         return errors.CompileFailed(
             CompileResult(ok=False, reason="failed", message="what to do", stderr_data=b"internal matter")
+        )
+    if kind is errors.PackagesFailed:
+        return errors.PackagesFailed(
+            PackagesResult(ok=False, reason="failed", tool="pip", message="what to do", output_data=b"internal matter")
         )
     return kind("what to do", detail="internal matter")
 

@@ -210,7 +210,7 @@ def test_details_on_demand(emberbox: Emberbox, how: str) -> None:
     [
         (("run", "nothing.py"), "there is no file 'nothing.py'"),
         (("run", "src"), "'src' is a folder"),
-        (("run", "-c", "1"), "-c needs a runtime: --runtime ada|"),
+        (("run", "-c", "1"), "-c needs a runtime: --runtime "),
         (("run", "-", "-r", "pyhton"), "there is no runtime 'pyhton'. Did you mean 'python'?"),
         (("run", "LICENSE"), "cannot tell the runtime of 'LICENSE'"),
         (("run",), "name the script to run"),

@@ -11,7 +11,7 @@ from emberbox import errors
 from emberbox.api.problems import answer_to
 from emberbox.client.problems import error_of, retry_after_s
 from emberbox.errors import EmberboxError
-from emberbox.model import CompileResult
+from emberbox.model import CompileResult, PackagesResult
 
 
 def _kinds(root: type[EmberboxError] = EmberboxError) -> list[type[EmberboxError]]:
@@ -24,6 +24,7 @@ def _make(kind: type[EmberboxError]) -> EmberboxError:
         errors.InvalidManifest: ("runtime.toml", "run.argv", "must be a list"),
         errors.GuestRequestFailed: ("not_found", "no such file"),
         errors.CompileFailed: (CompileResult(ok=False, reason="failed", message="it does not compile"),),
+        errors.PackagesFailed: (PackagesResult(ok=False, reason="failed", tool="pip", message="there is no such package"),),
     }
     return kind(*special.get(kind, ("this is wrong; do that",)))
 
