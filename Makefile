@@ -35,7 +35,7 @@ demo: packages $(SETUP) $(BUILT) ## set everything up and run a real program in 
 test: PACKAGES = test
 test: packages $(SETUP) $(BUILT) ## set up what is needed and pass the tests
 	cd agent && PATH="$(CURDIR)/$(BIN):$$PATH" GOPROXY=off GOTOOLCHAIN=local go test ./...
-	$(BIN)/pytest tests
+	@scripts/tests.sh $(BIN)/pytest
 
 test-unit: $(SETUP) $(BUILT) ## the tests that start no VM
 	cd agent && PATH="$(CURDIR)/$(BIN):$$PATH" GOPROXY=off GOTOOLCHAIN=local go test ./...
