@@ -14,8 +14,8 @@ from emberbox.errors import EmberboxError, InvalidInput, InvalidManifest, Requir
 from emberbox.model import Limits, RunResult, RunStatus
 
 PUBLIC = [
-    "AsyncClient", "Client", "CompileResult", "EmberboxError", "Engine", "FileEntry", "GuestMetrics", "Limits", "Output", "OutputFile",
-    "Process", "RunMetrics", "RunResult", "RunStatus", "Sandbox", "Settings", "load_settings", "run",
+    "AsyncClient", "Client", "CompileResult", "EmberboxError", "Engine", "FileEntry", "GuestMetrics", "Limits", "Output",
+    "OutputFile", "Process", "RunMetrics", "RunResult", "RunStatus", "Sandbox", "Settings", "load_settings", "run",
 ]  # fmt: skip
 
 
