@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _EPILOG = """\b
 Examples:
   emberbox doctor                 what this machine has, and what it lacks
-  emberbox setup                  install what is missing, build all runtimes
+  emberbox setup                  install what is missing, build images
   emberbox run hello.py           run a script in a microVM of its own
   emberbox run -c 'echo $((6*7))' -r bash
   emberbox submit hello.py --wait the same as a job on a server

@@ -117,7 +117,8 @@ def introduction(service: Service, url: str, key_file: Path, secret: str | None,
     else:
         lines.append("  key      none is kept here; with --new-admin-key one is made")
     if unbuilt:
-        lines.append(f"  to build {', '.join(unbuilt)}: at the first use, which takes minutes, or now with: emberbox setup")
+        lines.append(f"  to build {', '.join(unbuilt)}:")
+        lines.append("           at the first use, which takes minutes, or now with: emberbox setup --runtime NAME")
     if not is_loopback(service.settings.server.host):
         lines.append("  WARNING  others can reach this address, and keys would travel in the clear: put TLS in front of it")
     return "\n".join(lines)

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from emberbox.config import Settings
-    from emberbox.runtimes import Runtime
+    from emberbox.runtimes import Runtime, RuntimeCatalog
 
+FIRST = ("python", "bash")
+"""What is built where nothing is named; other languages come at their first use."""
 _APT_S = 1800.0
 _SUDO_S = 10.0
 _EPILOG = """\b
@@ -34,7 +36,8 @@ Exit codes:
 
 \b
 Examples:
-  emberbox setup --runtime python
+  emberbox setup --runtime python --runtime go
+  emberbox setup --all
   emberbox setup --vmm firecracker
   emberbox setup --vmm firecracker --from firecracker-v1.16.1-x86_64.tgz
 """
@@ -51,6 +54,7 @@ def setup(
         list[str] | None,
         typer.Option("--runtime", "-r", metavar="NAME", help="Only this runtime; may be repeated.", autocompletion=runtime_names),
     ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every runtime: takes an hour and some GiB.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Install packages without asking.")] = False,
     vmm: Annotated[
         str | None, typer.Option("--vmm", metavar="NAME", help="Install this VMM instead, and build nothing: firecracker.")
@@ -64,7 +68,10 @@ def setup(
         str | None, typer.Option("--sha256", metavar="HEX", help="With --from: its hash, else FILE.sha256.txt holds it.")
     ] = None,
 ) -> int:
-    """Install what is missing, and build the images and templates of all runtimes. Repeating it is quick."""
+    """Install what is missing, and build images and templates: of python and bash, and anew what was built before.
+
+    Other runtimes are built at their first use, or by --runtime or --all. Repeating it is quick.
+    """
     from emberbox.cli.interrupts import run_interruptible
 
     wish = Wish(vmm=vmm, version=version, file=file, sha256=sha256)
@@ -73,9 +80,18 @@ def setup(
     if vmm is not None:
         return run_interruptible(lambda: install_vmm(settings, wish))
     catalog = context.catalog(settings)
-    runtimes = [catalog.get(name) for name in names] if names else list(catalog)
+    runtimes = list(catalog) if every else [catalog.get(name) for name in names or first(settings, catalog)]
     install_missing(missing_packages(), yes=yes)
     return run_interruptible(lambda: build_all(settings, runtimes))
+
+
+def first(settings: Settings, catalog: RuntimeCatalog) -> list[str]:
+    """Return the names of the runtimes that are built where none is named: the first ones, and those that ever had an image."""
+    from emberbox.images import ImageStore
+
+    root = settings.data / "images"
+    built = {stored.image.runtime for stored in ImageStore(root).list()} if root.is_dir() else set()
+    return [name for name in catalog.names if name in FIRST or name in built]
 
 
 def missing_packages() -> list[str]:

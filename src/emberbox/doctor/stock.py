@@ -93,11 +93,13 @@ def check_images(built: Sequence[str], unbuilt: Sequence[str]) -> Finding:
     """Judge the images: names of the runtimes with and without one."""
     if not built and not unbuilt:
         return Finding(key="images", title="Images", level=Level.MISSING, found="there are no runtimes at all")
-    found = f"built: {', '.join(built) or 'none'}" + (f"; not yet: {', '.join(unbuilt)}" if unbuilt else "")
-    if not unbuilt:
-        return Finding(key="images", title="Images", level=Level.OK, found=found)
-    follows = "The first run of such a runtime builds its image, which takes a minute."
-    return Finding(key="images", title="Images", level=Level.WARNING, found=found, follows=follows, mend="emberbox setup")
+    later = f"; at their first use: {', '.join(unbuilt)}" if unbuilt else ""
+    if built:
+        return Finding(key="images", title="Images", level=Level.OK, found=f"built: {', '.join(built)}{later}")
+    follows = "The first run of a runtime builds its image, which takes a minute or more."
+    return Finding(
+        key="images", title="Images", level=Level.WARNING, found="none is built yet", follows=follows, mend="emberbox setup"
+    )
 
 
 def check_templates(runtimes: Sequence[str], stored_bytes: int) -> Finding:

@@ -148,8 +148,10 @@ def test_stock() -> None:
     assert stock.check_agent(Path("/a"), 4_000_000).found == "4.0 MB, static"
     assert stock.check_agent(Path("/a"), None).level is Level.MISSING
     assert stock.check_images(["bash", "python"], []).level is Level.OK
-    partly = stock.check_images(["bash"], ["python"])
-    assert (partly.level, partly.mend) == (Level.WARNING, "emberbox setup")
+    partly = stock.check_images(["bash"], ["go"])
+    assert (partly.level, partly.found) == (Level.OK, "built: bash; at their first use: go")
+    unbuilt = stock.check_images([], ["go"])
+    assert (unbuilt.level, unbuilt.mend) == (Level.WARNING, "emberbox setup")
     assert stock.check_images([], []).level is Level.MISSING
     assert stock.check_templates([], 0).level is Level.WARNING
     assert stock.check_templates(["python", "python"], 3_000_000).found == "2 (python), 3 MB"
