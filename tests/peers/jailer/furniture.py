@@ -26,16 +26,17 @@ def furnish(root: Path) -> None:
 
 
 def _furnish(root: Path) -> None:
+    # Ahead of what may lie below them, such as a checkout of the repository.
+    for folder in ("/tmp", "/dev/shm"):
+        place = _place(root, Path(folder))
+        place.mkdir(exist_ok=True)
+        linux.mount("tmpfs", str(place), "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, _SMALL)
     for path in sources():
         _offer(root, path)
     for device in _DEVICES:
         place = _place(root, Path(device))
         place.touch()
         linux.mount(device, str(place), None, linux.MS_BIND)
-    for folder in ("/tmp", "/dev/shm"):
-        place = _place(root, Path(folder))
-        place.mkdir(exist_ok=True)
-        linux.mount("tmpfs", str(place), "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, _SMALL)
     _place(root, Path("/proc")).mkdir(exist_ok=True)
 
 
