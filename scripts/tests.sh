@@ -10,7 +10,7 @@ trap 'exit 130' INT TERM
 
 "$pytest" tests/unit tests/contract tests/integration >"$log" 2>&1 &
 others=$!
-"$pytest" tests/e2e
+"$pytest" tests/e2e tests/languages
 vms=$?
 wait "$others"
 rest=$?
