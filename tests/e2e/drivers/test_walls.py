@@ -65,7 +65,7 @@ def test_its_namespaces_are_its_own(clone: Machine, namespace: str) -> None:
 
 def test_it_sees_no_file_of_the_host(clone: Machine, kind: Kind) -> None:
     seen = Path(f"/proc/{clone.pid}/root")
-    names = HOST_FILES if kind.peer else (*HOST_FILES, *PROGRAMS)
+    names: tuple[str, ...] = HOST_FILES if kind.peer else (*HOST_FILES, *PROGRAMS)
     if kind.peer:  # it sees its own program, which lies in this checkout, wherever that is
         names = tuple(name for name in names if not Path(__file__).resolve().is_relative_to(Path("/", name)))
     # Some folders are there to be empty; what they hold on the host must not be.
