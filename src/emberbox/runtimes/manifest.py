@@ -205,10 +205,12 @@ def _limits(fields: Fields) -> DefaultLimits:
 
 
 def _folder(fields: Fields, folder: Path) -> Path | None:
-    name = fields.optional_text("files", _FILE, "the name of a folder beside the manifest")
+    allowed = "the name of a folder beside the manifest, or ../RUNTIME/FOLDER for another runtime's beside it"
+    name = fields.optional_text("files", rf"(\.\./{NAME_PATTERN}/)?{_FILE}", allowed)
     if name is None:
         return None
-    files = _beside(fields, "files", name, folder)
+    *other, name = name.removeprefix("../").split("/")
+    files = _beside(fields, "files", name, folder.parent.joinpath(*other) if other else folder)
     if not files.is_dir():
         raise fields.mistake("files", f"must be a folder beside the manifest; there is no folder {name!r}")
     return files

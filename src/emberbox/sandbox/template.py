@@ -18,16 +18,17 @@ import shutil
 import time
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emberbox.errors import EmberboxError, ImageBuildFailed, InvalidInput, NoSpace
 from emberbox.guest import ExecLimits, ExecRequest, InlineFile, WaitingRun, WaitingSpec
 from emberbox.model import MIB
+from emberbox.vmm.acceleration import cpu_model
 from emberbox.vmm.base import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
 
     from emberbox.guest import GuestClient
     from emberbox.images import Image, Progress
@@ -104,7 +105,7 @@ class TemplateStore:
         self._driver = driver
         self._driver_name = name
         self._report = report
-        self._processor = _cpu_model() if report.accelerator == "kvm" else platform.machine()
+        self._processor = cpu_model() if report.accelerator == "kvm" else platform.machine()
         self._open: dict[str, Template] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -314,13 +315,6 @@ def _warm_commands(runtime: Runtime, path: str) -> list[tuple[tuple[str, ...], M
 def placeholder() -> str:
     """Return the path that a waiting interpreter is started with: long enough to be overwritten by any script's path."""
     return "/emberbox-waiting-".ljust(3900, "x")
-
-
-def _cpu_model() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith(("model name", "CPU part")):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 def _check_space(root: Path, memory_mib: int) -> None:

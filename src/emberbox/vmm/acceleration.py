@@ -37,6 +37,14 @@ class Acceleration:
     reason: str
 
 
+def cpu_model() -> str:
+    """Return the processor's name, which a snapshot under KVM depends on; the architecture's where it has none."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith(("model name", "CPU part")):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
 async def probe_acceleration(
     cache: Path | None = None,
     *,

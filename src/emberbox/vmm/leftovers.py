@@ -12,7 +12,7 @@ import re
 import signal
 from pathlib import Path
 
-from emberbox.vmm.process import command_line, identify
+from emberbox.vmm.process import VmmProcess, command_line, identify
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +47,20 @@ def _machine(option: str, value: str) -> str | None:
     if option == "-name" and value.startswith(_MARK):
         return value.removeprefix(_MARK)
     return value if option == "--id" and _OURS.fullmatch(value) else None
+
+
+def find_machine(pid: int, start_time: int, machine_id: str) -> VmmProcess | None:
+    """Return the VMM of the machine `machine_id`, watched from now on; None when it is gone, or `pid` is another process."""
+    try:
+        process = VmmProcess(pid, None, wrapped=False)
+    except ProcessLookupError:
+        return None
+    # Looked at only now that the process is held on to, so that it cannot be exchanged for another in between.
+    identity = identify(pid)
+    if identity is None or identity.start_time != start_time or not marked(pid, machine_id, whole=True):
+        process.release()
+        return None
+    return process
 
 
 def find_leftovers(marker: str) -> list[int]:

@@ -164,3 +164,24 @@ def test_missing_and_huge_files_are_told(tmp_path: Path) -> None:
         load(tmp_path / "toy" / "runtime.toml")
     with pytest.raises(InvalidManifest, match="larger than"):
         load(write(tmp_path, "#" * 70_000))
+
+
+def test_files_may_be_another_runtimes(tmp_path: Path) -> None:
+    file = write(tmp_path, MINIMAL + '[image]\nfiles = "../other/files"')
+    with pytest.raises(InvalidManifest, match="no folder 'files'"):
+        load(file)
+    shared = file.parent.parent / "other" / "files"
+    shared.mkdir(parents=True)
+    assert load(file).image.files == shared
+    shared.rmdir()
+    shared.symlink_to(tmp_path)
+    with pytest.raises(InvalidManifest, match="not behind a link"):
+        load(file)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../other/files", "../files", "../other/../files", "../other/files/more", "other/files", "../.x/f"]
+)
+def test_files_lie_nowhere_else(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidManifest, match=r"image\.files"):
+        load(write(tmp_path, MINIMAL + f'[image]\nfiles = "{name}"'))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emberbox.runtimes import builtin_folder
+from emberbox.runtimes import builtin_folder, load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,6 +16,9 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def test_both_wait_and_draw_by_the_same_files() -> None:
-    python = content(builtin_folder() / "python" / "files")
-    assert content(builtin_folder() / "python-data" / "files") == python
-    assert {"usr/lib/emberbox/python/sitecustomize.py", "usr/lib/python3/dist-packages/emberbox_figures.py"} <= set(python)
+    python, data = (load(builtin_folder() / name / "runtime.toml").image.files for name in ("python", "python-data"))
+    assert python is not None
+    assert data is not None
+    assert data.samefile(python)
+    found = content(python)
+    assert {"usr/lib/emberbox/python/sitecustomize.py", "usr/lib/python3/dist-packages/emberbox_figures.py"} <= set(found)

@@ -20,14 +20,14 @@ from emberbox.vmm.firecracker.launch import Launched, explained, launch, listen_
 from emberbox.vmm.firecracker.machine import FirecrackerMachine
 from emberbox.vmm.firecracker.pipes import BoundedLog, MetricsReader, PipeReader
 from emberbox.vmm.firecracker.snapshot import STATE_BYTES, FirecrackerLoadedSnapshot, save
-from emberbox.vmm.leftovers import marked
-from emberbox.vmm.process import VmmProcess, identify
+from emberbox.vmm.leftovers import find_machine
 from emberbox.vmm.recorded import spec_from_json
 from emberbox.vmm.spawn import error_log
 
 if TYPE_CHECKING:
     from emberbox.vmm.acceleration import Acceleration
     from emberbox.vmm.firecracker.host import FirecrackerHost
+    from emberbox.vmm.process import VmmProcess
 
 _log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class FirecrackerDriver:
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput("this is not the state of a Firecracker machine", detail=str(error)) from error
         host, _ = await self._examined()
-        process = _find(pid, start_time, spec.id)
+        process = find_machine(pid, start_time, spec.id)
         if process is None:
             return None
         undo = UndoStack()
@@ -192,19 +192,6 @@ def _prepare(host: FirecrackerHost, spec: MachineSpec, undo: UndoStack) -> Machi
     jail.share(spec.kernel, hardware.KERNEL)
     jail.share(spec.initramfs, hardware.INITRAMFS)
     return jail
-
-
-def _find(pid: int, start_time: int, machine_id: str) -> VmmProcess | None:
-    try:
-        process = VmmProcess(pid, None, wrapped=False)
-    except ProcessLookupError:
-        return None
-    # Looked at only now that the process is held on to, so that it cannot be exchanged for another in between.
-    identity = identify(pid)
-    if identity is None or identity.start_time != start_time or not marked(pid, machine_id, whole=True):
-        process.release()
-        return None
-    return process
 
 
 async def _reconnect(

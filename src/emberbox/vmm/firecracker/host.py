@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emberbox.errors import RequirementMissing
-from emberbox.vmm.acceleration import Acceleration, probe_acceleration
+from emberbox.vmm.acceleration import Acceleration, cpu_model, probe_acceleration
 from emberbox.vmm.cgroup import Cgroups
 from emberbox.vmm.firecracker.install.release import LEAST_VERSION
 from emberbox.vmm.firecracker.rights import check_rights
@@ -164,7 +164,7 @@ def _assemble(folder: Path, firecracker: Path, jailer: Path, uid_base: int, cpus
     if jailers != release:
         raise RequirementMissing(f"{jailer} is of version {jailers}, but Firecracker of {release}", mend=INSTALL)
     cgroups = Cgroups()
-    host = f"{_processor()}, Linux {os.uname().release}"
+    host = f"{cpu_model()}, Linux {os.uname().release}"
     return FirecrackerHost(
         firecracker=firecracker,
         jailer=jailer,
@@ -219,10 +219,3 @@ def moves_clocks(source: Path) -> bool:
 
 def _kernel() -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith(("model name", "CPU part")):
-            return line.partition(":")[2].strip()
-    return platform.machine()

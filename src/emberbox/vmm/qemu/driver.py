@@ -12,9 +12,8 @@ from emberbox.errors import EmberboxError, InvalidInput, RequirementMissing
 from emberbox.tasks import UndoStack
 from emberbox.vmm import confinement
 from emberbox.vmm.base import DriverReport, Machine, MachineSpec, Snapshot
-from emberbox.vmm.leftovers import marked
+from emberbox.vmm.leftovers import find_machine
 from emberbox.vmm.memory_image import create_memory
-from emberbox.vmm.process import VmmProcess, identify
 from emberbox.vmm.qemu import host as qemu_host
 from emberbox.vmm.qemu.launch import Launched, Memory, QemuHost, control_socket, explained, launch
 from emberbox.vmm.qemu.machine import QemuMachine
@@ -24,6 +23,7 @@ from emberbox.vmm.recorded import spec_from_json
 
 if TYPE_CHECKING:
     from emberbox.vmm.acceleration import Acceleration
+    from emberbox.vmm.process import VmmProcess
 
 _log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class QemuDriver:
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput("this is not the state of a QEMU machine", detail=str(error)) from error
         host, _ = await self._examined()
-        process = _find(pid, start_time, spec.id)
+        process = find_machine(pid, start_time, spec.id)
         if process is None:
             return None
         try:
@@ -172,19 +172,6 @@ async def _boot(host: QemuHost, spec: MachineSpec, memory: Memory | None = None,
         raise
     _log.info("machine booted", extra={"action": "vmm.start", "machine": spec.id, "pid": machine.pid})
     return machine
-
-
-def _find(pid: int, start_time: int, machine_id: str) -> VmmProcess | None:
-    try:
-        process = VmmProcess(pid, None, wrapped=False)
-    except ProcessLookupError:
-        return None
-    # Looked at only now that the process is held on to, so that it cannot be exchanged for another in between.
-    identity = identify(pid)
-    if identity is None or identity.start_time != start_time or not marked(pid, machine_id, whole=True):
-        process.release()
-        return None
-    return process
 
 
 async def _reconnect(host: QemuHost, spec: MachineSpec, process: VmmProcess, memory: Path | None) -> QemuMachine:
