@@ -130,8 +130,8 @@ class PackageSettings:
     """Packages that scripts bring along, installed by a build VM.
 
     Args:
-        pip_index: Where pip finds packages: the only index that a build VM reaches, and with its own port. Without credentials,
-            which the packages' own code would see.
+        pip_index: Where pip finds packages: the only index that a build VM reaches, and with its own port; empty for the one that
+            pip itself is made for, with its files' host. Without credentials, which the packages' own code would see.
         npm_registry: The same for npm.
         hosts: Further hosts that a build VM may reach on port 443, separated by commas: where the index keeps its files.
         allow_private: Whether those hosts may have private addresses, as a mirror within a company has. Link-local ones never.
@@ -145,9 +145,9 @@ class PackageSettings:
         cache_mib: Room for layers and the templates that belong to them. What a running engine uses is never removed.
     """
 
-    pip_index: str = "https://pypi.org/simple"
-    npm_registry: str = "https://registry.npmjs.org"
-    hosts: str = "files.pythonhosted.org"
+    pip_index: str = ""
+    npm_registry: str = ""
+    hosts: str = ""
     allow_private: bool = False
     timeout_s: float = 300.0
     memory_mib: int = 2048
@@ -161,6 +161,8 @@ class PackageSettings:
     def __post_init__(self) -> None:
         for name in ("pip_index", "npm_registry"):
             parts = urlsplit(getattr(self, name))
+            if not getattr(self, name):
+                continue
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise InvalidSettings(f"packages.{name} must be an http:// or https:// address, not {getattr(self, name)!r}")
             if parts.username or parts.password:

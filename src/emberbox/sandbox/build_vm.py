@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from emberbox.images.layers import LayerBounds, LayerRefused, make_layer
 from emberbox.model import MIB, PackagesResult
 from emberbox.sandbox.filtering_proxy import FilteringProxy
 from emberbox.sandbox.machines import MachineSize
-from emberbox.sandbox.packages import PLACES, TARGET, failure_message, install_command
+from emberbox.sandbox.packages import OWN_INDEX, PLACES, SETTING, TARGET, failure_message, index_of, install_command
 from emberbox.sandbox.proxy_link import ProxyLink
 from emberbox.sandbox.proxy_rules import ProxyRules
 
@@ -106,7 +106,7 @@ class BuildVm:
         authorities = await asyncio.to_thread(_authorities)
         if authorities is not None:
             await guest.write_file(_AUTHORITIES, authorities)
-        rules = ProxyRules(self.settings, request.tool)
+        rules = ProxyRules(await self._settled(guest, request.tool), request.tool)
         proxy = FilteringProxy(rules, self.settings.download_mib * MIB)
         try:
             async with self._proxied(guest, proxy):
@@ -114,6 +114,18 @@ class BuildVm:
                 return await self._install(guest, install_command(request, rules.index, trusted), folder), proxy
         finally:
             proxy.report()
+
+    async def _settled(self, guest: GuestClient, tool: str) -> PackageSettings:
+        """Return the settings with an index: theirs, else the tool's own, which it is asked for before anything else runs."""
+        if index_of(self.settings, tool):
+            return self.settings
+        process = await guest.start(ExecRequest(argv=OWN_INDEX[tool], limits=ExecLimits(wall_ms=int(_READY_S * 1000))))
+        told = await process.collect(keep_stdout=1024, keep_stderr=1024, timeout_s=_READY_S + _GRACE_S)
+        address, *hosts = told.stdout.decode("ascii", "replace").split() or [""]
+        if told.exit_code != 0 or not address:
+            raise GuestRequestFailed("internal", f"{tool} does not tell its index; set it in packages.{SETTING[tool]}")
+        own = {SETTING[tool]: address, "hosts": ",".join([*hosts, self.settings.hosts])}
+        return replace(self.settings, **own)  # type: ignore[arg-type]
 
     async def _install(self, guest: GuestClient, command: tuple[str, ...], folder: str) -> ExecOutcome:
         address = "http://127.0.0.1:3128"

@@ -135,9 +135,18 @@ def request_of(packages: PackageRequest | Path | str | Mapping[str, Sequence[str
     return request
 
 
+SETTING = {"pip": "pip_index", "npm": "npm_registry"}
+"""The setting with each tool's index."""
+OWN_INDEX = {
+    "pip": ("python3", "-c", "from pip._internal.models.index import PyPI; print(PyPI.simple_url, PyPI.file_storage_domain)"),
+    "npm": ("npm", "config", "get", "registry"),
+}
+"""What prints the index that a tool is made for, and the hosts that keep its files."""
+
+
 def index_of(settings: PackageSettings, tool: str) -> str:
     """Return the address of a tool's index."""
-    return settings.pip_index if tool == "pip" else settings.npm_registry
+    return str(getattr(settings, SETTING[tool]))
 
 
 def install_command(request: PackageRequest, index: str, authorities: str | None = None) -> tuple[str, ...]:

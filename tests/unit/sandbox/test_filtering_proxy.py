@@ -66,7 +66,8 @@ def no_proxy_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _proxy(most_bytes: int = 1000, **settings: str) -> FilteringProxy:
-    return FilteringProxy(ProxyRules(PackageSettings(**settings), "pip"), most_bytes)  # type: ignore[arg-type]
+    chosen = {"pip_index": "https://index.example/simple", "hosts": "files.example", **settings}
+    return FilteringProxy(ProxyRules(PackageSettings(**chosen), "pip"), most_bytes)  # type: ignore[arg-type]
 
 
 async def _ask(proxy: FilteringProxy, *pieces: bytes) -> bytes:
@@ -96,16 +97,16 @@ async def test_a_plain_index_is_forwarded_one_request_for_each_connection() -> N
         "CONNECT 169.254.169.254:80 HTTP/1.1",
         "CONNECT 127.0.0.1:22 HTTP/1.1",
         "CONNECT example.org:443 HTTP/1.1",
-        "CONNECT files.pythonhosted.org:80 HTTP/1.1",
-        "CONNECT files.pythonhosted.org.evil.example:443 HTTP/1.1",
-        "CONNECT files.pythonhosted.org@evil.example:443 HTTP/1.1",
+        "CONNECT files.example:80 HTTP/1.1",
+        "CONNECT files.example.evil.example:443 HTTP/1.1",
+        "CONNECT files.example@evil.example:443 HTTP/1.1",
         "CONNECT [::1]:443 HTTP/1.1",
-        "CONNECT files.pythonhosted.org:99999 HTTP/1.1",
-        "CONNECT pypi.org HTTP/1.1",
+        "CONNECT files.example:99999 HTTP/1.1",
+        "CONNECT index.example HTTP/1.1",
         "GET http://169.254.169.254/latest/meta-data/ HTTP/1.1",
-        "GET http://pypi.org/simple/ HTTP/1.1",
+        "GET http://index.example/simple/ HTTP/1.1",
         "GET /etc/passwd HTTP/1.1",
-        "GET ftp://pypi.org/ HTTP/1.1",
+        "GET ftp://index.example/ HTTP/1.1",
         "nonsense",
         "GET http://[ HTTP/1.1",
     ],
@@ -144,9 +145,9 @@ async def test_more_bytes_than_allowed_cut_the_connection() -> None:
 async def test_tunnels_go_through_the_proxy_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     async with index(b"HTTP/1.1 200 OK\r\n\r\nTLS") as (port, asked):
         monkeypatch.setenv("https_proxy", f"http://me:pass@127.0.0.1:{port}")
-        answer = await _ask(_proxy(), b"CONNECT files.pythonhosted.org:443 HTTP/1.1\r\n\r\n")
+        answer = await _ask(_proxy(), b"CONNECT files.example:443 HTTP/1.1\r\n\r\n")
     assert answer == b"HTTP/1.1 200 Connection established\r\n\r\nTLS"
-    assert asked[0].startswith(b"CONNECT files.pythonhosted.org:443 HTTP/1.1\r\n")
+    assert asked[0].startswith(b"CONNECT files.example:443 HTTP/1.1\r\n")
     assert b"Proxy-Authorization: Basic bWU6cGFzcw==\r\n" in asked[0]
 
 
@@ -174,7 +175,7 @@ def test_which_addresses_are_public(address: str, public: bool) -> None:
     assert _public(address, allow_private=True) is (address not in {"169.254.169.254", "224.0.0.1", "fe80::1%eth0", "0.0.0.0"})  # noqa: S104
 
 
-@pytest.mark.parametrize("value", ["ftp://x/", "pypi.org", "https://me:pass@index.example/simple"])
+@pytest.mark.parametrize("value", ["ftp://x/", "index.example", "https://me:pass@index.example/simple"])
 def test_an_index_must_be_an_address_without_credentials(value: str) -> None:
     with pytest.raises(InvalidSettings):
         PackageSettings(pip_index=value)
