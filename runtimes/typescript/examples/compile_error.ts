@@ -1,2 +1,4 @@
+// Every word is JavaScript: what is wrong is a type.
 console.log('before')
-const number: number = (1 + ;
+const lengths: number[] = ['a', 'bb'].map((word) => word.toUpperCase())
+console.log(lengths)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import hashlib
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from emberbox.errors import PackagesFailed
 from emberbox.sandbox.layers import LayerStore, found_after
 from emberbox.sandbox.packages import PackageRequest, index_of
 from emberbox.sandbox.stored_templates import remove_templates, stored_templates
@@ -63,7 +64,11 @@ class Provision:
         """Return the layers of what a runtime's manifest names; raises as `layer` does."""
         recipe = runtime.image
         wanted = [PackageRequest.of_names(tool, names) for tool, names in (("pip", recipe.pip), ("npm", recipe.npm)) if names]
-        return tuple([await self.layer(runtime, image, request, BAKED) for request in wanted])
+        try:
+            return tuple([await self.layer(runtime, image, request, BAKED) for request in wanted])
+        except PackagesFailed as error:
+            message = f"what the manifest of {runtime.name} names in image.{error.result.tool}: {error.message}"
+            raise PackagesFailed(replace(error.result, message=message)) from error
 
     async def layer(self, runtime: Runtime, image: Image, request: PackageRequest, scope: str | None) -> Layer:
         """Return the layer of a request, leased for as long as the engine runs; installs it when there is none.
@@ -124,10 +129,10 @@ def build_runtime(runtime: Runtime) -> Runtime:
     if not extra:
         return runtime
     packages = (*runtime.image.packages, *(name for name in extra if name not in runtime.image.packages))
-    return dataclasses.replace(
+    return replace(
         runtime,
         name=f"{runtime.name}-build",
         # What a runtime leaves out may be just what installing needs.
-        image=dataclasses.replace(runtime.image, packages=packages, remove=()),
+        image=replace(runtime.image, packages=packages, remove=()),
         fingerprint=hashlib.sha256(f"{runtime.fingerprint} build".encode()).hexdigest(),
     )
