@@ -21,6 +21,10 @@ Wait = Annotated[bool, typer.Option("--wait/--detach", help="Wait, and show outp
 Interactive = Annotated[bool, typer.Option("--interactive", "-i", help="Wait, and pass standard input as it comes.")]
 Env = Annotated[list[str] | None, typer.Option("--env", "-e", metavar="K[=V]", help="Variable; K alone takes yours.")]
 Files = Annotated[list[str] | None, typer.Option("--file", "-f", metavar="HOST[:GUEST]", help="Put a file or folder beside it.")]
+Requirements = Annotated[
+    str | None,
+    typer.Option("--requirements", metavar="FILE", help="Install what this requirements.txt or package.json names."),
+]
 Artifacts = Annotated[list[str] | None, typer.Option("--artifact", "-a", metavar="GLOB", help="Keep such files afterwards.")]
 OutputDir = Annotated[
     str | None, typer.Option("--output-dir", "-o", metavar="DIR", help="With --wait: write what it leaves behind there.")
@@ -46,18 +50,19 @@ def read(
     stdin: str | None,
     labels: Sequence[str] | None,
     cold: bool,
+    requirements: str | None = None,
     **plain: Any,
 ) -> JobParameters:
     """Return what was asked for as the client takes it; what was not is left out.
 
     Raises:
-        InvalidInput: A file that is not there, a variable or a label that is none.
+        InvalidInput: A file that is not there or names no packages, a variable or a label that is none.
     """
     options: dict[str, Any] = {
         **plain,
         "args": list(args or ()),
         "env": read_environment(env or ()),
-        "files": read_files(files or ()),
+        "files": {**read_files(files or ()), **_read_requirements(requirements)},
         "artifacts": list(artifacts or ()),
         "labels": read_labels(labels),
         "stdin": None if stdin is None else _read_stdin(stdin),
@@ -66,6 +71,16 @@ def read(
     wanted: JobParameters = {}
     wanted.update({name: value for name, value in options.items() if value is not None and value not in ([], {})})  # type: ignore[typeddict-item]
     return wanted
+
+
+def _read_requirements(file: str | None) -> dict[str, bytes]:
+    """Return what names packages under the names by which a job is known to bring some: whatever the file is called here."""
+    if file is None:
+        return {}
+    # The engine's modules take a while to import, and most jobs need none of them here.
+    from emberbox.sandbox.packages import PackageRequest
+
+    return dict(PackageRequest.of_path(Path(file)).files)
 
 
 def _read_stdin(file: str) -> bytes:

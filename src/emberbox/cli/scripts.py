@@ -150,6 +150,7 @@ def run(
     interactive: job_options.Interactive = False,
     env: job_options.Env = None,
     files: job_options.Files = None,
+    requirements: job_options.Requirements = None,
     artifacts: job_options.Artifacts = None,
     stdin: job_options.Stdin = None,
     timeout_s: job_options.Timeout = None,
@@ -171,7 +172,7 @@ def run(
     options = job_options.read(
         args=args, env=env, files=files, artifacts=artifacts, stdin=stdin, labels=labels, cold=cold, timeout_s=timeout_s,
         memory_mib=memory_mib, vcpus=vcpus, disk_mib=disk_mib, priority=priority, retries=retries, name=name, webhook=webhook,
-        interactive=interactive or None,
+        interactive=interactive or None, requirements=requirements,
     )  # fmt: skip
     return hand_in(
         ctx, server, profile, lambda client: client.scripts.run(script_id, wait=False, **options),

@@ -41,6 +41,7 @@ def submit(
     interactive: job_options.Interactive = False,
     env: job_options.Env = None,
     files: job_options.Files = None,
+    requirements: job_options.Requirements = None,
     artifacts: job_options.Artifacts = None,
     output_dir: job_options.OutputDir = None,
     stdin: job_options.Stdin = None,
@@ -74,7 +75,7 @@ def submit(
     options = job_options.read(
         args=words, env=env, files=files, artifacts=artifacts, stdin=stdin, labels=labels, cold=cold, timeout_s=timeout_s,
         memory_mib=memory_mib, vcpus=vcpus, disk_mib=disk_mib, priority=priority, retries=retries, name=name, webhook=webhook,
-        interactive=interactive or None,
+        interactive=interactive or None, requirements=requirements,
     )  # fmt: skip
     return hand_in(
         ctx, server, profile, lambda client: client.jobs.submit(source, runtime=runtime, **options),

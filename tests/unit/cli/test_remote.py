@@ -106,6 +106,19 @@ def test_options_that_were_not_given_are_left_out(tmp_path: Path) -> None:
     assert read(**some, cold=True, priority=0) == {"stdin": b"x", "labels": {"a": "b"}, "cold": True, "priority": 0}
 
 
+def test_requirements_go_along_by_the_name_that_a_job_is_known_by(tmp_path: Path) -> None:
+    nothing: dict[str, Any] = {"args": None, "env": None, "files": None, "artifacts": None, "stdin": None, "labels": None}
+    (tmp_path / "for-tests.txt").write_bytes(b"six\n")
+    (tmp_path / "package.json").write_bytes(b"{}")
+    (tmp_path / "package-lock.json").write_bytes(b"[]")
+    asked = read(**nothing, cold=False, requirements=str(tmp_path / "for-tests.txt"))
+    assert asked == {"files": {"requirements.txt": b"six\n"}}
+    asked = read(**nothing, cold=False, requirements=str(tmp_path / "package.json"))
+    assert asked == {"files": {"package.json": b"{}", "package-lock.json": b"[]"}}
+    with pytest.raises(InvalidInput, match="cannot tell what installs"):
+        read(**nothing, cold=False, requirements=str(tmp_path / "setup.py"))
+
+
 @pytest.mark.parametrize(
     "line",
     [
