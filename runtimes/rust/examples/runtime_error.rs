@@ -1,0 +1,5 @@
+fn main() {
+    println!("before");
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    println!("{}", words[3]);
+}
