@@ -1,4 +1,4 @@
-"""Prints a line for each usual generator, at least 32 random bits each."""
+"""Prints a line for each usual generator, at least 32 random bits each. SciPy and scikit-learn draw from NumPy's."""
 
 import multiprocessing
 import os
@@ -10,9 +10,6 @@ import uuid
 
 import numpy
 import pandas
-import scipy.stats
-import sklearn.model_selection
-import sklearn.utils
 
 print(random.getrandbits(64))
 print(random.Random().getrandbits(64))
@@ -28,8 +25,5 @@ print(numpy.random.RandomState().randint(2**62))
 print(numpy.random.default_rng().integers(2**62))
 print(numpy.random.SeedSequence().entropy)
 print(numpy.random.bytes(8).hex())
-print(*scipy.stats.norm.rvs(size=2))
-print(*scipy.stats.qmc.Halton(d=2).random(1)[0])
+print(*numpy.random.permutation(10_000)[:4])
 print(*pandas.Series(range(10_000)).sample(4))
-print(sklearn.utils.check_random_state(None).randint(2**62))
-print(*sklearn.model_selection.train_test_split(range(10_000), test_size=4)[1])
