@@ -1,1 +1,4 @@
+use strict;
+use warnings;
+
 print "ready\n";

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from emberbox.guest import ExecLimits, ExecRequest, GuestClient, InlineFile, WaitingRun
 from emberbox.runtimes import builtin_folder, discover
-from emberbox.sandbox.template import warm
+from emberbox.sandbox.warming import warm
 from tests.e2e.vsock_guests import PORT, VsockGuest, guest
 
 if TYPE_CHECKING:

@@ -62,7 +62,7 @@ func index(entries []string, prefix string) int {
 }
 
 var readAtStart = []string{
-	"PYTHON", "LD_", "LC_", "MALLOC_",
+	"PYTHON", "RUBY", "GEM_", "BUNDLE_", "NODE_", "UV_", "OPENSSL_", "SSL_", "ICU_", "LD_", "LC_", "MALLOC_",
 	// By libraries that an interpreter may have imported ahead.
 	"MPLBACKEND", "NPY_", "NUMPY_", "OMP_", "OPENBLAS_",
 }

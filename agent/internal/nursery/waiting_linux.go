@@ -2,11 +2,8 @@ package nursery
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"strings"
 	"syscall"
-	"time"
 
 	"emberbox.dev/agent/internal/cgroup"
 	"emberbox.dev/agent/internal/process"
@@ -14,63 +11,42 @@ import (
 
 const maxLastWords = 2000
 
-// waiting is one interpreter that waits for its order, with all that a run needs.
+// waiting is one program that waits, with all that a run needs.
 type waiting struct {
 	child *process.Child
 	group cgroup.Group
-	order *socket
 	pipes *process.Pipes
 	spent cgroup.Usage
+	hand  hand
 }
 
-// start runs an interpreter in its group. Where it fails, the group is the caller's.
-func start(reaper *process.Reaper, program *process.Program, group cgroup.Group) (*waiting, error) {
-	if err := group.Limit(program.Limits.MemoryBytes, program.Limits.Processes); err != nil {
-		return nil, err
-	}
-	ours, theirs, err := newPair()
-	if err != nil {
-		return nil, err
-	}
-	defer theirs.close()
-	pipes, err := process.OpenPipes(true, program.User)
-	if err != nil {
-		ours.close()
-		return nil, err
-	}
-	defer pipes.CloseTheirs()
-	child, err := reaper.Spawn(program, group, append(pipes.Theirs(), theirs.fd))
-	if err != nil {
-		ours.close()
-		pipes.CloseOurs()
-		return nil, err
-	}
-	return &waiting{child: child, group: group, order: ours, pipes: pipes}, nil
+// hand is what holds a waiting program.
+type hand interface {
+	// give tells it to become the program.
+	give(p *process.Program, order []byte) error
+	// drop lets it never run; it may come after give.
+	drop()
 }
 
-// drop ends an interpreter that is not to run anything.
+// open gives it the streams of a program that reads input.
+func (w *waiting) open(program *process.Program) (err error) {
+	w.pipes, err = process.OpenPipes(true, program.User)
+	return err
+}
+
+// drop ends a program that is not to run anything.
 func (w *waiting) drop() {
-	w.order.close()
+	if w.hand != nil {
+		w.hand.drop()
+	}
 	w.group.Kill()
-	w.pipes.CloseOurs()
+	if w.pipes != nil {
+		w.pipes.CloseOurs()
+	}
 	w.group.Remove()
 }
 
-func (w *waiting) awaitReady(bound time.Duration) error {
-	answer, err := w.order.receive(bound)
-	if err != nil {
-		return w.withLastWords(err)
-	}
-	if answer == "ready" {
-		return nil
-	}
-	if text, ok := strings.CutPrefix(answer, "error "); ok {
-		return errors.New(text)
-	}
-	return w.withLastWords(errUnready)
-}
-
-// withLastWords adds what the interpreter wrote to standard error.
+// withLastWords adds what the program wrote to standard error.
 func (w *waiting) withLastWords(err error) error {
 	buffer := make([]byte, maxLastWords)
 	n, _ := syscall.Read(w.pipes.Errors(), buffer)
@@ -80,7 +56,7 @@ func (w *waiting) withLastWords(err error) error {
 	return err
 }
 
-// obey makes the interpreter the program. It was started with the default limits, so only others are applied.
+// obey makes it the program. It was started with the default limits, so only others are applied.
 func (w *waiting) obey(p *process.Program, order []byte) error {
 	if p.Limits.MemoryBytes != process.DefaultLimits.MemoryBytes || p.Limits.Processes != process.DefaultLimits.Processes {
 		if err := w.group.Limit(p.Limits.MemoryBytes, p.Limits.Processes); err != nil {
@@ -88,10 +64,9 @@ func (w *waiting) obey(p *process.Program, order []byte) error {
 		}
 	}
 	p.Limits.Restrict(w.child.PID)
-	if err := w.order.send(order); err != nil {
+	if err := w.hand.give(p, order); err != nil {
 		return err
 	}
-	w.order.close()
 	if !p.Input {
 		w.pipes.CloseInput()
 	}

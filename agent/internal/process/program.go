@@ -20,6 +20,8 @@ type Program struct {
 	Input  bool // false: standard input is /dev/null
 	Limits Limits
 	Script *Script // what a waiting interpreter would run; nil where none may
+	Usual  bool    // whether its user is the one that waiting programs have
+	Traced bool    // whether the thread that starts it traces it
 }
 
 // Script is a program in the words of a waiting interpreter.

@@ -32,6 +32,7 @@ type Reaper struct {
 	starting int
 	early    map[int]Exit
 	count    int
+	watch    *Watch
 }
 
 // NewReaper returns a reaper that works until the agent ends.
@@ -78,7 +79,10 @@ func (r *Reaper) work() {
 		pid, err := syscall.Wait4(-1, &exit.Status, 0, &exit.Usage)
 		switch {
 		case pid > 0:
-			r.ended(pid, exit)
+			r.tell(Change{pid, exit.Status})
+			if !exit.Status.Stopped() {
+				r.ended(pid, exit)
+			}
 		case errors.Is(err, syscall.ECHILD):
 			r.rest()
 		}

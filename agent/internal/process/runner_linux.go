@@ -18,20 +18,20 @@ const fewBuffers = 2
 
 // Waiter hands a run to an interpreter that waits.
 type Waiter interface {
-	// Take runs the program's script by a waiting interpreter; ok is false where none waits, or where the program has to be
-	// started the ordinary way.
+	// Take lets a program that waits become this one; ok is false where none waits, or where the program has to be started the
+	// ordinary way.
 	Take(p *Program) (taken *Taken, ok bool)
-	// Refill makes the next interpreter wait. It is called when a run is over.
-	Refill()
 }
 
-// Taken is an interpreter that became the program, with the streams and the group that it had waited in.
+// Taken is a waiting program that became the one to run, with the streams and the group that it had waited in.
 type Taken struct {
 	Child *Child
 	Group cgroup.Group
 	Pipes *Pipes
 	// Spent is what the group had used when it began to wait.
 	Spent cgroup.Usage
+	// Refill lets the next one wait; nil where none does. It is called when the run is over.
+	Refill func()
 }
 
 // Runner carries out runs.
@@ -86,17 +86,17 @@ func (r *Runner) Run(call *session.Call, p *Program) {
 	defer r.count(-1)
 	call.End(session.Output)
 	call.End(session.Errors)
-	group := r.run(call, p)
-	if group != nil {
-		group.Remove()
+	taken := r.run(call, p)
+	if taken != nil && taken.Group != nil {
+		taken.Group.Remove()
 	}
-	if p.Script != nil && r.Waiter != nil {
-		r.Waiter.Refill()
+	if taken != nil && taken.Refill != nil {
+		taken.Refill()
 	}
 	r.Groups.Prepare()
 }
 
-func (r *Runner) run(call *session.Call, p *Program) cgroup.Group {
+func (r *Runner) run(call *session.Call, p *Program) *Taken {
 	waker, err := newWaker()
 	if err != nil {
 		call.Fail(err)
@@ -107,7 +107,7 @@ func (r *Runner) run(call *session.Call, p *Program) cgroup.Group {
 	taken, waited, err := r.start(p)
 	if err != nil {
 		finishUnstarted(call, err)
-		return taken.Group
+		return taken
 	}
 	defer taken.Pipes.CloseOurs()
 	work := newRun(call, p.Limits, taken, waker, r.lend())
@@ -118,12 +118,12 @@ func (r *Runner) run(call *session.Call, p *Program) cgroup.Group {
 	_ = call.Event(message.Build().Text("event", "started").Int("pid", int64(work.child.PID)).Bool("waiting", waited).Bytes())
 	work.conduct()
 	work.finish(r.Output)
-	return work.group
+	return taken
 }
 
-// start lets an interpreter that waits take the program, or starts it. Where it fails, the group alone may be set.
+// start lets a program that waits become this one, or starts it. Where it fails, the group alone may be set.
 func (r *Runner) start(p *Program) (taken *Taken, waited bool, err error) {
-	if p.Script != nil && r.Waiter != nil {
+	if r.Waiter != nil {
 		if taken, ok := r.Waiter.Take(p); ok {
 			return taken, true, nil
 		}

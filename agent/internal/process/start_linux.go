@@ -17,7 +17,7 @@ func (r *Reaper) Spawn(p *Program, group cgroup.Group, files []int) (*Child, err
 	if err != nil {
 		return nil, err
 	}
-	attr := &syscall.ProcAttr{Dir: p.Dir, Env: p.Env, Sys: &syscall.SysProcAttr{Setsid: true}}
+	attr := &syscall.ProcAttr{Dir: p.Dir, Env: p.Env, Sys: &syscall.SysProcAttr{Setsid: true, Ptrace: p.Traced}}
 	for _, fd := range files {
 		attr.Files = append(attr.Files, uintptr(fd))
 	}

@@ -46,7 +46,8 @@ func (s *Service) program(fields *message.Reader) (*process.Program, error) {
 		fields.Fail("argv", "must hold at least the program")
 	}
 	p.Limits = limits(fields)
-	if script, ok := fields.Object("waiting"); ok && user == s.Users.Default && !environment.ReadAtStart(added) {
+	p.Usual = user == s.Users.Default
+	if script, ok := fields.Object("waiting"); ok && p.Usual && !environment.ReadAtStart(added) {
 		p.Script = &process.Script{Path: script.MustText("script"), Args: script.Texts("args")}
 		fields.Adopt("waiting", script)
 	}

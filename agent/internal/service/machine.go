@@ -86,13 +86,8 @@ func (s *Service) clock(call *session.Call, fields *message.Reader) error {
 func (s *Service) prepare(call *session.Call, fields *message.Reader) error {
 	const keep = -1
 	work := fields.Limit("work_bytes", keep, keep)
-	waiting, wanted := fields.Object("waiting")
-	argv, env, preload := waiting.Texts("argv"), waiting.Pairs("env"), waiting.Texts("preload")
-	if wanted && len(argv) == 0 {
-		waiting.Fail("argv", "must hold at least the program")
-	}
-	fields.Adopt("waiting", waiting)
-	if err := checked(fields); err != nil {
+	plan, err := waitingPlan(fields)
+	if err != nil {
 		return err
 	}
 	if work != keep {
@@ -102,14 +97,13 @@ func (s *Service) prepare(call *session.Call, fields *message.Reader) error {
 	}
 	s.Nursery.Stop()
 	problem := ""
-	if wanted {
-		if err := s.Nursery.Prepare(argv, env, preload); err != nil {
-			problem = err.Error()
-		}
+	if err := plan.carryOut(s.Nursery); err != nil {
+		s.Nursery.Stop()
+		problem = err.Error()
 	}
 	s.Runner.Groups.Prepare()
 	call.Succeed(func(b *message.Builder) {
-		b.Bool("waiting", wanted && problem == "").TextOrNull("waiting_error", problem)
+		b.Bool("waiting", plan.wanted() && problem == "").TextOrNull("waiting_error", problem)
 	})
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"emberbox.dev/agent/internal/failure"
 	"emberbox.dev/agent/internal/identity"
 	"emberbox.dev/agent/internal/message"
+	"emberbox.dev/agent/internal/nursery"
 	"emberbox.dev/agent/internal/process"
 	"emberbox.dev/agent/internal/session"
 )
@@ -33,11 +34,13 @@ type Machine interface {
 	End()
 }
 
-// Nursery keeps an interpreter waiting.
+// Nursery keeps programs waiting.
 type Nursery interface {
-	// Prepare starts it; the error says why none waits.
-	Prepare(argv, env, preload []string) error
-	// Stop ends it.
+	// Wait starts an interpreter that takes orders; the error says why none waits.
+	Wait(argv, env, preload []string) error
+	// Hold starts a command and holds it at its script; the error says why it cannot be held.
+	Hold(command nursery.Held) error
+	// Stop ends all of them.
 	Stop()
 }
 

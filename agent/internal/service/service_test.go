@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv("EMBERBOX_WAITING_FD") != "" {
 		interpret()
 	}
+	if role := os.Getenv("HELD"); role != "" {
+		perform(role)
+	}
 	process.Protect()
 	if err := process.AdoptOrphans(); err != nil {
 		panic(err)

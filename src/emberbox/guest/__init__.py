@@ -3,7 +3,7 @@
 from emberbox.guest.answers import AgentInfo, ExecOutcome, PrepareResult, TarSummary
 from emberbox.guest.client import GuestClient, PendingRequest
 from emberbox.guest.process import GuestProcess
-from emberbox.guest.requests import ExecLimits, ExecRequest, InlineFile, WaitingRun, WaitingSpec
+from emberbox.guest.requests import ExecLimits, ExecRequest, HeldCommand, InlineFile, WaitingRun, WaitingSpec
 
 __all__ = [
     "AgentInfo",
@@ -12,6 +12,7 @@ __all__ = [
     "ExecRequest",
     "GuestClient",
     "GuestProcess",
+    "HeldCommand",
     "InlineFile",
     "PendingRequest",
     "PrepareResult",

@@ -25,10 +25,10 @@ from emberbox.guest.session import Session
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from emberbox.guest.channel import Channel
-    from emberbox.guest.requests import ExecRequest, WaitingSpec
+    from emberbox.guest.requests import ExecRequest, HeldCommand, WaitingSpec
     from emberbox.model import GuestMetrics
 
 T = TypeVar("T")
@@ -154,15 +154,27 @@ class GuestClient(FileOperations):
         """Return the guest's own count of itself."""
         return await self._call({"op": "metrics"}, read_metrics, timeout_s)
 
-    async def prepare(self, *, waiting: WaitingSpec | None, work_bytes: int | None = None, timeout_s: float) -> PrepareResult:
-        """Make a template ready: start the interpreter that waits, and size the work folder.
+    async def prepare(
+        self,
+        *,
+        waiting: WaitingSpec | None,
+        held: Sequence[HeldCommand] = (),
+        work_bytes: int | None = None,
+        timeout_s: float,
+    ) -> PrepareResult:
+        """Make a template ready: start what is to wait in place of what waited before, and size the work folder.
 
         Args:
-            waiting: The interpreter; None for none.
+            waiting: The interpreter that takes orders; None for none.
+            held: Commands that are held at their script.
             work_bytes: Size of the work folder where it lives in memory; None for the agent's default.
             timeout_s: Seconds until the agent counts as hung.
         """
-        fields = {"waiting": None if waiting is None else waiting.fields(), "work_bytes": work_bytes}
+        fields = {
+            "waiting": None if waiting is None else waiting.fields(),
+            "held": [command.fields() for command in held],
+            "work_bytes": work_bytes,
+        }
         return await self._call({"op": "prepare", **fields}, read_prepare, timeout_s)
 
     async def flush(self, *, timeout_s: float) -> None:

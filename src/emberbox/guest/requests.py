@@ -80,6 +80,29 @@ class WaitingSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldCommand:
+    """A command that is started in a template, and held where it first touches its script.
+
+    Args:
+        argv: The command, the same as that of the runs that it is for.
+        script: The file that it is held at, as the command names it.
+        env: What those runs add to the agent's base environment.
+        opened: Whether it opens the file long before it reads it, and is held at the reading.
+        once: Whether no other is started when those of the template are used up.
+    """
+
+    argv: tuple[str, ...]
+    script: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    opened: bool = False
+    once: bool = False
+
+    def fields(self) -> dict[str, Any]:
+        """Return the JSON object of the request."""
+        return {"argv": list(self.argv), "env": dict(self.env), "script": self.script, "opened": self.opened, "once": self.once}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExecLimits:
     """Bounds of one exec, in the protocol's units. None means none.
 

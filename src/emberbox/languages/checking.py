@@ -17,6 +17,7 @@ from emberbox.languages.subject import Subject
 from emberbox.languages.timings import QUICK, Plan, Times, measure_clones, measure_cold, measure_compiles, measure_pooled
 from emberbox.languages.twins import CLONES, QUICK_CLONES, twins
 from emberbox.languages.verdict import Check, Wrong, verdict
+from emberbox.languages.waiting import waiting
 from emberbox.sandbox import Engine
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ class RuntimeCheck:
         await self._check("version", self._version)
         for work in (programs.hello, programs.program, programs.compile_error, programs.runtime_error):
             await self._check(work.__name__, partial(work, subject))
+        await self._check("waiting", partial(waiting, subject))
         await self._check("twins", partial(twins, subject, QUICK_CLONES if self._quick else CLONES))
         if subject.examples.has("hello"):
             for name, bad in self._bad_inputs():
@@ -168,9 +170,9 @@ class RuntimeCheck:
         template = await self._subject.engine.template(self._subject.runtime.name, progress=news)
         runtime = self._subject.runtime
         if runtime.waiting is not None and not template.record.waiting:
-            raise Wrong("no interpreter waits in it", "see spec/waiting-interpreter.md for what 'waiting.argv' must do")
-        waiting = ", an interpreter waits" if template.record.waiting else ""
-        return f"{template.size.memory_mib} MiB of memory, built in {template.record.build_s:.1f} s{waiting}"
+            raise Wrong("no interpreter waits in it", "see spec/waiting-interpreter.md for what 'waiting' must do")
+        told = ", an interpreter waits" if template.record.waiting else ""
+        return f"{template.size.memory_mib} MiB of memory, built in {template.record.build_s:.1f} s{told}"
 
     async def _version(self) -> str:
         self.report.version_text = await programs.version(self._subject)

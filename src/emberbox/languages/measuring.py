@@ -75,10 +75,10 @@ async def measure_language(engine: Engine, runtime: Runtime, plan: Plan) -> dict
 
 
 def kind(runtime: Runtime, *, waiting: bool) -> str:
-    """Return how a runtime's programs come to run: `waiting`, `compiled` or `interpreted`."""
-    if waiting:
-        return "waiting"
-    return "interpreted" if runtime.compile is None else "compiled"
+    """Return how a runtime's programs come to run: `compiled`, `waiting` or `interpreted`."""
+    if runtime.compile is not None:
+        return "compiled"
+    return "waiting" if waiting else "interpreted"
 
 
 def disk_use(images: Iterable[Image]) -> dict[str, int]:

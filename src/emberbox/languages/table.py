@@ -20,7 +20,7 @@ test holds this page to that file. How a language is added: [runtimes.md](runtim
 """
 LEGEND = """\
 Times are medians in milliseconds, with the 95th percentile behind the stroke, from the call of `Engine.run` to the result of a
-program that prints `hello, world`.
+program that prints `hello, world`, sent as inline code.
 
 - **kind**: `waiting` is an interpreter that waits in the template, `interpreted` one that is started for the run, `compiled`
   has a compile stage.

@@ -1,4 +1,4 @@
-"""How long a language takes from a clone to its greeting, and what it takes of memory."""
+"""How long a language takes from a clone to its greeting, sent as inline code, and what it takes of memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from emberbox.languages.verdict import Wrong
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from emberbox.languages.subject import Subject
     from emberbox.model import RunResult
@@ -107,13 +106,13 @@ class Times:
 
 async def measure_cold(subject: Subject, plan: Plan, times: Times) -> None:
     """Boot and run `hello`."""
-    hello = subject.example("hello")
+    hello = subject.example("hello").read_bytes()
     await _sample(plan.cold, plan.budget_s, times.cold, lambda: _greet(subject, hello, times, cold=True))
 
 
 async def measure_clones(subject: Subject, plan: Plan, times: Times) -> None:
     """Clone and run `hello`; the first does not count."""
-    hello = subject.example("hello")
+    hello = subject.example("hello").read_bytes()
     await _greet(subject, hello, times)
     await _sample(plan.clones, plan.budget_s, times.clone, lambda: _greet(subject, hello, times))
 
@@ -139,14 +138,14 @@ async def measure_compiles(subject: Subject, plan: Plan, times: Times) -> None:
 
 async def measure_pooled(subject: Subject, plan: Plan, times: Times) -> None:
     """Claim from a pool and run `hello`; `subject`'s engine has pools of one."""
-    hello = subject.example("hello")
+    hello = subject.example("hello").read_bytes()
 
     async def claim() -> float:
         await _fill(subject)
         begun = time.perf_counter()
         result = await subject.run(hello)
         elapsed_ms = (time.perf_counter() - begun) * 1000
-        if check_greeting(result, hello.name).metrics.source != "pool":
+        if check_greeting(result, "hello").metrics.source != "pool":
             raise Wrong("the pool was empty", "see why it is not filled: emberbox -v runtimes check …")
         times.note(result)
         return elapsed_ms
@@ -161,11 +160,11 @@ def unseen() -> bytes:
     return b"\n" + b"".join(b" " if bits >> place & 1 else b"\n" for place in range(48)) + b"\n"
 
 
-async def _greet(subject: Subject, hello: Path, times: Times, *, cold: bool = False) -> float:
+async def _greet(subject: Subject, hello: bytes, times: Times, *, cold: bool = False) -> float:
     begun = time.perf_counter()
     result = await subject.run(hello, cold=cold)
     elapsed_ms = (time.perf_counter() - begun) * 1000
-    times.note(check_greeting(result, hello.name))
+    times.note(check_greeting(result, "hello"))
     await settle(subject)
     return elapsed_ms
 

@@ -23,7 +23,10 @@ AT_ONCE = 4
 
 
 async def twins(subject: Subject, clones: int = CLONES) -> str:
-    """Run `twins` in `clones` clones of one template and compare what they drew, line by line."""
+    """Run `twins` in `clones` clones of one template and compare what they drew, line by line.
+
+    It is run as inline code, which is what a held interpreter runs.
+    """
     if not subject.examples.has(TWINS):
         name = subject.examples.path(TWINS).name
         if subject.runtime.waiting is not None:
@@ -41,7 +44,7 @@ async def _drawn(subject: Subject, path: Path, clones: int) -> list[list[str]]:
 
     async def draw() -> list[str]:
         async with places:
-            result = await subject.run(path)
+            result = await subject.run(path.read_bytes())
         expect(result, RunStatus.SUCCEEDED, mend=f"mend {path.name}")
         return result.stdout.splitlines()
 

@@ -85,6 +85,8 @@ def load(file: Path) -> Runtime:
         fingerprint=folder_fingerprint(folder),
     )
     fields.finish()
+    if runtime.holds and (cwd is not None or not runtime.takes_script):
+        raise fields.mistake("waiting.hold", "is for commands that run a script in the work folder: leave it out")
     return runtime
 
 
@@ -160,6 +162,7 @@ def _compile(fields: Fields) -> CompileRecipe:
         timeout_s=fields.number("timeout_s", 0, 3600, usual.timeout_s),
         pids=fields.integer("pids", 1, 32_768, usual.pids) or usual.pids,
         cache=fields.flag("cache", usual.cache),
+        hold=fields.flag("hold", usual.hold),
     )
     fields.finish()
     return recipe
@@ -173,6 +176,10 @@ def _packages(fields: Fields) -> PackagesRecipe:
 
 
 def _waiting(fields: Fields) -> WaitingRecipe:
+    hold = fields.optional_text("hold", r"open|read", "open or read")
+    if hold is not None:
+        fields.finish()
+        return WaitingRecipe(hold=hold)
     argv = fields.texts("argv", at_least=1, allowed="a part of the command")
     if argv.count(PLACEHOLDER) != 1:
         raise fields.mistake("argv", f"must hold {PLACEHOLDER} exactly once, as an argument of its own")

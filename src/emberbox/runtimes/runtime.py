@@ -47,15 +47,18 @@ class ImageRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingRecipe:
-    """How an interpreter is kept waiting in a template.
+    """How an interpreter is kept waiting in a template: by itself, with `argv`, or held by the agent, with `hold`.
 
     Args:
-        argv: The command, with `{placeholder}`.
+        argv: The command, with `{placeholder}`; empty where it is held.
+        hold: `open` or `read`: the run's own command for inline code is started, and held where it first names its script, or
+            where it first reads it, having opened it before. None where it waits by itself.
         preload: Modules that it imports before it waits.
         env: Added to its environment.
     """
 
-    argv: tuple[str, ...]
+    argv: tuple[str, ...] = ()
+    hold: str | None = None
     preload: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=_no_variables, hash=False)
 
@@ -70,6 +73,7 @@ class CompileRecipe:
         timeout_s: Wall-clock time in seconds.
         pids: Processes and threads alive at once.
         cache: Whether what it makes may be kept and used again for the same source.
+        hold: Whether the compiler is started in the template, and held where it first names the source of inline code.
     """
 
     argv: tuple[str, ...]
@@ -77,6 +81,7 @@ class CompileRecipe:
     timeout_s: float = 60.0
     pids: int = 256
     cache: bool = True
+    hold: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,9 +187,23 @@ class Runtime:
         return (self.name, *self.aliases)
 
     @property
+    def inline_name(self) -> str:
+        """What inline code is called in the work folder."""
+        return f"main{self.extensions[0] if self.extensions else ''}"
+
+    @property
+    def holds(self) -> bool:
+        """Whether commands for inline code are held in the template."""
+        return (self.waiting is not None and self.waiting.hold is not None) or (self.compile is not None and self.compile.hold)
+
+    @property
     def takes_script(self) -> bool:
         """Whether the command runs a script; False where it is the image's own program."""
         return any(SCRIPT in argument or OUTPUT in argument for argument in self.argv)
+
+    def program(self, script: str) -> str:
+        """Return what the command is given: the script, or what was made from it."""
+        return f"{script}.out" if any(OUTPUT in argument for argument in self.argv) else script
 
     def command(self, script: str, args: Sequence[str] = (), *, output: str | None = None) -> tuple[str, ...]:
         """Return the command that runs `script` (a path in the guest) with the program's own arguments behind it.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from emberbox.errors import EmberboxError
 from emberbox.sandbox.demand import Demand
 from emberbox.sandbox.reclaim import give_back, reclaim_idle
-from emberbox.sandbox.template import prime
+from emberbox.sandbox.warming import prime
 from emberbox.vmm.base import MachineState
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self
 from emberbox.errors import CompileFailed, EmberboxError, InvalidInput, SandboxClosed
 from emberbox.guest import ExecLimits, ExecRequest, InlineFile, WaitingRun
 from emberbox.model import Limits, RunMetrics
-from emberbox.runtimes.runtime import OUTPUT
 from emberbox.sandbox.compiling import CompileStage, compile_limits, not_compiled
 from emberbox.sandbox.process import Process
 from emberbox.sandbox.sources import SourceLog, TrackedFiles
@@ -209,13 +208,9 @@ class Sandbox(TrackedFiles):
             cwd=self.runtime.cwd or WORK,
             stdin=stdin,
             files=inline,
-            waiting=WaitingRun(self._program(path), tuple(args)) if self._waiting else None,
+            waiting=WaitingRun(self.runtime.program(path), tuple(args)) if self._waiting else None,
         )
         return self._process(request, timeout_s, limits, begun=begun, compiled=compiled)
-
-    def _program(self, script: str) -> str:
-        """Return what the interpreter is given: the script, or what was made from it."""
-        return f"{script}.out" if any(OUTPUT in argument for argument in self.runtime.argv) else script
 
     async def compile(self, script: str, *, timeout_s: float | None = None, limits: Limits | None = None) -> CompileResult:
         """Compile a script that lies in the work folder; the program is then at the script's path and `.out`.
@@ -323,10 +318,9 @@ class Sandbox(TrackedFiles):
         return RunMetrics(queue_ms=self._live.queue_ms, boot_ms=self._live.boot_ms, source=self._live.source)
 
     def _script_name(self, code: str | bytes | Path, name: str | None) -> str:
-        if name is None:
-            extension = self.runtime.extensions[0] if self.runtime.extensions else ""
-            name = code.name if isinstance(code, Path) else f"main{extension}"
-        return name
+        if name is not None:
+            return name
+        return code.name if isinstance(code, Path) else self.runtime.inline_name
 
     async def _stage(self, path: str, content: str | bytes | Path) -> InlineFile | None:
         """Return a small file for the request, or write a large one ahead of it."""

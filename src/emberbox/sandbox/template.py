@@ -20,17 +20,16 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from emberbox.errors import EmberboxError, ImageBuildFailed, InvalidInput, NoSpace
-from emberbox.guest import ExecLimits, ExecRequest, InlineFile, WaitingRun, WaitingSpec
+from emberbox.errors import EmberboxError, InvalidInput, NoSpace
 from emberbox.model import MIB
+from emberbox.sandbox.warming import warm
 from emberbox.vmm.acceleration import cpu_model
 from emberbox.vmm.base import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from emberbox.guest import GuestClient
     from emberbox.images import Image, Progress
     from emberbox.runtimes import Runtime
     from emberbox.sandbox.layers import Layer
@@ -41,7 +40,6 @@ _log = logging.getLogger(__name__)
 
 FORMAT = 1
 """Goes into every key: raise it when the way in which templates are built changes."""
-WARM_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,78 +241,6 @@ def read_record(folder: Path) -> TemplateRecord | None:
         _log.warning("template %s cannot be read: %s", folder.name, error, extra={"action": "template.corrupt"})
         return None
     return record if record.key == folder.name else None
-
-
-async def warm(guest: GuestClient, runtime: Runtime) -> bool:
-    """Run the runtime's warming scripts, start its waiting interpreter, and leave the guest ready to be frozen.
-
-    Returns:
-        Whether an interpreter waits.
-
-    Raises:
-        ImageBuildFailed: A warming script failed, or the interpreter did not come to wait.
-    """
-    for script in runtime.warm.run:
-        await _run_warm(guest, runtime, script, waiting=False)
-    waiting = await _let_wait(guest, runtime)
-    await prime(guest, runtime, waiting=waiting)
-    await _let_wait(guest, runtime)  # the first ones are used up
-    await guest.flush(timeout_s=WARM_TIMEOUT_S)
-    return waiting
-
-
-async def _let_wait(guest: GuestClient, runtime: Runtime) -> bool:
-    recipe = runtime.waiting
-    if recipe is None:
-        return False
-    argv = tuple(argument.replace("{placeholder}", placeholder()) for argument in recipe.argv)
-    spec = WaitingSpec(argv=argv, env=dict(recipe.env), preload=recipe.preload)
-    prepared = await guest.prepare(waiting=spec, timeout_s=WARM_TIMEOUT_S)
-    if not prepared.waiting:
-        raise ImageBuildFailed(f"the interpreter of {runtime.name} does not wait: {prepared.waiting_error}")
-    return True
-
-
-async def prime(guest: GuestClient, runtime: Runtime, *, waiting: bool) -> None:
-    """Run the runtime's priming script in a fresh clone, so that the code on the way of a run is translated already."""
-    if runtime.warm.prime is not None:
-        await _run_warm(guest, runtime, runtime.warm.prime, waiting=waiting)
-
-
-async def _run_warm(guest: GuestClient, runtime: Runtime, script: Path, *, waiting: bool) -> None:
-    path = f"/tmp/emberbox_{script.name}"  # noqa: S108  in the guest
-    file = InlineFile(path, await asyncio.to_thread(script.read_bytes))
-    for argv, env in _warm_commands(runtime, path):
-        request = ExecRequest(
-            argv=argv,
-            env=dict(env),
-            files=(file,),
-            waiting=WaitingRun(path) if waiting else None,
-            limits=ExecLimits(wall_ms=int(WARM_TIMEOUT_S * 1000)),
-        )
-        process = await guest.start(request)
-        outcome = await process.collect(keep_stdout=4096, keep_stderr=4096, timeout_s=WARM_TIMEOUT_S + 10)
-        if outcome.exit_code != 0:
-            text = (outcome.stderr or outcome.stdout).decode("utf-8", "replace").strip()
-            problem = f"{script} failed in the template of {runtime.name}: {text[-500:] or outcome.reason}"
-            raise ImageBuildFailed(problem, detail=text)
-    await guest.delete(path, missing_ok=True)
-    if runtime.compile is not None:
-        await guest.delete(f"{path}.out", missing_ok=True, recursive=True)
-
-
-def _warm_commands(runtime: Runtime, path: str) -> list[tuple[tuple[str, ...], Mapping[str, str]]]:
-    """Return what warms a runtime: a script's run, behind its compilation; a compiled runtime may have a shell script as well."""
-    if runtime.compile is None or (command := runtime.compile_command(path)) is None:
-        return [(runtime.command(path), runtime.env)]
-    if path.endswith(".sh"):
-        return [(("sh", path), runtime.env)]
-    return [(command, {**runtime.env, **runtime.compile.env}), (runtime.command(path), runtime.env)]
-
-
-def placeholder() -> str:
-    """Return the path that a waiting interpreter is started with: long enough to be overwritten by any script's path."""
-    return "/emberbox-waiting-".ljust(3900, "x")
 
 
 def _check_space(root: Path, memory_mib: int) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from emberbox.sandbox import Engine
 
 WAITING = MANIFEST + '[waiting]\nargv = ["toy", "{placeholder}"]\n'
+HELD = MANIFEST + '[waiting]\nhold = "open"\n'
 DEAD = RunResult(status=RunStatus.VM_DIED, message="the VM ended under the run")
 
 
@@ -34,8 +35,8 @@ async def test_a_good_language_has_nothing_wrong(tmp_path: Path, manifest: str) 
     assert said == report.checks
     assert (report.version_text, report.times.clone.percentile(50) is not None) == ("Toy 1.2.3", True)
     names = [check.name for check in report.checks]
-    assert names[:9] == [
-        "examples", "image", "template", "version", "hello", "program", "compile error", "runtime error", "twins",
+    assert names[:10] == [
+        "examples", "image", "template", "version", "hello", "program", "compile error", "runtime error", "waiting", "twins",
     ]  # fmt: skip
     assert names[-2:] == ["nothing left", "times"]
     assert set(report.to_dict()) >= {"name", "ok", "checks", "clone_ms", "peak_memory_mib", "image_mib"}
@@ -61,8 +62,12 @@ WRONGS: list[tuple[str, dict[str, Any], str, str]] = [
     (MANIFEST, {"version": b"Toy 2.0\n"}, "version", "the manifest says 1.2"),
     (MANIFEST, {"answers": {"source": DEAD}}, "empty source", "vm_died"),
     (MANIFEST, {"answers": {"source": ran(exit_code=1)}}, "invalid UTF-8", "without a word"),
-    (MANIFEST, {"answers": {"source": ran(b"something else\n")}}, "name with a leading dash", "printed 'something else"),
+    (MANIFEST, {"answers": {"hello": ran(b"something else\n")}}, "name with a leading dash", "printed 'something else"),
     (WAITING, {"waiting": False}, "template", "no interpreter waits"),
+    (HELD, {"waiting": True, "takes": False}, "waiting", "did not run hello"),
+    (HELD, {"waiting": True, "as_plain": {"program": ran(b"other\n")}}, "waiting", "program prints"),
+    (HELD, {"waiting": True, "as_plain": {"hello": ran(b"hello, world\n", exit_code=2)}}, "waiting", "hello ends"),
+    (HELD, {"waiting": True, "as_plain": {"runtime_error": ran(b"before\n", b"no", exit_code=1)}}, "waiting", "says"),
 ]  # fmt: skip
 
 
@@ -88,6 +93,13 @@ async def test_a_waiting_interpreter_needs_its_twins(tmp_path: Path) -> None:
     runtime = make_runtime(tmp_path, WAITING, tuple(name for name in EXAMPLES if name != "twins"))
     report = await checked(FakeEngine(runtime, waiting=True))
     assert [check.name for check in report.wrong] == ["twins"]
+
+
+async def test_what_waits_may_differ_by_addresses_alone(tmp_path: Path) -> None:
+    plain = {"runtime_error": ran(b"before\n", b"toy: at 0x7f10", exit_code=1)}
+    answers: dict[str, RunResult | Exception] = {"runtime_error": ran(b"before\n", b"toy: at 0x7a22", exit_code=1)}
+    report = await checked(FakeEngine(make_runtime(tmp_path, HELD), waiting=True, answers=answers, as_plain=plain))
+    assert [check.level for check in report.checks if check.name == "waiting"] == ["ok"]
 
 
 async def test_without_an_image_nothing_is_run(tmp_path: Path) -> None:
