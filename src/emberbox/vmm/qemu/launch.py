@@ -123,7 +123,7 @@ async def launch(
     if state is not None:
         descriptors.own(state)
     wiring = _wire(host, spec, descriptors, memory, state)
-    group = _make_group(host, spec, undo)
+    group = _make_group(host, spec, memory, undo)
     process = await _spawn(host, spec, arguments(spec, host.hardware, wiring), descriptors.numbers, group, undo)
     descriptors.close()
     control = Qmp.connect(control_socket(spec.run_dir))
@@ -174,11 +174,13 @@ def _cell(host: QemuHost, jail: Path, spec: MachineSpec) -> confinement.Cell:
     return confinement.Cell(root=jail, uid=host.uid_base + spec.slot, devices=devices, die_with_parent=not spec.survive_parent)
 
 
-def _make_group(host: QemuHost, spec: MachineSpec, undo: UndoStack) -> Cgroup | None:
+def _make_group(host: QemuHost, spec: MachineSpec, memory: Memory | None, undo: UndoStack) -> Cgroup | None:
     if host.cgroups is None or host.jail is None:
         return None
-    memory = (spec.memory_mib + OVERHEAD_MIB) * 1024 * 1024
-    group = host.cgroups.create(spec.id, CgroupLimits(memory_bytes=memory, pids=_THREADS + spec.vcpus, cpus=host.cpus))
+    # A clone that writes to a page which its template left empty is charged twice: for filling the shared copy, and for its own.
+    times = 2 if memory is not None and not memory.shared else 1
+    bound = (spec.memory_mib * times + OVERHEAD_MIB) * 1024 * 1024
+    group = host.cgroups.create(spec.id, CgroupLimits(memory_bytes=bound, pids=_THREADS + spec.vcpus, cpus=host.cpus))
     undo.push(group.remove)
     return group
 
