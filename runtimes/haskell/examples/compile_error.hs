@@ -1,0 +1,4 @@
+main :: IO ()
+main = do
+  let answer = "forty-two" :: Int
+  print answer

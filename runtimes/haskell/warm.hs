@@ -1,0 +1,12 @@
+module Main (main) where
+
+import Data.List (sort)
+import System.Exit (ExitCode (ExitSuccess), exitWith)
+
+main :: IO ()
+main = do
+  numbers <- map read . words <$> getContents :: IO [Integer]
+  putStrLn (unwords (map show (sort numbers)))
+  putStrLn ("sum " ++ show (sum numbers))
+  writeFile "/dev/null" (show (sum numbers) ++ "\n")
+  exitWith ExitSuccess
