@@ -29,7 +29,7 @@ class ImageInputs(Protocol):
         """Debian packages."""
 
     @property
-    def files(self) -> Path | None:
+    def files(self) -> tuple[Path, ...]:
         """Folder copied onto the root."""
 
     @property
@@ -72,9 +72,9 @@ class Recipe:
     Args:
         name: The runtime's name.
         packages: Debian packages.
-        files: Folder copied onto the root, or None.
+        files: Folders copied onto the root, in this order.
         remove: Globs that are removed.
-        files_digest: SHA-256 over that folder.
+        files_digest: SHA-256 over those folders.
         imported: Digest of the imported image that it is; None where it is made of packages.
         user: Whom programs run as, `uid:gid`; None for the unprivileged user.
         manifest: The file that says all this, for messages; None where there is none.
@@ -82,7 +82,7 @@ class Recipe:
 
     name: str
     packages: tuple[str, ...]
-    files: Path | None
+    files: tuple[Path, ...]
     remove: tuple[str, ...]
     files_digest: str
     imported: str | None = None
@@ -98,7 +98,7 @@ class Recipe:
             packages=tuple(image.packages),
             files=image.files,
             remove=tuple(image.remove),
-            files_digest=files_digest(image.files),
+            files_digest=files_digest(*image.files),
             imported=image.imported,
             user=image.user,
             manifest=runtime.manifest,
@@ -141,14 +141,15 @@ def modules_digest() -> str:
     return key_of({"always": WANTED, "vsock": WANTED_ON_VSOCK, "offered": OFFERED_ON_VSOCK})
 
 
-def files_digest(folder: Path | None) -> str:
-    """Return the SHA-256 over names, modes and content below a folder; of nothing for None."""
+def files_digest(*folders: Path) -> str:
+    """Return the SHA-256 over names, modes and content below the folders; of nothing for none."""
     digest = hashlib.sha256()
-    for root, folders, files in os.walk(folder) if folder is not None else ():
-        folders[:] = sorted(name for name in folders if name != "__pycache__")
-        for name in sorted([*folders, *files]):
-            path = Path(root) / name
-            digest.update(_entry(path, path.relative_to(folder or path).as_posix()))
+    for folder in folders:
+        for root, below, files in os.walk(folder):
+            below[:] = sorted(name for name in below if name != "__pycache__")
+            for name in sorted([*below, *files]):
+                path = Path(root) / name
+                digest.update(_entry(path, path.relative_to(folder).as_posix()))
     return digest.hexdigest()
 
 

@@ -170,8 +170,8 @@ def _has_range(file: Path, names: set[str]) -> bool:
 def _prepare(archive: Path, root: Path, recipe: Recipe, stop: threading.Event) -> tuple[dict[str, Owner], tuple[Package, ...]]:
     unpacked = unpack(archive, root, recipe.packages, recipe.remove, stop)
     owners = dict(unpacked.owners)
-    if recipe.files is not None:
-        for name in copy_files(recipe.files, root):
+    for folder in recipe.files:
+        for name in copy_files(folder, root):
             owners.pop(name, None)
     owners |= add_guest_files(root, 0, recipe.user)
     return owners, unpacked.packages

@@ -54,6 +54,12 @@ class Fields:
             raise self.mistake(name, f"must have at least {at_least} {'entry' if at_least == 1 else 'entries'}, each {allowed}")
         return tuple(self._check_text(f"{name}[{index}]", entry, pattern, allowed) for index, entry in enumerate(value))
 
+    def one_or_more(self, name: str, pattern: str, allowed: str) -> tuple[str, ...]:
+        """Return a text, or a list of texts of which none occurs twice; missing means empty."""
+        if isinstance(self._values.get(name), str):
+            return (self.text(name, pattern, allowed),)
+        return self.distinct(name, pattern, allowed)
+
     def distinct(self, name: str, pattern: str, allowed: str) -> tuple[str, ...]:
         """Return a list of texts of which none occurs twice."""
         values = self.texts(name, pattern, allowed)

@@ -112,7 +112,7 @@ def _aliases(fields: Fields, name: str) -> tuple[str, ...]:
 
 def _image(fields: Fields, folder: Path, user: str | None) -> ImageRecipe:
     packages = fields.distinct("packages", _PACKAGE, "a Debian package's name: 2 to 128 of a-z, 0-9 and '+.-'")
-    files = _folder(fields, folder)
+    files = _folders(fields, folder)
     remove = fields.texts("remove")
     for index, pattern in enumerate(remove):
         parts = PurePosixPath(pattern).parts
@@ -211,11 +211,13 @@ def _limits(fields: Fields) -> DefaultLimits:
     return limits
 
 
-def _folder(fields: Fields, folder: Path) -> Path | None:
+def _folders(fields: Fields, folder: Path) -> tuple[Path, ...]:
     allowed = "the name of a folder beside the manifest, or ../RUNTIME/FOLDER for another runtime's beside it"
-    name = fields.optional_text("files", rf"(\.\./{NAME_PATTERN}/)?{_FILE}", allowed)
-    if name is None:
-        return None
+    names = fields.one_or_more("files", rf"(\.\./{NAME_PATTERN}/)?{_FILE}", allowed)
+    return tuple(_folder(fields, name, folder) for name in names)
+
+
+def _folder(fields: Fields, name: str, folder: Path) -> Path:
     *other, name = name.removeprefix("../").split("/")
     files = _beside(fields, "files", name, folder.parent.joinpath(*other) if other else folder)
     if not files.is_dir():

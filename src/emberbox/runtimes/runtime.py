@@ -28,7 +28,7 @@ class ImageRecipe:
 
     Args:
         packages: Debian packages; what they depend on comes with them.
-        files: Folder that is copied onto the root, owned by root, modes kept. None when there is none.
+        files: Folders that are copied onto the root in this order, owned by root, modes kept.
         remove: Globs relative to the root, removed after the packages are installed.
         pip: Requirements as pip writes them, such as `numpy==1.26.4`; installed by a build VM into a layer over the image.
         npm: Packages as npm writes them, such as `lodash@4.17.21`; likewise.
@@ -37,7 +37,7 @@ class ImageRecipe:
     """
 
     packages: tuple[str, ...] = ()
-    files: Path | None = None
+    files: tuple[Path, ...] = ()
     remove: tuple[str, ...] = ()
     pip: tuple[str, ...] = ()
     npm: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Inputs:
     packages: tuple[str, ...] = ("toy",)
-    files: Path | None = None
+    files: tuple[Path, ...] = ()
     remove: tuple[str, ...] = ()
     imported: str | None = None
     user: str | None = None

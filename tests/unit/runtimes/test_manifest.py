@@ -30,7 +30,7 @@ def test_minimal_manifest_has_the_usual_limits(tmp_path: Path) -> None:
     runtime = load(write(tmp_path, MINIMAL))
     assert (runtime.name, runtime.version, runtime.aliases, runtime.waiting, runtime.compile) == ("toy", "1", (), None, None)
     assert (runtime.limits.memory_mib, runtime.limits.vcpus, runtime.limits.timeout_s) == (256, 1, 30.0)
-    assert runtime.image.packages == () and runtime.image.files is None
+    assert runtime.image.packages == () and runtime.image.files == ()
     assert len(runtime.fingerprint) == 64
     assert runtime.version_argv == ()
 
@@ -169,13 +169,23 @@ def test_missing_and_huge_files_are_told(tmp_path: Path) -> None:
         load(write(tmp_path, "#" * 70_000))
 
 
+def test_files_may_come_from_several_folders(tmp_path: Path) -> None:
+    file = write(tmp_path, MINIMAL + '[image]\nfiles = ["files", "../other/files"]')
+    folders = (file.parent / "files", file.parent.parent / "other" / "files")
+    for folder in folders:
+        folder.mkdir(parents=True)
+    assert load(file).image.files == folders
+    with pytest.raises(InvalidManifest, match="twice"):
+        load(write(tmp_path, MINIMAL + '[image]\nfiles = ["files", "files"]'))
+
+
 def test_files_may_be_another_runtimes(tmp_path: Path) -> None:
     file = write(tmp_path, MINIMAL + '[image]\nfiles = "../other/files"')
     with pytest.raises(InvalidManifest, match="no folder 'files'"):
         load(file)
     shared = file.parent.parent / "other" / "files"
     shared.mkdir(parents=True)
-    assert load(file).image.files == shared
+    assert load(file).image.files == (shared,)
     shared.rmdir()
     shared.symlink_to(tmp_path)
     with pytest.raises(InvalidManifest, match="not behind a link"):

@@ -16,9 +16,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def test_both_wait_and_draw_by_the_same_files() -> None:
-    python, data = (load(builtin_folder() / name / "runtime.toml").image.files for name in ("python", "python-data"))
-    assert python is not None
-    assert data is not None
+    [python], [data] = (load(builtin_folder() / name / "runtime.toml").image.files for name in ("python", "python-data"))
     assert data.samefile(python)
     found = content(python)
     assert {"usr/lib/emberbox/python/sitecustomize.py", "usr/lib/python3/dist-packages/emberbox_figures.py"} <= set(found)
