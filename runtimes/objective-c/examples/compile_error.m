@@ -1,0 +1,6 @@
+#import <objc/Object.h>
+
+int main(void) {
+    [NoSuchClass greet];
+    return 0;
+}
