@@ -1,7 +1,9 @@
-# rand() starts the same in every run by definition, and srand() takes the second of the day: chance comes from the system.
+# One line for each source of chance: awk's own generator begins with the same number in every process, and srand() takes the second.
 BEGIN {
-    command = "od -An -N16 -tx8 /dev/urandom"
-    command | getline line
+    command = "od -An -N8 -tx8 /dev/urandom"
+    command | getline seed
     close(command)
-    print line
+    print seed
+    srand(strtonum("0x" substr(seed, 3, 8)))
+    printf "%.17g %.17g\n", rand(), rand()
 }

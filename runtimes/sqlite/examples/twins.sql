@@ -1,3 +1,3 @@
 -- One line for each source of chance.
-select printf('%016x', random());
-select hex(randomblob(16));
+SELECT random();
+SELECT hex(randomblob(16));
