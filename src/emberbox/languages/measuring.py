@@ -63,6 +63,8 @@ async def measure_language(engine: Engine, runtime: Runtime, plan: Plan) -> dict
         "cold_ms": times.cold.to_dict(),
         "clone_ms": times.clone.to_dict(),
         "pooled_ms": times.pooled.to_dict(),
+        "clone_cpu_ms": times.clone_cpu.to_dict(),
+        "pooled_cpu_ms": times.pooled_cpu.to_dict(),
         "fresh_ms": times.fresh.to_dict(),
         "compile_ms": times.compile.to_dict(),
         "peak_memory_mib": round(times.peak_memory_mib, 1),

@@ -33,6 +33,17 @@ program that prints `hello, world`, sent as inline code.
   was compiled before.
 """
 
+BESIDE = ("clone_ms", "clone_cpu_ms", "pooled_ms", "pooled_cpu_ms")
+BESIDE_COLUMNS = ("runtime", "clone ms", "of it program's CPU ms", "pooled ms", "of it program's CPU ms", "runsc ms")
+BESIDE_GVISOR = """\
+## Beside gVisor
+
+runsc runs the program on the bare processor; under emulation each piece of a guest's code is translated when a machine first
+comes to it. A pooled machine and a fresh clone come from the same template and do the same work for the same call, but the pooled
+one has run another program before: what it needs is translated already. So the difference of the two is what emulation takes, and
+the program's own CPU time in the guest shows it: the same instructions, counted twice.
+"""
+
 
 def page(results: Mapping[str, Any]) -> str:
     """Return the page as Markdown."""
@@ -43,6 +54,7 @@ def page(results: Mapping[str, Any]) -> str:
     notes = [f"- {one['name']}: {_cell(one['gvisor_note'])}" for one in languages if not one.get("gvisor_ms")]
     if notes:
         parts.append("Not measured under gVisor:\n\n" + "\n".join(notes) + "\n")
+    parts.append(_beside_gvisor(languages))
     parts.append("## What mistakes look like\n\nFrom real runs of each language's `compile_error` and `runtime_error`.\n")
     parts += [_mistakes(one) for one in languages]
     return "\n".join(parts)
@@ -76,6 +88,19 @@ def _host(results: Mapping[str, Any]) -> str:
     )
 
 
+def _beside_gvisor(languages: Sequence[Mapping[str, Any]]) -> str:
+    """Return which languages are slower than under gVisor, and what shows why."""
+    rows = [one for one in languages if all(one.get(name) for name in (*BESIDE, "gvisor_ms"))]
+    if not rows:
+        return ""
+    parts = [BESIDE_GVISOR]
+    for title, name in (("pooled", "pooled_ms"), ("cloned for the call", "clone_ms")):
+        slower = [one["name"] for one in rows if one[name]["p50"] > one["gvisor_ms"]["p50"]]
+        parts.append(f"Slower than runsc when {title}: {', '.join(slower) or 'none'} ({len(slower)} of {len(rows)}).\n")
+    table = [(one["name"], *(_median(one[name]) for name in BESIDE), _median(one["gvisor_ms"])) for one in rows]
+    return "\n".join([*parts, _markdown(BESIDE_COLUMNS, table, 1)])
+
+
 def _totals(results: Mapping[str, Any]) -> str:
     disk = results["disk"]
     return (
@@ -102,8 +127,8 @@ def _spread(spread: Mapping[str, Any] | None) -> str:
     return "—" if not spread else f"{spread['p50']:,.0f} / {spread['p95']:,.0f}"
 
 
-def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    ruler = ["---" if number < 3 else "---:" for number in range(len(columns))]
+def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 3) -> str:
+    ruler = ["---" if number < texts else "---:" for number in range(len(columns))]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in (columns, ruler, *rows)) + "\n"
 
 

@@ -83,6 +83,8 @@ class Times:
         cold: Booted for the call.
         clone: Cloned for the call; a compiled program comes from the cache of programs.
         pooled: Claimed from a pool; likewise.
+        clone_cpu: The program's own CPU time in the guest, in the runs of `clone`.
+        pooled_cpu: The same in those of `pooled`.
         fresh: Cloned for the call, and compiled in it.
         compile: The compile stage of `fresh` alone.
         peak_memory_mib: Most that the program took.
@@ -92,6 +94,8 @@ class Times:
     cold: Spread = field(default_factory=Spread)
     clone: Spread = field(default_factory=Spread)
     pooled: Spread = field(default_factory=Spread)
+    clone_cpu: Spread = field(default_factory=Spread)
+    pooled_cpu: Spread = field(default_factory=Spread)
     fresh: Spread = field(default_factory=Spread)
     compile: Spread = field(default_factory=Spread)
     peak_memory_mib: float = 0.0
@@ -114,7 +118,7 @@ async def measure_clones(subject: Subject, plan: Plan, times: Times) -> None:
     """Clone and run `hello`; the first does not count."""
     hello = subject.example("hello").read_bytes()
     await _greet(subject, hello, times)
-    await _sample(plan.clones, plan.budget_s, times.clone, lambda: _greet(subject, hello, times))
+    await _sample(plan.clones, plan.budget_s, times.clone, lambda: _greet(subject, hello, times, cpu=times.clone_cpu))
 
 
 async def measure_compiles(subject: Subject, plan: Plan, times: Times) -> None:
@@ -148,9 +152,11 @@ async def measure_pooled(subject: Subject, plan: Plan, times: Times) -> None:
         if check_greeting(result, "hello").metrics.source != "pool":
             raise Wrong("the pool was empty", "see why it is not filled: emberbox -v runtimes check …")
         times.note(result)
+        times.pooled_cpu.samples.append(_cpu_ms(result))
         return elapsed_ms
 
     await claim()
+    times.pooled_cpu.samples.clear()
     await _sample(plan.pooled, plan.budget_s, times.pooled, claim)
 
 
@@ -160,11 +166,17 @@ def unseen() -> bytes:
     return b"\n" + b"".join(b" " if bits >> place & 1 else b"\n" for place in range(48)) + b"\n"
 
 
-async def _greet(subject: Subject, hello: bytes, times: Times, *, cold: bool = False) -> float:
+def _cpu_ms(result: RunResult) -> float:
+    return result.metrics.cpu_user_ms + result.metrics.cpu_system_ms
+
+
+async def _greet(subject: Subject, hello: bytes, times: Times, *, cold: bool = False, cpu: Spread | None = None) -> float:
     begun = time.perf_counter()
     result = await subject.run(hello, cold=cold)
     elapsed_ms = (time.perf_counter() - begun) * 1000
     times.note(check_greeting(result, "hello"))
+    if cpu is not None:
+        cpu.samples.append(_cpu_ms(result))
     await settle(subject)
     return elapsed_ms
 

@@ -50,6 +50,18 @@ def test_a_page_has_every_language_and_its_messages() -> None:
     assert "Compile error, ended as failed, exit code 2:\n\n    line 2: what?\n      ^\n" in text
 
 
+def test_the_page_says_who_is_slower_than_gvisor_and_why() -> None:
+    times = {"clone_ms": 300.0, "clone_cpu_ms": 90.0, "pooled_ms": 40.0, "pooled_cpu_ms": 9.0, "gvisor_ms": 200.0}
+    spreads = {name: {"p50": value, "p95": value} for name, value in times.items()}
+    text = page(
+        results(row("a", **spreads), row("b", **{**spreads, "pooled_ms": {"p50": 250.0, "p95": 1.0}}), row("c", gvisor_ms=None))
+    )
+    assert "Slower than runsc when pooled: b (1 of 2)." in text
+    assert "Slower than runsc when cloned for the call: a, b (2 of 2)." in text
+    assert "| a | 300 | 90 | 40 | 9 | 200 |" in text
+    assert "Beside gVisor" not in page(results(row("c", gvisor_ms=None)))
+
+
 def test_targets_name_who_misses_them() -> None:
     rows = [
         row("quick", pooled_ms={"p50": 10.0, "p95": 1.0}),
