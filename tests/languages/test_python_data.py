@@ -57,9 +57,9 @@ async def test_a_failing_program_keeps_its_exit_code_and_its_figure(language_eng
 
 @pytest.mark.parametrize("own", ["matplotlib", "environment"])
 async def test_a_backend_of_the_programs_own_is_respected(language_engine: Engine, own: str) -> None:
-    use = "import matplotlib; matplotlib.use('Agg');" if own == "matplotlib" else ""
+    use = "import matplotlib; matplotlib.use('Agg'); " if own == "matplotlib" else ""
     env = {"MPLBACKEND": "agg"} if own == "environment" else {}
-    result = await run(language_engine, f"{use} plt.plot([1]); print(plt.get_backend().lower())", env=env)
+    result = await run(language_engine, f"{use}plt.plot([1]); print(plt.get_backend().lower())", env=env)
     assert (result.stdout, result.files) == ("agg\n", ())
 
 

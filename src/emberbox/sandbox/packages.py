@@ -175,13 +175,24 @@ def install_command(request: PackageRequest, index: str, authorities: str | None
     )
 
 
+def _errors(lines: list[str]) -> list[str]:
+    """Return the lines that tell of errors, with those that pip indents below one of its own."""
+    found, below = [], False
+    for line in lines:
+        begins = line.startswith(("ERROR:", "npm ERR!", "error:"))
+        below = line.startswith("ERROR:") or (below and line.startswith("  "))
+        if begins or below:
+            found.append(line.strip())
+    return found
+
+
 def failure_message(tool: str, output: str) -> str:
     """Return what a person reads of a failed installation: the tool's own errors, and a hint where a compiler was missing."""
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith(("ERROR:", "npm ERR!", "error:"))] or lines
+    told = _errors(lines) or lines
     # npm begins with what is wrong and ends with advice, pip the other way round.
     kept = (
-        [line for line in told if line.rstrip("! ").rpartition(" ")[2] not in ("404", "ERR")][:4] if tool == "npm" else told[-3:]
+        [line for line in told if line.rstrip("! ").rpartition(" ")[2] not in ("404", "ERR")][:4] if tool == "npm" else told[-4:]
     )
     text = "; ".join(kept)[-600:]
     if any(
