@@ -1,17 +1,23 @@
 package nursery
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"emberbox.dev/agent/internal/files"
 	"emberbox.dev/agent/internal/identity"
 	"emberbox.dev/agent/internal/process"
 	"emberbox.dev/agent/internal/trace"
 )
+
+const onlyPath = 0x200000 // O_PATH, the same on every architecture that the agent is built for
+
+var errOther = errors.New("the held program has another file open in its script's place")
 
 // Held is a command that is started ahead of time and held where it first touches its script. It runs what asks for this very
 // command, with the same variables, in the work folder.
@@ -35,8 +41,10 @@ func (h *Held) program(n *Nursery) *process.Program {
 
 func (h *Held) start(w *waiting, program *process.Program, n *Nursery) error {
 	target := trace.Target{Folder: n.Work, Script: h.Script, Opened: h.Opened}
+	var empty fileID
 	if h.Opened {
-		if err := makeEmpty(n.User, target.Path()); err != nil {
+		var err error
+		if empty, err = makeEmpty(n.User, target.Path()); err != nil {
 			return err
 		}
 		defer func() { _ = os.Remove(target.Path()) }()
@@ -50,19 +58,31 @@ func (h *Held) start(w *waiting, program *process.Program, n *Nursery) error {
 	if err != nil {
 		return w.withLastWords(err)
 	}
-	w.child, w.hand = held.Child, &grip{held, target.Path()}
+	w.child, w.hand = held.Child, &grip{held, target.Path(), empty}
 	return nil
 }
 
+// fileID tells one file from all others.
+type fileID struct{ device, inode uint64 }
+
+func identify(fd int) (fileID, error) {
+	var stat syscall.Stat_t
+	err := syscall.Fstat(fd, &stat)
+	return fileID{stat.Dev, stat.Ino}, err
+}
+
 // makeEmpty makes a file that is not there yet: one that is there is somebody's.
-func makeEmpty(user identity.User, path string) error {
-	return user.Act(func() error {
+func makeEmpty(user identity.User, path string) (made fileID, err error) {
+	err = user.Act(func() error {
 		file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 		if err != nil {
 			return err
 		}
-		return file.Close()
+		defer func() { _ = file.Close() }()
+		made, err = identify(int(file.Fd()))
+		return err
 	})
+	return made, err
 }
 
 // order is empty: the command line says it all.
@@ -82,8 +102,9 @@ func sameVariables(one, other []string) bool {
 
 // grip is what holds a held program.
 type grip struct {
-	held *trace.Held
-	path string
+	held  *trace.Held
+	path  string
+	empty fileID // what the program has open in the script's place
 }
 
 // give lets the program go on. One that has its script open has an empty file that nobody else can reach: it gets the script's content.
@@ -102,8 +123,7 @@ func (g *grip) fill(p *process.Program) error {
 		return err
 	}
 	defer func() { _ = script.Close() }()
-	link := fmt.Sprintf("/proc/%d/fd/%d", g.held.Child.PID, g.held.Script)
-	target, err := os.OpenFile(link, os.O_WRONLY, 0)
+	target, err := g.target()
 	if err != nil {
 		return err
 	}
@@ -112,6 +132,21 @@ func (g *grip) fill(p *process.Program) error {
 		err = closing
 	}
 	return err
+}
+
+// target opens for writing what the program has open for reading. It must be the file that was made for it: the agent may write
+// where the program may not.
+func (g *grip) target() (*os.File, error) {
+	link := fmt.Sprintf("/proc/%d/fd/%d", g.held.Child.PID, g.held.Script)
+	fd, err := syscall.Open(link, onlyPath|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = syscall.Close(fd) }()
+	if found, err := identify(fd); err != nil || found != g.empty {
+		return nil, errOther
+	}
+	return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_WRONLY, 0)
 }
 
 func (g *grip) drop() { g.held.Drop() }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -18,11 +19,14 @@ func perform(role string) {
 	case "never":
 		fmt.Fprintln(os.Stderr, "no script for me")
 		os.Exit(1)
-	case "early":
+	case "early", "swap":
 		file, err := os.Open(script)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
+		}
+		if role == "swap" {
+			swap(int(file.Fd()))
 		}
 		os.Stdout.WriteString("begun ")
 		text, _ := io.ReadAll(file)
@@ -48,6 +52,15 @@ func perform(role string) {
 	}
 }
 
+// swap puts another file where the script was opened.
+func swap(script int) {
+	other, err := os.Open("other")
+	if err != nil {
+		os.Exit(9)
+	}
+	_ = syscall.Dup3(int(other.Fd()), script, 0)
+}
+
 func finish(text string) {
 	input, _ := io.ReadAll(os.Stdin)
 	fmt.Printf("%s|%s|%d", text, input, len(os.Args))
@@ -60,7 +73,7 @@ func (a *agent) hold(role string, more fields) answer {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	command := fields{"argv": []string{self, "main.x"}, "env": fields{"HELD": role}, "script": "main.x", "opened": role == "early"}
+	command := fields{"argv": []string{self, "main.x"}, "env": fields{"HELD": role}, "script": "main.x", "opened": role != "thread"}
 	for name, value := range more {
 		command[name] = value
 	}
@@ -125,6 +138,21 @@ func TestHeldProgramThatIsGone(t *testing.T) {
 	killWaiting(t)
 	if r := a.runHeld("thread", "one", nil); r.output[1] != "begun one||2" || r.events[0]["waiting"] != true {
 		t.Fatalf("got %q %v", r.output[1], r.events)
+	}
+}
+
+func TestOtherFileInTheScriptsPlaceIsNotWritten(t *testing.T) {
+	a := start(t)
+	other := a.work + "/other"
+	if err := os.WriteFile(other, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := a.hold("swap", nil); r.fields["waiting"] != true {
+		t.Fatalf("got %v", r.fields)
+	}
+	r := a.runHeld("swap", "yours", nil)
+	if text, _ := os.ReadFile(other); string(text) != "mine" || r.events[0]["waiting"] != false || r.output[1] != "begun mine||2" {
+		t.Fatalf("got %q %q %v", text, r.output[1], r.events)
 	}
 }
 
