@@ -85,6 +85,15 @@ def test_a_failure_is_told_in_the_tools_words_and_a_missing_compiler_is_named() 
     assert "said nothing" in failure_message("npm", "")
 
 
+def test_what_pip_indents_below_an_error_is_part_of_it() -> None:
+    text = (
+        "Looking\nERROR: THESE PACKAGES DO NOT MATCH THE HASHES\n    six==1.0 from x:\n"
+        "        Expected sha256 00\n             Got        11\nNotice\n    six again\n"
+    )
+    told = failure_message("pip", text)
+    assert told.endswith("MATCH THE HASHES; six==1.0 from x:; Expected sha256 00; Got        11")
+
+
 def test_what_is_too_large_is_refused() -> None:
     with pytest.raises(InvalidInput, match="larger"):
         PackageRequest(tool="pip", files={"requirements.txt": bytes(5 * 1024 * 1024)})
