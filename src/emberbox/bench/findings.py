@@ -29,6 +29,7 @@ class Findings:
         host: The machine.
         taken_at: When it began, ISO 8601 in UTC.
         quick: Whether fewer samples were taken.
+        selected: Whether only some of it was asked for; the rest is no finding then.
         duration_s: How long it took in all.
         latencies: Of what was measured in turns.
         skipped: What was not measured, and why, by name.
@@ -43,6 +44,7 @@ class Findings:
     host: HostFacts
     taken_at: str
     quick: bool
+    selected: bool = False
     duration_s: float = 0.0
     latencies: list[Series] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -64,7 +66,8 @@ class Findings:
     def targets(self) -> list[Target]:
         """The targets, held against this."""
         every = [*targets(self.medians, self.throughput, self.memory, self.burst), *self.service.targets]
-        return every if self.languages is None else [*every, *self.languages.targets]
+        every += [] if self.languages is None else self.languages.targets
+        return [target for target in every if target.met is not None or not self.selected]
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; the fields are stable within a `schema`."""

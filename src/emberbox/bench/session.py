@@ -65,7 +65,12 @@ class Session:
         async with Engine(self._settings) as engine:
             self._say("opening the template")
             await engine.template(RUNTIME)
-            findings = Findings(host=look_at_host(engine.driver, load), taken_at=taken_at, quick=self._options.quick)
+            findings = Findings(
+                host=look_at_host(engine.driver, load),
+                taken_at=taken_at,
+                quick=self._options.quick,
+                selected=bool(self._options.only),
+            )
             await self._latencies(engine, findings)
             await self._attempt(findings, "breakdown", lambda: self._breakdown(engine, findings))
             await self._attempt(findings, "memory", lambda: self._memory(engine, findings))

@@ -115,3 +115,12 @@ def test_json_is_all_that_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert printed.err == ""
     assert emberbox.bench.run(output=tmp_path) == 0
     assert capsys.readouterr().err == "progress\n"
+
+
+def test_what_was_not_asked_for_is_no_target() -> None:
+    findings = some_findings({})
+    every = len(findings.targets)
+    assert any(target.met is None for target in findings.targets)
+    findings.selected = True
+    assert all(target.met is not None for target in findings.targets)
+    assert 0 < len(findings.targets) < every
