@@ -33,6 +33,8 @@ type Held struct {
 	Once bool
 }
 
+func (h *Held) refills() bool { return !h.Once && !h.Opened }
+
 func (h *Held) program(n *Nursery) *process.Program {
 	return &process.Program{
 		Argv: h.Argv, Env: n.Environment.For(n.User, h.Env), Dir: n.Work, User: n.User, Limits: process.DefaultLimits, Traced: true,
@@ -56,7 +58,7 @@ func (h *Held) start(w *waiting, program *process.Program, n *Nursery) error {
 	spawn := func() (*process.Child, error) { return n.Reaper.Spawn(program, w.group, w.pipes.Theirs()) }
 	held, err := trace.Start(spawn, n.Reaper, target, readyBound)
 	if err != nil {
-		return w.withLastWords(err)
+		return w.withLastWords(fmt.Errorf("%s cannot be held at %s: %w", h.Argv[0], h.Script, err))
 	}
 	w.child, w.hand = held.Child, &grip{held, target.Path(), empty}
 	return nil

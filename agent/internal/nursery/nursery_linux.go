@@ -2,6 +2,7 @@
 package nursery
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -30,37 +31,56 @@ type Nursery struct {
 	shelves []*shelf
 }
 
-// Wait starts interpreters that take orders. The error says why none waits.
-func (n *Nursery) Wait(argv, env, preload []string) error {
-	return n.keep(&shelf{nursery: n, recipe: &ordered{argv: argv, env: env, preload: preload}, refills: true})
+// Plan is what waits.
+type Plan struct {
+	Ordered *Ordered // nil for no interpreter that takes orders
+	Held    []Held
 }
 
-// Hold starts a command and holds it where it touches its script. The error says why it cannot be held.
-func (n *Nursery) Hold(command Held) error {
-	return n.keep(&shelf{nursery: n, recipe: &command, refills: !command.Once && !command.Opened})
-}
+// Empty tells whether nothing waits.
+func (p Plan) Empty() bool { return p.Ordered == nil && len(p.Held) == 0 }
 
-func (n *Nursery) keep(s *shelf) error {
-	if err := s.fill(stock); err != nil {
-		s.stop()
-		return err
+func (p Plan) recipes() (recipes []recipe) {
+	if p.Ordered != nil {
+		recipes = append(recipes, p.Ordered)
 	}
+	for i := range p.Held {
+		recipes = append(recipes, &p.Held[i])
+	}
+	return recipes
+}
+
+// Keep lets a full stock of all that is planned wait, and ends what else waits. What waits already stays. The error says why
+// nothing does.
+func (n *Nursery) Keep(plan Plan) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.shelves = append(n.shelves, s)
-	return nil
+	before := slices.Clone(n.shelves)
+	n.shelves = nil
+	var failure error
+	for _, recipe := range plan.recipes() {
+		s := &shelf{nursery: n, recipe: recipe}
+		if at := slices.IndexFunc(before, s.isLike); at >= 0 {
+			s = before[at]
+			before = slices.Delete(before, at, at+1)
+		}
+		n.shelves = append(n.shelves, s)
+		if failure = s.fill(stock); failure != nil {
+			break
+		}
+	}
+	if failure != nil {
+		before = append(before, n.shelves...)
+		n.shelves = nil
+	}
+	for _, s := range before {
+		s.stop()
+	}
+	return failure
 }
 
 // Stop ends all programs that wait.
-func (n *Nursery) Stop() {
-	n.mu.Lock()
-	shelves := n.shelves
-	n.shelves = nil
-	n.mu.Unlock()
-	for _, s := range shelves {
-		s.stop()
-	}
-}
+func (n *Nursery) Stop() { _ = n.Keep(Plan{}) }
 
 func (n *Nursery) all() []*shelf {
 	n.mu.Lock()

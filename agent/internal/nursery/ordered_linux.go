@@ -13,17 +13,19 @@ const maxOrder = 131072
 
 var errUnready = errors.New("the waiting interpreter is not ready")
 
-// ordered is an interpreter that waits by itself, and becomes the program that an order names.
-type ordered struct{ argv, env, preload []string }
+// Ordered is an interpreter that waits by itself, and becomes the program that an order names.
+type Ordered struct{ Argv, Env, Preload []string }
 
-func (o *ordered) program(n *Nursery) *process.Program {
-	added := append(append([]string{}, o.env...), "EMBERBOX_WAITING_FD=3", "EMBERBOX_WAITING_PRELOAD="+strings.Join(o.preload, ","))
+func (o *Ordered) refills() bool { return true }
+
+func (o *Ordered) program(n *Nursery) *process.Program {
+	added := append(append([]string{}, o.Env...), "EMBERBOX_WAITING_FD=3", "EMBERBOX_WAITING_PRELOAD="+strings.Join(o.Preload, ","))
 	return &process.Program{
-		Argv: o.argv, Env: n.Environment.For(n.User, added), Dir: n.Work, User: n.User, Limits: process.DefaultLimits,
+		Argv: o.Argv, Env: n.Environment.For(n.User, added), Dir: n.Work, User: n.User, Limits: process.DefaultLimits,
 	}
 }
 
-func (o *ordered) start(w *waiting, program *process.Program, n *Nursery) error {
+func (o *Ordered) start(w *waiting, program *process.Program, n *Nursery) error {
 	ours, theirs, err := newPair()
 	if err != nil {
 		return err
@@ -56,7 +58,7 @@ func (w *waiting) awaitReady(order *socket, bound time.Duration) error {
 }
 
 // order writes the order of spec/waiting-interpreter.md.
-func (o *ordered) order(p *process.Program, n *Nursery) (order []byte, ok bool) {
+func (o *Ordered) order(p *process.Program, n *Nursery) (order []byte, ok bool) {
 	if p.Script == nil {
 		return nil, false
 	}

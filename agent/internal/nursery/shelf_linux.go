@@ -1,6 +1,7 @@
 package nursery
 
 import (
+	"reflect"
 	"sync"
 
 	"emberbox.dev/agent/internal/process"
@@ -14,17 +15,25 @@ type recipe interface {
 	start(w *waiting, program *process.Program, n *Nursery) error
 	// order returns what a waiting program is told to become p; ok is false where it cannot.
 	order(p *process.Program, n *Nursery) (order []byte, ok bool)
+	// refills tells whether others are started when those of the template are used up.
+	refills() bool
 }
 
 // shelf is a stock of programs that wait in one way.
 type shelf struct {
 	nursery *Nursery
 	recipe  recipe
-	refills bool
 
 	mu      sync.Mutex
 	stopped bool
 	waiting []*waiting
+}
+
+// isLike tells whether another shelf's programs could as well wait here.
+func (s *shelf) isLike(other *shelf) bool {
+	other.mu.Lock()
+	defer other.mu.Unlock()
+	return !other.stopped && reflect.DeepEqual(s.recipe, other.recipe)
 }
 
 // fill starts programs until so many wait.
@@ -47,7 +56,7 @@ func (s *shelf) refill() {
 }
 
 func (s *shelf) renew() {
-	if s.refills && !s.stopped && len(s.waiting) == 0 && s.add() != nil {
+	if s.recipe.refills() && !s.stopped && len(s.waiting) == 0 && s.add() != nil {
 		s.stopped = true
 	}
 }

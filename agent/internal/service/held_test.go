@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -128,6 +129,31 @@ func TestHeldProgramIsOnlyForItsCommandLine(t *testing.T) {
 	for want := range 3 { // a stock of two, and no other
 		if r := a.runHeld("thread", "one", nil); r.events[0]["waiting"] != (want < 2) || !strings.HasPrefix(r.output[1], "begun one") {
 			t.Errorf("run %d: got %v %q", want, r.events, r.output[1])
+		}
+	}
+}
+
+func TestPreparedAgainWhatWaitsAlreadyStays(t *testing.T) {
+	a := start(t)
+	a.hold("thread", nil)
+	first := int(a.runHeld("thread", "one", nil).events[0]["pid"].(float64))
+	before := children(t)
+	a.hold("thread", nil)
+	after := children(t)
+	if len(before) != 1 || len(after) != 2 || !slices.Contains(after, before[0]) || slices.Contains(after, first) {
+		t.Fatalf("waiting were %v, are %v", before, after)
+	}
+	if err := os.Remove(a.work + "/main.x"); err != nil {
+		t.Fatal(err)
+	}
+	a.hold("early", nil)
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		now := children(t)
+		if len(now) == 2 && !slices.Contains(now, after[0]) && !slices.Contains(now, after[1]) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("waiting were %v, are %v", after, now)
 		}
 	}
 }

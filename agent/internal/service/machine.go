@@ -95,15 +95,13 @@ func (s *Service) prepare(call *session.Call, fields *message.Reader) error {
 			return err
 		}
 	}
-	s.Nursery.Stop()
 	problem := ""
-	if err := plan.carryOut(s.Nursery); err != nil {
-		s.Nursery.Stop()
+	if err := s.Nursery.Keep(plan); err != nil {
 		problem = err.Error()
 	}
 	s.Runner.Groups.Prepare()
 	call.Succeed(func(b *message.Builder) {
-		b.Bool("waiting", plan.wanted() && problem == "").TextOrNull("waiting_error", problem)
+		b.Bool("waiting", !plan.Empty() && problem == "").TextOrNull("waiting_error", problem)
 	})
 	return nil
 }

@@ -36,12 +36,8 @@ type Machine interface {
 
 // Nursery keeps programs waiting.
 type Nursery interface {
-	// Wait starts an interpreter that takes orders; the error says why none waits.
-	Wait(argv, env, preload []string) error
-	// Hold starts a command and holds it at its script; the error says why it cannot be held.
-	Hold(command nursery.Held) error
-	// Stop ends all of them.
-	Stop()
+	// Keep lets all that is planned wait, and nothing else; the error says why nothing does.
+	Keep(plan nursery.Plan) error
 }
 
 // Service is the agent's work.
