@@ -1,0 +1,5 @@
+import std/os
+
+echo "before"
+stdout.flushFile
+echo paramStr(4)
