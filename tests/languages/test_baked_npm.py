@@ -62,9 +62,11 @@ def tarball(files: dict[str, str]) -> bytes:
 def bakery(folder: Path, name: str, package: str) -> None:
     """Write a runtime that is node-common with one package baked in."""
     shutil.copytree(builtin_folder() / "node-common", folder / name)
+    shutil.copytree(builtin_folder() / "javascript" / "files", folder / name / "files")
     manifest = folder / name / MANIFEST_NAME
     kept = [line for line in manifest.read_text().splitlines() if not line.startswith(("aliases", "extensions", "name = "))]
-    manifest.write_text(f'name = "{name}"\n' + "\n".join(kept).replace("[image]", f'[image]\nnpm = ["{package}"]') + "\n")
+    text = "\n".join(kept).replace("[image]", f'[image]\nnpm = ["{package}"]').replace("../javascript/files", "files")
+    manifest.write_text(f'name = "{name}"\n{text}\n')
 
 
 async def test_packages_that_manifests_name_are_there_or_named(tmp_path: Path, language_settings: Settings) -> None:
@@ -75,7 +77,7 @@ async def test_packages_that_manifests_name_are_there_or_named(tmp_path: Path, l
         settings = replace(language_settings, packages=packages, runtimes=(tmp_path / "runtimes",))
         async with Engine(settings) as engine:
             result = await engine.run(USE, runtime="baked-node", cold=True, timeout_s=60)
-            assert (result.stdout, result.stderr) == ("42 42\n", "")
+            assert (result.stdout, result.stderr) == ("42 42 3\n", "")
             with pytest.raises(PackagesFailed, match=r"names in image\.npm: .*no-such-package"):
                 await engine.template("ghostly-node")
             assert engine.machines == 0
