@@ -1,0 +1,3 @@
+        section .data
+endless:
+        times 100000000000 db 1

@@ -1,0 +1,12 @@
+int endless()
+{
+    int number;
+    while (true)
+        number = (number + 1) & 7;
+}
+
+enum value = endless();
+
+void main()
+{
+}
