@@ -84,7 +84,8 @@ async def _run_script(guest: GuestClient, runtime: Runtime, script: Path, path: 
             argv=argv,
             env=dict(env),
             files=(file,),
-            waiting=WaitingRun(path) if waiting else None,
+            # A compiler's turn is not what the interpreter waits for.
+            waiting=WaitingRun(runtime.program(path)) if waiting and argv == runtime.command(path) else None,
             limits=ExecLimits(wall_ms=int(WARM_TIMEOUT_S * 1000)),
         )
         process = await guest.start(request)
