@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	readyBound = 120 * time.Second // large libraries may be imported first
+	readyBound = 280 * time.Second // large libraries may be imported first; the host waits for 300 s
 	// stock is how many of each wait in a template: one to prime a clone with, one for its run.
 	stock = 2
 )

@@ -135,6 +135,18 @@ def test_preloaded_modules_are_reseeded_and_may_be_shadowed(tmp_path: Path) -> N
     assert all(str(tmp_path / "json.py") in run for run in runs)
 
 
+def test_what_came_along_with_a_preloaded_module_may_be_shadowed_too(tmp_path: Path) -> None:
+    script = tmp_path / "s.py"
+    script.write_text("import datetime, locale, heapq; print(datetime.__file__, locale.__file__, heapq.__file__)")
+    (tmp_path / "locale.py").write_text("")
+    (tmp_path / "datetime").mkdir()  # no package: it shadows nothing
+    (tmp_path / "heapq").mkdir()
+    (tmp_path / "heapq" / "__init__.py").write_text("")
+    mine = Waiting(preload="calendar,heapq").run(script, ["s.py"], b"", ENVIRONMENT).stdout
+    assert mine == run_plain(script, ["s.py"], b"", ENVIRONMENT).stdout
+    assert str(tmp_path / "locale.py") in mine
+
+
 def test_an_interpreter_that_cannot_preload_says_so() -> None:
     waiting = Waiting(preload="no_such_module")
     assert waiting.answer == "error ModuleNotFoundError: No module named 'no_such_module'"

@@ -183,7 +183,7 @@ def _become(order, memory, names, room, place, preload):
     _answer_path_hooks(script)
     if preload:
         _reseed()
-        _unload_shadowed(os.path.dirname(os.path.realpath(script)), preload)
+        _unload_shadowed(os.path.dirname(os.path.realpath(script)))
 
 
 def _answer_path_hooks(script):
@@ -234,13 +234,16 @@ def _reseed():
         modules["multiprocessing.process"].current_process().authkey = os.urandom(32)
 
 
-def _unload_shadowed(folder, preload):
-    """Forget preloaded modules that the program brings itself under the same name."""
-    for name in preload:
-        top = name.partition(".")[0]
-        if os.path.exists(f"{folder}/{top}.py") or os.path.isdir(f"{folder}/{top}"):
-            for loaded in [m for m in sys.modules if m == top or m.startswith(f"{top}.")]:
-                del sys.modules[loaded]
+def _unload_shadowed(folder):
+    """Forget modules that the program brings itself under the same name, whether they were preloaded or came along with those."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    brought = {name.partition(".")[0] for name in names if name.endswith((".py", ".so"))}
+    brought.update(name for name in names if "." not in name and os.path.isfile(f"{folder}/{name}/__init__.py"))
+    for loaded in [m for m in sys.modules if m not in _loaded_before and m.partition(".")[0] in brought]:
+        del sys.modules[loaded]
 
 
 # -- entry ------------------------------------------------------------------------------------------------------------------------
