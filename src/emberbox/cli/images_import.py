@@ -138,7 +138,7 @@ class _Place:
     def find(cls, settings: Settings, name: str, folder: Path | None) -> _Place:
         """Choose it; raises `InvalidInput` for a name that cannot be used."""
         from emberbox.runtimes import imported_folder
-        from emberbox.runtimes.manifest import NAME_ALLOWED, NAME_PATTERN
+        from emberbox.runtimes.fields import NAME_ALLOWED, NAME_PATTERN
 
         if not re.fullmatch(NAME_PATTERN, name):
             raise InvalidInput(f"{name!r} cannot be a runtime's name; give --name {NAME_ALLOWED}")

@@ -4,7 +4,8 @@
 """
 
 from emberbox.runtimes.catalog import RuntimeCatalog, builtin_folder, discover, imported_folder, runtime_folders
-from emberbox.runtimes.manifest import MANIFEST_NAME, load
+from emberbox.runtimes.fields import MANIFEST_NAME
+from emberbox.runtimes.manifest import load
 from emberbox.runtimes.runtime import (
     CompileRecipe,
     DefaultLimits,

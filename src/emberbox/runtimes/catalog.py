@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emberbox.errors import InvalidManifest, UnknownRuntime
-from emberbox.runtimes.manifest import MANIFEST_NAME, load
+from emberbox.runtimes.fields import MANIFEST_NAME
+from emberbox.runtimes.manifest import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

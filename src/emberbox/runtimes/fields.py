@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import tomllib
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+MANIFEST_NAME = "runtime.toml"
+NAME_PATTERN = r"[a-z][a-z0-9-]{0,31}"
+NAME_ALLOWED = "1 to 32 of a-z, 0-9 and '-', starting with a letter"
+FILE_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}"
+
+_MAX_BYTES = 65_536
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def read_table(file: Path) -> dict[str, Any]:
+    """Return what a manifest holds; raises `InvalidManifest`."""
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise InvalidManifest(str(file), "(file)", f"is larger than {_MAX_BYTES} bytes")
+        return tomllib.loads(content.decode())
+    except OSError as error:
+        raise InvalidManifest(str(file), "(file)", f"cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidManifest(str(file), "(file)", f"is not TOML: {error}") from error
 
 
 class Fields:
@@ -103,6 +124,10 @@ class Fields:
                 raise self.mistake(f"{name}.{key}", f"must be text, in quotes; not {_shown(text)}")
         return MappingProxyType(dict(value))
 
+    def has(self, name: str) -> bool:
+        """Tell whether a field is there, whatever it holds."""
+        return name in self._values
+
     def table(self, name: str) -> Fields:
         """Return a table within this one; a missing table is an empty one."""
         value = self._take(name, {}, "")
@@ -113,7 +138,7 @@ class Fields:
     def optional_table(self, name: str) -> Fields | None:
         """Return a table within this one, or None when it is missing."""
         table = self.table(name)
-        return table if name in self._values else None
+        return table if self.has(name) else None
 
     def finish(self) -> None:
         """Raise `InvalidManifest` for the first field that nobody asked for, with the nearest name that exists."""

@@ -179,6 +179,28 @@ def test_files_may_come_from_several_folders(tmp_path: Path) -> None:
         load(write(tmp_path, MINIMAL + '[image]\nfiles = ["files", "files"]'))
 
 
+def test_an_image_may_be_another_runtimes(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    (other / "files").mkdir(parents=True)
+    (other / "runtime.toml").write_text(
+        MINIMAL.replace("toy", "other") + '[image]\npackages = ["toy"]\nfiles = "files"\nremove = ["usr/doc"]'
+    )
+    file = write(tmp_path, MINIMAL.replace("[run]", '[run]\nuser = "1:2"') + '[image]\nsame_as = "other"')
+    image, theirs = load(file).image, load(other / "runtime.toml").image
+    assert (image.packages, image.files, image.remove, image.user) == (("toy",), (other / "files",), ("usr/doc",), "1:2")
+    assert theirs.user is None
+    file.write_text(MINIMAL + '[image]\nsame_as = "other"\npackages = ["more"]')
+    with pytest.raises(InvalidManifest, match=r"image\.packages"):
+        load(file)
+    (other / "runtime.toml").write_text('[image]\nsame_as = "toy"')
+    file.write_text(MINIMAL + '[image]\nsame_as = "other"')
+    with pytest.raises(InvalidManifest, match="name that one"):
+        load(file)
+    file.write_text(MINIMAL + '[image]\nsame_as = "gone"')
+    with pytest.raises(InvalidManifest, match=r"image\.same_as.*no runtime 'gone' beside"):
+        load(file)
+
+
 def test_files_may_be_another_runtimes(tmp_path: Path) -> None:
     file = write(tmp_path, MINIMAL + '[image]\nfiles = "../other/files"')
     with pytest.raises(InvalidManifest, match="no folder 'files'"):
