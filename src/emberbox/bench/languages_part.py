@@ -23,15 +23,19 @@ BUDGET_S = 2700.0
 
 
 async def measure_languages(
-    settings: Settings, *, quick: bool, say: Callable[[str], None], skipped: dict[str, str]
+    settings: Settings, *, quick: bool, only: tuple[str, ...], say: Callable[[str], None], skipped: dict[str, str]
 ) -> LanguageFindings:
     """Measure every language whose image is built; the others are named in `skipped` with the reason.
 
     Args:
         settings: Without a pool.
         quick: Fewer samples.
+        only: Names of runtimes; empty for all.
         say: Takes a line of progress.
         skipped: Takes what was not measured, and why.
+
+    Raises:
+        UnknownRuntime: `only` names none.
     """
     findings = LanguageFindings()
     loop = asyncio.get_running_loop()
@@ -40,7 +44,8 @@ async def measure_languages(
         findings.known = engine.runtimes.names
         built = {runtime.name: image for runtime in engine.runtimes if (image := engine.images.find(runtime)) is not None}
         findings.disk = disk_use(built.values())
-        for runtime in engine.runtimes:
+        chosen = [engine.runtimes.get(name) for name in only] or list(engine.runtimes)
+        for runtime in chosen:
             if runtime.name not in built:
                 skipped[f"languages: {runtime.name}"] = f"its image is not built: emberbox images build {runtime.name}"
                 continue

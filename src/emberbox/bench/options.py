@@ -44,6 +44,7 @@ class BenchOptions:
         json: Print the JSON on standard output, and nothing else.
         quick: 5 samples each instead of 30, and shorter windows.
         only: Letters or names from `MEASUREMENTS`, each may hold several with commas between; empty for all.
+        languages: Runtimes to which the letter of languages is confined; empty for all whose image is built.
         output: Folder of latest.json and latest.md, made when missing.
         settings: Settings of the engines; None reads them from the file and the environment. Pools are set by the benchmark.
 
@@ -54,6 +55,7 @@ class BenchOptions:
     json: bool = False
     quick: bool = False
     only: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
     output: Path = DEFAULT_OUTPUT
     settings: Settings | None = None
 

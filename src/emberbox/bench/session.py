@@ -131,7 +131,11 @@ class Session:
 
     async def _languages(self, findings: Findings) -> None:
         findings.languages = await measure_languages(
-            self._settings, quick=self._options.quick, say=self._say, skipped=findings.skipped
+            self._settings,
+            quick=self._options.quick,
+            only=self._options.languages,
+            say=self._say,
+            skipped=findings.skipped,
         )
 
 

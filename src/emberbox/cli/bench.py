@@ -18,6 +18,9 @@ def bench(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions.")] = False,
     only: Annotated[list[str] | None, typer.Option("--only", metavar="NAME", help="Measure only this; may be repeated.")] = None,
+    language: Annotated[
+        list[str] | None, typer.Option("--language", metavar="NAME", help="Of languages, measure only this; may be repeated.")
+    ] = None,
     output: Annotated[str | None, typer.Option("--output", metavar="DIR", help="Where the report is written.")] = None,
 ) -> int:
     """Measure how fast VMs start, clone and run programs here."""
@@ -35,6 +38,7 @@ def bench(
         json=json,
         quick=quick,
         only=tuple(only or ()),
+        languages=tuple(language or ()),
         output=None if output is None else Path(output),
     )
     return code if isinstance(code, int) else 0
