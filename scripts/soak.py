@@ -19,7 +19,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,19 @@ MEMORY_MIB = 24.0
 
 
 def children(pid: int) -> int:
-    """Count a process's descendants."""
+    """Count a process's descendants; those that end meanwhile may count or not."""
     found = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += 1 + children(int(child))
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += sum(1 + children(int(child)) for child in children_of(task))
     return found
+
+
+def children_of(task: Path) -> list[str]:
+    """Return the process ids of a thread's children; none when it has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return (task / "children").read_text().split()
+    return []
 
 
 def counts(pid: int, data: Path) -> dict[str, float]:
