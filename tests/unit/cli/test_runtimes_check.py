@@ -44,11 +44,11 @@ def test_a_good_language(tmp_path: Path, ways: dict[str, Any], capsys: pytest.Ca
 
 
 def test_findings_come_with_what_mends_them(tmp_path: Path, ways: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    ways["answers"] = {"hello": ran(b"\x1b[2Jhello\n")}
+    ways["answers"] = {"runtime_error": ran(b"\x1b[2Jhello\n", b"no", exit_code=1)}
     folder = make_runtime(tmp_path).folder
     assert main(["runtimes", "check", "--quick", "--folder", str(folder)]) == 1
     told = capsys.readouterr().out
-    assert "WRONG  hello" in told and "to mend it: mend examples/hello.toy" in told and "\x1b[2J" not in told
+    assert "WRONG  runtime error" in told and "to mend it: let runtime_error.toy print" in told and "\x1b[2J" not in told
     assert told.splitlines()[-1] == "1 wrong in toy."
 
 
