@@ -30,7 +30,7 @@ class ImageInputs(Protocol):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Folder copied onto the root."""
+        """Folders copied onto the root, in this order."""
 
     @property
     def remove(self) -> Sequence[str]:
