@@ -22,6 +22,7 @@ def run(options: BenchOptions | None = None, **values: Any) -> int:
 
     Raises:
         InvalidInput: `only` names something that cannot be measured.
+        UnknownRuntime: `languages` names a runtime that there is not.
         EmberboxError: No VM can be made here.
     """
     from emberbox.bench.options import BenchOptions

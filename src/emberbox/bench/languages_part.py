@@ -30,12 +30,9 @@ async def measure_languages(
     Args:
         settings: Without a pool.
         quick: Fewer samples.
-        only: Names of runtimes; empty for all.
+        only: Names of runtimes that there are; empty for all.
         say: Takes a line of progress.
         skipped: Takes what was not measured, and why.
-
-    Raises:
-        UnknownRuntime: `only` names none.
     """
     findings = LanguageFindings()
     loop = asyncio.get_running_loop()

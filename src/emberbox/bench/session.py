@@ -63,6 +63,8 @@ class Session:
         load, begun = os.getloadavg(), time.monotonic()
         taken_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         async with Engine(self._settings) as engine:
+            for name in self._options.languages:
+                engine.runtimes.get(name)  # a name that is none is told before anything is measured
             self._say("opening the template")
             await engine.template(RUNTIME)
             findings = Findings(
