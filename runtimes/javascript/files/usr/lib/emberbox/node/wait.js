@@ -20,6 +20,7 @@ const HEAP_BYTES = 256 * 1024 * 1024
 const FIRST = { requests: 256, seconds: 3600 }
 const OWN = { requests: 65536, seconds: 420 }
 const MOST_STEPS = 64
+const SEED_OPTION = '--random-seed='
 const FUTURE = Buffer.from([0, 0, 0, 0, 0, 0, 0, 0x40])
 
 if (require('worker_threads').isMainThread) waitForOrder()
@@ -51,10 +52,12 @@ function prepare () {
   const crypto = require('crypto')
   const path = require('path')
   const v8 = require('v8')
-  const seed = Number(process.env.EMBERBOX_WAITING_SEED)
+  const seeding = process.execArgv.find((option) => option.startsWith(SEED_OPTION))
+  if (!seeding) throw new Error(`start node with ${SEED_OPTION} and a number that nothing else in its memory is`)
+  const seed = Number(seeding.slice(SEED_OPTION.length))
   for (const name of Object.keys(process.env)) if (/^(EMBERBOX_WAITING_.*|NODE_OPTIONS)$/.test(name)) delete process.env[name]
   process._preload_modules.length = 0
-  process.execArgv = process.execArgv.filter((option) => !option.startsWith('--random-seed='))
+  process.execArgv = process.execArgv.filter((option) => option !== seeding)
   v8.setFlagsFromString('--random-seed=0')
   crypto.randomFillSync(Buffer.alloc(1))
   const memory = fs.openSync('/proc/self/mem', 'r+')
