@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +51,30 @@ def build_agent(source: Path, target: Path, version: str) -> None:
 
 
 class AgentBuildHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Puts the compiled agents into the wheel, and into the source tree for an editable install."""
+    """Puts the compiled agents into the wheel, and into the source tree for an editable install.
+
+    Only Linux runs VMs: elsewhere an installation is the client alone, and does without the agents
+    where they cannot be compiled.
+    """
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile before the wheel is put together; an sdist holds the source alone."""
         if self.target_name != "wheel":
             return
         root = Path(self.root)
-        build_agent(root / "agent", root / "src/emberbox/_builtin/agent", self.metadata.version)
+        try:
+            build_agent(root / "agent", root / "src/emberbox/_builtin/agent", self.metadata.version)
+        except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+            if sys.platform == "linux":
+                raise
+            self.app.display_warning(f"without the guest agent, which only hosts of VMs need: {error}")
+
+
+def project_version(root: Path) -> str:
+    """Return this checkout's version; the agent is the same file whoever compiles it."""
+    return str(tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
 
 
 if __name__ == "__main__":
     here = Path(__file__).parent
-    build_agent(here / "agent", here / "src/emberbox/_builtin/agent", sys.argv[1] if len(sys.argv) > 1 else "dev")
+    build_agent(here / "agent", here / "src/emberbox/_builtin/agent", project_version(here))

@@ -13,11 +13,11 @@ import (
 	"emberbox.dev/agent/internal/identity"
 	"emberbox.dev/agent/internal/machine"
 	"emberbox.dev/agent/internal/metrics"
-	"emberbox.dev/agent/internal/nursery"
 	"emberbox.dev/agent/internal/output"
 	"emberbox.dev/agent/internal/port"
 	"emberbox.dev/agent/internal/process"
 	"emberbox.dev/agent/internal/service"
+	"emberbox.dev/agent/internal/waiting"
 )
 
 const (
@@ -61,10 +61,10 @@ func serveGuest() error {
 		return err
 	}
 	base := environment.Merge(environment.Load(""), []string{folder.Variable()})
-	waiting := &nursery.Nursery{
+	stocks := &waiting.Stocks{
 		Reaper: reaper, Groups: tree, User: user, Environment: base, Work: workFolder,
 	}
-	runner := process.NewRunner(reaper, tree, waiting)
+	runner := process.NewRunner(reaper, tree, stocks)
 	runner.Output = folder
 	return serve(way, &service.Service{
 		Version:     version,
@@ -72,7 +72,7 @@ func serveGuest() error {
 		Users:       identity.Table{Default: user},
 		Environment: base,
 		Runner:      runner,
-		Nursery:     waiting,
+		Stocks:      stocks,
 		Machine:     &machine.Guest{Upper: system.Upper, Drive: system.ScriptDrive, Tree: tree},
 	})
 }

@@ -10,11 +10,11 @@ import (
 	"emberbox.dev/agent/internal/environment"
 	"emberbox.dev/agent/internal/identity"
 	"emberbox.dev/agent/internal/machine"
-	"emberbox.dev/agent/internal/nursery"
 	"emberbox.dev/agent/internal/output"
 	"emberbox.dev/agent/internal/port"
 	"emberbox.dev/agent/internal/process"
 	"emberbox.dev/agent/internal/service"
+	"emberbox.dev/agent/internal/waiting"
 )
 
 // host serves on the machine as it is: no mounts, no cgroups, programs as the current user. It is for tests of the protocol's other end.
@@ -46,11 +46,11 @@ func host(arguments []string) error {
 		return err
 	}
 	base := environment.Merge(hostEnvironment(), []string{results.Variable()})
-	waiting := &nursery.Nursery{
+	stocks := &waiting.Stocks{
 		Reaper: reaper, Groups: cgroup.Bare{}, User: user, Environment: base, Work: folder,
 	}
-	defer waiting.Stop()
-	runner := process.NewRunner(reaper, cgroup.Bare{}, waiting)
+	defer stocks.Stop()
+	runner := process.NewRunner(reaper, cgroup.Bare{}, stocks)
 	runner.Output = results
 	return serve(way, &service.Service{
 		Version:     version,
@@ -58,7 +58,7 @@ func host(arguments []string) error {
 		Users:       identity.Table{Default: user},
 		Environment: base,
 		Runner:      runner,
-		Nursery:     waiting,
+		Stocks:      stocks,
 		Machine:     machine.Host{Work: folder},
 	})
 }

@@ -41,12 +41,17 @@ def draw() -> None:
         height = CENTRE.imag + (HEIGHT - y - 0.5) * scale
         # The set is symmetrical: the lower half is the upper one, upside down.
         rows.append(
-            [colour(steps_until_escape(complex(CENTRE.real + (x - WIDTH / 2) * scale, height))) for x in range(WIDTH)]
+            [
+                colour(steps_until_escape(complex(CENTRE.real + (x - WIDTH / 2) * scale, height)))
+                for x in range(WIDTH)
+            ]
             if y < HEIGHT
             else rows[2 * HEIGHT - 1 - y]
         )
     for upper, lower in zip(rows[::2], rows[1::2], strict=True):
-        print("".join(f"\x1b[38;5;{a}m\x1b[48;5;{b}m▀" for a, b in zip(upper, lower, strict=True)) + "\x1b[0m")
+        print(
+            "".join(f"\x1b[38;5;{a}m\x1b[48;5;{b}m▀" for a, b in zip(upper, lower, strict=True)) + "\x1b[0m"
+        )
 
 
 def memory_mib(name: str) -> int:
@@ -77,8 +82,9 @@ def main() -> None:
     """Draw, then tell."""
     begun = time.perf_counter()
     draw()
+    up_s = time.clock_gettime(time.CLOCK_BOOTTIME)
     facts = {
-        "kernel": f"{platform.system()} {platform.release()}, up for {time.clock_gettime(time.CLOCK_BOOTTIME):.1f} s",
+        "kernel": f"{platform.system()} {platform.release()}, up for {up_s:.1f} s",
         "host name": platform.node(),
         "CPUs": str(os.cpu_count()),
         "memory": f"{memory_mib('MemTotal')} MiB, {memory_mib('MemAvailable')} MiB of it available",

@@ -24,7 +24,9 @@ async def main(count: int) -> int:
     async with Engine() as engine:
         await engine.run("pass", runtime="python")
         begun = time.perf_counter()
-        results: list[RunResult] = await asyncio.gather(*(engine.run(PROGRAM, runtime="python") for _ in range(count)))
+        results: list[RunResult] = await asyncio.gather(
+            *(engine.run(PROGRAM, runtime="python") for _ in range(count))
+        )
         took_s = time.perf_counter() - begun
     for result in results:
         print(f"{result.metrics.total_ms:7.0f} ms  {result.stdout.strip() or result.message}")

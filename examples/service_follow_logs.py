@@ -17,7 +17,10 @@ print("done", file=sys.stderr)
 
 
 async def follow(client: AsyncClient, name: str) -> bool:
-    """Run the code as a job and print what it writes; a connection that breaks is made anew, and no line is lost."""
+    """Run the code as a job and print what it writes.
+
+    A connection that breaks is made anew, and no line is lost.
+    """
     job = await client.jobs.submit(CODE, runtime="python", name=name)
     async for entry in client.jobs.logs(job.id, follow=True):
         for line in entry.data.splitlines():

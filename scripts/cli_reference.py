@@ -10,20 +10,34 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import typer.main
+from bench.reports.prose import wrapped
 
-from emberbox.cli.app import make_app
+from emberbox.cli.app import ALIASES, make_app
 from emberbox.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TARGET = Path(__file__).parents[1] / "docs/cli.md"
+HEAD = """\
+# The command `emberbox`
+
+This page is the help of every command, as `emberbox COMMAND --help` shows it. Two to begin with:
+
+```console
+$ emberbox run hello.py             # run a script in a microVM of its own, here
+$ emberbox submit hello.py --wait   # run it as a job on a server
+```
+
+This page is written by `python -m scripts.cli_reference` from the command's own help.
+"""
 TERMINAL = {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
 
 
 def reference() -> str:
     """Return the page: the help of every command."""
-    parts = ["# The command `emberbox`\n\nWritten by `python scripts/cli_reference.py` from the command's own help.\n"]
+    others = ", ".join(f"`{alias}` for `{name}`" for alias, name in ALIASES.items())
+    parts = [f"{HEAD}\n{wrapped(f'Other names that are taken: {others}.')}\n"]
     for words in _commands((), typer.main.get_command(make_app())):
         title = " ".join(("emberbox", *words))
         parts.append(f"## `{title}`\n\n```text\n{_help(words)}\n```\n")
@@ -31,9 +45,11 @@ def reference() -> str:
 
 
 def _commands(words: tuple[str, ...], command: Any) -> Iterator[tuple[str, ...]]:
-    """Yield the words of a command and of all those below it."""
+    """Yield the words of a command and of all those below it that help shows."""
     yield words
     for name, child in getattr(command, "commands", {}).items():
+        if child.hidden:
+            continue
         yield from _commands((*words, name), child)
 
 

@@ -1,4 +1,7 @@
-"""Writes the table in docs/drivers.md of what each driver can do, from the Protocols of emberbox.vmm.base; a test holds it."""
+"""Writes into docs/drivers.md what each driver can do, from the Protocols of emberbox.vmm.base.
+
+A test holds the page to that.
+"""
 
 from __future__ import annotations
 
@@ -9,43 +12,64 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from bench.reports.prose import item, wrapped
+
+from emberbox.config import VmmSettings
 from emberbox.vmm import base
-from emberbox.vmm.registry import DRIVERS, title
+from emberbox.vmm.registry import kinds, make_driver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TARGET = Path(__file__).parents[1] / "docs/drivers.md"
-_WHOSE = {"Driver": " Every driver.", "Machine": " Every driver's.", "LoadedSnapshot": " Every `SnapshotDriver`'s."}
+_WHOSE = {
+    "Driver": " Every driver has it.",
+    "Machine": " Every driver has it.",
+    "LoadedSnapshot": " Every `SnapshotDriver` opens such.",
+    "Standby": " Every `PreparingSnapshot` makes such.",
+}
 BEGIN, END = "<!-- written by scripts/driver_table.py -->\n", "<!-- up to here -->\n"
-ORDER = ("Driver", "Machine", "Snapshot")
-"""Ends of the Protocols' names, which tell whose powers they are: the driver's, its machines', its opened snapshots'."""
+ORDER = ("Driver", "Machine", "Snapshot", "Standby")
+"""Ends of the Protocols' names, which tell whose powers they are.
+
+They are those of the driver, its machines, its opened snapshots, and of VMMs that wait.
+"""
 
 
 def page(text: str) -> str:
-    """Return the page `text` with its table written anew."""
+    """Return the page `text` with its part written anew."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}{table()}{END}{after}"
+    return f"{before}{BEGIN}{table()}\n{meanings()}{END}{after}"
 
 
 def table() -> str:
-    """Return the table: a row for each Protocol and each of its methods, a column for each driver."""
-    classes = {name: _classes(name) for name in DRIVERS}
-    lines = [f"| | {' | '.join(title(name) for name in DRIVERS)} | |", f"|---|{':-:|' * len(DRIVERS)}---|"]
-    for protocol in sorted(protocols(), key=lambda protocol: (_owner(protocol), _optional(protocol))):
-        able = [_able(classes[name][_owner(protocol)], protocol) for name in DRIVERS]
-        lines.append(
-            f"| **`{protocol.__name__}`** | {' | '.join(able)} | {_summary(protocol)}{_WHOSE.get(protocol.__name__, '')} |"
-        )
-        for member, function in _members(protocol):
-            able = ["✓" if hasattr(classes[name][_owner(protocol)], member) else "–" for name in DRIVERS]
-            lines.append(f"| `.{member}` | {' | '.join(able)} | {_summary(function)} |")
+    """Return the table: a row for each Protocol, a column for each driver."""
+    classes = {name: _classes(name) for name in kinds()}
+    titles = [kind.title for kind in kinds().values()]
+    lines = [f"| Protocol | {' | '.join(titles)} |", f"|---|{':-:|' * len(titles)}"]
+    for protocol in _ordered():
+        able = [_able(classes[name][_owner(protocol)], protocol) for name in classes]
+        lines.append(f"| `{protocol.__name__}` | {' | '.join(able)} |")
     return "\n".join(lines) + "\n"
 
 
+def meanings() -> str:
+    """Return what each Protocol is for, and a list of its methods."""
+    parts = []
+    for protocol in _ordered():
+        told = wrapped(f"{_summary(protocol)}{_WHOSE.get(protocol.__name__, '')}")
+        methods = [item(f"`.{member}`: {_summary(function)}") for member, function in _members(protocol)]
+        parts.append("\n".join([f"#### `{protocol.__name__}`\n", told, "", *methods]) + "\n")
+    return "\n".join(parts)
+
+
+def _ordered() -> list[type]:
+    return sorted(protocols(), key=lambda protocol: (_owner(protocol), _optional(protocol)))
+
+
 def protocols() -> list[type]:
-    """Return the Protocols that a driver, its machines and its snapshots may have, as they stand in the module."""
+    """Return the Protocols of a driver, its machines and its snapshots, in the module's order."""
     return [kind for kind in vars(base).values() if isinstance(kind, type) and Protocol in kind.__bases__]
 
 
@@ -69,17 +93,25 @@ def _able(kind: type | None, protocol: type) -> str:
 
 def _summary(thing: Any) -> str:
     text = " ".join((inspect.getdoc(thing) or "").partition("\n\n")[0].split())
-    return re.split(r"(?<=\.) (?=[A-Z`])", text)[0].replace("|", "\\|")
+    return re.split(r"(?<=\.) (?=[A-Z`])", text)[0]
 
 
 def _classes(name: str) -> list[type | None]:
-    """Return the classes of a driver, of its machines and of its opened snapshots; None for what it has not."""
-    driver = type(DRIVERS[name](Path("/nowhere"), {}))
-    return [driver, _result(driver, "start"), _result(driver, "open_snapshot")]
+    """Return the classes of a driver, its machines, its opened snapshots and its standbys.
+
+    None stands for one that the driver has not.
+    """
+    driver = type(make_driver(name, VmmSettings(), Path("/nowhere")))
+    snapshot = _result(driver, "open_snapshot")
+    standby = None if snapshot is None else _result(snapshot, "prepare")
+    return [driver, _result(driver, "start"), snapshot, standby]
 
 
 def _result(driver: type, method: str) -> type | None:
-    """Return the class that a method says it returns; the name is looked for in all modules of the driver's folder."""
+    """Return the class that a method says it returns.
+
+    Its name is looked for in all modules of the driver's folder.
+    """
     wanted = str(getattr(getattr(driver, method, None), "__annotations__", {}).get("return"))
     package = import_module(driver.__module__.rpartition(".")[0])
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):

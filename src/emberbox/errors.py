@@ -18,9 +18,11 @@
     │   └── ImageCorrupt        a stored image or template is not what was stored
     ├── VmmError
     │   ├── VmmStartFailed
+    │   ├── BootFailed          a VM runs, or ran, and its guest's agent never spoke
     │   ├── VmmDied             the process behind a VM ended by itself
     │   ├── VmmTimeout
     │   ├── VmmRefused          the VMM answered a request with an error
+    │   ├── VmmNotReady         the guest has not come far enough for it; nothing was done
     │   └── SnapshotFailed
     ├── GuestError
     │   ├── GuestViolation      the guest broke the protocol; its sandbox is ended
@@ -48,8 +50,8 @@
     ├── BlobError               the blob store failed
     └── ServerUnreachable       the client got no answer from the server
 
-Each class has a stable `code` for programs, the HTTP `status` that the API answers with, and `retryable`: whether the same
-call may succeed later without a change by the caller.
+Each class has a stable `code` for programs, and `retryable`: whether the same call may succeed
+later without a change by the caller.
 """
 
 from __future__ import annotations
@@ -66,7 +68,6 @@ class EmberboxError(Exception):
     """
 
     code: ClassVar[str] = "internal"
-    status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, *, detail: str | None = None) -> None:
@@ -79,7 +80,6 @@ class InvalidInput(EmberboxError):
     """The caller passed something that cannot be used; nothing was done."""
 
     code = "invalid_input"
-    status = 422
 
 
 class InvalidManifest(InvalidInput):
@@ -116,7 +116,6 @@ class UnknownRuntime(InvalidInput):
     """No runtime has that name, alias or file extension."""
 
     code = "unknown_runtime"
-    status = 404
 
 
 class RequirementMissing(EmberboxError):
@@ -128,7 +127,6 @@ class RequirementMissing(EmberboxError):
     """
 
     code = "requirement_missing"
-    status = 503
 
     def __init__(self, message: str, *, mend: str | None = None, detail: str | None = None) -> None:
         super().__init__(message if mend is None else f"{message}\n  To mend it: {mend}", detail=detail)
@@ -139,7 +137,6 @@ class NoSpace(EmberboxError):
     """The disk under the data folder is full; nothing half-written is left."""
 
     code = "no_space"
-    status = 507
     retryable = True
 
 
@@ -159,7 +156,6 @@ class ImageImportFailed(ImageError):
     """An image of the user's own cannot be had, or cannot be used here; nothing of it is left."""
 
     code = "image_import_failed"
-    status = 422
 
 
 class ImageCorrupt(ImageError):
@@ -172,7 +168,6 @@ class VmmError(EmberboxError):
     """The virtual machine monitor failed."""
 
     code = "vmm_error"
-    status = 503
     retryable = True
 
 
@@ -180,6 +175,18 @@ class VmmStartFailed(VmmError):
     """The VMM process did not come up; it is gone. `detail` holds what it printed."""
 
     code = "vmm_start_failed"
+
+
+class BootFailed(VmmError):
+    """A VM was started, and its guest hung, panicked or ended before its agent spoke.
+
+    `detail` holds its console's last lines.
+    """
+
+    code = "boot_failed"
+    timer_lost = False
+    """Whether it hung since its kernel could not measure its timer (`vmm.base.TimedMachine`): a
+    further boot most likely can."""
 
 
 class VmmDied(VmmError):
@@ -200,6 +207,15 @@ class VmmRefused(VmmError):
     code = "vmm_refused"
 
 
+class VmmNotReady(VmmError):
+    """The guest does not yet drive a device that this needs; it may once it has booted.
+
+    Nothing was done.
+    """
+
+    code = "vmm_not_ready"
+
+
 class SnapshotFailed(VmmError):
     """A snapshot could not be saved or loaded."""
 
@@ -210,7 +226,6 @@ class GuestError(EmberboxError):
     """Something is wrong between the host and a guest's agent."""
 
     code = "guest_error"
-    status = 502
 
 
 class GuestViolation(GuestError):
@@ -229,7 +244,6 @@ class GuestTimeout(GuestError):
     """The agent did not answer within its bound; its sandbox is ended."""
 
     code = "guest_timeout"
-    status = 504
     retryable = True
 
 
@@ -249,7 +263,6 @@ class GuestRequestFailed(GuestError):
     """
 
     code = "guest_request_failed"
-    status = 422
 
     def __init__(self, reason: str, message: str, *, detail: str | None = None) -> None:
         super().__init__(message, detail=detail)
@@ -257,7 +270,9 @@ class GuestRequestFailed(GuestError):
 
 
 class CompileFailed(EmberboxError):
-    """There is no program to start: the compiler refused the source, or hit one of its limits. The sandbox stays usable.
+    """There is no program to start: the compiler refused the source, or hit one of its limits.
+
+    The sandbox stays usable.
 
     Args:
         result: The `emberbox.model.CompileResult`: why, and what the compiler said.
@@ -265,7 +280,6 @@ class CompileFailed(EmberboxError):
     """
 
     code = "compile_failed"
-    status = 422
 
     def __init__(self, result: Any, metrics: Any = None) -> None:
         super().__init__(result.message or "compile failed", detail=result.stderr or None)
@@ -277,14 +291,15 @@ class PackagesFailed(EmberboxError):
     """The packages that a script asks for could not be installed. Nothing is left.
 
     Args:
-        result: The `emberbox.model.PackagesResult`: why, and what pip or npm said.
+        result: The `emberbox.model.PackagesResult`: why, and what the tool said.
     """
 
     code = "packages_failed"
-    status = 422
 
     def __init__(self, result: Any) -> None:
-        super().__init__(result.message or "the packages could not be installed", detail=result.output or None)
+        super().__init__(
+            result.message or "the packages could not be installed", detail=result.output or None
+        )
         self.result = result
 
 
@@ -292,29 +307,25 @@ class SandboxClosed(EmberboxError):
     """The sandbox was used after its end."""
 
     code = "sandbox_closed"
-    status = 409
 
 
 class EngineClosed(EmberboxError):
     """The engine was used before its start or after its end."""
 
     code = "engine_closed"
-    status = 503
 
 
 class DataFolderBusy(EmberboxError):
-    """Another process holds what cannot be shared."""
+    """Another process holds something that cannot be shared, such as the data folder."""
 
     code = "data_folder_busy"
-    status = 503
     retryable = True
 
 
 class CapacityExhausted(EmberboxError):
-    """All slots are in use, and waiting was bounded."""
+    """All slots are in use, and the wait for one has reached its bound."""
 
     code = "capacity_exhausted"
-    status = 503
     retryable = True
 
 
@@ -328,35 +339,30 @@ class PayloadTooLarge(InvalidInput):
     """A body, a file or an archive's content is above its bound; nothing of it was kept."""
 
     code = "payload_too_large"
-    status = 413
 
 
 class NotAuthenticated(EmberboxError):
     """The request carries no key, or one that is unknown, expired or revoked."""
 
     code = "not_authenticated"
-    status = 401
 
 
 class NotAllowed(EmberboxError):
-    """The key lacks the scope that this needs."""
+    """The key lacks the scope that the call needs."""
 
     code = "not_allowed"
-    status = 403
 
 
 class NotFound(EmberboxError):
     """There is no such thing, or it belongs to another key: the two are not told apart."""
 
     code = "not_found"
-    status = 404
 
 
 class Conflict(EmberboxError):
     """The state of what is there does not allow it; nothing was changed."""
 
     code = "conflict"
-    status = 409
 
 
 class IdempotencyMismatch(Conflict):
@@ -374,7 +380,6 @@ class RateLimited(EmberboxError):
     """
 
     code = "rate_limited"
-    status = 429
     retryable = True
 
     def __init__(self, message: str, *, retry_after_s: float = 1.0, detail: str | None = None) -> None:
@@ -386,7 +391,6 @@ class QuotaExceeded(EmberboxError):
     """The key's share of jobs, storage or CPU time is used up; nothing was accepted."""
 
     code = "quota_exceeded"
-    status = 429
     retryable = True
 
 
@@ -394,7 +398,6 @@ class ServiceStopping(EmberboxError):
     """The service takes no new work, since it is about to end."""
 
     code = "service_stopping"
-    status = 503
     retryable = True
 
 
@@ -402,15 +405,13 @@ class NotReady(EmberboxError):
     """The service is still starting, or a part of it is not well; the message says which."""
 
     code = "not_ready"
-    status = 503
     retryable = True
 
 
 class StoreError(EmberboxError):
-    """The database failed or could not be reached; what was being written was not."""
+    """The database failed or could not be reached; nothing of the write was kept."""
 
     code = "store_error"
-    status = 503
     retryable = True
 
 
@@ -425,7 +426,6 @@ class BlobError(EmberboxError):
     """The blob store failed or could not be reached."""
 
     code = "blob_error"
-    status = 503
     retryable = True
 
 
@@ -433,5 +433,4 @@ class ServerUnreachable(EmberboxError):
     """The client got no answer from the server; whether the request was carried out is not known."""
 
     code = "server_unreachable"
-    status = 503
     retryable = True

@@ -1,7 +1,8 @@
 """Identifiers: a prefix that says what they name, then 26 characters that sort by time.
 
-The layout is ULID's (48 bits of milliseconds, 80 random bits, Crockford's base 32, here in lower case), with one difference:
-identifiers of one process within a millisecond count upwards, so that they sort in the order in which they were made.
+The layout is ULID's (48 bits of milliseconds, 80 random bits, Crockford's base 32, here in lower
+case), with one difference: identifiers of one process within a millisecond count upwards, so that
+they sort in the order in which they were made.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ _LOOKED_AT = 4096
 
 
 def media_type(name: str, data: bytes | None = None) -> str:
-    """Return the media type that a file's name stands for; where it has no known extension, what its content begins like.
+    """Return a file name's media type; without a known extension, its content's.
 
     It is a hint for people and viewers and no promise: a program writes what it likes under any name.
 

@@ -5,11 +5,14 @@ Plain frozen dataclasses: they cost nothing to import and check themselves.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
 from emberbox.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
 
 MIB = 1024 * 1024
 
@@ -48,7 +51,8 @@ class Limits:
     Args:
         timeout_s: Wall-clock time in seconds.
         cpu_s: CPU time of all its processes together, in seconds.
-        memory_mib: Memory of all its processes together, in MiB; None leaves all that the VM has but the agent's reserve.
+        memory_mib: Memory of all its processes together, in MiB; None leaves all that the VM has
+            but the agent's reserve.
         pids: Processes and threads alive at once.
         open_files: Descriptors for each process.
         keep_bytes: Bytes kept of each output stream; the rest is counted and flagged.
@@ -64,17 +68,123 @@ class Limits:
     output_bytes: int | None = 64 * MIB
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if value is not None and not value > 0:
-                raise InvalidInput(f"the limit {name} must be above 0 or None, not {value}")
+        _check_limits(self, (limit.name for limit in fields(self)))
+
+
+def _check_limits(limits: object, names: Iterable[str]) -> None:
+    for name in names:
+        value = getattr(limits, name)
+        if value is not None and not value > 0:
+            raise InvalidInput(f"the limit {name} must be above 0 or None, not {value}")
+
+
+def check_words(argv: Iterable[str], env: Mapping[str, str], *more: str) -> None:
+    """Raise `InvalidInput` for arguments, variables or further words that no program can be given."""
+    if any("\0" in text for text in (*argv, *env, *env.values(), *more)):
+        raise InvalidInput("arguments, variables and folders cannot hold NUL")
+    if any(not name or "=" in name for name in env):
+        raise InvalidInput("the name of an environment variable cannot be empty or hold '='")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How a program is run, told once for every way in: library, API, SDK and command line.
+
+    They map options by their fields. What a program consists of, such as code and packages, is no option.
+    None leaves a value to whoever runs the program: the runtime's own, or the service's.
+
+    Raises:
+        InvalidInput: No program can be run so, on whatever runtime.
+    """
+
+    args: Sequence[str] = ()
+    """Arguments of the script."""
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Added to the environment. May hold secrets: never logged, and names alone are shown."""
+    timeout_s: float | None = None
+    """Wall-clock limit in seconds."""
+    cpu_s: float | None = None
+    """CPU time of all processes together, in seconds."""
+    memory_mib: int | None = None
+    """Memory of the VM in MiB."""
+    vcpus: int | None = None
+    """Virtual CPUs of the VM."""
+    disk_mib: int | None = None
+    """Bound of what may be written, in MiB of the VM's memory."""
+    pids: int | None = None
+    """Processes and threads alive at once."""
+    output_bytes: int | None = None
+    """Bytes over both output streams at which the program is killed."""
+    network: str = "off"
+    """What of the network is reached: `off` is nothing."""
+    cold: bool = False
+    """Whether the VM is booted instead of cloned."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.args, str):
+            raise InvalidInput("args is a list of texts, not one text")
+        object.__setattr__(self, "args", tuple(self.args))
+        check_words(self.args, self.env)
+        # Sizes are checked where it is known what a VM can have.
+        _check_limits(self, _OWN_LIMITS)
+        if self.network != "off":
+            raise InvalidInput(f"network is 'off', not {self.network!r}")
+
+    @classmethod
+    def of(cls, options: RunOptions | None, given: RunParameters, *, args: Sequence[str] = ()) -> RunOptions:
+        """Return options with what a call was given besides; what is None or empty changes nothing.
+
+        Raises:
+            InvalidInput: No program can be run so.
+            TypeError: There is no such option.
+        """
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if args:
+            changes["args"] = args
+        return replace(options or cls(), **changes)
+
+    def limits(self, usual: Limits) -> Limits:
+        """Return the bounds of a run: these, and the usual ones where there is none here."""
+        own: dict[str, Any] = {name: getattr(self, name) for name in _OWN_LIMITS}
+        return replace(usual, **{name: value for name, value in own.items() if value is not None})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all options as JSON-ready values."""
+        values = {option.name: getattr(self, option.name) for option in fields(self)}
+        return {**values, "args": list(self.args), "env": dict(self.env)}
+
+    def updated(self, values: Mapping[str, Any]) -> Self:
+        """Return these options with values of `to_json`; names that are no options are passed over."""
+        known = {option.name: values[option.name] for option in fields(self) if option.name in values}
+        return replace(self, **known)
+
+
+_OWN_LIMITS = ("timeout_s", "cpu_s", "pids", "output_bytes")
+"""The options that bound a run, and no size of its VM."""
+
+
+class RunParameters(TypedDict, total=False):
+    """`RunOptions` as keywords of a call, which takes `args` elsewhere; None is as good as left out."""
+
+    env: Mapping[str, str] | None
+    timeout_s: float | None
+    cpu_s: float | None
+    memory_mib: int | None
+    vcpus: int | None
+    disk_mib: int | None
+    pids: int | None
+    output_bytes: int | None
+    network: str | None
+    cold: bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunMetrics:
     """Where a run's time and memory went. Times in milliseconds of wall clock unless named otherwise.
 
-    `queue_ms`: wait for a slot. `boot_ms`: from asking for a VM to a VM that takes requests (near 0 from a pool).
-    `run_ms`: the program, by the guest's clock. `total_ms`: from the call to the result. `source`: where the VM came from.
+    `queue_ms`: wait for a slot. `boot_ms`: from asking for a VM to a VM that takes requests (near 0
+    from a pool). `run_ms`: the program, by the guest's clock. `total_ms`: from the call to the
+    result. `source`: where the VM came from.
     """
 
     queue_ms: float = 0.0
@@ -93,8 +203,8 @@ class CompileResult:
 
     Args:
         ok: Whether there is a program to run.
-        reason: `compiled`, `cached`, `failed` (the verdict of the compiler), `timed_out`, `cpu_limit`, `out_of_memory`,
-            `output_limit`, `cancelled` or `vm_died`.
+        reason: `compiled`, `cached`, `failed` (the verdict of the compiler), `timed_out`,
+            `cpu_limit`, `out_of_memory`, `output_limit`, `cancelled` or `vm_died`.
         stdout_data: What was kept of the compiler's standard output.
         stderr_data: What was kept of its standard error.
         exit_code: The compiler's; None when a signal ended it, or nothing had to be compiled.
@@ -157,9 +267,9 @@ class PackagesResult:
 
     Args:
         ok: Whether they are there.
-        reason: `installed`, `cached`, `failed` (the verdict of pip or npm), `timed_out`, `too_large`, `refused` (what was
-            installed cannot be taken over) or `vm_died`.
-        tool: `pip` or `npm`.
+        reason: `installed`, `cached`, `failed` (the verdict of the tool), `timed_out`,
+            `too_large`, `refused` (what was installed cannot be taken over) or `vm_died`.
+        tool: The name of the tool, such as `pip`.
         wall_ms: How long it took, in milliseconds; for what was cached, to find it.
         output_data: The last of what the tool printed; of what was cached, what it printed then.
         downloaded_bytes: What came through the proxy.
@@ -236,12 +346,13 @@ class OutputFile:
 class RunResult:
     """What became of one run.
 
-    `stdout` and `stderr` hold the bytes that were kept; `stdout_bytes` and `stderr_bytes` count all that was written.
-    `exit_code` and `signal` are None when they do not apply. `message` says why the run ended when it did not simply exit.
-    `compile` tells of the stage before the run; None where the language has none. `packages` tells of those that the script
-    brought along; None where it brought none. `left_files` tells whether anything lay in the output folder at
-    its end; `files` is what was fetched of that (by `Engine.run`; elsewhere see `Sandbox.outputs`), `file_notes` say what of it
-    was left out.
+    `stdout` and `stderr` hold the bytes that were kept; `stdout_bytes` and `stderr_bytes` count all
+    that was written. `exit_code` and `signal` are None when they do not apply. `message` says why
+    the run ended when it did not simply exit. `compile` tells of the stage before the run; None
+    where the language has none. `packages` tells of those that the script brought along; None where
+    it brought none. `left_files` tells whether anything lay in the output folder at its end;
+    `files` is what was fetched of that (by `Engine.run`; elsewhere see `Sandbox.outputs`),
+    `file_notes` say what of it was left out.
     """
 
     status: RunStatus
@@ -297,7 +408,9 @@ class RunResult:
             "stderr_bytes": self.stderr_bytes,
             "stdout_truncated": self.stdout_truncated,
             "stderr_truncated": self.stderr_truncated,
-            "metrics": {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self.metrics).items()},
+            "metrics": {
+                k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self.metrics).items()
+            },
             "compile": None if self.compile is None else self.compile.to_dict(),
             "packages": None if self.packages is None else self.packages.to_dict(),
             "left_files": self.left_files,
@@ -316,7 +429,10 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEntry:
-    """One entry of a listed folder. `name` is relative to the folder; names that are not UTF-8 carry surrogate escapes."""
+    """One entry of a listed folder.
+
+    `name` is relative to the folder; names that are not UTF-8 carry surrogate escapes.
+    """
 
     name: str
     type: Literal["file", "directory", "link", "other"]

@@ -30,7 +30,13 @@ class TaskKeeper:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.warning("background task %s failed: %s", task.get_name(), error, extra={"action": "task.failed"}, exc_info=error)
+            _log.warning(
+                "background task %s failed: %s",
+                task.get_name(),
+                error,
+                extra={"action": "task.failed"},
+                exc_info=error,
+            )
 
     async def settle(self) -> None:
         """Wait until every task that runs now has ended by itself."""
@@ -45,7 +51,7 @@ class TaskKeeper:
 
 
 async def shielded(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run `work` to its end even when the caller is cancelled meanwhile; the cancellation is raised afterwards."""
+    """Run `work` to its end even when the caller is cancelled; the cancellation is raised afterwards."""
     task = asyncio.get_running_loop().create_task(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -64,8 +70,23 @@ async def shielded(work: Coroutine[Any, Any, _T]) -> _T:
     return task.result()
 
 
+async def acquired(acquiring: Coroutine[Any, Any, _T], undo: Callable[[_T], Awaitable[object]]) -> _T:
+    """Return what `acquiring` does; when the caller is cancelled meanwhile, undo it before that is raised.
+
+    For what a cancellation would leave half done, such as the start of a process: asyncio ends that one then,
+    but not the children that it has by then.
+    """
+    task = asyncio.get_running_loop().create_task(acquiring)
+    try:
+        return await shielded(_await(task))
+    except asyncio.CancelledError:
+        if task.done() and not task.cancelled() and task.exception() is None:
+            await shielded(_await(undo(task.result())))
+        raise
+
+
 class UndoStack:
-    """Undo steps, run last in, first out; shielded from cancellation; one that fails does not stop the others."""
+    """Undo steps, run last in, first out, shielded from cancellation; one that fails stops no other."""
 
     def __init__(self) -> None:
         self._stack = AsyncExitStack()
@@ -78,7 +99,9 @@ class UndoStack:
             try:
                 await undo()
             except Exception as error:
-                _log.warning("clean-up step failed: %s", error, extra={"action": "undo.failed"}, exc_info=error)
+                _log.warning(
+                    "clean-up step failed: %s", error, extra={"action": "undo.failed"}, exc_info=error
+                )
 
         self._stack.push_async_callback(step)
 
@@ -98,5 +121,5 @@ class UndoStack:
         await shielded(_await(closing))
 
 
-async def _await(task: asyncio.Task[_T]) -> _T:
-    return await task
+async def _await(work: Awaitable[_T]) -> _T:
+    return await work

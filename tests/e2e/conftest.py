@@ -14,16 +14,21 @@ import pytest
 import pytest_asyncio
 
 from emberbox import Engine, Settings
-from emberbox.config import CapacitySettings, PoolSettings
+from emberbox.config import CapacitySettings, PoolSettings, VmmSettings
 from emberbox.images import ImageStore
-from emberbox.runtimes import builtin_folder, discover
-from emberbox.vmm.cgroup import Cgroups
+from emberbox.runtimes import RuntimeCatalog, builtin_folder, discover
+from emberbox.vmm.process.cgroup import Cgroups
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
 E2E = Path(__file__).parent
-BUILD_S = 900
+BUILD_S = 1800
+
+
+PATIENT = VmmSettings(boot_timeout_s=600, clone_timeout_s=300)
+"""Bounds of boots and clones that a busy machine keeps."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,7 +43,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def settings(data_folder: Path) -> Settings:
     """Settings of the tests' engines: no pool unless a test asks for one."""
-    return Settings(data=data_folder, capacity=CapacitySettings(machines=60))
+    return Settings(
+        data=data_folder, capacity=CapacitySettings(machines=60, queue_timeout_s=600), vmm=PATIENT
+    )
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -60,8 +67,11 @@ async def engine(settings: Settings, images: ImageStore) -> AsyncIterator[Engine
 
 
 @pytest_asyncio.fixture
-async def pooled(settings: Settings, images: ImageStore) -> AsyncIterator[Engine]:
-    """An engine with a pool."""
+async def pooled(
+    settings: Settings, images: ImageStore, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Engine]:
+    """An engine with a pool, which does not take a slow answer for none."""
+    monkeypatch.setattr("emberbox.sandbox.templates.pool.PING_S", PATIENCE_S)
     async with Engine(replace(settings, pool=PoolSettings(maximum=4, window_s=5, health_s=1))) as running:
         yield running
 
@@ -72,7 +82,8 @@ MARK = b"guest=emberbox-"
 def vmm_processes(*roots: Path) -> set[int]:
     """Return the pids of all VMMs, and of what confines them, that hold a file below one of `roots` open.
 
-    A machine's VMM keeps its console log open for as long as it lives, also when its folder was removed and its parent has died.
+    A machine's VMM keeps its console log open for as long as it lives, also when its folder was
+    removed and its parent has died.
     """
     found = set()
     for entry in Path("/proc").iterdir():
@@ -91,11 +102,18 @@ def _holds(process: Path, roots: tuple[Path, ...]) -> bool:
 
 def run_entries(data: Path) -> set[str]:
     """Return the folders of live machines."""
-    return {str(path.relative_to(data)) for path in (data / "run").glob("*/*")} if (data / "run").exists() else set()
+    return (
+        {str(path.relative_to(data)) for path in (data / "run").glob("*/*")}
+        if (data / "run").exists()
+        else set()
+    )
 
 
 def control_groups() -> set[str]:
-    """Return the control groups of machines in which no process is: a machine's own is never seen so for long."""
+    """Return the control groups of machines in which no process is.
+
+    A machine's own is never seen so for long.
+    """
     groups = Cgroups()
     if not groups.prepare():
         return set()
@@ -110,11 +128,18 @@ def control_groups() -> set[str]:
 
 def child_processes() -> set[int]:
     """Return the children of this process, those included that ended and were not waited for."""
-    return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+    return {
+        int(pid)
+        for task in Path("/proc/self/task").iterdir()
+        for pid in (task / "children").read_text().split()
+    }
 
 
 def descriptors(data: Path) -> Counter[str]:
-    """Count the open descriptors by kind. Left out is what an engine keeps open on purpose: locks, and its templates' files."""
+    """Count the open descriptors by kind.
+
+    Locks and templates' files are left out: an engine keeps them open on purpose.
+    """
     kinds: Counter[str] = Counter()
     for entry in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
@@ -130,7 +155,7 @@ def descriptors(data: Path) -> Counter[str]:
 async def nothing_left_behind(
     request: pytest.FixtureRequest, data_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[None]:
-    """Every test must leave as many processes, machine folders, control groups and descriptors as it found."""
+    """Every test must leave the processes, machine folders, control groups and descriptors it found."""
     if "engine" in request.fixturenames:
         request.getfixturevalue("engine")
     roots = (data_folder, tmp_path_factory.getbasetemp())
@@ -146,19 +171,37 @@ async def nothing_left_behind(
 
     before = look()
     yield
-    for _ in range(150):
+    deadline = asyncio.get_running_loop().time() + PATIENCE_S
+    while True:
         now = look()
         left = {name: extra for name in now if (extra := now[name] - before[name])}  # type: ignore[operator]
         if not left:
             return
+        assert asyncio.get_running_loop().time() < deadline, f"left behind: {left}"
         await asyncio.sleep(0.1)
-    pytest.fail(f"left behind: {left}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient_programs() -> Iterator[None]:
+    """Give programs that name no limit the time they take in an emulated guest of a busy machine."""
+
+    def patiently(folders: Sequence[Path]) -> RuntimeCatalog:
+        found = discover(folders)
+        return RuntimeCatalog(
+            [replace(one, limits=replace(one.limits, timeout_s=PATIENCE_S)) for one in found]
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("emberbox.sandbox.engine.discover", patiently)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_environment() -> Iterator[None]:
     patch = pytest.MonkeyPatch()
-    for name in [name for name in os.environ if name.startswith("EMBERBOX_") and name != "EMBERBOX_TEST_DATA"]:
+    for name in [
+        name for name in os.environ if name.startswith("EMBERBOX_") and name != "EMBERBOX_TEST_DATA"
+    ]:
         patch.delenv(name)
     yield
     patch.undo()

@@ -34,7 +34,10 @@ def source(name: str, setup: str) -> tuple[str, bytes]:
     """Return a source package of the version 1.0 whose setup.py is `setup`."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as archive:
-        for path, text in {"setup.py": setup, "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"}.items():
+        for path, text in {
+            "setup.py": setup,
+            "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        }.items():
             info = tarfile.TarInfo(f"{name}-1.0/{path}")
             info.size = len(text.encode())
             archive.addfile(info, io.BytesIO(text.encode()))
@@ -67,7 +70,10 @@ def served(index: PackageIndex) -> Iterator[PackageIndex]:
         def do_GET(self) -> None:
             body = index.answer(self.path)
             self.send_response(404 if body is None else 200)
-            self.send_header("Content-Type", "text/html" if self.path.startswith("/simple/") else "application/octet-stream")
+            self.send_header(
+                "Content-Type",
+                "text/html" if self.path.startswith("/simple/") else "application/octet-stream",
+            )
             self.send_header("Content-Length", str(len(body or b"")))
             self.end_headers()
             self.wfile.write(body or b"")

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import sys
 from typing import TYPE_CHECKING
 
 import httpx
 
+from tests.e2e.command import EMBERBOX, environment
+from tests.patience import PATIENCE_S
+
 if TYPE_CHECKING:
     from pathlib import Path
-
-START_S = 60.0
-STOP_S = 60.0
 
 
 def service_folder(folder: Path, shared: Path) -> Path:
@@ -38,10 +36,7 @@ class ServiceProcess:
     def __init__(self, data: Path, **settings: str) -> None:
         self.data = data
         self.log = data / "service.log"
-        self._environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("EMBERBOX_")},
-            **settings,
-        }
+        self._environment = environment(**settings)
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -50,13 +45,15 @@ class ServiceProcess:
         return self._process.pid
 
     async def start(self) -> None:
-        command = [sys.executable, "-m", "emberbox.cli.main", "serve", "--port", "0", "--data", str(self.data)]
+        command = [*EMBERBOX, "serve", "--port", "0", "--data", str(self.data)]
         with self.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, env=self._environment)
+            self._process = await asyncio.create_subprocess_exec(
+                *command, stdout=log, stderr=log, env=self._environment
+            )
 
     async def ready(self) -> str:
         """Wait until it answers; returns its address. Raises `EOFError` when it ended instead."""
-        async with asyncio.timeout(START_S):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 assert self._process is not None
                 if self._process.returncode is not None:
@@ -79,7 +76,7 @@ class ServiceProcess:
         assert self._process is not None
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(STOP_S):
+        async with asyncio.timeout(PATIENCE_S):
             return await self._process.wait()
 
     async def end(self) -> None:
@@ -89,4 +86,5 @@ class ServiceProcess:
 
     def client(self, url: str) -> httpx.AsyncClient:
         secret = (self.data / "admin.key").read_text().strip()
-        return httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {secret}"}, timeout=30, trust_env=False)
+        headers = {"Authorization": f"Bearer {secret}"}
+        return httpx.AsyncClient(base_url=url, headers=headers, timeout=2 * PATIENCE_S, trust_env=False)

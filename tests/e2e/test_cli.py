@@ -6,48 +6,55 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.command import EMBERBOX, environment
+from tests.patience import PATIENCE_S
+
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[2]
-EMBERBOX = [sys.executable, "-m", "emberbox.cli.main"]
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
-
-
-def _environment(data_folder: Path) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("EMBERBOX_")}
-    return {**clean, "EMBERBOX_DATA": str(data_folder)}
 
 
 @pytest.fixture(scope="module")
 def emberbox(data_folder: Path) -> Run:
     """Run the command; image and template of Python are there before the first test."""
 
-    def run(*words: str, stdin: bytes | None = None, timeout_s: float = 90) -> subprocess.CompletedProcess[bytes]:
+    def run(
+        *words: str, stdin: bytes | None = None, timeout_s: float = PATIENCE_S
+    ) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
-            [*EMBERBOX, *words], input=stdin or b"", env=_environment(data_folder), cwd=ROOT, capture_output=True,
-            timeout=timeout_s, check=False,
-        )  # fmt: skip
+            [*EMBERBOX, *words],
+            input=stdin or b"",
+            env=environment(EMBERBOX_DATA=str(data_folder)),
+            cwd=ROOT,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+        )
 
-    ready = run("setup", "--runtime", "python", timeout_s=600)
+    ready = run("setup", "--runtime", "python", timeout_s=1500)
     assert ready.returncode == 0, ready.stderr.decode()
     return run
 
 
 def _python(text: str, *options: str) -> tuple[str, ...]:
-    return ("run", "-r", "python", *options, "-c", text)
+    limit = () if "-t" in options else ("-t", str(PATIENCE_S))
+    return ("run", "-r", "python", *limit, *options, "-c", text)
 
 
-@pytest.mark.timeout(700)
+@pytest.mark.timeout(1800)
 def test_streams_arguments_and_exit_code(emberbox: Run, tmp_path: Path) -> None:
     script = tmp_path / "show.py"
-    script.write_text("import sys; print(sys.argv[1:]); sys.stdout.flush(); sys.stderr.buffer.write(b'\\xff\\x00'); sys.exit(3)")
+    script.write_text(
+        "import sys; print(sys.argv[1:]); sys.stdout.flush(); "
+        "sys.stderr.buffer.write(b'\\xff\\x00'); sys.exit(3)"
+    )
     done = emberbox("run", str(script), "a", "--", "-b")
     assert (done.stdout, done.stderr, done.returncode) == (b"['a', '-b']\n", b"\xff\x00", 3)
 
@@ -63,7 +70,13 @@ def test_environment_and_files(emberbox: Run, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/x.txt").write_text("from here")
     done = emberbox(
-        *_python("import os; print(os.environ['A'], open('data/x.txt').read())", "-e", "A=1", "-f", str(tmp_path / "data"))
+        *_python(
+            "import os; print(os.environ['A'], open('data/x.txt').read())",
+            "-e",
+            "A=1",
+            "-f",
+            str(tmp_path / "data"),
+        )
     )
     assert done.stdout == b"1 from here\n"
 
@@ -77,7 +90,9 @@ def test_environment_and_files(emberbox: Run, tmp_path: Path) -> None:
         ("while True: print('x' * 1000)", ("--max-output", "1"), 125, b"writing more than"),
     ],
 )
-def test_how_a_run_ends(emberbox: Run, text: str, options: tuple[str, ...], code: int, message: bytes) -> None:
+def test_how_a_run_ends(
+    emberbox: Run, text: str, options: tuple[str, ...], code: int, message: bytes
+) -> None:
     done = emberbox(*_python(text, *options))
     assert done.returncode == code, done.stderr.decode()
     assert done.stderr.startswith(b"emberbox: ")
@@ -93,7 +108,12 @@ def test_json_and_cold(emberbox: Run) -> None:
 def test_an_interrupt_leaves_nothing_behind(emberbox: Run, data_folder: Path) -> None:
     command = [*EMBERBOX, *_python("print('up', flush=True)\nimport time; time.sleep(60)")]
     process = subprocess.Popen(
-        command, env=_environment(data_folder), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        env=environment(EMBERBOX_DATA=str(data_folder)),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     with process:
         assert process.stdout is not None
@@ -101,9 +121,11 @@ def test_an_interrupt_leaves_nothing_behind(emberbox: Run, data_folder: Path) ->
         children = _descendants(process.pid)
         assert children
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
-    deadline = time.monotonic() + 5
-    while (left := [pid for pid in children if Path(f"/proc/{pid}").exists()]) and time.monotonic() < deadline:
+        assert process.wait(PATIENCE_S) == 130
+    deadline = time.monotonic() + PATIENCE_S
+    while (
+        left := [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    ) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert left == []
 
@@ -124,12 +146,25 @@ def test_the_first_example(emberbox: Run) -> None:
     assert "no device; reaching out: Network is unreachable" in told
 
 
-def test_setup_again_is_quick(emberbox: Run) -> None:
-    begun = time.monotonic()
+def test_setup_again_makes_nothing(emberbox: Run, data_folder: Path) -> None:
+    def made() -> dict[Path, int]:
+        files = [
+            path
+            for name in ("images", "templates")
+            for path in (data_folder / name).rglob("*")
+            if path.is_file()
+        ]
+        return {
+            path: path.stat().st_ctime_ns
+            for path in files
+            if path.suffix != ".lock" and "locks" not in path.parts
+        }
+
+    before = made()
     done = emberbox("setup", "--runtime", "python")
     assert done.returncode == 0
     assert b"ready: python" in done.stderr
-    assert time.monotonic() - begun < 10
+    assert made() == before
 
 
 def test_lists(emberbox: Run) -> None:
@@ -146,4 +181,6 @@ def test_doctor_finds_nothing_missing(emberbox: Run) -> None:
     findings = json.loads(done.stdout)["findings"]
     assert [finding for finding in findings if finding["level"] == "missing"] == []
     assert done.returncode == 0
-    assert {"qemu", "bubblewrap", "acceleration", "confinement", "data", "images"} <= {finding["key"] for finding in findings}
+    assert {"qemu", "bubblewrap", "acceleration", "confinement", "data", "images"} <= {
+        finding["key"] for finding in findings
+    }

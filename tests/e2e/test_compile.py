@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from emberbox import Engine, RunStatus
+from emberbox import Engine, RunStatus, Sandbox
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,7 +27,9 @@ LUCKY = '#!compile echo "echo $RANDOM$RANDOM$RANDOM" >> "$2"\n'
 
 
 @pytest_asyncio.fixture(scope="module")
-async def compiling(settings: Settings, images: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
+async def compiling(
+    settings: Settings, images: ImageStore, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Engine]:
     """An engine that knows the language."""
     async with Engine(replace(settings, runtimes=(RUNTIMES,))) as running:
         await running.template(LANGUAGE)
@@ -73,7 +76,9 @@ async def test_a_program_is_compiled_and_found_again(compiling: Engine, scope: s
     ],
     ids=["refused", "endless", "breeding", "signal", "memory", "fifo"],
 )
-async def test_a_compiler_that_fails(compiling: Engine, scope: str, code: str, reason: str, exit_code: int | None) -> None:
+async def test_a_compiler_that_fails(
+    compiling: Engine, scope: str, code: str, reason: str, exit_code: int | None
+) -> None:
     async with compiling.sandbox(LANGUAGE, scope=scope) as sandbox:
         if reason == "timed_out":
             await sandbox.write_file("endless.shc", code.encode())
@@ -83,14 +88,22 @@ async def test_a_compiler_that_fails(compiling: Engine, scope: str, code: str, r
             return
         result = await sandbox.run(f"{code}\necho ran")
         assert result.compile is not None
-        assert (result.status, result.compile.reason, result.compile.exit_code) == (RunStatus.COMPILE_FAILED, reason, exit_code)
+        assert (result.status, result.compile.reason, result.compile.exit_code) == (
+            RunStatus.COMPILE_FAILED,
+            reason,
+            exit_code,
+        )
         assert (result.exit_code, result.stdout) == (None, "")
         assert (await sandbox.run("echo fine")).stdout == "fine\n"
 
 
 @pytest.mark.parametrize(
     "code",
-    ["#!compile ln -sf /etc/hostname $2", "#!compile truncate -s 70M $2", "#!compile rm $2; mkdir $2; ln -s /etc $2/out"],
+    [
+        "#!compile ln -sf /etc/hostname $2",
+        "#!compile truncate -s 70M $2",
+        "#!compile rm $2; mkdir $2; ln -s /etc $2/out",
+    ],
     ids=["link", "too large", "leads out"],
 )
 async def test_hostile_output_is_made_anew_each_time(compiling: Engine, scope: str, code: str) -> None:
@@ -112,18 +125,30 @@ async def test_only_the_first_run_of_a_vm_knows_the_cache(compiling: Engine, sco
 
 async def test_a_vm_that_dies_under_its_compiler(compiling: Engine, scope: str) -> None:
     async with compiling.sandbox(LANGUAGE, scope=scope) as sandbox:
-        running = asyncio.create_task(sandbox.run("#!compile sleep 60"), name="run")
-        await asyncio.sleep(1)
+        running = asyncio.create_task(sandbox.run("#!compile sleep 600"), name="run")
+        await _sleeping(sandbox, 1)
         await sandbox._live.machine.kill()
         result = await running
         assert result.compile is not None
-        assert (result.status, result.compile.reason, result.compile.ok) == (RunStatus.VM_DIED, "vm_died", False)
+        assert (result.status, result.compile.reason, result.compile.ok) == (
+            RunStatus.VM_DIED,
+            "vm_died",
+            False,
+        )
         assert sandbox.closed
 
 
 async def test_a_cancelled_compile_leaves_nothing(compiling: Engine, scope: str) -> None:
     async with compiling.sandbox(LANGUAGE, scope=scope) as sandbox:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1):
-                await sandbox.run("#!compile sleep 60")
-        assert (await sandbox.command(["sh", "-c", "sleep 0.3; pgrep -c sleep; true"])).stdout == "0\n"
+        running = asyncio.create_task(sandbox.run("#!compile sleep 600"), name="run")
+        await _sleeping(sandbox, 1)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await _sleeping(sandbox, 0)
+
+
+async def _sleeping(sandbox: Sandbox, count: int) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while (await sandbox.command(["sh", "-c", "pgrep -xc sleep; true"])).stdout != f"{count}\n":  # noqa: ASYNC110
+            await asyncio.sleep(0.1)

@@ -11,15 +11,16 @@ import pytest
 import pytest_asyncio
 
 from emberbox.runtimes import builtin_folder, discover
-from emberbox.vmm.cgroup import Cgroups
+from emberbox.vmm.process.cgroup import Cgroups
 from emberbox.vmm.qemu.driver import QemuDriver
 from tests.e2e.vmm_guests import machine_spec, no_machine_left, talk
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from emberbox.images import ImageStore
-    from emberbox.vmm import Machine
+    from emberbox.vmm.base import Machine
 
 HOST_FILES = (
     "etc/passwd",
@@ -84,7 +85,10 @@ def sees_nothing_writable(machine: Machine) -> None:
 
 
 def has_no_network_but_loopback(machine: Machine) -> None:
-    devices = [line.split(":")[0].strip() for line in Path(f"/proc/{machine.pid}/net/dev").read_text().splitlines()[2:]]
+    devices = [
+        line.split(":")[0].strip()
+        for line in Path(f"/proc/{machine.pid}/net/dev").read_text().splitlines()[2:]
+    ]
     assert devices == ["lo"]
     assert len(Path(f"/proc/{machine.pid}/net/route").read_text().splitlines()) <= 1
 
@@ -146,7 +150,10 @@ def nothing_left_behind() -> None:
 
 @pytest_asyncio.fixture(scope="module", params=[True, False], ids=["confined", "unconfined"])
 async def machine(
-    request: pytest.FixtureRequest, images: ImageStore, data_folder: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    images: ImageStore,
+    data_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Machine]:
     (python,) = (runtime for runtime in discover([builtin_folder()]) if runtime.name == "python")
     image = images.find(python)
@@ -155,7 +162,7 @@ async def machine(
     started = await driver.start(machine_spec(image, tmp_path_factory.mktemp("confinement")))
     started.confined = request.param  # type: ignore[attr-defined]
     async with talk(started) as client:
-        await client.hello(timeout_s=60)
+        await client.hello(timeout_s=PATIENCE_S)
     yield started
     await started.kill()
     no_machine_left()

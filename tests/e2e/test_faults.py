@@ -15,6 +15,8 @@ import pytest
 from emberbox.errors import NoSpace
 from emberbox.images import ImageStore
 from emberbox.runtimes import builtin_folder, discover
+from tests.e2e.command import EMBERBOX, environment
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,14 +26,15 @@ NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 HELLO = """
-import asyncio, sys
-from pathlib import Path
-from emberbox import Engine, Settings
+import asyncio
+from emberbox import Engine
+from emberbox.config import load_settings
 
 async def main():
-    async with Engine(Settings(data=Path(sys.argv[1]))) as engine:
+    async with Engine(load_settings()) as engine:
         for cold in (False, True):
-            result = await engine.run("import os; print(6 * 7, os.getuid())", runtime="python", cold=cold)
+            result = await engine.run("import os; print(6 * 7, os.getuid())", \
+runtime="python", cold=cold, timeout_s=120)
             print(result.stdout or result.message, end="")
 
 asyncio.run(main())
@@ -39,8 +42,22 @@ asyncio.run(main())
 
 
 def _environment(**more: str) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("EMBERBOX_")}
-    return {**clean, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1", **more}
+    return environment(PYTHONPATH=str(ROOT / "src"), PYTHONDONTWRITEBYTECODE="1", **more)
+
+
+def _fails(**more: str) -> str:
+    """Return what a run that cannot succeed says with these variables."""
+    done = subprocess.run(
+        [*EMBERBOX, "run", "-r", "python", "-c", "print(1)"],
+        env=_environment(**more),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=3 * PATIENCE_S,
+    )
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    return done.stderr
 
 
 @pytest.fixture
@@ -49,7 +66,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "small"
     folder.mkdir()
     done = subprocess.run(
-        ["/usr/bin/mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)], capture_output=True, check=False
+        ["/usr/bin/mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
     )
     if done.returncode != 0:
         pytest.skip("this host lets nobody mount a tmpfs")
@@ -68,29 +87,18 @@ async def test_a_disk_without_room_for_images(small_disk: Path) -> None:
 @as_root
 def test_a_disk_without_room_for_a_template(small_disk: Path, images: ImageStore) -> None:
     (small_disk / "images").symlink_to(images.root)
-    done = subprocess.run(
-        [sys.executable, "-m", "emberbox.cli.main", "run", "-r", "python", "-c", "print(1)"],
-        env=_environment(EMBERBOX_DATA=str(small_disk)), capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert done.returncode != 0
-    assert "MiB" in done.stderr
-    assert "EMBERBOX_DATA" in done.stderr
-    assert "Traceback" not in done.stderr
+    told = _fails(EMBERBOX_DATA=str(small_disk))
+    assert "MiB" in told
+    assert "EMBERBOX_DATA" in told
     assert not list(small_disk.glob("templates/building-*"))
 
 
 def test_a_host_without_qemu(tmp_path: Path, images: ImageStore) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/images").symlink_to(images.root)
-    done = subprocess.run(
-        [sys.executable, "-m", "emberbox.cli.main", "run", "-r", "python", "-c", "print(1)"],
-        env=_environment(PATH=str(tmp_path), EMBERBOX_DATA=str(tmp_path / "data")),
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert done.returncode != 0
-    assert "qemu-system-" in done.stderr
-    assert "apt-get install" in done.stderr
-    assert "Traceback" not in done.stderr
+    told = _fails(PATH=str(tmp_path), EMBERBOX_DATA=str(tmp_path / "data"))
+    assert "qemu-system-" in told
+    assert "apt-get install" in told
 
 
 @pytest.fixture
@@ -106,11 +114,17 @@ def nobodys_data(images: ImageStore) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def _as_nobody(*command: str) -> subprocess.CompletedProcess[str]:
+def _as_nobody(*command: str, data: Path | None = None) -> subprocess.CompletedProcess[str]:
     setpriv = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all"]
-    environment = _environment(HOME="/nonexistent")
+    environment = _environment(HOME="/nonexistent", **({} if data is None else {"EMBERBOX_DATA": str(data)}))
     return subprocess.run(
-        [*setpriv, *command], env=environment, cwd="/", capture_output=True, text=True, check=False, timeout=110
+        [*setpriv, *command],
+        env=environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=3 * PATIENCE_S,
     )
 
 
@@ -120,6 +134,6 @@ def test_an_engine_of_an_ordinary_user(nobodys_data: Path) -> None:
         pytest.skip("ordinary users may not make user namespaces here")
     if _as_nobody(sys.executable, "-c", "import emberbox").returncode != 0:
         pytest.skip("an ordinary user cannot read this checkout or its Python")
-    done = _as_nobody(sys.executable, "-c", HELLO, str(nobodys_data))
+    done = _as_nobody(sys.executable, "-c", HELLO, data=nobodys_data)
     assert (done.stdout, done.returncode) == ("42 1000\n42 1000\n", 0), done.stderr
     assert not list(nobodys_data.glob("run/*/*"))

@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from emberbox import Engine, RunStatus
 from emberbox.config import PoolSettings
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 RUNTIMES = Path(__file__).parents[1] / "runtimes"
 TELL = {
-    "awk-held": 'BEGIN { while ((getline line) > 0) print "got", line; system("ls; id -u; echo $HELD $MORE; pwd"); exit 4 }',
+    "awk-held": 'BEGIN { while ((getline line) > 0) print "got", line; '
+    'system("ls; id -u; echo $HELD $MORE; pwd"); exit 4 }',
     "shell-held": 'while read line; do echo "got $line"; done; ls; id -u; echo $HELD $MORE; pwd; exit 4',
 }
 
@@ -68,7 +70,9 @@ async def test_other_command_lines_are_started(holding: Engine, runtime: str) ->
 async def test_limits_hold_for_what_was_held(holding: Engine) -> None:
     async with holding.sandbox("awk-held") as sandbox:
         endless = await sandbox.run("BEGIN { while (1) ; }", timeout_s=1)
-        hungry = await sandbox.run('BEGIN { x = "x"; while (1) x = x x }', limits=replace(sandbox.limits, memory_mib=32))
+        hungry = await sandbox.run(
+            'BEGIN { x = "x"; while (1) x = x x }', limits=replace(sandbox.limits, memory_mib=32)
+        )
         assert (endless.status, hungry.status) == (RunStatus.TIMED_OUT, RunStatus.OUT_OF_MEMORY)
 
 
@@ -110,7 +114,7 @@ async def test_a_held_compiler_and_its_held_program(holding: Engine, tmp_path: P
 async def test_pooled_clones_are_primed_by_what_is_held(settings: Settings, images: ImageStore) -> None:
     own = replace(settings, runtimes=(RUNTIMES,), pool=PoolSettings(minimum=1, maximum=1))
     async with Engine(own) as engine:
-        assert await engine.warm_pool("shell-held", 1, timeout_s=60)
+        assert await engine.warm_pool("shell-held", 1, timeout_s=PATIENCE_S)
         async with engine.sandbox("shell-held") as sandbox:
             result, held = await told(sandbox, TELL["shell-held"])
         assert (result.metrics.source, held) == ("pool", True)

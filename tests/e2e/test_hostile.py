@@ -1,10 +1,14 @@
-"""Programs that mean harm or go wrong: the right status, a clear message, nothing left, and the next run works."""
+"""Programs that mean harm or go wrong: the right status, a clear message, nothing left behind.
+
+The next run works.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import io
 import os
+import signal
 import tarfile
 import time
 from typing import TYPE_CHECKING
@@ -14,11 +18,16 @@ import pytest
 from emberbox import Engine, Limits, RunResult, RunStatus
 from emberbox.errors import GuestRequestFailed, InvalidInput
 from emberbox.vmm.base import MachineState
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-QUICK = Limits(timeout_s=3)
+LIMITS_S = (1.5, 6.0, 24.0, 96.0)
+"""Limits that a program is meant to run into, tried one after another.
+
+A guest on a busy host takes long to reach a line.
+"""
 
 
 async def _next_run_works(engine: Engine) -> None:
@@ -34,13 +43,19 @@ async def test_a_syntax_error(engine: Engine) -> None:
 
 async def test_huge_output_is_kept_counted_and_flagged(engine: Engine) -> None:
     result = await engine.run("print('x' * (5 * 2**20)); import sys; sys.stderr.write('e')", runtime="python")
-    assert (result.status, len(result.stdout_data), result.stdout_bytes) == (RunStatus.SUCCEEDED, 2**20, 5 * 2**20 + 1)
+    assert (result.status, len(result.stdout_data), result.stdout_bytes) == (
+        RunStatus.SUCCEEDED,
+        2**20,
+        5 * 2**20 + 1,
+    )
     assert (result.stdout_truncated, result.stderr_truncated, result.stderr) == (True, False, "e")
 
 
 async def test_endless_output_ends_the_run(engine: Engine) -> None:
     code = "while True: print('y' * 100000)"
-    result = await engine.run(code, runtime="python", limits=Limits(output_bytes=4 * 2**20, timeout_s=60))
+    result = await engine.run(
+        code, runtime="python", limits=Limits(output_bytes=4 * 2**20, timeout_s=PATIENCE_S)
+    )
     assert result.status is RunStatus.OUTPUT_LIMIT
     assert result.message == f"killed for writing more than {4 * 2**20} bytes"
     assert len(result.stdout_data) == 2**20
@@ -48,41 +63,52 @@ async def test_endless_output_ends_the_run(engine: Engine) -> None:
 
 
 async def test_an_endless_loop_times_out(engine: Engine) -> None:
-    began = time.monotonic()
-    result = await engine.run("print('before', flush=True)\nwhile True: pass", runtime="python", timeout_s=1.5)
-    assert (result.status, result.stdout) == (RunStatus.TIMED_OUT, "before\n")
-    assert result.message == "killed after 1.5 s, its limit of wall-clock time"
-    assert 1.4 < time.monotonic() - began < 10
+    for limit_s in LIMITS_S:
+        began = time.monotonic()
+        result = await engine.run(
+            "print('before', flush=True)\nwhile True: pass", runtime="python", timeout_s=limit_s
+        )
+        assert result.status is RunStatus.TIMED_OUT
+        assert result.message == f"killed after {limit_s:g} s, its limit of wall-clock time"
+        assert time.monotonic() - began > limit_s - 0.1
+        if result.stdout:
+            break
+    assert result.stdout == "before\n"
 
 
 async def test_cpu_time_has_a_limit(engine: Engine) -> None:
     code = "import time; time.sleep(.2)\nwhile True: pass"
-    result = await engine.run(code, runtime="python", limits=Limits(cpu_s=0.7, timeout_s=30))
+    result = await engine.run(code, runtime="python", limits=Limits(cpu_s=0.7, timeout_s=PATIENCE_S))
     assert result.status is RunStatus.CPU_LIMIT
     assert result.message == "killed after 0.7 s of CPU time, its limit"
 
 
 async def test_a_fork_bomb_is_held_and_dies_with_its_run(engine: Engine) -> None:
-    async with engine.sandbox("bash", limits=Limits(timeout_s=4, pids=64)) as sandbox:
-        result = await sandbox.run("bomb() { bomb | bomb & }; bomb; sleep 100")
+    async with engine.sandbox("bash", limits=Limits(timeout_s=PATIENCE_S, pids=64)) as sandbox:
+        result = await sandbox.run("bomb() { bomb | bomb & }; bomb; sleep 1000", timeout_s=4)
         assert result.status in {RunStatus.TIMED_OUT, RunStatus.FAILED}
         assert (await sandbox.command(["echo", "still here"])).stdout == "still here\n"
         assert (await sandbox.metrics()).processes < 120
 
 
 async def test_forking_python_is_refused_in_its_own_words(engine: Engine) -> None:
-    code = "import os\ntry:\n    while os.fork() or True: pass\nexcept OSError as e: print(type(e).__name__, flush=True); os._exit(0)"
-    result = await engine.run(code, runtime="python", limits=Limits(pids=20, timeout_s=20))
+    code = (
+        "import os\ntry:\n    while os.fork() or True: pass\n"
+        "except OSError as e: print(type(e).__name__, flush=True); os._exit(0)"
+    )
+    result = await engine.run(code, runtime="python", limits=Limits(pids=20, timeout_s=PATIENCE_S))
     assert "BlockingIOError" in result.stdout
 
 
 BOMBS = {
     "large pieces": "a = []\nwhile True: a.append(bytearray(2**20))",
-    # Memory that fills slowly: the kernel finds pages of files to take away for a long time before it calls this out of memory.
+    # Memory that fills slowly: the kernel finds pages of files to take away for a long time before
+    # it calls this out of memory.
     "small pieces": "a = []\nwhile True: a.append(str(len(a)) * 10)",
     # Page tables, which are charged to nobody, fill the memory as well.
     "address space": "a = []\nwhile True: a.append(bytes(2**20))",
-    "many programs": "import decimal, json, sqlite3\na = []\nwhile True:\n    a.append(bytearray(2**17)); json.dumps(a[:0])\n"
+    "many programs": "import decimal, json, sqlite3\na = []\n"
+    "while True:\n    a.append(bytearray(2**17)); json.dumps(a[:0])\n"
     "    decimal.Decimal(3).sqrt(); sqlite3.connect(':memory:').execute('select 1').fetchall()",
 }
 
@@ -90,7 +116,7 @@ BOMBS = {
 @pytest.mark.parametrize("limit", [None, 64])
 @pytest.mark.parametrize("bomb", BOMBS)
 async def test_a_memory_bomb_is_told(engine: Engine, limit: int | None, bomb: str) -> None:
-    async with engine.sandbox("python", limits=Limits(memory_mib=limit, timeout_s=60)) as sandbox:
+    async with engine.sandbox("python", limits=Limits(memory_mib=limit, timeout_s=PATIENCE_S)) as sandbox:
         result = await sandbox.run(BOMBS[bomb])
         assert result.status is RunStatus.OUT_OF_MEMORY
         assert result.message is not None
@@ -100,18 +126,26 @@ async def test_a_memory_bomb_is_told(engine: Engine, limit: int | None, bomb: st
 
 async def test_a_clone_may_fill_its_memory(engine: Engine) -> None:
     # The host counts a page that the template left empty twice, and may not take the VM for it.
-    result = await engine.run("x = bytearray(b'x') * (380 << 20); print(len(x) >> 20)", runtime="python", memory_mib=512)
+    result = await engine.run(
+        "x = bytearray(b'x') * (380 << 20); print(len(x) >> 20)", runtime="python", memory_mib=512
+    )
     assert (result.status, result.stdout) == (RunStatus.SUCCEEDED, "380\n"), result.message
 
 
 async def test_ignoring_sigterm_helps_nobody(engine: Engine) -> None:
-    code = "import signal\nfor s in range(1, 65):\n    try: signal.signal(s, signal.SIG_IGN)\n    except (OSError, ValueError): pass\nwhile True: pass"
+    code = (
+        "import signal\nfor s in range(1, 65):\n    try: signal.signal(s, signal.SIG_IGN)\n"
+        "    except (OSError, ValueError): pass\nwhile True: pass"
+    )
     result = await engine.run(code, runtime="python", timeout_s=2)
     assert result.status is RunStatus.TIMED_OUT
 
 
 async def test_closing_its_output_is_no_end(engine: Engine) -> None:
-    code = "import os, time; os.write(1, b'a'); os.close(1); os.close(2); os.close(0); time.sleep(.5); os._exit(5)"
+    code = (
+        "import os, time; os.write(1, b'a'); os.close(1); os.close(2); os.close(0); "
+        "time.sleep(.5); os._exit(5)"
+    )
     result = await engine.run(code, runtime="python", stdin=b"x" * 100_000)
     assert (result.status, result.exit_code, result.stdout) == (RunStatus.FAILED, 5, "a")
     assert result.metrics.run_ms > 450
@@ -120,26 +154,30 @@ async def test_closing_its_output_is_no_end(engine: Engine) -> None:
 async def test_a_daemon_ends_with_its_run(engine: Engine) -> None:
     code = (
         "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n"
-        "        print('daemon', flush=True); time.sleep(1000)\n    os._exit(0)\nos.wait(); time.sleep(.2); print('parent')"
+        "        print('daemon', flush=True); time.sleep(1000)\n    os._exit(0)\n"
+        "os.wait(); time.sleep(.2); print('parent')"
     )
     async with engine.sandbox("python") as sandbox:
-        began = time.monotonic()
         result = await sandbox.run(code)
         assert (result.status, sorted(result.stdout.split())) == (RunStatus.SUCCEEDED, ["daemon", "parent"])
-        assert time.monotonic() - began < 10
         left = await sandbox.command(
             [
                 "python3",
                 "-c",
                 # In two pieces, so that this command does not find itself.
-                "import os; print(sum(b'main' b'.py' in open(f'/proc/{p}/cmdline', 'rb').read() for p in os.listdir('/proc') if p.isdecimal()))",
+                "import os; print(sum(b'main' b'.py' in open(f'/proc/{p}/cmdline', 'rb').read() "
+                "for p in os.listdir('/proc') if p.isdecimal()))",
             ]
         )
         assert left.stdout == "0\n"
 
 
 async def test_filling_the_disk_is_the_programs_own_trouble(engine: Engine) -> None:
-    code = "f = open('big', 'wb')\ntry:\n    while True: f.write(bytes(2**20)); f.flush()\nexcept OSError as e: print(e.strerror)\nimport os; print(os.path.getsize('big') // 2**20)"
+    code = (
+        "f = open('big', 'wb')\ntry:\n    while True: f.write(bytes(2**20)); f.flush()\n"
+        "except OSError as e: print(e.strerror)\n"
+        "import os; print(os.path.getsize('big') // 2**20)"
+    )
     async with engine.sandbox("python", disk_mib=32) as sandbox:
         result = await sandbox.run(code)
         reason, size = result.stdout.splitlines()
@@ -158,7 +196,9 @@ async def test_the_agent_cannot_be_killed_from_inside(engine: Engine) -> None:
             RunStatus.FAILED,
             RunStatus.SUCCEEDED,
         }
-        as_root = await sandbox.command(["bash", "-c", "kill -9 1; kill -15 1; kill -11 1; echo tried"], user="root")
+        as_root = await sandbox.command(
+            ["bash", "-c", "kill -9 1; kill -15 1; kill -11 1; echo tried"], user="root"
+        )
         assert as_root.stdout == "tried\n"
         assert (await sandbox.command(["echo", "alive"])).stdout == "alive\n"
 
@@ -175,7 +215,8 @@ async def test_a_guest_that_ends_itself_is_told(engine: Engine, way: str) -> Non
     letter = {"reboot": "b", "crash": "c"}[way]
     async with engine.sandbox("bash") as sandbox:
         async with sandbox.start(
-            ["bash", "-c", f"echo last; sleep .3; echo {letter} > /proc/sysrq-trigger; sleep 60"], user="root"
+            ["bash", "-c", f"echo last; sleep .3; echo {letter} > /proc/sysrq-trigger; sleep 600"],
+            user="root",
         ) as process:
             result = await process.result()
         assert result.status is RunStatus.VM_DIED
@@ -198,7 +239,7 @@ async def test_a_corrupted_stream_ends_the_sandbox_and_not_the_host(engine: Engi
         "import time; time.sleep(30)\n"
     )
     async with engine.sandbox("python") as sandbox:
-        async with sandbox.start(["python3", "-c", steal], user="root", timeout_s=20) as process:
+        async with sandbox.start(["python3", "-c", steal], user="root", timeout_s=PATIENCE_S) as process:
             result = await process.result()
         assert result.status is RunStatus.VM_DIED
         assert result.message is not None
@@ -206,16 +247,57 @@ async def test_a_corrupted_stream_ends_the_sandbox_and_not_the_host(engine: Engi
     await _next_run_works(engine)
 
 
-async def test_a_paused_vm_costs_itself_and_not_the_caller(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_vm_that_stops_under_a_program_costs_itself_and_not_the_caller(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("emberbox.sandbox.process.GRACE_S", 1.0)
+    for limit_s in LIMITS_S:
+        async with engine.sandbox("python") as sandbox:
+            async with sandbox.start(["sh", "-c", "echo on; sleep 1000"], timeout_s=limit_s) as process:
+                pieces = []
+                async for piece in process.output():
+                    pieces.append(piece.data)
+                    # All of the VMM, with its clocks: neither it nor the guest can tell that the time
+                    # is over.
+                    os.kill(sandbox.pid, signal.SIGSTOP)
+                result = await process.result()
+            assert result.status is RunStatus.TIMED_OUT
+            if not pieces:
+                continue
+            assert pieces == [b"on\n"]
+            assert result.message is not None
+            assert "its VM was ended" in result.message
+            assert sandbox.closed
+            assert sandbox.state is MachineState.KILLED
+            return
+    pytest.fail("the program never began")
+
+
+async def test_a_vm_that_begins_nothing_is_lost_and_not_the_programs_fault(engine: Engine) -> None:
     async with engine.sandbox("python") as sandbox:
         await sandbox.run("print(1)")
         await sandbox._live.machine.pause()
+        sandbox._live.patience_s = 1.0
         result = await sandbox.run("print(2)", timeout_s=1)
-        assert result.status is RunStatus.TIMED_OUT
+        assert result.status is RunStatus.VM_DIED
         assert result.message is not None
-        assert "its VM was ended" in result.message
-        assert sandbox.closed
+        assert "began no program" in result.message
+        assert sandbox.state is MachineState.KILLED
+
+
+async def test_a_vm_that_stops_under_a_program_without_a_limit_is_noticed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emberbox.sandbox.process.CHECK_S", 0.5)
+    async with engine.sandbox("python") as sandbox:
+        async with sandbox.start(
+            ["sh", "-c", "echo on; sleep 3600"], limits=Limits(timeout_s=None)
+        ) as process:
+            sandbox._live.patience_s = 1.0
+            async for _ in process.output():
+                os.kill(sandbox.pid, signal.SIGSTOP)
+            result = await process.result()
+        assert result.status is RunStatus.VM_DIED
         assert sandbox.state is MachineState.KILLED
 
 
@@ -229,20 +311,24 @@ async def test_cancelling_a_run_leaves_nothing(engine: Engine) -> None:
 
 
 async def test_a_cancelled_process_says_so(engine: Engine) -> None:
-    async with engine.sandbox("python") as sandbox, sandbox.start(["sleep", "100"]) as process:
+    async with engine.sandbox("python") as sandbox, sandbox.start(["sleep", "3600"]) as process:
         await process.cancel()
         result = await process.result()
     assert (result.status, result.message) == (RunStatus.CANCELLED, "cancelled by its caller")
 
 
 async def test_binary_output_comes_back_unchanged(engine: Engine) -> None:
-    result = await engine.run("import sys; sys.stdout.buffer.write(bytes(range(256)) * 100)", runtime="python")
+    result = await engine.run(
+        "import sys; sys.stdout.buffer.write(bytes(range(256)) * 100)", runtime="python"
+    )
     assert result.stdout_data == bytes(range(256)) * 100
 
 
 async def test_an_empty_program_and_an_empty_input(engine: Engine) -> None:
     assert (await engine.run("", runtime="python")).ok
-    assert (await engine.run("import sys; print(len(sys.stdin.read()))", runtime="python", stdin=b"")).stdout == "0\n"
+    assert (
+        await engine.run("import sys; print(len(sys.stdin.read()))", runtime="python", stdin=b"")
+    ).stdout == "0\n"
 
 
 @pytest.mark.slow
@@ -254,7 +340,7 @@ async def test_100_mib_of_input(engine: Engine) -> None:
         for _ in range(100):
             yield piece
 
-    result = await engine.run(code, runtime="python", stdin=feed(), timeout_s=100)  # type: ignore[arg-type]
+    result = await engine.run(code, runtime="python", stdin=feed(), timeout_s=PATIENCE_S)  # type: ignore[arg-type]
     assert result.stdout == f"{100 * 2**20}\n"
 
 
@@ -278,7 +364,9 @@ async def test_odd_names_are_just_names(engine: Engine, name: str) -> None:
 
 async def test_absolute_names_stay_in_the_guest(engine: Engine, tmp_path: Path) -> None:
     target = tmp_path / "host"
-    result = await engine.run("print(open('/tmp/abs').read())", runtime="python", files={"/tmp/abs": b"there"})
+    result = await engine.run(
+        "print(open('/tmp/abs').read())", runtime="python", files={"/tmp/abs": b"there"}
+    )
     assert result.stdout == "there\n"
     with pytest.raises(GuestRequestFailed):
         async with engine.sandbox("python") as sandbox:
@@ -316,7 +404,9 @@ async def test_hostile_archives_are_refused(engine: Engine, kind: str) -> None:
 
 async def test_a_link_out_of_the_folder_leads_nowhere_on_the_host(engine: Engine) -> None:
     async with engine.sandbox("python") as sandbox:
-        await sandbox.run("import os; os.symlink('/etc/hostname', 'link'); os.symlink('/proc/1/environ', 'secret')")
+        await sandbox.run(
+            "import os; os.symlink('/etc/hostname', 'link'); os.symlink('/proc/1/environ', 'secret')"
+        )
         with pytest.raises(GuestRequestFailed) as caught:
             await sandbox.read_file("secret")
         assert caught.value.reason == "denied"
@@ -333,6 +423,6 @@ async def test_a_program_that_does_not_exist(engine: Engine) -> None:
 
 async def test_fifty_at_once(engine: Engine) -> None:
     results: list[RunResult] = await asyncio.gather(
-        *(engine.run(f"print({n} * 2)", runtime="python", timeout_s=90) for n in range(50))
+        *(engine.run(f"print({n} * 2)", runtime="python", timeout_s=PATIENCE_S) for n in range(50))
     )
     assert [result.stdout for result in results] == [f"{n * 2}\n" for n in range(50)]

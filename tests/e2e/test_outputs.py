@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.patience import PATIENCE_S
+
 if TYPE_CHECKING:
     from emberbox import Engine
 
@@ -31,17 +33,20 @@ except PermissionError:
 
 async def test_files_come_back_by_themselves(engine: Engine) -> None:
     result = await engine.run(
-        "import os; open('output/a.csv', 'w').write('1,2'); open('plain', 'w').write('x'); print(os.environ['EMBERBOX_OUTPUT'])",
+        "import os; open('output/a.csv', 'w').write('1,2'); open('plain', 'w').write('x'); "
+        "print(os.environ['EMBERBOX_OUTPUT'])",
         runtime="python",
     )
     assert (result.stdout, result.stderr) == ("/work/output\n", "")
-    assert [(file.name, file.text, file.media_type) for file in result.files] == [("a.csv", "1,2", "text/csv")]
+    assert [(file.name, file.text, file.media_type) for file in result.files] == [
+        ("a.csv", "1,2", "text/csv")
+    ]
     nothing = await engine.run("print(1)", runtime="python")
     assert (nothing.left_files, nothing.files, nothing.file_notes) == (False, (), ())
 
 
 async def test_a_hostile_folder_is_read_within_bounds(engine: Engine) -> None:
-    result = await engine.run(HOSTILE, runtime="python", timeout_s=60)
+    result = await engine.run(HOSTILE, runtime="python", timeout_s=PATIENCE_S)
     assert result.ok, result.stderr
     names = [file.name for file in result.files]
     assert names[:3] == ["a\\x0a\\xff", "a-folder/deep/file.json", "many-00000"]

@@ -1,4 +1,7 @@
-"""Images of the user's own on real VMs: no shell, no accounts, another C library, another user, nothing that Emberbox would bring."""
+"""Images of the user's own on real VMs, which have nothing that Emberbox would bring.
+
+Some have no shell or no accounts, some another C library or another user.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import pytest_asyncio
 
 from emberbox import Engine, Settings
-from emberbox.cli.images_import import import_runtime
+from emberbox.cli.local.images_import import import_runtime
 from emberbox.images import SilentProgress
 from emberbox.images.oci import ImportOptions, Reference, RuntimeText
 from emberbox.model import RunStatus
 from tests.oci.layouts import Layout, Made, entry, layer, link
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    import pytest
 
     from emberbox.images import ImageStore
 
@@ -59,16 +64,23 @@ def go_program(folder: Path) -> bytes:
         "HOME": str(Path.home()),
         "PATH": "",
     }
-    subprocess.run([go, "build", "-o", "program", "main.go"], cwd=folder, env=environment, check=True, timeout=120)
+    subprocess.run(
+        [go, "build", "-o", "program", "main.go"], cwd=folder, env=environment, check=True, timeout=PATIENCE_S
+    )
     return (folder / "program").read_bytes()
 
 
 def musl_layers(folder: Path) -> list[bytes]:
     (folder / "m.c").write_text(MUSL)
-    subprocess.run([tool("musl-gcc", "musl-tools"), "-o", "m", "m.c"], cwd=folder, check=True, timeout=60)
+    subprocess.run(
+        [tool("musl-gcc", "musl-tools"), "-o", "m", "m.c"], cwd=folder, check=True, timeout=PATIENCE_S
+    )
     library = Path("/lib/x86_64-linux-musl/libc.so")
     loader = next(Path("/lib").glob("ld-musl-*.so.1")).name
-    return [layer(entry(f"lib/{loader}", library.read_bytes())), layer(entry("m", (folder / "m").read_bytes()))]
+    return [
+        layer(entry(f"lib/{loader}", library.read_bytes())),
+        layer(entry("m", (folder / "m").read_bytes())),
+    ]
 
 
 def busybox_layers() -> list[bytes]:
@@ -76,17 +88,25 @@ def busybox_layers() -> list[bytes]:
     accounts = b"root:x:0:0::/root:/bin/sh\nweb:x:33:44::/srv:/bin/sh\n"
     links = [link(f"bin/{name}", "busybox") for name in ("sh", *APPLETS)]
     below = layer(
-        entry("bin/busybox", busybox), *links, entry("etc/passwd", accounts), entry("srv/secret", b"s"), entry("srv/page", b"old")
+        entry("bin/busybox", busybox),
+        *links,
+        entry("etc/passwd", accounts),
+        entry("srv/secret", b"s"),
+        entry("srv/page", b"old"),
     )
     above = layer(
-        entry("srv", uid=33, gid=44), entry("srv/.wh.secret", b""), entry("srv/page", b"new", mode=0o600, uid=33, gid=44),
+        entry("srv", uid=33, gid=44),
+        entry("srv/.wh.secret", b""),
+        entry("srv/page", b"new", mode=0o600, uid=33, gid=44),
         entry("locked", mode=0o555),
-    )  # fmt: skip
+    )
     return [below, above]
 
 
 @pytest_asyncio.fixture(scope="module")
-async def own(settings: Settings, images: ImageStore, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
+async def own(
+    settings: Settings, images: ImageStore, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Engine]:
     """An engine that knows the images of these tests; what they leave in the store is removed."""
     folder = tmp_path_factory.mktemp("own")
     layout = Layout(folder / "layout")
@@ -99,12 +119,22 @@ async def own(settings: Settings, images: ImageStore, tmp_path_factory: pytest.T
     }
     layout.add("scratch", Made([layer(entry("program", go_program(folder)))], scratch))
     layout.add("musl", Made(musl_layers(folder), {"Entrypoint": ["./m"]}))
-    layout.add("busybox", Made(busybox_layers(), {"User": "web", "WorkingDir": "/srv", "Env": ["GREETING=from config"]}))
-    choices: dict[str, dict[str, Any]] = {"scratch": {}, "musl": {}, "busybox": {"run": ("sh", "{script}"), "cwd": "/srv"}}
+    layout.add(
+        "busybox",
+        Made(busybox_layers(), {"User": "web", "WorkingDir": "/srv", "Env": ["GREETING=from config"]}),
+    )
+    choices: dict[str, dict[str, Any]] = {
+        "scratch": {},
+        "musl": {},
+        "busybox": {"run": ("sh", "{script}"), "cwd": "/srv"},
+    }
     names = [f"own-{tag}" for tag in choices]
     for tag, choice in choices.items():
         options = ImportOptions(architecture=images.architecture)
-        reference, text = Reference.parse(f"oci:{layout.folder}:{tag}"), RuntimeText(name=f"own-{tag}", **choice)
+        reference, text = (
+            Reference.parse(f"oci:{layout.folder}:{tag}"),
+            RuntimeText(name=f"own-{tag}", **choice),
+        )
         await import_runtime(images, reference, options, text, folder / "runtimes", SilentProgress())
     async with Engine(replace(settings, runtimes=(folder / "runtimes",))) as engine:
         yield engine
@@ -112,7 +142,6 @@ async def own(settings: Settings, images: ImageStore, tmp_path_factory: pytest.T
         images.remove(name)
 
 
-@pytest.mark.timeout(120)
 async def test_a_static_program_from_scratch(own: Engine) -> None:
     async with own.sandbox("own-scratch", cold=True) as sandbox:
         result = await sandbox.run("", ["a", "b c"], stdin=b"one\ntwo\n")
@@ -136,7 +165,8 @@ async def test_another_c_library_in_a_clone(own: Engine) -> None:
 
 async def test_a_shell_script_as_another_user(own: Engine) -> None:
     script = (
-        "id -u; id -g; pwd; echo $GREETING $HOME; cat page; ls /srv; touch x; ls -d /locked/y; touch /locked/y; touch /work/z"
+        "id -u; id -g; pwd; echo $GREETING $HOME; cat page; ls /srv; touch x; "
+        "ls -d /locked/y; touch /locked/y; touch /work/z"
     )
     async with own.sandbox("own-busybox", cold=True) as sandbox:
         result = await sandbox.run(script)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from emberbox import Settings
     from emberbox.images import ImageStore
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 HOSTILE = """
 import os, socket, urllib.request
@@ -56,13 +56,17 @@ async def builder(settings: Settings, images: ImageStore, index: PackageIndex) -
         yield running
 
 
-async def test_packages_are_installed_once_and_are_there_in_every_run(builder: Engine, index: PackageIndex) -> None:
+async def test_packages_are_installed_once_and_are_there_in_every_run(
+    builder: Engine, index: PackageIndex
+) -> None:
     program = "import emberdemo; print(emberdemo.VALUE, emberdemo.__file__)"
     first, second = await asyncio.gather(
         *(builder.run(program, runtime="python", packages={"pip": ["emberdemo==1.0"]}) for _ in range(2))
     )
     for result in (first, second):
-        assert result.stdout == "42 /usr/local/lib/python3.11/dist-packages/emberdemo.py\n", result.stderr or result.message
+        assert result.stdout == "42 /usr/local/lib/python3.11/dist-packages/emberdemo.py\n", (
+            result.stderr or result.message
+        )
     assert first.packages is not None
     assert second.packages is not None
     assert sorted([first.packages.reason, second.packages.reason]) == ["cached", "installed"]

@@ -1,4 +1,7 @@
-"""Packages that cannot be had, and packages that a manifest names, with real build VMs and an index that the test serves."""
+"""Packages that cannot be had, and packages that a manifest names.
+
+The build VMs are real, and the test serves the index.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from emberbox.runtimes import MANIFEST_NAME, builtin_folder
 from tests.e2e.conftest import run_entries
 from tests.e2e.package_index import PackageIndex, served, source, wheel
 from tests.e2e.services import ServiceProcess, service_folder
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
     from emberbox import Settings
     from emberbox.images import ImageStore
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(1200)
 
 ENDLESS = "import time\nprint('begun', flush=True)\nwhile True: time.sleep(1)\n"
 LIMIT_S = 12
@@ -43,7 +47,10 @@ def index() -> Iterator[PackageIndex]:
 
 
 def bakery(folder: Path, name: str, requirement: str) -> Path:
-    """Write a runtime that is Python with one package baked in; returns its folder's parent. It shares Python's image."""
+    """Write a runtime that is Python with one package baked in; returns its folder's parent.
+
+    It shares Python's image.
+    """
     shutil.copytree(builtin_folder() / "python", folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     manifest = folder / name / MANIFEST_NAME
     text = manifest.read_text().replace('name = "python"', f'name = "{name}"')
@@ -53,7 +60,9 @@ def bakery(folder: Path, name: str, requirement: str) -> Path:
 
 
 @pytest_asyncio.fixture
-async def baker(settings: Settings, images: ImageStore, index: PackageIndex, tmp_path: Path) -> AsyncIterator[Engine]:
+async def baker(
+    settings: Settings, images: ImageStore, index: PackageIndex, tmp_path: Path
+) -> AsyncIterator[Engine]:
     """An engine with two runtimes that have a package baked in: one that exists, and one that does not."""
     for name, requirement in (("baked", "emberdemo==1.0"), ("ghostly", "no-such-package==1.0")):
         bakery(tmp_path / "runtimes", name, requirement)
@@ -93,18 +102,20 @@ async def test_a_job_whose_packages_never_end_installing_is_ended(
         EMBERBOX_PACKAGES_TIMEOUT_S=str(LIMIT_S),
         EMBERBOX_PACKAGES_MEMORY_MIB="512",
         EMBERBOX_PACKAGES_DISK_MIB="256",
-        EMBERBOX_WORKER_READY="0",
+        EMBERBOX_POOL_MAXIMUM="0",
     )
     await service.start()
     try:
         async with service.client(await service.ready()) as client:
             files = {"requirements.txt": "--no-binary :all:\nendless==1.0\n"}
-            asked = await client.post("/v1/jobs", json={"runtime": "python", "code": "print(1)", "files": files})
+            asked = await client.post(
+                "/v1/jobs", json={"runtime": "python", "code": "print(1)", "files": files}
+            )
             assert asked.status_code == 202, asked.text
             path = f"/v1/jobs/{asked.json()['id']}"
             job = await _until_running(client, path)
             assert (job["status"], job["times"]["started_at"]) == ("running", None), job
-            job = (await client.get(path, params={"wait": "60"}, timeout=90)).json()
+            job = (await client.get(path, params={"wait": "180"}, timeout=2 * PATIENCE_S)).json()
         assert (job["status"], job["reason"]) == ("failed", "packages_failed")
         assert job["message"] == f"pip did not end within {LIMIT_S} s (packages.timeout_s)"
         assert (job["stdout"], job["times"]["started_at"]) == ("", None)
@@ -114,7 +125,9 @@ async def test_a_job_whose_packages_never_end_installing_is_ended(
         await service.end()
 
 
-async def _until_running(client: httpx.AsyncClient, path: str, timeout_s: float = 30) -> dict[str, Any]:
+async def _until_running(
+    client: httpx.AsyncClient, path: str, timeout_s: float = PATIENCE_S
+) -> dict[str, Any]:
     begun = time.monotonic()
     while True:
         job: dict[str, Any] = (await client.get(path)).json()

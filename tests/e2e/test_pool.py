@@ -14,6 +14,7 @@ from emberbox import Engine, Settings
 from emberbox.config import PoolSettings
 from emberbox.errors import InvalidInput
 from emberbox.vmm.base import MachineState
+from tests.patience import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from emberbox.images import ImageStore
@@ -33,7 +34,9 @@ async def test_each_ready_sandbox_is_used_once(pooled: Engine) -> None:
     await pooled.warm_pool("python", 2)
     first = await pooled.run("open('/tmp/mark', 'w').close(); print(open('/etc/hostname'))", runtime="python")
     for _ in range(3):
-        later = await pooled.run("import os; print(os.path.exists('/tmp/mark'), sorted(os.listdir('/work')))", runtime="python")
+        later = await pooled.run(
+            "import os; print(os.path.exists('/tmp/mark'), sorted(os.listdir('/work')))", runtime="python"
+        )
         assert later.stdout == "False ['main.py', 'output']\n"
     assert first.ok
 
@@ -45,37 +48,34 @@ async def test_an_empty_pool_clones_at_once(pooled: Engine) -> None:
     assert {result.metrics.source for result in results} == {"pool", "clone"}
 
 
-async def test_demand_raises_the_target_and_quiet_lowers_it(pooled: Engine) -> None:
-    await pooled.warm_pool("python", 0)
-    await asyncio.gather(*(pooled.run("print(1)", runtime="python") for _ in range(3)))
-    raised = pooled.pools()[0].target
-    assert 2 <= raised <= 4
-    await asyncio.sleep(7)
-    status = pooled.pools()[0]
-    assert (status.target, status.ready) == (0, 0)
+async def test_demand_raises_the_target_and_quiet_lowers_it(settings: Settings, images: ImageStore) -> None:
+    async with Engine(replace(settings, pool=PoolSettings(maximum=4, window_s=3600, health_s=1))) as engine:
+        await engine.warm_pool("python", 0)
+        await asyncio.gather(*(engine.run("print(1)", runtime="python") for _ in range(3)))
+        assert 2 <= engine.pools()[0].target <= 4
+        (pool,) = engine._running.pools.by_template.values()
+        pool._demand._window_s = 1.0
+        await until(lambda: (engine.pools()[0].target, engine.pools()[0].ready) == (0, 0))
 
 
 async def test_a_dead_ready_sandbox_is_not_handed_out(pooled: Engine) -> None:
     await pooled.warm_pool("python", 1)
-    pool = next(iter(pooled._pools.values()))
+    pool = next(iter(pooled._running.pools.by_template.values()))
     dead = pool._ready[0].machine
     os.kill(dead.pid, signal.SIGKILL)
-    await asyncio.wait_for(dead.wait(), 10)
+    await asyncio.wait_for(dead.wait(), PATIENCE_S)
     assert dead.poll() is not MachineState.RUNNING
     result = await pooled.run("print('alive')", runtime="python")
     assert result.stdout == "alive\n"
 
 
-async def test_a_hung_ready_sandbox_is_replaced(pooled: Engine) -> None:
+async def test_a_hung_ready_sandbox_is_replaced(pooled: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emberbox.sandbox.templates.pool.PING_S", 5.0)
     await pooled.warm_pool("python", 1)
-    pool = next(iter(pooled._pools.values()))
+    pool = next(iter(pooled._running.pools.by_template.values()))
     hung = pool._ready[0]
     await hung.machine.pause()
-    for _ in range(200):
-        if hung not in pool._ready and len(pool._ready) == 1:
-            break
-        await asyncio.sleep(0.1)
-    assert hung not in pool._ready
+    await until(lambda: hung not in pool._ready and len(pool._ready) == 1)
     assert (await pooled.run("print('alive')", runtime="python")).stdout == "alive\n"
 
 

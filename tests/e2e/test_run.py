@@ -15,13 +15,17 @@ import emberbox
 from emberbox import Engine, Limits, RunStatus
 from emberbox.errors import GuestRequestFailed, InvalidInput, SandboxClosed, UnknownRuntime
 from emberbox.vmm.base import MachineState
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 async def test_a_program_runs_in_a_vm_of_its_own(engine: Engine) -> None:
-    code = f"import os, platform; print(6 * 7, os.getuid(), platform.release() != {os.uname().release!r}, os.getpid())"
+    code = (
+        "import os, platform; "
+        f"print(6 * 7, os.getuid(), platform.release() != {os.uname().release!r}, os.getpid())"
+    )
     result = await engine.run(code, runtime="python")
     assert (result.status, result.exit_code, result.stderr) == (RunStatus.SUCCEEDED, 0, "")
     assert result.stdout.startswith("42 1000 True ")
@@ -33,9 +37,18 @@ async def test_a_program_runs_in_a_vm_of_its_own(engine: Engine) -> None:
 
 async def test_bash_runs(engine: Engine) -> None:
     result = await engine.run(
-        'echo "$1-$K" >&2; read line; echo "got $line"; exit 3', ["a b"], runtime="sh", stdin=b"x\n", env={"K": "v"}
+        'echo "$1-$K" >&2; read line; echo "got $line"; exit 3',
+        ["a b"],
+        runtime="sh",
+        stdin=b"x\n",
+        env={"K": "v"},
     )
-    assert (result.status, result.exit_code, result.stdout, result.stderr) == (RunStatus.FAILED, 3, "got x\n", "a b-v\n")
+    assert (result.status, result.exit_code, result.stdout, result.stderr) == (
+        RunStatus.FAILED,
+        3,
+        "got x\n",
+        "a b-v\n",
+    )
 
 
 async def test_a_program_opens_its_own_streams_by_name(engine: Engine) -> None:
@@ -44,7 +57,9 @@ async def test_a_program_opens_its_own_streams_by_name(engine: Engine) -> None:
     assert (result.stdout, result.stderr, result.exit_code) == ("input\nfd", "error\n", 0)
 
 
-async def test_the_library_runs_without_async(data_folder: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_library_runs_without_async(
+    data_folder: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from emberbox.sandbox.sync import shared_engine
 
     monkeypatch.setenv("EMBERBOX_DATA", str(data_folder))
@@ -68,7 +83,8 @@ async def test_files_go_in_and_out(engine: Engine, tmp_path: Path) -> None:
     async with engine.sandbox("python") as sandbox:
         await sandbox.write_file("data.csv", b"1,2\n")
         result = await sandbox.run(
-            "print(open('data.csv').read(), open('d/e.txt').read(), open('h.txt').read()); open('out.bin', 'wb').write(bytes(range(256)))",
+            "print(open('data.csv').read(), open('d/e.txt').read(), open('h.txt').read()); "
+            "open('out.bin', 'wb').write(bytes(range(256)))",
             files={"d/e.txt": b"inline", "h.txt": tmp_path / "host.txt"},
         )
         assert result.stdout == "1,2\n inline from the host\n"
@@ -91,15 +107,22 @@ async def test_archives_go_in_and_out(engine: Engine) -> None:
         archive.addfile(entry, io.BytesIO(b"VALUE = 5"))
     async with engine.sandbox("python") as sandbox:
         assert await sandbox.put_archive(packed.getvalue()) >= 1
-        assert (await sandbox.run("import pkg.module as m; print(m.VALUE); open('pkg/out.txt', 'w').write('o')")).stdout == "5\n"
+        assert (
+            await sandbox.run("import pkg.module as m; print(m.VALUE); open('pkg/out.txt', 'w').write('o')")
+        ).stdout == "5\n"
         pieces = [piece async for piece in sandbox.get_archive("pkg", patterns=["*.txt"])]
         with tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as archive:
-            assert [name.rpartition("/")[2] for name in archive.getnames() if name.endswith("txt")] == ["out.txt"]
+            assert [name.rpartition("/")[2] for name in archive.getnames() if name.endswith("txt")] == [
+                "out.txt"
+            ]
 
 
 async def test_a_process_is_followed_while_it_runs(engine: Engine) -> None:
     script = "read a; echo got $a; read b; echo got $b >&2"
-    async with engine.sandbox("bash") as sandbox, sandbox.start(["bash", "-c", script], stdin=True) as process:
+    async with (
+        engine.sandbox("bash") as sandbox,
+        sandbox.start(["bash", "-c", script], stdin=True) as process,
+    ):
         await process.write_stdin(b"one\n")
         seen = []
         async for piece in process.output():
@@ -114,7 +137,9 @@ async def test_a_process_is_followed_while_it_runs(engine: Engine) -> None:
 async def test_a_signal_reaches_the_program(engine: Engine) -> None:
     async with (
         engine.sandbox("bash") as sandbox,
-        sandbox.start(["bash", "-c", "trap 'echo bye; exit 4' TERM; echo up; while :; do sleep .05; done"]) as process,
+        sandbox.start(
+            ["bash", "-c", "trap 'echo bye; exit 4' TERM; echo up; while :; do sleep .05; done"]
+        ) as process,
     ):
         async for piece in process.output():
             if piece.data == b"up\n":
@@ -127,12 +152,9 @@ async def test_leaving_early_ends_the_program_and_not_the_sandbox(engine: Engine
     async with engine.sandbox("bash") as sandbox:
         async with sandbox.start(["sleep", "1000"]):
             pass
-        for _ in range(50):
-            left = await sandbox.command(["pgrep", "-x", "sleep"])
-            if left.stdout == "":
-                break
-            await asyncio.sleep(0.1)
-        assert left.stdout == ""
+        async with asyncio.timeout(PATIENCE_S):
+            while (await sandbox.command(["pgrep", "-x", "sleep"])).stdout != "":  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
 
 
 async def test_many_processes_at_once_in_one_sandbox(engine: Engine) -> None:
@@ -157,7 +179,9 @@ async def test_guest_metrics(engine: Engine) -> None:
 
 
 async def test_sizes_are_kept(engine: Engine) -> None:
-    code = "import os; print(os.cpu_count(), os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 2**20)"
+    code = (
+        "import os; print(os.cpu_count(), os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 2**20)"
+    )
     result = await engine.run(code, runtime="python", vcpus=2, memory_mib=384)
     cpus, memory = map(int, result.stdout.split())
     assert cpus == 2

@@ -27,7 +27,12 @@ async def sandbox(engine: Engine) -> AsyncIterator[Sandbox]:
 
 async def _run(sandbox: Sandbox, program: Path, environment: dict[str, str]) -> tuple[RunResult, bool]:
     process = await sandbox.start_script(
-        program.read_bytes(), ["a", "b c", "é", ""], stdin=True, env=ENVIRONMENT | environment, name="prográm.py", timeout_s=60
+        program.read_bytes(),
+        ["a", "b c", "é", ""],
+        stdin=True,
+        env=ENVIRONMENT | environment,
+        name="prográm.py",
+        timeout_s=60,
     )
     async with process:
         result = await process.collect(b"first\nsecond\n")

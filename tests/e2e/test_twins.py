@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from emberbox.guest import GuestClient
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     import pytest
@@ -18,10 +19,14 @@ CLONES = 12
 PROGRAM = """
 import json, os, random, secrets, socket, ssl, tempfile, uuid
 print(json.dumps({
-    "random": random.random(), "uuid4": str(uuid.uuid4()), "uuid1": str(uuid.uuid1()), "urandom": os.urandom(16).hex(),
-    "secrets": secrets.token_hex(16), "ssl": ssl.RAND_bytes(16).hex(), "kernel": open("/proc/sys/kernel/random/uuid").read(),
-    "getrandom": os.getrandom(16).hex(), "device": open("/dev/urandom", "rb").read(16).hex(), "tempfile": tempfile.mktemp(),
-    "systemrandom": random.SystemRandom().random(), "shuffle": str(random.sample(range(10**6), 8)), "hostname": socket.gethostname(),
+    "random": random.random(), "uuid4": str(uuid.uuid4()), "uuid1": str(uuid.uuid1()), \
+"urandom": os.urandom(16).hex(),
+    "secrets": secrets.token_hex(16), "ssl": ssl.RAND_bytes(16).hex(), \
+"kernel": open("/proc/sys/kernel/random/uuid").read(),
+    "getrandom": os.getrandom(16).hex(), "device": open("/dev/urandom", "rb").read(16).hex(), \
+"tempfile": tempfile.mktemp(),
+    "systemrandom": random.SystemRandom().random(), "shuffle": str(random.sample(range(10**6), 8)), \
+"hostname": socket.gethostname(),
 }))
 """
 
@@ -37,31 +42,37 @@ async def test_no_two_clones_draw_the_same(engine: Engine) -> None:
 async def test_the_clocks_of_clones_are_right(engine: Engine) -> None:
     code = "import time; print(time.time())"
     for _ in range(5):
+        before = time.time()  # a clone is told the time that it was when its telling began
         async with engine.sandbox("python") as sandbox:
             await sandbox.confirm()
-            before = time.time()
             guest = float((await sandbox.run(code)).stdout)
             after = time.time()
         assert before - 0.05 <= guest <= after + 0.05
 
 
-async def test_the_clock_of_a_template_made_ten_minutes_ago_is_right(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_clock_of_a_template_made_ten_minutes_ago_is_right(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The template's guest believes that it is ten minutes earlier than it is; its clone must not."""
     template = await engine.template("python")
     async with engine.sandbox("python") as sandbox:
         guest = sandbox.guest
         await sandbox.confirm()
-        await guest.clock(time.time_ns() - 600 * 10**9, timeout_s=10)
+        await guest.clock(time.time_ns() - 600 * 10**9, timeout_s=PATIENCE_S)
         early = float((await sandbox.run("import time; print(time.time())")).stdout)
         assert time.time() - early > 590
-        await guest.resume(entropy=bytes(32), unix_ns=time.time_ns(), hostname="later", disk_bytes=None, timeout_s=10)
         before = time.time()
+        await guest.resume(
+            entropy=bytes(32), unix_ns=time.time_ns(), hostname="later", disk_bytes=None, timeout_s=PATIENCE_S
+        )
         late = float((await sandbox.run("import time; print(time.time())")).stdout)
         assert before - 0.05 <= late <= time.time() + 0.05
     assert template.record.waiting
 
 
-async def test_every_clone_is_sent_entropy_of_its_own(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_clone_is_sent_entropy_of_its_own(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sent: list[bytes] = []
     original = GuestClient.start_resume
 

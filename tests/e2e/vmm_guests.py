@@ -8,21 +8,27 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from emberbox.guest import GuestClient
-from emberbox.vmm import Cgroups, Drive, MachineSpec, find_leftovers
+from emberbox.vmm.base import Drive, MachineSpec
+from emberbox.vmm.process.cgroup import Cgroups
+from emberbox.vmm.registry import marks
+from tests.leftovers import find_leftovers
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from emberbox.images import Image
-    from emberbox.vmm import Machine
+    from emberbox.vmm.base import Machine
 
 MEMORY_MIB = 256
 _numbers = itertools.count(9000)
 MARK = f"test{os.getpid():x}"
 
 
-def machine_spec(image: Image, folder: Path, *, survive_parent: bool = False, console_bytes: int = 262_144) -> MachineSpec:
+def machine_spec(
+    image: Image, folder: Path, *, survive_parent: bool = False, console_bytes: int = 262_144
+) -> MachineSpec:
     """Return the spec of a new machine, with a run folder of its own under `folder`."""
     slot = next(_numbers)
     run_dir = folder / f"m{slot}"
@@ -53,11 +59,16 @@ async def talk(machine: Machine) -> AsyncIterator[GuestClient]:
 
 async def separate(client: GuestClient, machine: Machine) -> None:
     """Tell a fresh clone who it is."""
-    await client.resume(entropy=os.urandom(64), unix_ns=1_800_000_000_000_000_000, hostname=machine.spec.id, timeout_s=30)
+    await client.resume(
+        entropy=os.urandom(64),
+        unix_ns=1_800_000_000_000_000_000,
+        hostname=machine.spec.id,
+        timeout_s=PATIENCE_S,
+    )
 
 
 def no_machine_left() -> None:
     """Fail when a VMM or a control group of this test process is left."""
-    assert find_leftovers(MARK) == []
+    assert find_leftovers(marks(), MARK) == []
     groups = Cgroups()
     assert not groups.prepare() or groups.names(MARK) == []

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from emberbox.guest import GuestClient
 from emberbox.vmm.qemu.arguments import Hardware
+from emberbox.vmm.qemu.processor import known_flags
 from emberbox.vmm.timestamp import tsc_khz
+from tests.patience import PATIENCE_S
 from tests.peers.vsock import VsockDevice
 from tests.peers.vsock.migration import make_migratable
 
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
 MEMORY_MIB = 256
 PORT = 1024
 CID = 3
-_BOOT_S = 60.0
-_QEMU_S = 30.0
 
 
 class VsockGuest:
@@ -42,7 +42,7 @@ class VsockGuest:
         """Connect to a port; None when the guest refuses."""
         reader, writer = await asyncio.open_unix_connection(self.hosts)
         writer.write(b"CONNECT %d\n" % port)
-        answer = await asyncio.wait_for(reader.readline(), _QEMU_S)
+        answer = await asyncio.wait_for(reader.readline(), PATIENCE_S)
         if answer.startswith(b"OK "):
             return reader, writer
         assert answer == b""
@@ -52,7 +52,7 @@ class VsockGuest:
     @asynccontextmanager
     async def talk(self) -> AsyncIterator[GuestClient]:
         """Connect to the agent, once it listens."""
-        async with asyncio.timeout(_BOOT_S):
+        async with asyncio.timeout(PATIENCE_S):
             while (streams := await self.connect()) is None:
                 assert self.process.returncode is None
                 await asyncio.sleep(0.05)
@@ -66,9 +66,12 @@ class VsockGuest:
         """Give QEMU commands, one after another; returns their answers."""
         reader, writer = await asyncio.open_unix_connection(self.folder / "qmp.sock")
         try:
-            async with asyncio.timeout(_QEMU_S):
+            async with asyncio.timeout(PATIENCE_S):
                 await reader.readline()
-                return [await _execute(reader, writer, command) for command in ({"execute": "qmp_capabilities"}, *commands)][1:]
+                return [
+                    await _execute(reader, writer, command)
+                    for command in ({"execute": "qmp_capabilities"}, *commands)
+                ][1:]
         finally:
             writer.close()
             await writer.wait_closed()
@@ -83,7 +86,7 @@ class VsockGuest:
         shutil.copyfile(self.folder / "memory", target / "memory")
 
     async def load(self, source: Path) -> None:
-        """Load a state into a guest that was started for it, and let it run until it knows that it was restored."""
+        """Load a state into a guest started for it; returns once it knows that it was restored."""
         assert self.process.pid is not None
         make_migratable(self.process.pid)
         incoming = {"execute": "migrate-incoming", "arguments": {"uri": f"exec:cat {source / 'state'}"}}
@@ -91,9 +94,9 @@ class VsockGuest:
         await self._migrated("query-status", "paused")
         before = await self._events()
         await self.control({"execute": "cont"})
-        # The guest is told that its connections have ended, and a new one would end with them: it knows when it has handed back
-        # the buffer of that event.
-        async with asyncio.timeout(_QEMU_S):
+        # The guest is told that its connections have ended, and a new one would end with them: it
+        # knows when it has handed back the buffer of that event.
+        async with asyncio.timeout(PATIENCE_S):
             while await self._events() == before:  # noqa: ASYNC110  QEMU tells nobody
                 await asyncio.sleep(0.005)
 
@@ -103,7 +106,7 @@ class VsockGuest:
         return int(ring["avail"]["idx"])
 
     async def _migrated(self, query: str, status: str) -> None:
-        async with asyncio.timeout(_QEMU_S):
+        async with asyncio.timeout(PATIENCE_S):
             while (answer := (await self.control({"execute": query}))[0]).get("status") != status:
                 assert answer.get("status") != "failed", answer
                 await asyncio.sleep(0.02)
@@ -115,14 +118,19 @@ _IGNORE_SHARED = {
 }
 
 
-_EVENTS = {"execute": "x-query-virtio-queue-element", "arguments": {"path": "/machine/peripheral/vsock", "queue": 2}}
+_EVENTS = {
+    "execute": "x-query-virtio-queue-element",
+    "arguments": {"path": "/machine/peripheral/vsock", "queue": 2},
+}
 
 
 def _migrate(uri: str) -> dict[str, Any]:
     return {"execute": "migrate", "arguments": {"uri": uri}}
 
 
-async def _execute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, command: dict[str, Any]) -> Any:
+async def _execute(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, command: dict[str, Any]
+) -> Any:
     writer.write(json.dumps(command).encode() + b"\n")
     while "event" in (answer := json.loads(await reader.readline())):
         pass
@@ -132,7 +140,10 @@ async def _execute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, c
 
 @asynccontextmanager
 async def guest(image: Image, *, snapshot: Path | None = None) -> AsyncIterator[VsockGuest]:
-    """Start a guest: cold, or a clone of `snapshot`, which has a copy of its own of the memory and waits for `load`."""
+    """Start a guest: cold, or a clone of `snapshot`.
+
+    A clone has a copy of its own of the memory and waits for `load`.
+    """
     async with AsyncExitStack() as stack:
         # Not below the test's own folder: paths of sockets are short.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vsock-")))
@@ -143,7 +154,7 @@ async def guest(image: Image, *, snapshot: Path | None = None) -> AsyncIterator[
             shutil.copyfile(snapshot / "memory", folder / "memory")
         process = await asyncio.create_subprocess_exec(*_arguments(image, folder, cold=snapshot is None))
         stack.push_async_callback(_end, process)
-        async with asyncio.timeout(_QEMU_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not (folder / "qmp.sock").exists():
                 assert process.returncode is None
                 await asyncio.sleep(0.01)
@@ -158,7 +169,14 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 def _arguments(image: Image, folder: Path, *, cold: bool) -> list[str]:
     architecture = os.uname().machine
-    hardware = Hardware(binary=f"qemu-system-{architecture}", accelerator="tcg", architecture=architecture, tsc_khz=tsc_khz())
+    binary = f"qemu-system-{architecture}"
+    hardware = Hardware(
+        binary=binary,
+        accelerator="tcg",
+        architecture=architecture,
+        tsc_khz=tsc_khz(),
+        known_flags=tuple(known_flags(Path(binary))),
+    )
     memory = f"memory-backend-file,id=memory,size={MEMORY_MIB}M,mem-path={folder / 'memory'},share=on"
     words = [
         hardware.binary,
@@ -170,11 +188,35 @@ def _arguments(image: Image, folder: Path, *, cold: bool) -> list[str]:
         "-serial",
         f"file:{folder}/console",
     ]
-    words += ["-accel", hardware.acceleration, "-cpu", hardware.processor, "-m", f"{MEMORY_MIB}M", "-object", memory]
-    words += ["-machine", f"{hardware.machine},memory-backend=memory", "-qmp", f"unix:{folder}/qmp.sock,server=on,wait=off"]
-    words += ["-chardev", f"socket,id=vsock,path={folder}/vmm.sock", "-device", "vhost-user-vsock-device,chardev=vsock,id=vsock"]
+    words += [
+        "-accel",
+        hardware.acceleration,
+        "-cpu",
+        hardware.processor,
+        "-m",
+        f"{MEMORY_MIB}M",
+        "-object",
+        memory,
+    ]
+    words += [
+        "-machine",
+        f"{hardware.machine},memory-backend=memory",
+        "-qmp",
+        f"unix:{folder}/qmp.sock,server=on,wait=off",
+    ]
+    words += [
+        "-chardev",
+        f"socket,id=vsock,path={folder}/vmm.sock",
+        "-device",
+        "vhost-user-vsock-device,chardev=vsock,id=vsock",
+    ]
     words += ["-blockdev", f"driver=file,node-name=file,filename={image.rootfs},read-only=on,locking=off"]
-    words += ["-blockdev", "driver=raw,node-name=drive,file=file,read-only=on", "-device", "virtio-blk-device,drive=drive"]
+    words += [
+        "-blockdev",
+        "driver=raw,node-name=drive,file=file,read-only=on",
+        "-device",
+        "virtio-blk-device,drive=drive",
+    ]
     if not cold:
         return [*words, "-incoming", "defer"]
     append = " ".join((*hardware.kernel_args, f"emberbox.channel=vsock:{PORT}"))

@@ -1,4 +1,4 @@
-"""Fixtures of the database and the service: each test that takes `database_url` runs on SQLite and on PostgreSQL."""
+"""Fixtures of the database and the service. A test that takes `database_url` runs on both databases."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from emberbox.store import Database
 from emberbox.store.migrate import upgrade
 from tests.integration.postgres import find_programs, postgres_server
 from tests.integration.serving import serving
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
     import httpx
     from fastapi import FastAPI
 
-    from emberbox.jobs.service import Service
+    from emberbox.service.service import Service
 
 _numbers = itertools.count(1)
 
 
-# -- databases ---------------------------------------------------------------------------------------------------
+# -- databases -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,15 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await db.close()
 
 
-# -- the service -------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="session", autouse=True)
+def patient_checks() -> Iterator[None]:
+    """Let a part of a service on a busy host take its time to say that it is well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("emberbox.service.status.node.CHECK_S", PATIENCE_S)
+        yield
+
+
+# -- the service ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -167,7 +176,7 @@ def service_settings(tmp_path: Path, database_url: str) -> Settings:
 @pytest.fixture
 async def service(service_settings: Settings) -> AsyncIterator[Service]:
     """A started service whose jobs are real programs under the real agent, on this host instead of in VMs."""
-    from emberbox.jobs.service import Service
+    from emberbox.service.service import Service
     from emberbox.testing.engine import HostEngine
 
     async with Service(service_settings, engine=HostEngine(service_settings)) as started:
@@ -201,12 +210,17 @@ def app(service: Service) -> FastAPI:
 
 @pytest.fixture
 async def app_client(app: FastAPI, admin_key: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A client that calls the API in this process, with an admin key. It does not stream: use `served` for that."""
+    """A client that calls the API in this process, with an admin key.
+
+    It does not stream: use `served` for that.
+    """
     import httpx
 
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {admin_key}"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8470", headers=headers) as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://127.0.0.1:8470", headers=headers
+    ) as client:
         yield client
 
 

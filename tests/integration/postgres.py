@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.patience import PATIENCE_S
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-START_S = 60.0
 OPTIONS = {
     "listen_addresses": "",
     "fsync": "off",
@@ -47,7 +48,8 @@ def find_programs() -> Path | None:
 @contextmanager
 def postgres_server(programs: Path) -> Iterator[Path]:
     """Run a server; yields the folder of its socket. Its superuser is `tests`, without a password."""
-    # /tmp and not pytest's folder: a socket's path has room for about a hundred characters, and others must be able to enter.
+    # /tmp and not pytest's folder: a socket's path has room for about a hundred characters, and
+    # others must be able to enter.
     folder = Path(tempfile.mkdtemp(prefix="ember-pg-", dir="/tmp"))
     process: subprocess.Popen[bytes] | None = None
     try:
@@ -59,7 +61,7 @@ def postgres_server(programs: Path) -> Iterator[Path]:
         if process is not None:
             process.send_signal(signal.SIGINT)
             try:
-                process.wait(20)
+                process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -83,7 +85,9 @@ def _give_away(folder: Path) -> int | None:
 def _initialise(programs: Path, folder: Path, user: int | None) -> None:
     options = ["-U", "tests", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
     command = [str(programs / "initdb"), "-D", str(folder / "data"), *options]
-    done = subprocess.run(command, cwd=folder, user=user, group=_group(user), extra_groups=_extra(user), capture_output=True)
+    done = subprocess.run(
+        command, cwd=folder, user=user, group=_group(user), extra_groups=_extra(user), capture_output=True
+    )
     if done.returncode != 0:
         raise RuntimeError(f"initdb failed: {done.stderr.decode()}")
 
@@ -93,10 +97,16 @@ def _start(programs: Path, folder: Path, user: int | None) -> subprocess.Popen[b
     log = (folder / "log").open("wb")
     with log:
         process = subprocess.Popen(
-            [programs / "postgres", "-D", folder / "data", "-k", folder, *options], stdin=subprocess.DEVNULL,
-            cwd=folder, user=user, group=_group(user), extra_groups=_extra(user), stdout=log, stderr=log,
-        )  # fmt: skip
-    deadline = time.monotonic() + START_S
+            [programs / "postgres", "-D", folder / "data", "-k", folder, *options],
+            stdin=subprocess.DEVNULL,
+            cwd=folder,
+            user=user,
+            group=_group(user),
+            extra_groups=_extra(user),
+            stdout=log,
+            stderr=log,
+        )
+    deadline = time.monotonic() + PATIENCE_S
     while subprocess.run([programs / "pg_isready", "-q", "-h", folder], check=False).returncode != 0:
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()

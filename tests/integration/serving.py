@@ -7,14 +7,12 @@ import socket
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
 
-from emberbox.cli.connections import Server
 from emberbox.model import MIB
+from emberbox.server.connections import Server
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-START_S = 20.0
-STOP_S = 20.0
 
 
 @asynccontextmanager
@@ -25,9 +23,9 @@ async def serving(app: Any) -> AsyncIterator[str]:
         server.config.timeout_graceful_shutdown = 2
         task = asyncio.create_task(server.serve(sockets=[listener]), name="test-server")
         try:
-            async with asyncio.timeout(START_S):
+            async with asyncio.timeout(PATIENCE_S):
                 await server.up(task)
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            async with asyncio.timeout(STOP_S):
+            async with asyncio.timeout(PATIENCE_S):
                 await server.end(task)

@@ -1,12 +1,12 @@
 """Fixtures of the languages' tests: which languages, and an engine for all of them.
 
-`EMBERBOX_TEST_LANGUAGES` names the languages, with blanks between, or is `all`; without it only those are tested whose images the
-other tests build, and briefly. A test marked `language("ruby")` runs only where that language is tested.
+`EMBERBOX_TEST_LANGUAGES` names the languages, with blanks between, or is `all`; without it only
+those are tested whose images the other tests build, and briefly. A test marked `language("ruby")`
+runs only where that language is tested.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +15,10 @@ import pytest
 import pytest_asyncio
 
 from emberbox import Engine, Settings
+from emberbox.config import VmmSettings
 from emberbox.runtimes import builtin_folder, discover
 from tests.e2e.conftest import child_processes
+from tests.patience import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,10 +35,15 @@ def thorough() -> bool:
 
 
 def languages() -> tuple[str, ...]:
-    """Return the names of the languages that are tested. Raises `UnknownRuntime` for one that does not exist."""
+    """Return the names of the languages that are tested.
+
+    Raises `UnknownRuntime` for one that does not exist.
+    """
     wanted = os.environ.get(VARIABLE, "").split() or list(USUAL)
     catalog = discover([builtin_folder()])
-    return catalog.names if "all" in wanted else tuple(dict.fromkeys(catalog.get(name).name for name in wanted))
+    return (
+        catalog.names if "all" in wanted else tuple(dict.fromkeys(catalog.get(name).name for name in wanted))
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -50,7 +57,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     dropped = []
     for item in ours:
         item.add_marker(pytest.mark.e2e)
-        item.add_marker(pytest.mark.timeout(BUILD_S if thorough() else 300), append=False)
+        item.add_marker(pytest.mark.timeout(BUILD_S if thorough() else 900), append=False)
         named = {name for mark in item.iter_markers("language") for name in mark.args}
         if not named <= tested:
             dropped.append(item)
@@ -62,7 +69,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def language_settings(data_folder: Path) -> Settings:
     """Settings without a pool."""
-    return Settings(data=data_folder)
+    return Settings(data=data_folder, vmm=VmmSettings(boot_timeout_s=600, clone_timeout_s=300))
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -74,14 +81,15 @@ async def language_engine(language_settings: Settings) -> AsyncIterator[Engine]:
 
 @pytest_asyncio.fixture(autouse=True)
 async def nothing_left_behind(request: pytest.FixtureRequest) -> AsyncIterator[None]:
-    """Every test must leave as many processes of this one as it found; others may use the data folder at the same time."""
+    """Every test must leave as many child processes of this one as it found.
+
+    Others may use the data folder at the same time.
+    """
     if "language_engine" in request.fixturenames:
         request.getfixturevalue("language_engine")
     before = child_processes()
     yield
-    for _ in range(100):
-        left = child_processes() - before
-        if not left:
-            return
-        await asyncio.sleep(0.1)
-    pytest.fail(f"left behind: {left}")
+    try:
+        await until(lambda: not child_processes() - before)
+    except TimeoutError:
+        pytest.fail(f"left behind: {child_processes() - before}")

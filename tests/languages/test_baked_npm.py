@@ -18,6 +18,7 @@ from emberbox.config import PackageSettings
 from emberbox.errors import PackagesFailed
 from emberbox.runtimes import MANIFEST_NAME, builtin_folder
 from tests.e2e.package_index import PackageIndex, served
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.language("node-common")
 NAME = "emberdemo"
 USE = (
-    f"import('{NAME}').then((found) => console.log(require('{NAME}').value, found.default.value, require('lodash').sum([1, 2])))"
+    f"import('{NAME}').then((found) => "
+    f"console.log(require('{NAME}').value, found.default.value, require('lodash').sum([1, 2])))"
 )
 
 
@@ -45,7 +47,9 @@ class NpmRegistry(PackageIndex):
         integrity = "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
         address = self.address.removesuffix("/simple") + f"/files/{file}"
         version = {"name": NAME, "version": "1.0.0", "dist": {"tarball": address, "integrity": integrity}}
-        return json.dumps({"name": NAME, "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": version}}).encode()
+        return json.dumps(
+            {"name": NAME, "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": version}}
+        ).encode()
 
 
 def tarball(files: dict[str, str]) -> bytes:
@@ -64,19 +68,29 @@ def bakery(folder: Path, name: str, package: str) -> None:
     shutil.copytree(builtin_folder() / "node-common", folder / name)
     shutil.copytree(builtin_folder() / "javascript" / "files", folder / name / "files")
     manifest = folder / name / MANIFEST_NAME
-    kept = [line for line in manifest.read_text().splitlines() if not line.startswith(("aliases", "extensions", "name = "))]
-    text = "\n".join(kept).replace("[image]", f'[image]\nnpm = ["{package}"]').replace("../javascript/files", "files")
+    kept = [
+        line
+        for line in manifest.read_text().splitlines()
+        if not line.startswith(("aliases", "extensions", "name = "))
+    ]
+    text = (
+        "\n".join(kept)
+        .replace("[image]", f'[image]\nnpm = ["{package}"]')
+        .replace("../javascript/files", "files")
+    )
     manifest.write_text(f'name = "{name}"\n{text}\n')
 
 
-async def test_packages_that_manifests_name_are_there_or_named(tmp_path: Path, language_settings: Settings) -> None:
+async def test_packages_that_manifests_name_are_there_or_named(
+    tmp_path: Path, language_settings: Settings
+) -> None:
     bakery(tmp_path / "runtimes", "baked-node", f"{NAME}@1.0.0")
     bakery(tmp_path / "runtimes", "ghostly-node", "no-such-package@1.0.0")
     with served(NpmRegistry()) as registry:
         packages = PackageSettings(npm_registry=registry.address, memory_mib=1024, disk_mib=512)
         settings = replace(language_settings, packages=packages, runtimes=(tmp_path / "runtimes",))
         async with Engine(settings) as engine:
-            result = await engine.run(USE, runtime="baked-node", cold=True, timeout_s=60)
+            result = await engine.run(USE, runtime="baked-node", cold=True, timeout_s=PATIENCE_S)
             assert (result.stdout, result.stderr) == ("42 42 3\n", "")
             with pytest.raises(PackagesFailed, match=r"names in image\.npm: .*no-such-package"):
                 await engine.template("ghostly-node")

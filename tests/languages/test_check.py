@@ -12,8 +12,12 @@ if TYPE_CHECKING:
 
 
 async def test_nothing_is_wrong(language: str, language_engine: Engine) -> None:
-    report = await RuntimeCheck(language_engine, language_engine.runtimes.get(language), quick=not thorough()).run()
-    assert report.ok, "\n" + "\n".join(f"{check.name}: {check.found}\n  to mend it: {check.mend}" for check in report.wrong)
+    report = await RuntimeCheck(
+        language_engine, language_engine.runtimes.get(language), quick=not thorough()
+    ).run()
+    assert report.ok, "\n" + "\n".join(
+        f"{check.name}: {check.found}\n  to mend it: {check.mend}" for check in report.wrong
+    )
     assert {check.name for check in report.checks} >= {
         "hello",
         "program",

@@ -20,7 +20,9 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 
-def entry(name: str, data: bytes | None = None, *, kind: bytes = tarfile.REGTYPE, **values: Any) -> tuple[tarfile.TarInfo, bytes]:
+def entry(
+    name: str, data: bytes | None = None, *, kind: bytes = tarfile.REGTYPE, **values: Any
+) -> tuple[tarfile.TarInfo, bytes]:
     """Return an entry of a layer; without `data` a folder, unless `kind` says otherwise."""
     member = tarfile.TarInfo(name)
     member.type = tarfile.DIRTYPE if data is None and kind == tarfile.REGTYPE else kind
@@ -104,7 +106,10 @@ class Layout:
     def image(self, made: Made) -> dict[str, Any]:
         """Store an image without naming it."""
         layers = [
-            self.blob(gzip.compress(data, mtime=0) if made.packed else data, made.layer_type + ("+gzip" if made.packed else ""))
+            self.blob(
+                gzip.compress(data, mtime=0) if made.packed else data,
+                made.layer_type + ("+gzip" if made.packed else ""),
+            )
             for data in made.layers
         ]
         manifest = {
@@ -122,14 +127,19 @@ class Layout:
 
     def index(self, tag: str, images: Sequence[Made]) -> list[str]:
         """Store an index of images for several platforms under a tag; returns the images' digests."""
-        stored = [{**self.image(made), "platform": {"os": made.system, "architecture": made.architecture}} for made in images]
+        stored = [
+            {**self.image(made), "platform": {"os": made.system, "architecture": made.architecture}}
+            for made in images
+        ]
         data = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": stored}).encode()
         self.name(tag, self.blob(data, INDEX))
         return [str(one["digest"]) for one in stored]
 
     def name(self, tag: str, descriptor: dict[str, Any]) -> str:
         """Give something stored a tag, which it takes from what had it."""
-        self._entries = [old for old in self._entries if old["annotations"]["org.opencontainers.image.ref.name"] != tag]
+        self._entries = [
+            old for old in self._entries if old["annotations"]["org.opencontainers.image.ref.name"] != tag
+        ]
         self._entries.append({**descriptor, "annotations": {"org.opencontainers.image.ref.name": tag}})
         (self.folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": self._entries}))
         return str(descriptor["digest"])
@@ -141,7 +151,9 @@ def docker_archive(file: Path, made: Made, name: str = "test:1") -> None:
     parts = {f"{hashlib.sha256(config).hexdigest()}.json": config}
     parts |= {f"{number}/layer.tar": data for number, data in enumerate(made.layers)}
     names = list(parts)
-    parts["manifest.json"] = json.dumps([{"Config": names[0], "RepoTags": [name], "Layers": names[1:]}]).encode()
+    parts["manifest.json"] = json.dumps(
+        [{"Config": names[0], "RepoTags": [name], "Layers": names[1:]}]
+    ).encode()
     with tarfile.open(file, "w") as tar:
         for part, data in parts.items():
             member, _ = entry(part, data)

@@ -1,1 +1,1 @@
-"""Stand-ins for programs of others that a machine may lack: they do for real what those do, as far as Emberbox relies on it."""
+"""Stand-ins for others' programs that a machine may lack: they do what Emberbox relies on."""

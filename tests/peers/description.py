@@ -1,6 +1,7 @@
-"""Firecracker's description of its API, where it is at hand: every request that a test sends is held against it.
+"""Firecracker's description of its API, where it is at hand: all requests of tests are held to it.
 
-It is looked for beside the repository, or where EMBERBOX_FIRECRACKER_DESCRIPTION says; without it nothing is checked.
+It is looked for beside the repository, or where EMBERBOX_FIRECRACKER_DESCRIPTION says; without it
+nothing is checked.
 """
 
 from __future__ import annotations
@@ -16,12 +17,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from emberbox.vmm.firecracker.api import FirecrackerApi
+    from emberbox.vmm.firecracker.requests.api import FirecrackerApi
 
 ROOT = Path(__file__).parents[2]
 _PLACE = ROOT / "../shared/reference/firecracker-api.yaml"
 _VARIABLE = "EMBERBOX_FIRECRACKER_DESCRIPTION"
-_TYPES: dict[str, tuple[type, ...]] = {"string": (str,), "boolean": (bool,), "array": (list,), "object": (dict,)}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
+}
 _FORMATS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 # Its text says that any part of the configuration may be sent; its schema is the one for the whole.
 _PARTIAL = {("PATCH", "/machine-config")}
@@ -30,7 +36,10 @@ _on_purpose: ContextVar[bool] = ContextVar("deliberately_wrong", default=False)
 
 
 def find() -> Path | None:
-    """Return the description's file, or None where there is none. A file that the environment names must be there."""
+    """Return the description's file, or None where there is none.
+
+    A file that the environment names must be there.
+    """
     named = os.environ.get(_VARIABLE)
     if named:
         if not Path(named).is_file():
@@ -41,7 +50,7 @@ def find() -> Path | None:
 
 @dataclass(frozen=True)
 class Description:
-    """The paths and definitions of an API in Swagger 2.0; what it does not name is refused, as Firecracker refuses it."""
+    """An API's paths and definitions in Swagger 2.0; others are refused, as Firecracker does."""
 
     paths: Mapping[str, Any]
     definitions: Mapping[str, Any]
@@ -54,14 +63,16 @@ class Description:
             """YAML 1.1 takes the log level Off for a bool."""
 
         Loader.yaml_implicit_resolvers = {
-            letter: [(tag, pattern) for tag, pattern in resolvers if letter in "tTfF" or not tag.endswith(":bool")]
+            letter: [
+                (tag, pattern) for tag, pattern in resolvers if letter in "tTfF" or not tag.endswith(":bool")
+            ]
             for letter, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
         }
         document = yaml.load(file.read_text(), Loader=Loader)  # noqa: S506
         return cls(document["paths"], document["definitions"])
 
     def violations(self, method: str, path: str, body: Any) -> list[str]:
-        """Return what is wrong with a request, one sentence for each; nothing for a request that is as described."""
+        """Return what is wrong with a request, one sentence for each; nothing for a right one."""
         template = self.template(path)
         operation = self.paths[template].get(method.lower()) if template else None
         if operation is None:
@@ -85,7 +96,7 @@ class Description:
         return next((template for template in self.paths if self._pattern(template).fullmatch(path)), None)
 
     def schema(self, method: str, template: str) -> Mapping[str, Any] | None:
-        """Return what the body of an operation is to be, with references resolved; None when it has no body."""
+        """Return the wanted body of an operation, with references resolved; None when it has none."""
         found = self._body_of(self.paths[template][method.lower()])
         return self.resolved(found["schema"]) if found else None
 
@@ -107,7 +118,9 @@ class Description:
         match = self._pattern(template).fullmatch(path)
         return match.groupdict() if match else {}
 
-    def _check(self, schema: Mapping[str, Any], value: Any, where: str, *, partial: bool = False) -> list[str]:
+    def _check(
+        self, schema: Mapping[str, Any], value: Any, where: str, *, partial: bool = False
+    ) -> list[str]:
         schema = self.resolved(schema)
         kind = schema.get("type", "object")
         if not _is(kind, value):
@@ -115,12 +128,18 @@ class Description:
         if kind == "object":
             return self._check_object(schema, value, where, partial=partial)
         if kind == "array":
-            return [text for at, item in enumerate(value) for text in self._check(schema["items"], item, f"{where}[{at}]")]
+            return [
+                text
+                for at, item in enumerate(value)
+                for text in self._check(schema["items"], item, f"{where}[{at}]")
+            ]
         if kind == "integer":
             return _check_bounds(schema, value, where)
         return _check_string(schema, value, where) if kind == "string" else []
 
-    def _check_object(self, schema: Mapping[str, Any], value: dict[str, Any], where: str, *, partial: bool) -> list[str]:
+    def _check_object(
+        self, schema: Mapping[str, Any], value: dict[str, Any], where: str, *, partial: bool
+    ) -> list[str]:
         known = schema.get("properties", {})
         others = schema.get("additionalProperties", False)
         missing = () if partial else [name for name in schema.get("required", ()) if name not in value]
@@ -158,7 +177,7 @@ def _check_string(schema: Mapping[str, Any], value: str, where: str) -> list[str
 
 @contextlib.contextmanager
 def deliberately_wrong() -> Iterator[None]:
-    """Requests sent in here, by this task and those that it starts, may be wrong: the test is about their refusal."""
+    """Let this task's and its children's requests be wrong: the test is about their refusal."""
     token = _on_purpose.set(True)
     try:
         yield
@@ -168,7 +187,7 @@ def deliberately_wrong() -> Iterator[None]:
 
 @dataclass
 class Auditor:
-    """Holds what `FirecrackerApi` sends against the description, and keeps what is wrong until it is asked for."""
+    """Holds what `FirecrackerApi` sends against the description, and keeps the faults found."""
 
     description: Description
     wrong: list[str] = field(default_factory=list)
@@ -187,7 +206,10 @@ class Auditor:
 
     @contextlib.contextmanager
     def listening(self, api: type[FirecrackerApi]) -> Iterator[None]:
-        """Look at all that goes out through this class. The requests themselves go out as they would without."""
+        """Look at all that goes out through this class.
+
+        The requests themselves go out as they would without.
+        """
         original = api._exchange
         auditor = self
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emberbox.vmm.firecracker.api import FirecrackerApi
+from emberbox.vmm.firecracker.requests.api import FirecrackerApi
 from tests.peers.description import Auditor, Description, find
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The command line of a peer as others see it: that of the program that it stands for, not of its interpreter."""
+"""A peer's command line as others see it: that of the program that it stands for."""
 
 from __future__ import annotations
 

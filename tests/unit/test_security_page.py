@@ -30,7 +30,11 @@ def named() -> list[tuple[str, str | None]]:
 
 @pytest.mark.parametrize(("place", "test"), sorted(set(named()), key=str))
 def test_a_test_that_the_page_names_exists(place: str, test: str | None) -> None:
-    paths = [_TESTS / place] if (_TESTS / place).exists() else [path for path in _TESTS.rglob("*.py") if path.name == place]
+    paths = (
+        [_TESTS / place]
+        if (_TESTS / place).exists()
+        else [path for path in _TESTS.rglob("*.py") if path.name == place]
+    )
     assert paths, f"there is no {place}"
     if test is not None:
         assert any(re.search(rf"def {test}\(", path.read_text()) for path in paths), f"{place} has no {test}"

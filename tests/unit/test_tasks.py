@@ -7,10 +7,12 @@ import logging
 
 import pytest
 
-from emberbox.tasks import TaskKeeper, UndoStack, shielded
+from emberbox.tasks import TaskKeeper, UndoStack, acquired, shielded
 
 
-async def test_undo_runs_last_in_first_out_and_survives_a_failing_step(caplog: pytest.LogCaptureFixture) -> None:
+async def test_undo_runs_last_in_first_out_and_survives_a_failing_step(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     done: list[str] = []
 
     async def failing() -> None:
@@ -83,6 +85,46 @@ async def test_a_keeper_logs_failures_and_settles(caplog: pytest.LogCaptureFixtu
 
 async def test_a_keeper_cancels_what_runs() -> None:
     keeper = TaskKeeper()
-    task = keeper.start(asyncio.sleep(100), "long")
+    task = keeper.start(asyncio.sleep(3600), "long")
     await keeper.cancel()
     assert task.cancelled()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_what_is_acquired_under_a_cancellation_is_undone(when: str) -> None:
+    begun, go_on, undone = asyncio.Event(), asyncio.Event(), []
+
+    async def acquiring() -> str:
+        begun.set()
+        await go_on.wait()
+        return "a process"
+
+    async def undo(process: str) -> None:
+        await asyncio.sleep(0)
+        undone.append(process)
+
+    task = asyncio.create_task(acquired(acquiring(), undo))
+    await begun.wait()
+    if when == "after":
+        go_on.set()
+        assert await task == "a process"
+        assert undone == []
+        return
+    task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done(), "it goes on to its end"
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert undone == ["a process"]
+
+
+async def test_what_cannot_be_acquired_is_told_and_nothing_is_undone() -> None:
+    async def acquiring() -> str:
+        raise OSError("no such program")
+
+    async def undo(process: str) -> None:
+        raise AssertionError
+
+    with pytest.raises(OSError, match="no such program"):
+        await acquired(acquiring(), undo)

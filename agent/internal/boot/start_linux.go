@@ -70,7 +70,7 @@ func Start() (*System, error) {
 	if err := switchRoot(); err != nil {
 		return nil, err
 	}
-	return system, system.furnish()
+	return system, system.finish()
 }
 
 // await waits, bounded, for a device to appear.
@@ -85,8 +85,8 @@ func await(path string) error {
 	}
 }
 
-// furnish does what is left once the new root is in place.
-func (s *System) furnish() error {
+// finish does what is left once the new root is in place.
+func (s *System) finish() error {
 	for _, m := range late {
 		if err := m.mount(""); err != nil {
 			return err

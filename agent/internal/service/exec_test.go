@@ -3,9 +3,9 @@ package service_test
 import (
 	"encoding/base64"
 	"os"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"emberbox.dev/agent/internal/frame"
 )
@@ -112,20 +112,16 @@ func TestLimits(t *testing.T) {
 		script, reason string
 		limits         fields
 	}{
-		{"sleep 60", "timed_out", fields{"wall_ms": 100}},
+		{"sleep 3600", "timed_out", fields{"wall_ms": 100}},
 		{"trap '' TERM; while :; do :; done", "cpu_limit", fields{"cpu_ms": 100}},
 		{"yes", "output_limit", fields{"output_max": 100000}},
 		{"yes >&2", "output_limit", fields{"output_max": 100000, "stderr_keep": 0}},
 		{"kill -9 $$", "signalled", nil},
-		{"sleep 60 & kill -SEGV $$", "signalled", nil},
+		{"sleep 3600 & kill -SEGV $$", "signalled", nil},
 	} {
-		began := time.Now()
 		r := a.shell(c.script, fields{"limits": c.limits})
 		if r.text("reason") != c.reason || r.fields["exit_code"] != nil || r.fields["signal"] == nil {
 			t.Errorf("%s: got %v", c.script, r.fields)
-		}
-		if took := time.Since(began); took > 10*time.Second {
-			t.Errorf("%s took %v", c.script, took)
 		}
 	}
 }
@@ -147,10 +143,9 @@ func TestOutputLargerThanCreditAndPipe(t *testing.T) {
 
 func TestWhatIsLeftBehindDoesNotHoldTheRun(t *testing.T) {
 	a := start(t)
-	began := time.Now()
-	r := a.shell("sleep 60 & echo done", nil)
-	if r.output[1] != "done\n" || time.Since(began) > 10*time.Second {
-		t.Fatalf("got %q after %v", r.output[1], time.Since(began))
+	r := a.shell("sleep 3600 & echo done", nil)
+	if r.output[1] != "done\n" {
+		t.Fatalf("got %q", r.output[1])
 	}
 	if r := a.shell("exec >&- 2>&-; sleep 0.2; exit 4", nil); r.number("exit_code") != 4 || r.number("wall_us") < 150000 {
 		t.Fatalf("a program without streams: %v", r.fields)
@@ -224,16 +219,19 @@ func TestManyRunsAtOnce(t *testing.T) {
 
 func TestCancellationRightBehindTheRequest(t *testing.T) {
 	a := start(t)
-	began := time.Now()
+	var took []int
 	for range 40 {
-		channel := a.ask(fields{"op": "exec", "argv": []string{"sleep", "20"}})
+		channel := a.ask(fields{"op": "exec", "argv": []string{"sleep", "3600"}})
 		a.send(frame.Control, 0, channel, `{"control":"cancel"}`)
 		if r := a.collect(channel, nil); r.text("reason") != "cancelled" {
 			t.Fatalf("got %v", r.fields)
+		} else {
+			took = append(took, r.number("wall_us"))
 		}
 	}
-	// One that is overlooked is seen at the next look at the memory, half a second later.
-	if took := time.Since(began); took > 10*time.Second {
+	// One that is overlooked is seen at the next look at the memory, half a second later: a busy machine is so slow for some, and not for most.
+	slices.Sort(took)
+	if took[len(took)/4] > 400_000 {
 		t.Fatalf("took %v", took)
 	}
 }

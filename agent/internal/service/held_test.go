@@ -147,7 +147,7 @@ func TestPreparedAgainWhatWaitsAlreadyStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.hold("early", nil)
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		now := children(t)
 		if len(now) == 2 && !slices.Contains(now, after[0]) && !slices.Contains(now, after[1]) {
 			return

@@ -96,7 +96,7 @@ func (s *Service) prepare(call *session.Call, fields *message.Reader) error {
 		}
 	}
 	problem := ""
-	if err := s.Nursery.Keep(plan); err != nil {
+	if err := s.Stocks.Keep(plan); err != nil {
 		problem = err.Error()
 	}
 	s.Runner.Groups.Prepare()

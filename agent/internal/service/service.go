@@ -8,9 +8,9 @@ import (
 	"emberbox.dev/agent/internal/failure"
 	"emberbox.dev/agent/internal/identity"
 	"emberbox.dev/agent/internal/message"
-	"emberbox.dev/agent/internal/nursery"
 	"emberbox.dev/agent/internal/process"
 	"emberbox.dev/agent/internal/session"
+	"emberbox.dev/agent/internal/waiting"
 )
 
 // Features are what this agent can do, as its HELLO says.
@@ -34,10 +34,10 @@ type Machine interface {
 	End()
 }
 
-// Nursery keeps programs waiting.
-type Nursery interface {
+// Stocks keeps programs waiting.
+type Stocks interface {
 	// Keep lets all that is planned wait, and nothing else; the error says why nothing does.
-	Keep(plan nursery.Plan) error
+	Keep(plan waiting.Plan) error
 }
 
 // Service is the agent's work.
@@ -47,7 +47,7 @@ type Service struct {
 	Users       identity.Table
 	Environment environment.Base
 	Runner      *process.Runner
-	Nursery     Nursery
+	Stocks      Stocks
 	Machine     Machine
 }
 

@@ -15,11 +15,13 @@ import (
 	"emberbox.dev/agent/internal/frame"
 	"emberbox.dev/agent/internal/identity"
 	"emberbox.dev/agent/internal/machine"
-	"emberbox.dev/agent/internal/nursery"
 	"emberbox.dev/agent/internal/process"
 	"emberbox.dev/agent/internal/service"
 	"emberbox.dev/agent/internal/session"
+	"emberbox.dev/agent/internal/waiting"
 )
+
+const patience = 3 * time.Minute // a busy machine is slow; only a hang is to fail
 
 // One reaper for all tests: it waits for every child of the test process.
 var reaper = process.NewReaper()
@@ -52,12 +54,12 @@ func start(t *testing.T) *agent {
 	work := t.TempDir()
 	user := identity.Current(work)
 	base := environment.Merge(environment.Load("/nonexistent"), []string{"PATH=" + os.Getenv("PATH")})
-	waiting := &nursery.Nursery{
+	stocks := &waiting.Stocks{
 		Reaper: reaper, Groups: cgroup.Bare{}, User: user, Environment: base, Work: work,
 	}
 	s := session.New("test", service.Features, &service.Service{
 		Version: "test", Work: work, Users: identity.Table{Default: user}, Environment: base,
-		Runner: process.NewRunner(reaper, cgroup.Bare{}, waiting), Nursery: waiting, Machine: machine.Host{Work: work},
+		Runner: process.NewRunner(reaper, cgroup.Bare{}, stocks), Stocks: stocks, Machine: machine.Host{Work: work},
 	})
 	listener, err := net.Listen("unix", filepath.Join(work, ".s"))
 	if err != nil {
@@ -75,13 +77,13 @@ func start(t *testing.T) *agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = link.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = link.SetDeadline(time.Now().Add(patience))
 	a := &agent{t: t, work: work, link: link, reader: frame.NewReader(link)}
 	t.Cleanup(func() {
 		_ = link.Close()
 		_ = listener.Close()
 		<-served
-		waiting.Stop()
+		stocks.Stop()
 	})
 	a.send(frame.Hello, 0, 0, `{"protocol":1,"minor":0,"host":"test"}`)
 	return a

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// interpret stands in for a waiting interpreter: this very test program, started by the nursery.
+// interpret stands in for a waiting interpreter: this very test program, started by the stock.
 func interpret() {
 	switch os.Getenv("FAKE") {
 	case "broken":
@@ -115,7 +115,7 @@ func TestInterpreterThatIsGone(t *testing.T) {
 // killWaiting ends all children of this process that play the interpreter, as a program of the same user may.
 func killWaiting(t *testing.T) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); len(children(t)) > 0; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); len(children(t)) > 0; time.Sleep(time.Millisecond) {
 		for _, pid := range children(t) {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from emberbox.api import problems
+from emberbox.api import compat
 from emberbox.api.auth import Authentication
-from emberbox.api.middleware import Bounds, Frame
+from emberbox.api.bounds import Bounds
+from emberbox.api.handlers import HANDLERS
 from emberbox.api.openapi import TAGS, serve_document
+from emberbox.api.outermost import OutermostLayer
+from emberbox.api.parts import Parts
 from emberbox.api.routes import (
-    articles,
     artifacts,
     jobs,
     keys,
     logs,
+    machines,
     pools,
     runtimes,
     scripts,
@@ -25,11 +28,12 @@ from emberbox.api.routes import (
     usage,
     webhooks,
 )
+from emberbox.api.streaming.followers import Followers
 from emberbox.model import MIB
 
 if TYPE_CHECKING:
     from emberbox.config import ServerSettings
-    from emberbox.jobs.service import Service
+    from emberbox.service.service import Service
 
 ROUTERS = (
     scripts.router,
@@ -42,10 +46,11 @@ ROUTERS = (
     webhooks.router,
     usage.router,
     pools.router,
+    machines.router,
     system.router,
-    articles.router,
+    *compat.ROUTERS,
 )
-"""Of all modules of `emberbox.api.routes`, in the order of the API's description."""
+"""Of all modules of `emberbox.api.routes` and `emberbox.api.compat`, as the description orders them."""
 
 UPLOADS = frozenset({"/v1/scripts", "/scripts"})
 """Paths that take uploads, whose bound is another than that of other bodies."""
@@ -63,6 +68,15 @@ def create_app(service: Service) -> FastAPI:
     Args:
         service: Started and ended by the caller; the application does neither.
     """
+    app = bare_app()
+    followers = Followers(service.settings.server.followers, leaving=service.live.closing)
+    app.state.parts = Parts(service, followers)
+    _wrap(app, service)
+    return app
+
+
+def bare_app() -> FastAPI:
+    """Return the API's addresses without a service behind them, which is enough to describe them."""
     app = FastAPI(
         title="Emberbox",
         summary="Runs untrusted programs, each in a microVM of its own.",
@@ -72,22 +86,22 @@ def create_app(service: Service) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        exception_handlers=HANDLERS,
     )
-    app.state.service = service
     for router in ROUTERS:
         # Not `include_router`: each of those would be searched twice, once to find it and once to serve.
         app.router.routes.extend(router.routes)
     serve_document(app)
-    problems.register(app)
-    _wrap(app, service)
     return app
 
 
 def _wrap(app: FastAPI, service: Service) -> None:
     """Add the layers; the last one is the outermost."""
     settings = service.settings.server
-    app.add_middleware(Bounds, body_bytes=settings.body_bytes, upload_bytes=upload_body_bytes(settings), uploads=UPLOADS)
-    app.add_middleware(Authentication, service=service)
+    app.add_middleware(
+        Bounds, body_bytes=settings.body_bytes, upload_bytes=upload_body_bytes(settings), uploads=UPLOADS
+    )
+    app.add_middleware(Authentication, keys=service.keys, quota=service.settings.quota)
     if origins := [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]:
         app.add_middleware(
             CORSMiddleware,
@@ -96,7 +110,7 @@ def _wrap(app: FastAPI, service: Service) -> None:
             allow_headers=_ALLOWED,
             expose_headers=_EXPOSED,
         )
-    app.add_middleware(Frame, service=service)
+    app.add_middleware(OutermostLayer, telemetry=service.telemetry)
 
 
 def upload_body_bytes(settings: ServerSettings) -> int:

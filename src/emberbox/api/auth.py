@@ -1,12 +1,13 @@
 """Who is calling, and whether they may: the key is checked before anything else of a request is looked at.
 
-Every address needs a key, but for those in `PUBLIC`: one that is added without thought is closed, not open. There is nothing
-that a browser would send by itself (no cookies), so pages of others cannot act for anybody, by rebinding of names or otherwise.
+Every address needs a key, but for those in `PUBLIC`: one that is added without thought is closed,
+not open. There is nothing that a browser would send by itself (no cookies), so pages of others
+cannot act for anybody, by rebinding of names or otherwise.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection  # noqa: TC002  FastAPI looks at it when it runs
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from emberbox.jobs.service import Service
+    from emberbox.config import QuotaSettings
+    from emberbox.service.accounts.keys import Keys
 
 PUBLIC = frozenset({"/healthz", "/readyz", "/openapi.json"})
 """Addresses that are answered without a key."""
@@ -29,16 +31,24 @@ FAILURES_PER_S = 5.0
 FAILURES_AT_ONCE = 100
 """Wrong or missing keys that one address may send; more are answered with 429."""
 
+_NO_KEY = "this needs an API key: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
+
 
 class Authentication:
     """Refuses requests without a good key, or above the key's rate, before their body is read. Pure ASGI.
 
     Leaves the `KeyRecord` in the scope's state as `key`, where `Reader`, `Runner` and `Admin` find it.
+
+    Args:
+        app: What is wrapped.
+        keys: Knows whose secret is whose.
+        quota: The rate of keys that have none of their own.
     """
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, quota: QuotaSettings) -> None:
         self._app = app
-        self._service = service
+        self._keys = keys
+        self._quota = quota
         self._limiter = Limiter()
         self._failures = Limiter()
 
@@ -68,27 +78,29 @@ class Authentication:
         secret = _secret(scope)
         try:
             if secret is None:
-                raise NotAuthenticated("this needs an API key: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
+                raise NotAuthenticated(_NO_KEY)
             scope["state"]["key_given"] = True
-            return await self._service.keys.authenticate(secret)
+            return await self._keys.authenticate(secret)
         except NotAuthenticated as error:
             allowance = self._failures.take(address_of(scope), FAILURES_PER_S, FAILURES_AT_ONCE)
             if not allowance.granted:
                 raise RateLimited(
-                    "too many requests without a valid API key from this address", retry_after_s=allowance.wait_s
+                    "too many requests without a valid API key from this address",
+                    retry_after_s=allowance.wait_s,
                 ) from error
             raise
 
     def _allowance(self, key: KeyRecord) -> Allowance | None:
         """Take one request from the key's rate; None where there is no bound."""
-        quota = self._service.settings.quota
-        rate = key.quota.get("requests_per_s", quota.requests_per_s)
-        burst = int(key.quota.get("burst", quota.burst))
+        rate = key.quota.get("requests_per_s", self._quota.requests_per_s)
+        burst = int(key.quota.get("burst", self._quota.burst))
         return self._limiter.take(key.id, rate, burst) if rate > 0 and burst > 0 else None
 
 
 def _too_fast(allowance: Allowance, scope: Scope) -> Response:
-    error = RateLimited("this key makes too many requests; wait as long as Retry-After says", retry_after_s=allowance.wait_s)
+    error = RateLimited(
+        "this key makes too many requests; wait as long as Retry-After says", retry_after_s=allowance.wait_s
+    )
     response = answer_to(error, scope)
     response.raw_headers.extend(allowance.headers)
     return response
@@ -117,14 +129,11 @@ class Needs:
         """Return the caller's key; raises `NotAllowed`."""
         key: KeyRecord | None = connection.scope["state"].get("key")
         if key is None:
-            raise NotAuthenticated("this needs an API key: send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
+            raise NotAuthenticated(_NO_KEY)
         if self.scope not in key.scopes:
-            raise NotAllowed(f"this needs a key with the scope {self.scope!r}; this one has {', '.join(sorted(key.scopes))}")
+            has = ", ".join(sorted(key.scopes))
+            raise NotAllowed(f"this needs a key with the scope {self.scope!r}; this one has {has}")
         return key
-
-
-async def _service(connection: HTTPConnection) -> Any:
-    return connection.app.state.service
 
 
 Reader = Annotated[KeyRecord, Depends(Needs("read"))]
@@ -133,9 +142,3 @@ Runner = Annotated[KeyRecord, Depends(Needs("run"))]
 """The caller's key; it may upload scripts and run jobs."""
 Admin = Annotated[KeyRecord, Depends(Needs("admin"))]
 """The caller's key; it may manage keys and the service."""
-
-if TYPE_CHECKING:
-    ServiceDep = Annotated[Service, Depends(_service)]
-else:
-    # The name alone would have to be imported wherever a route is declared.
-    ServiceDep = Annotated[Any, Depends(_service)]

@@ -1,4 +1,7 @@
-"""Multipart forms with files, put onto the disk as they come: memory stays flat, and every part is bounded."""
+"""Multipart forms with files, put onto the disk as they come.
+
+Memory stays flat, and every part is bounded.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from emberbox.errors import InvalidInput, NoSpace, PayloadTooLarge
-from emberbox.jobs.intake import UploadPart
+from emberbox.service.uploads.intake import UploadPart
 from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
@@ -37,7 +40,13 @@ class Form:
 
 
 async def read_form(
-    request: Request, folder: Path, *, files: Collection[str], fields: Collection[str], max_bytes: int, max_files: int
+    request: Request,
+    folder: Path,
+    *,
+    files: Collection[str],
+    fields: Collection[str],
+    max_bytes: int,
+    max_files: int,
 ) -> Form:
     """Read a request's form. Cancelling leaves files in `folder`, which the caller removes.
 
@@ -80,9 +89,14 @@ def _boundary(request: Request) -> bytes:
 
 
 class _Reader:
-    """What the parser calls. Bytes wait in memory until there are enough to be worth a trip to another thread."""
+    """What the parser calls.
 
-    def __init__(self, folder: Path, files: Collection[str], fields: Collection[str], max_bytes: int, max_files: int) -> None:
+    Bytes wait in memory until there are enough to be worth a trip to another thread.
+    """
+
+    def __init__(
+        self, folder: Path, files: Collection[str], fields: Collection[str], max_bytes: int, max_files: int
+    ) -> None:
         self.form = Form()
         self.complete = False
         self.waiting = 0
@@ -130,13 +144,17 @@ class _Reader:
             self._field = (name, bytearray())
         else:
             known = ", ".join(sorted({*self._file_names, *self._field_names}))
-            raise InvalidInput(f"the form has a field {name[:100]!r}, which means nothing here; known are {known}")
+            raise InvalidInput(
+                f"the form has a field {name[:100]!r}, which means nothing here; known are {known}"
+            )
 
     def _open_file(self, name: str, filename: bytes | None) -> None:
         if not filename:
             raise InvalidInput(f"{name}: must be a file with a name")
         if len(self.form.files) >= self._max_files:
-            raise PayloadTooLarge(f"the upload has more than {self._max_files} files, which is the most taken")
+            raise PayloadTooLarge(
+                f"the upload has more than {self._max_files} files, which is the most taken"
+            )
         path = self._folder / str(len(self.form.files))
         self.form.files.append(UploadPart(_text(filename), path))
         self._batch.append((path, []))
@@ -150,7 +168,9 @@ class _Reader:
             return
         self._bytes += end - start
         if self._bytes > self._max_bytes:
-            raise PayloadTooLarge(f"the upload has more than {self._max_bytes} bytes, which is the most taken")
+            raise PayloadTooLarge(
+                f"the upload has more than {self._max_bytes} bytes, which is the most taken"
+            )
         self._batch[-1][1].append(data[start:end])
         self.waiting += end - start
 
@@ -180,7 +200,9 @@ def _append(batch: list[tuple[Path, list[bytes]]]) -> None:
                 stream.writelines(pieces)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpace("the service's disk is full; try again later, or free some space", detail=str(error)) from error
+            raise NoSpace(
+                "the service's disk is full; try again later, or free some space", detail=str(error)
+            ) from error
         raise
 
 

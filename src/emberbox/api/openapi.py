@@ -1,4 +1,7 @@
-"""The API's description of itself, OpenAPI 3.1: what FastAPI finds out, completed by what holds for every address."""
+"""The API's description of itself, OpenAPI 3.1.
+
+FastAPI finds out the most of it; this module adds what holds for every address.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +32,22 @@ TAGS = [
     {"name": "keys", "description": "API keys, and what each may do."},
     {"name": "webhooks", "description": "News of jobs, delivered by HTTP."},
     {"name": "usage", "description": "What each key used, by day."},
+    {"name": "machines", "description": "The virtual machines of this node, for its operator."},
     {"name": "system", "description": "The service itself: its health, its state, what it keeps ready."},
     {"name": OTHERS, "description": "The calls of two earlier services, for programs that know them."},
 ]
 
 DESCRIPTION = """\
-Send a key with each request: `Authorization: Bearer KEY` or `X-API-Key: KEY`. What one key makes, no other key sees.
+Send a key with each request: `Authorization: Bearer KEY` or `X-API-Key: KEY`. No key sees what
+another key makes.
 
-Lists come in pages: `next_cursor` is the `cursor` of the next one. Times are in UTC. Errors are problem documents (RFC 9457):
-`code` is stable, `detail` says what to do, `retryable` whether the same request may succeed later. Each answer carries its
-`X-Request-Id`, the key's rate (`RateLimit`, `RateLimit-Policy`) and, where waiting helps, `Retry-After`.
+Lists come in pages: `next_cursor` is the `cursor` of the next one. Times are in UTC.
+
+Errors are problem documents (RFC 9457). `code` is stable, `detail` says what to do, and `retryable`
+tells whether the same request may succeed later.
+
+Each answer carries its `X-Request-Id` and the key's rate (`RateLimit`, `RateLimit-Policy`). Where
+waiting helps, it also carries `Retry-After`.
 """
 
 _PROBLEMS = {
@@ -58,21 +67,37 @@ _PROBLEMS = {
 }
 _TEXT = {"schema": {"type": "string"}}
 _HEADERS = {
-    "RateLimit": {"description": "What is left of the key's rate (draft-ietf-httpapi-ratelimit-headers).", **_TEXT},
+    "RateLimit": {
+        "description": "What is left of the key's rate (draft-ietf-httpapi-ratelimit-headers).",
+        **_TEXT,
+    },
     "RateLimit-Policy": {"description": "The key's rate.", **_TEXT},
 }
 _EXTRA_HEADERS = {
     401: {"WWW-Authenticate": {"description": "How to authenticate.", **_TEXT}},
-    429: {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string", "pattern": "^[0-9]+$"}}},
+    429: {
+        "Retry-After": {
+            "description": "Seconds to wait.",
+            "schema": {"type": "string", "pattern": "^[0-9]+$"},
+        }
+    },
 }
 _SECURITY = {
-    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "ember_ and 43 characters", "description": "An API key."},
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "ember_ and 43 characters",
+        "description": "An API key.",
+    },
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
 }
 
 
 def serve_document(app: FastAPI) -> None:
-    """Serve the description of `app` at `/openapi.json`: made once, in a thread, since it takes a good part of a second."""
+    """Serve the description of `app` at `/openapi.json`.
+
+    It is made once, in a thread, since that takes a good part of a second.
+    """
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     making = asyncio.Lock()
     made: list[bytes] = []
@@ -106,7 +131,9 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 def scope_of(route: Any) -> str | None:
     """Return the scope that a route's key needs; None where no key is needed."""
-    return next((part.call.scope for part in route.dependant.dependencies if isinstance(part.call, Needs)), None)
+    return next(
+        (part.call.scope for part in route.dependant.dependencies if isinstance(part.call, Needs)), None
+    )
 
 
 def _name(routes: list[APIRoute]) -> None:
@@ -132,11 +159,13 @@ def _complete(made: dict[str, Any], routes: list[APIRoute]) -> None:
 def _complete_operation(operation: dict[str, Any], method: str, scope: str | None) -> None:
     operation["security"] = [] if scope is None else [{"bearer": []}, {"apiKey": []}]
     if scope is not None:
-        operation["description"] = f"{operation.get('description', '').strip()}\n\nNeeds the scope `{scope}`.".strip()
+        operation["description"] = (
+            f"{operation.get('description', '').strip()}\n\nNeeds the scope `{scope}`.".strip()
+        )
         for response in operation["responses"].values():
-            response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in _HEADERS} | response.get(
-                "headers", {}
-            )
+            response["headers"] = {
+                name: {"$ref": f"#/components/headers/{name}"} for name in _HEADERS
+            } | response.get("headers", {})
     if "422" in operation["responses"] and "HTTPValidationError" in str(operation["responses"]["422"]):
         del operation["responses"]["422"]
     for status in _statuses(operation, method, scope):

@@ -96,7 +96,10 @@ class Limiter:
 
 
 def address_of(scope: Scope) -> str:
-    """Return the name under which a caller's failures are counted: the address, or an IPv6 address's network of 64 bits."""
+    """Return the name under which a caller's failures are counted.
+
+    That is the address, or an IPv6 address's network of 64 bits.
+    """
     client = scope.get("client")
     if not client:
         return "local"

@@ -1,32 +1,30 @@
-"""What several routes read of a request in the same way."""
+"""Parameters that several routes take, and how they are read."""
 
-import asyncio
 import hashlib
 import json
+from enum import StrEnum
 from typing import Annotated, Any
 
-from fastapi import Header, Path, Query, Request
+from fastapi import Header, Path, Query
 from pydantic import BaseModel
 
-from emberbox.api.streams import gone
 from emberbox.errors import NotFound
 from emberbox.ids import is_id
-from emberbox.jobs.service import Service
+from emberbox.service.jobs.jobs import Jobs
 from emberbox.store.records import JobRecord, KeyRecord
 
 JobId = Annotated[str, Path(description="The job's id.", examples=["job_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
 ScriptId = Annotated[str, Path(description="The script's id.", examples=["scr_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
-
-
-def cursor_of(prefix: str) -> Any:
-    """Return the description of a list's `cursor`.
-
-    Args:
-        prefix: Of the identifiers of what is listed.
-    """
-    return Query(description="`next_cursor` of the page before.", pattern=rf"^{prefix}_[0-9a-hjkmnp-tv-z]{{26}}$")
-
-
+Limit = Annotated[int, Query(ge=1, le=200)]
+RuntimeFilter = Annotated[str | None, Query(max_length=64, pattern=r"^[^\x00]*$")]
+LabelFilter = Annotated[
+    str | None,
+    Query(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,62}:[^\x00]{0,200}$",
+        description="`name:value`",
+        examples=["team:data"],
+    ),
+]
 Wait = Annotated[
     float | None,
     Query(
@@ -36,7 +34,6 @@ Wait = Annotated[
         description="Seconds to wait for the job's end before the answer; cut to what the server allows.",
     ),
 ]
-
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -49,13 +46,47 @@ IdempotencyKey = Annotated[
 ]
 
 
-def request_hash(route: str, body: BaseModel) -> str:
-    """Return what identifies a request: the route and all that was asked for, in whatever order it was written."""
+class Encoding(StrEnum):
+    """How output is put into text."""
+
+    TEXT = "text"
+    BASE64 = "base64"
+
+
+def cursor_of(prefix: str) -> Any:
+    """Return the description of a list's `cursor`.
+
+    Args:
+        prefix: Of the identifiers of what is listed.
+    """
+    return Query(
+        description="`next_cursor` of the page before.", pattern=rf"^{prefix}_[0-9a-hjkmnp-tv-z]{{26}}$"
+    )
+
+
+def label_of(text: str | None) -> tuple[str, str] | None:
+    """Return name and value of a `LabelFilter`; None where none was given."""
+    if not text:
+        return None
+    name, _, value = text.partition(":")
+    return name, value
+
+
+def idempotency(key: str | None, route: str, body: BaseModel) -> tuple[str, str] | None:
+    """Return the caller's Idempotency-Key, and a hash of what is asked for under it.
+
+    Args:
+        key: None where the caller gave none, which returns None.
+        route: Of the request.
+        body: Of the request; in whatever order it was written, its hash is the same.
+    """
+    if key is None:
+        return None
     values = {"route": route, "body": body.model_dump(mode="json", exclude_defaults=True)}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return key, hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-async def job_of(service: Service, key: KeyRecord, job_id: str) -> JobRecord:
+async def job_of(jobs: Jobs, key: KeyRecord, job_id: str) -> JobRecord:
     """Return a job of this key.
 
     Raises:
@@ -63,7 +94,7 @@ async def job_of(service: Service, key: KeyRecord, job_id: str) -> JobRecord:
     """
     if not is_id(job_id, "job"):
         raise NotFound("there is no such job")
-    return await service.jobs.get(key, job_id)
+    return await jobs.get(key, job_id)
 
 
 def script_id_of(text: str) -> str:
@@ -71,21 +102,3 @@ def script_id_of(text: str) -> str:
     if not is_id(text, "scr"):
         raise NotFound("there is no such script")
     return text
-
-
-async def waited(request: Request, service: Service, job: JobRecord, wait_s: float | None) -> JobRecord:
-    """Return the job as it is at its end, or after `wait_s`, cut to what the settings allow.
-
-    A client that goes away is not waited for; its job goes on.
-    """
-    if not wait_s or job.terminal:
-        return job
-    waiting = asyncio.ensure_future(service.jobs.wait(job.id, min(wait_s, service.settings.server.wait_s)))
-    leaving = asyncio.ensure_future(gone(request.receive))
-    try:
-        await asyncio.wait((waiting, leaving), return_when=asyncio.FIRST_COMPLETED)
-        return waiting.result() if waiting.done() else job
-    finally:
-        waiting.cancel()
-        leaving.cancel()
-        await asyncio.gather(waiting, leaving, return_exceptions=True)

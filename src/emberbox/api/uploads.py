@@ -11,13 +11,18 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator
 
 from emberbox.api.multipart import read_form
 from emberbox.errors import InvalidInput, UnknownRuntime
-from emberbox.jobs.intake import receive, scratch_folder
 from emberbox.schemas.base import Labels, Request
+from emberbox.service.uploads.intake import receive, scratch_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from starlette.requests import Request as HTTPRequest
 
-    from emberbox.jobs.service import Service
+    from emberbox.api.multipart import Form
+    from emberbox.config import Settings
+    from emberbox.service.uploads.scripts import Scripts
     from emberbox.store.records import KeyRecord, ScriptRecord
 
 FILE_FIELDS = ("file", "script")
@@ -27,8 +32,12 @@ FILE_FIELDS = ("file", "script")
 class UploadFields(Request):
     """The fields of an upload besides its files."""
 
-    runtime: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00]*$")] | None = None
-    entry: Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00]*$")] | None = None
+    runtime: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00]*$")] | None = (
+        None
+    )
+    entry: Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00]*$")] | None = (
+        None
+    )
     name: Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")] | None = None
     labels: Labels = Field(default_factory=dict)
 
@@ -43,40 +52,61 @@ class UploadFields(Request):
             raise ValueError('must be a JSON object such as {"team": "data"}') from error
 
 
-async def upload_script(request: HTTPRequest, service: Service, key: KeyRecord, *, fallback: str | None = None) -> ScriptRecord:
-    """Store the script that a request's form holds.
+class Uploads:
+    """Takes the scripts that come as forms.
 
     Args:
-        request: Whose body was not read yet.
-        service: Takes the script.
-        key: Whose script it will be.
-        fallback: The runtime of a file whose name has no extension, and whose first line names no program; None for none.
-
-    Raises:
-        InvalidInput, InvalidPath, InvalidArchive, UnknownRuntime, PayloadTooLarge: The upload cannot be taken; nothing is kept.
-        QuotaExceeded: The key's storage is used up.
-        NoSpace, ServiceStopping: Nothing new is taken now.
+        scripts: Where they are stored.
+        settings: Bounds of forms and archives, and the data folder.
+        ready: Raises what speaks against taking new work.
     """
-    service.check_ready()
-    settings = service.settings.server
-    async with scratch_folder(service.settings.data) as scratch:
-        form = await read_form(
+
+    def __init__(self, scripts: Scripts, settings: Settings, *, ready: Callable[[], None]) -> None:
+        self._scripts = scripts
+        self._settings = settings
+        self._check_ready = ready
+
+    async def store(
+        self, request: HTTPRequest, key: KeyRecord, *, fallback: str | None = None
+    ) -> ScriptRecord:
+        """Store the script that a request's form holds.
+
+        Args:
+            request: Whose body was not read yet.
+            key: Whose script it will be.
+            fallback: The runtime of a file whose name has no extension, and whose first line names
+                no program; None for none.
+
+        Raises:
+            InvalidInput, InvalidPath, InvalidArchive, UnknownRuntime, PayloadTooLarge: The upload
+            cannot be taken; nothing is kept. QuotaExceeded: The key's storage is used up. NoSpace,
+            ServiceStopping: Nothing new is taken now.
+        """
+        self._check_ready()
+        async with scratch_folder(self._settings.data) as scratch:
+            form = await self._read(request, scratch)
+            fields = _check(form.fields)
+            upload = await receive(form.files, self._settings.server, scratch)
+            create = partial(
+                self._scripts.create, key, upload, entry=fields.entry, name=fields.name, labels=fields.labels
+            )
+            try:
+                return await create(runtime=fields.runtime)
+            except UnknownRuntime:
+                named = fields.runtime or upload.archive or PurePosixPath(upload.name).suffix
+                if fallback is None or named:
+                    raise
+                return await create(runtime=fallback)
+
+    async def _read(self, request: HTTPRequest, scratch: Path) -> Form:
+        return await read_form(
             request,
             scratch,
             files=FILE_FIELDS,
             fields=tuple(UploadFields.model_fields),
-            max_bytes=settings.upload_bytes,
-            max_files=settings.upload_files,
+            max_bytes=self._settings.server.upload_bytes,
+            max_files=self._settings.server.upload_files,
         )
-        fields = _check(form.fields)
-        upload = await receive(form.files, settings, scratch)
-        create = partial(service.scripts.create, key, upload, entry=fields.entry, name=fields.name, labels=fields.labels)
-        try:
-            return await create(runtime=fields.runtime)
-        except UnknownRuntime:
-            if fallback is None or fields.runtime is not None or upload.archive or PurePosixPath(upload.name).suffix:
-                raise
-            return await create(runtime=fallback)
 
 
 def _check(values: dict[str, str]) -> UploadFields:
@@ -99,16 +129,29 @@ def form_description(*required: str) -> dict[str, Any]:
     schema = {
         "type": "object",
         "properties": {
-            "file": {"type": "array", "items": file, "minItems": 1, "description": "A script, all files of one, or an archive."},
+            "file": {
+                "type": "array",
+                "items": file,
+                "minItems": 1,
+                "description": "A script, all files of one, or an archive.",
+            },
             "script": {**file, "description": "The same, as the script runner's clients name it."},
-            **{name: {**_one(described[name]), "description": _DESCRIPTIONS[name]} for name in ("runtime", "entry", "name")},
+            **{
+                name: {**_one(described[name]), "description": _DESCRIPTIONS[name]}
+                for name in ("runtime", "entry", "name")
+            },
             "labels": {**described["labels"], "description": "As JSON."},
         },
         "required": list(required),
         "additionalProperties": False,
     }
     encoding = {"labels": {"contentType": "application/json"}}
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema, "encoding": encoding}}}}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": schema, "encoding": encoding}},
+        }
+    }
 
 
 _DESCRIPTIONS = {

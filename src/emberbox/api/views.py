@@ -8,7 +8,7 @@ from __future__ import annotations
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import Response
 
@@ -33,11 +33,12 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from emberbox.jobs.jobs import AttemptRecord, JobOutput
-    from emberbox.jobs.logs import LogRecord
-    from emberbox.jobs.service import Service
+    from emberbox.service.jobs.jobs import AttemptRecord
+    from emberbox.service.jobs.logs.reading import LogRecord
+    from emberbox.service.jobs.running.outputs import JobOutput
     from emberbox.store.records import ArtifactRecord, JobRecord
 
+_Item = TypeVar("_Item")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _METRICS = frozenset(JobMetrics.model_fields)
 _DETAILS = {"stdout", "stderr", "stdout_truncated", "stderr_truncated", "compile", "attempts", "artifacts"}
@@ -48,8 +49,16 @@ def moment(time_us: int) -> datetime:
     return _EPOCH + timedelta(microseconds=time_us)
 
 
+def moment_or_none(time_us: int | None) -> datetime | None:
+    """Return `moment` of a time, and None of None."""
+    return None if time_us is None else moment(time_us)
+
+
 def timestamp(time_us: int) -> str:
-    """Return microseconds since the epoch as RFC 3339 text, always with six digits: equal lengths, sortable as text."""
+    """Return microseconds since the epoch as RFC 3339 text.
+
+    There are always six digits behind the second, so that texts sort as times do.
+    """
     seconds, fraction = divmod(time_us, 1_000_000)
     return f"{_second(seconds)}.{fraction:06d}Z"
 
@@ -71,7 +80,10 @@ def job_view(
     attempts: Sequence[Attempt] | None = None,
     artifacts: Sequence[ArtifactRecord] | None = None,
 ) -> Job:
-    """Return a job as the API shows it. Of its environment the names alone are shown: the values may be secrets."""
+    """Return a job as the API shows it.
+
+    Of its environment the names alone are shown: the values may be secrets.
+    """
     spec = job.spec
     return Job.model_construct(
         id=job.id,
@@ -88,10 +100,10 @@ def job_view(
         attempt=job.attempt,
         priority=job.priority,
         retries=spec.retries,
-        args=spec.args,
-        env_names=sorted(spec.env),
+        args=list(spec.options.args),
+        env_names=sorted(spec.options.env),
         labels=job.labels,
-        network=spec.network,
+        network=spec.options.network,
         interactive=spec.interactive,
         limits=_limits(job),
         times=_times(job),
@@ -105,30 +117,18 @@ def job_view(
 
 
 def _limits(job: JobRecord) -> JobLimits:
-    spec = job.spec
-    return JobLimits.model_construct(
-        timeout_s=spec.timeout_s,
-        cpu_s=spec.cpu_s,
-        memory_mib=spec.memory_mib,
-        vcpus=spec.vcpus,
-        disk_mib=spec.disk_mib,
-        pids=spec.pids,
-        output_bytes=spec.output_bytes,
-    )
+    options = job.spec.options
+    return JobLimits.model_construct(**{name: getattr(options, name) for name in JobLimits.model_fields})
 
 
 def _times(job: JobRecord) -> JobTimes:
     return JobTimes.model_construct(
         created_at=moment(job.created_at),
-        claimed_at=_moment(job.claimed_at),
-        started_at=_moment(job.started_at),
-        ended_at=_moment(job.ended_at),
-        finished_at=_moment(job.finished_at),
+        claimed_at=moment_or_none(job.claimed_at),
+        started_at=moment_or_none(job.started_at),
+        ended_at=moment_or_none(job.ended_at),
+        finished_at=moment_or_none(job.finished_at),
     )
-
-
-def _moment(time_us: int | None) -> datetime | None:
-    return None if time_us is None else moment(time_us)
 
 
 def _metrics(values: Mapping[str, Any] | None) -> JobMetrics | None:
@@ -177,42 +177,14 @@ def log_view(records: Sequence[LogRecord], following: str | None, complete: bool
     """Return a part of a log; `following` is the `after` of the part behind it."""
     entries = [
         LogEntry.model_construct(
-            id=record.id, stream=record.stream, time=moment(record.time_us), data=encoded(record.data, encoding)
+            id=record.id,
+            stream=record.stream,
+            time=moment(record.time_us),
+            data=encoded(record.data, encoding),
         )
         for record in records
     ]
     return LogPage.model_construct(entries=entries, next=following, complete=complete)
-
-
-async def job_in_full(service: Service, job: JobRecord) -> Job:
-    """Return a job with its attempts, and once it has ended with its output and artifacts."""
-    attempts = await _attempts(service, job)
-    if not job.terminal:
-        return job_view(job, attempts=attempts)
-    # Only what was asked for is kept: without globs there is nothing to look for.
-    artifacts = await service.artifacts.list(job.id) if job.spec.artifacts else []
-    return job_view(job, output=await service.jobs.output(job), attempts=attempts, artifacts=artifacts)
-
-
-async def _attempts(service: Service, job: JobRecord) -> Sequence[Attempt]:
-    """Return the attempts that are over, without a question to the database where the job tells them itself."""
-    if job.attempt == 0 or (job.attempt == 1 and job.status == "running"):
-        return []
-    if job.attempt == 1 and job.status in _RAN and job.claimed_at is not None and job.finished_at is not None:
-        return [
-            Attempt.model_construct(
-                attempt=1,
-                claimed_at=moment(job.claimed_at),
-                ended_at=moment(job.finished_at),
-                outcome=job.status,
-                message=job.message,
-            )
-        ]
-    return [attempt_view(attempt) for attempt in await service.jobs.attempts(job.id)]
-
-
-_RAN = frozenset({"succeeded", "failed", "timed_out", "compile_failed"})
-"""States that a job reaches only by an attempt that was its last."""
 
 
 def answer(body: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -220,7 +192,20 @@ def answer(body: BaseModel, status: int = 200, headers: Mapping[str, str] | None
     return Response(body.model_dump_json(), status, headers, media_type="application/json")
 
 
+def page(kind: type[Page[_Item]], items: list[_Item], next_cursor: str | None = None) -> Response:
+    """Return a part of a list as an answer.
+
+    Args:
+        kind: `Page` of what is listed.
+        items: In their order.
+        next_cursor: Where the next page begins; None after the last one.
+    """
+    return answer(kind.model_construct(items=items, next_cursor=next_cursor))
+
+
 def job_page(jobs: Sequence[JobRecord], next_cursor: str | None) -> Response:
     """Return a page of jobs, without what only a single job shows."""
     page = Page[Job].model_construct(items=[job_view(job) for job in jobs], next_cursor=next_cursor)
-    return Response(page.model_dump_json(exclude={"items": {"__all__": _DETAILS}}), media_type="application/json")
+    return Response(
+        page.model_dump_json(exclude={"items": {"__all__": _DETAILS}}), media_type="application/json"
+    )

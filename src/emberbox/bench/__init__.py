@@ -1,64 +1,42 @@
-"""Benchmarks of the machine that they run on: `emberbox bench`.
+"""Benchmarks of Emberbox on the machine that they run on: `emberbox bench`.
 
-Latencies are taken in turns, each with at least 30 samples; what is said about targets comes from the measured values alone.
+Latencies are taken in turns, each with at least 30 samples; what is said about targets comes from
+the measured values alone.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from emberbox.bench.options import BenchOptions
 
-__all__ = ["main", "run"]
+__all__ = ["run"]
 
 
-def run(options: BenchOptions | None = None, **values: Any) -> int:
-    """Measure, print the report and write it; returns the exit code, 0.
+def run(options: BenchOptions, *, json: bool = False, output: Path | None = None) -> int:
+    """Measure and print the report; returns the exit code, 0. An interrupt leaves nothing behind.
+
+    Blocks for up to ten minutes.
 
     Args:
-        options: What to measure; None makes them from `values`.
-        **values: Fields of `BenchOptions`; `output=None` stands for the usual folder.
+        options: What to measure.
+        json: Print JSON, and nothing else.
+        output: Folder in which the JSON is kept as latest.json, made when missing; None to keep none.
 
     Raises:
-        InvalidInput: `only` names something that cannot be measured.
-        UnknownRuntime: `languages` names a runtime that there is not.
         EmberboxError: No VM can be made here.
     """
-    from emberbox.bench.options import BenchOptions
-
-    return main(options or BenchOptions(**{name: value for name, value in values.items() if value is not None}))
-
-
-def main(options: BenchOptions) -> int:
-    """Measure, print and write. An interrupt ends it with nothing left behind.
-
-    Blocks for up to twelve minutes, and half a minute more for each language.
-    """
     import asyncio
-    import json
-    import sys
 
-    from rich.console import Console
-
-    from emberbox.bench.report import print_report, write, write_languages
+    from emberbox.bench.findings import Findings
+    from emberbox.bench.report import keep_json, print_findings, progress
     from emberbox.bench.session import Session
 
-    def say(line: str) -> None:
-        if not options.json:
-            sys.stderr.write(f"{line}\n")
-            sys.stderr.flush()
-
-    findings = asyncio.run(Session(options, say).run())
-    if findings.languages is not None:
-        write_languages(findings, options.output)
-    if options.chosen != {"languages"}:
-        write(findings, options.output)
-    if options.json:
-        sys.stdout.write(json.dumps(findings.to_dict(), indent=2) + "\n")
-    else:
-        width = None if sys.stdout.isatty() else 160
-        print_report(findings, Console(markup=False, highlight=False, emoji=False, width=width))
-        names = "languages.json" if options.chosen == {"languages"} else "latest.json and latest.md"
-        sys.stdout.write(f"\nwritten to {options.output}/{names}\n")
+    findings = asyncio.run(Session(options, progress(json=json), Findings).run())
+    if output is not None:
+        keep_json(findings, output)
+    print_findings(findings, json=json)
     return 0

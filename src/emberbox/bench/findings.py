@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from emberbox.bench.service_findings import ServiceFindings
+from emberbox.bench.options import MEASUREMENTS
+from emberbox.bench.service.findings import ServiceFindings
 from emberbox.bench.targets import ratios, targets
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from emberbox.bench.host import HostFacts
-    from emberbox.bench.languages_findings import LanguageFindings
     from emberbox.bench.samplers.burst import Burst
     from emberbox.bench.samplers.memory import MemoryUse
     from emberbox.bench.samplers.throughput import Throughput
@@ -26,6 +28,7 @@ class Findings:
     """What was measured.
 
     Attributes:
+        letters: The letter of each series, by the series' name.
         host: The machine.
         taken_at: When it began, ISO 8601 in UTC.
         quick: Whether fewer samples were taken.
@@ -38,8 +41,9 @@ class Findings:
         steps: The same and more, taken one after another.
         start_up: Parts of the command's start, in milliseconds.
         service: Of the service.
-        languages: None when not measured.
     """
+
+    letters: ClassVar[Mapping[str, str]] = {name: letter for letter, name in MEASUREMENTS.items()}
 
     host: HostFacts
     taken_at: str
@@ -55,7 +59,6 @@ class Findings:
     steps: list[Series] = field(default_factory=list)
     start_up: dict[str, float] = field(default_factory=dict)
     service: ServiceFindings = field(default_factory=ServiceFindings)
-    languages: LanguageFindings | None = None
 
     @property
     def medians(self) -> dict[str, float]:
@@ -63,21 +66,30 @@ class Findings:
         return {series.name: series.median for series in self.latencies if series.median is not None}
 
     @property
+    def ratios(self) -> dict[str, float | None]:
+        """Medians compared, by name; None where one was not measured."""
+        return ratios(self.medians)
+
+    @property
     def targets(self) -> list[Target]:
-        """The targets, held against this."""
-        every = [*targets(self.medians, self.throughput, self.memory, self.burst), *self.service.targets]
-        every += [] if self.languages is None else self.languages.targets
-        return [target for target in every if target.met is not None or not self.selected]
+        """The targets, held against this; without those that were not asked for."""
+        return [target for target in self._targets() if target.met is not None or not self.selected]
+
+    def _targets(self) -> list[Target]:
+        return [*targets(self.medians, self.throughput, self.memory, self.burst), *self.service.targets]
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; the fields are stable within a `schema`."""
-        compared = {name: None if value is None else round(value, 4) for name, value in ratios(self.medians).items()}
+        compared = {name: None if value is None else round(value, 4) for name, value in self.ratios.items()}
         return {
             "schema": SCHEMA,
             "taken_at": self.taken_at,
             "duration_s": round(self.duration_s, 1),
             "quick": self.quick,
-            "host": {**asdict(self.host), "load_average": [round(load, 2) for load in self.host.load_average]},
+            "host": {
+                **asdict(self.host),
+                "load_average": [round(load, 2) for load in self.host.load_average],
+            },
             "latencies": {series.name: series.to_dict() for series in self.latencies},
             "ratios": compared,
             "throughput": None if self.throughput is None else self.throughput.to_dict(),
@@ -89,7 +101,6 @@ class Findings:
                 "start_up": {name: round(value, 1) for name, value in self.start_up.items()},
             },
             "service": self.service.to_dict(),
-            "languages": None if self.languages is None else self.languages.to_dict(),
             "skipped": self.skipped,
             "targets": [target.to_dict() for target in self.targets],
         }

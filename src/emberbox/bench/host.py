@@ -43,7 +43,9 @@ class HostFacts:
     vmm: str | None = None
 
 
-def look_at_host(report: DriverReport | None = None, load_average: tuple[float, float, float] | None = None) -> HostFacts:
+def look_at_host(
+    report: DriverReport | None = None, load_average: tuple[float, float, float] | None = None
+) -> HostFacts:
     """Collect the facts; `report` is the engine's, `load_average` one that was taken earlier."""
     from emberbox import __version__
 

@@ -58,7 +58,9 @@ async def take_turns(
     return [series for _, series in opened if series.samples], skipped
 
 
-async def _rounds(opened: list[tuple[Sampler, Series]], samples: int, deadline: float, say: Callable[[str], None]) -> None:
+async def _rounds(
+    opened: list[tuple[Sampler, Series]], samples: int, deadline: float, say: Callable[[str], None]
+) -> None:
     active = list(opened)
     in_a_row = dict.fromkeys((series.name for _, series in opened), 0)
     for number in range(samples):

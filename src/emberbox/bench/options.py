@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from emberbox.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from emberbox.config import Settings
 
 MEASUREMENTS = {
     "a": "cold",
     "b": "clone",
     "c": "pool",
-    "d": "gvisor",
-    "e": "process",
     "f": "throughput",
     "g": "memory",
     "h": "burst",
@@ -28,35 +27,31 @@ MEASUREMENTS = {
     "n": "submit",
     "o": "followers",
     "p": "idle",
-    "q": "languages",
 }
 """What can be measured: the letter that tables show, and the name; `only` takes both."""
-LATENCIES = frozenset({"cold", "clone", "pool", "gvisor", "process", "command"})
-"""Those that are measured in turns, so that a machine that slows down slows all of them down."""
-DEFAULT_OUTPUT = Path("bench/results")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchOptions:
-    """What to measure and where to write it.
+    """What to measure.
+
+    Attributes:
+        measurements: What can be measured, as `MEASUREMENTS` has it.
 
     Args:
-        json: Print the JSON on standard output, and nothing else.
         quick: 5 samples each instead of 30, and shorter windows.
-        only: Letters or names from `MEASUREMENTS`, each may hold several with commas between; empty for all.
-        languages: Runtimes to which the letter of languages is confined; empty for all whose image is built.
-        output: Folder of latest.json and latest.md, made when missing.
-        settings: Settings of the engines; None reads them from the file and the environment. Pools are set by the benchmark.
+        only: Letters or names from `measurements`, each may hold several with commas between; empty for all.
+        settings: Settings of the engines; None reads them from the file and the environment. Pools
+            are set by the benchmark.
 
     Raises:
         InvalidInput: `only` names something that cannot be measured.
     """
 
-    json: bool = False
+    measurements: ClassVar[Mapping[str, str]] = MEASUREMENTS
+
     quick: bool = False
     only: tuple[str, ...] = ()
-    languages: tuple[str, ...] = ()
-    output: Path = DEFAULT_OUTPUT
     settings: Settings | None = None
 
     def __post_init__(self) -> None:
@@ -66,12 +61,13 @@ class BenchOptions:
     def chosen(self) -> frozenset[str]:
         """The names of what is to be measured."""
         words = [word.strip().lower() for part in self.only for word in part.split(",") if word.strip()]
-        known = {**MEASUREMENTS, **{name: name for name in MEASUREMENTS.values()}}
+        names = frozenset(self.measurements.values())
+        known = {**self.measurements, **{name: name for name in names}}
         for word in words:
             if word not in known:
-                choice = ", ".join(f"{letter} or {name}" for letter, name in MEASUREMENTS.items())
+                choice = ", ".join(f"{letter} or {name}" for letter, name in self.measurements.items())
                 raise InvalidInput(f"{word!r} cannot be measured; choose from {choice}")
-        return frozenset(known[word] for word in words) or frozenset(MEASUREMENTS.values())
+        return frozenset(known[word] for word in words) or names
 
     @property
     def samples(self) -> int:

@@ -48,8 +48,8 @@ def rss_mib(pid: int) -> float:
 def cpu_ms(pid: int) -> float:
     """Return the processor time that a process's threads have used, in milliseconds, without its children.
 
-    Read from schedstat, which counts nanoseconds where stat counts hundredths of a second. A thread that has ended is no
-    longer counted. Raises `BenchError`.
+    Read from schedstat, which counts nanoseconds where stat counts hundredths of a second. A thread
+    that has ended is no longer counted. Raises `BenchError`.
     """
     total = 0
     with _asking(pid):
@@ -61,7 +61,12 @@ def cpu_ms(pid: int) -> float:
 
 @contextlib.asynccontextmanager
 async def watching_rss(pid: int, every_s: float) -> AsyncIterator[list[float]]:
-    """Yield a list that grows by the process's resident memory, in MiB, every `every_s` seconds while the block runs."""
+    """Yield a list that grows by the process's resident memory while the block runs.
+
+    Args:
+        pid: The process.
+        every_s: Seconds between two looks; sizes are in MiB.
+    """
     samples = [rss_mib(pid)]
 
     async def look() -> None:

@@ -1,4 +1,7 @@
-"""Reads what the kernel says about processes' memory: /proc/PID/smaps and smaps_rollup (proc(5)). Sizes are in KiB."""
+"""Reads what the kernel says about processes' memory: /proc/PID/smaps and smaps_rollup (proc(5)).
+
+Sizes are in KiB.
+"""
 
 from __future__ import annotations
 

@@ -93,7 +93,9 @@ class Series:
             "label": self.label,
             "unit": self.unit,
             "note": self.note,
-            "summary": None if summary is None else {key: _rounded(value) for key, value in asdict(summary).items()},
+            "summary": None
+            if summary is None
+            else {key: _rounded(value) for key, value in asdict(summary).items()},
             "failures": list(self.failures),
             "samples": [_rounded(sample) for sample in self.samples],
         }

@@ -13,32 +13,18 @@ if TYPE_CHECKING:
     from emberbox.bench.samplers.memory import MemoryUse
     from emberbox.bench.samplers.throughput import Throughput
 
-CLONE_TO_GVISOR = 0.7
 CLONE_TO_COLD = 0.1
 POOL_MS = 15.0
-POOL_TO_GVISOR = 0.1
 VMS_PER_SECOND = 13.0
 MEMORY_MIB = 40.0
 COMMAND_OVER_CLONE_MS = 250.0
 
 
-def gvisor_median(medians: Mapping[str, float]) -> float | None:
-    """Return the faster of gVisor's medians; None when there is none."""
-    known = [medians[name] for name in ("gvisor", "gvisor_lean") if name in medians]
-    return min(known) if known else None
-
-
 def ratios(medians: Mapping[str, float]) -> dict[str, float | None]:
-    """Compare medians: name → quotient, or the difference in milliseconds; None where one was not measured.
-
-    gVisor counts by the faster of its two rows.
-    """
-    clone, cold, pool, command = (medians.get(name) for name in ("clone", "cold", "pool", "command"))
-    other = gvisor_median(medians)
+    """Compare medians: name → quotient, or difference in milliseconds; None where one was not measured."""
+    clone, cold, command = (medians.get(name) for name in ("clone", "cold", "command"))
     return {
-        "clone / gVisor (b/d)": _quotient(clone, other),
-        "clone / cold boot (b/a)": _quotient(clone, cold),
-        "pool / gVisor (c/d)": _quotient(pool, other),
+        "clone / cold boot (b/a)": quotient(clone, cold),
         "command − clone, ms (i−b)": None if command is None or clone is None else command - clone,
     }
 
@@ -47,12 +33,10 @@ def targets(
     medians: Mapping[str, float], throughput: Throughput | None, memory: MemoryUse | None, burst: Burst | None
 ) -> list[Target]:
     """Hold the targets against what was measured."""
-    compared = list(ratios(medians).values())
+    clone_to_cold, command_over_clone = ratios(medians).values()
     return [
-        Target(name="b: clone ÷ gVisor", measured=compared[0], bound=CLONE_TO_GVISOR),
-        Target(name="b: clone ÷ cold boot", measured=compared[1], bound=CLONE_TO_COLD),
+        Target(name="b: clone ÷ cold boot", measured=clone_to_cold, bound=CLONE_TO_COLD),
         Target(name="c: pool, median", measured=medians.get("pool"), bound=POOL_MS, unit="ms"),
-        Target(name="c: pool ÷ gVisor", measured=compared[2], bound=POOL_TO_GVISOR),
         Target(
             name="f: throughput, median window",
             measured=None if throughput is None else throughput.median,
@@ -73,9 +57,12 @@ def targets(
             unit="runs",
             at_least=True,
         ),
-        Target(name="i: command − clone", measured=compared[3], bound=COMMAND_OVER_CLONE_MS, unit="ms"),
+        Target(
+            name="i: command − clone", measured=command_over_clone, bound=COMMAND_OVER_CLONE_MS, unit="ms"
+        ),
     ]
 
 
-def _quotient(above: float | None, below: float | None) -> float | None:
+def quotient(above: float | None, below: float | None) -> float | None:
+    """Return a quotient; None where one of the two was not measured."""
     return None if above is None or not below else above / below

@@ -22,7 +22,10 @@ _KEY = re.compile(rf"{_PART}(/{_PART}){{0,7}}")
 
 @dataclass(frozen=True, slots=True)
 class BlobInfo:
-    """A blob as a listing shows it. `size` in bytes; `modified_at_us` in microseconds since the epoch, by the store's clock."""
+    """A blob as a listing shows it.
+
+    `size` in bytes; `modified_at_us` in microseconds since the epoch, by the store's clock.
+    """
 
     key: str
     size: int
@@ -32,15 +35,15 @@ class BlobInfo:
 class BlobStore(Protocol):
     """Large bytes by key. A key is written once and never changed; readers may rely on that.
 
-    Keys are made by Emberbox alone, from identifiers and hashes: up to 8 parts of `a-z`, `0-9`, `_`, `.` and `-`, with
-    slashes between them. A wrong one raises `InvalidPath`.
+    Keys are made by Emberbox alone, from identifiers and hashes: up to 8 parts of `a-z`, `0-9`,
+    `_`, `.` and `-`, with slashes between them. A wrong one raises `InvalidPath`.
     """
 
     async def put(self, key: str, data: bytes | AsyncIterable[bytes] | Path) -> int:
         """Store a blob and return its size in bytes. It appears whole, on stable storage, or not at all.
 
-        Memory stays bounded for sources of any size. A put that is cancelled leaves nothing behind, or, when the last
-        byte was already on its way, the whole blob.
+        Memory stays bounded for sources of any size. A put that is cancelled leaves nothing behind,
+        or, when the last byte was already on its way, the whole blob.
 
         Raises:
             NoSpace: The disk is full; nothing is left of it.
@@ -54,7 +57,9 @@ class BlobStore(Protocol):
         ...
 
     def stream(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        """Yield a blob's bytes in pieces of at most `PIECE_BYTES`. May be left at any time: nothing stays open between pieces.
+        """Yield a blob's bytes in pieces of at most `PIECE_BYTES`.
+
+        May be left at any time: nothing stays open between pieces.
 
         Args:
             key: The blob.
@@ -72,15 +77,24 @@ class BlobStore(Protocol):
         ...
 
     async def delete(self, keys: Sequence[str]) -> None:
-        """Delete blobs; ones that are not there are no error. Raises `BlobError`, with any part of them deleted; repeat it."""
+        """Delete blobs; ones that are not there are no error.
+
+        Raises `BlobError`, with any part of them deleted; repeat it.
+        """
         ...
 
     def list(self, prefix: str = "") -> AsyncIterator[BlobInfo]:
-        """Yield all blobs below a key's leading parts (`logs`, not `lo`), in any order; empty for all. Raises `BlobError`."""
+        """Yield all blobs below a key's leading parts (`logs`, not `lo`), in any order; empty for all.
+
+        Raises `BlobError`.
+        """
         ...
 
     async def tidy(self, older_than_s: float) -> int:
-        """Remove what puts left that were killed so many seconds ago or more; returns how many. Raises `BlobError`."""
+        """Remove what puts left that were killed so many seconds ago or more; returns how many.
+
+        Raises `BlobError`.
+        """
         ...
 
     async def close(self) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from obstore.store import LocalStore
 
 from emberbox.blobs.objects import ObjectBlobs
+from emberbox.files.atomic import sync
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,9 +21,10 @@ _UNFINISHED = re.compile(r".+#\d+")
 class LocalBlobs(ObjectBlobs):
     """Blobs below a folder, one file each.
 
-    A put writes beside its place and renames. Then file and folders are brought to the disk (fsync), so that a row which
-    refers to a blob never outlives it in a loss of power. A process that is killed meanwhile leaves a file with `#` in its
-    name, which no listing shows and `tidy` removes.
+    A put writes beside its place and renames. Then file and folders are brought to the disk
+    (fsync), so that a row which refers to a blob never outlives it in a loss of power. A process
+    that is killed meanwhile leaves a file with `#` in its name, which no listing shows and `tidy`
+    removes.
 
     Args:
         folder: Where the blobs lie; made if it is not there, for the owner alone.
@@ -40,7 +42,7 @@ class LocalBlobs(ObjectBlobs):
     def _settle(self, key: str) -> None:
         place = self._folder / key
         while place != self._folder.parent:
-            _sync(place)
+            sync(place)
             place = place.parent
 
     def _tidy(self, before: float) -> int:
@@ -49,14 +51,6 @@ class LocalBlobs(ObjectBlobs):
             for name in filter(_UNFINISHED.fullmatch, names):
                 removed += _remove_old(os.path.join(folder, name), before)  # noqa: PTH118
         return removed
-
-
-def _sync(place: Path) -> None:
-    descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove_old(path: str, before: float) -> int:

@@ -1,7 +1,8 @@
 """A blob store over an object store of the library obstore.
 
-Its blocking calls are made in threads of the store's own. The asynchronous ones of the library are not used: they let threads
-call into an interpreter that is on its way out, which aborts the process, when a stream is left or a put is cancelled.
+Its blocking calls are made in threads of the store's own. The asynchronous ones of the library are
+not used: they let threads call into an interpreter that is on its way out, which aborts the
+process, when a stream is left or a put is cancelled.
 """
 
 from __future__ import annotations
@@ -33,7 +34,13 @@ _PARTS_AT_ONCE = 2
 _BATCH_BYTES = 1024 * 1024
 _LISTED_AT_ONCE = 1000
 _DELETED_AT_ONCE = 1000
-_NO_SPACE = ("No space left on device", "Disk quota exceeded", f"os error {errno.ENOSPC})", "QuotaExceeded", "XMinioStorageFull")
+_NO_SPACE = (
+    "No space left on device",
+    "Disk quota exceeded",
+    f"os error {errno.ENOSPC})",
+    "QuotaExceeded",
+    "XMinioStorageFull",
+)
 _NO_BUCKET = "NoSuchBucket"
 _REFUSED = ("status code: 401", "status code: 403")
 _NO_RANGES = "non-partial response"
@@ -110,10 +117,19 @@ class ObjectBlobs:
         await asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
 
     def _settle(self, key: str) -> None:
-        """Bring a blob that was just put onto stable storage. Called in a thread; a server does it by itself."""
+        """Bring a blob that was just put onto stable storage.
+
+        Called in a thread; a server does it by itself.
+        """
 
     def _put_bytes(self, key: str, data: bytes) -> None:
-        self._store.put(key, data, use_multipart=len(data) > PART_BYTES, chunk_size=PART_BYTES, max_concurrency=_PARTS_AT_ONCE)
+        self._store.put(
+            key,
+            data,
+            use_multipart=len(data) > PART_BYTES,
+            chunk_size=PART_BYTES,
+            max_concurrency=_PARTS_AT_ONCE,
+        )
         self._settle(key)
 
     def _put_path(self, key: str, path: Path) -> int:
@@ -223,18 +239,28 @@ def _mapped() -> Iterator[None]:
     except (BaseError, OSError, ValueError) as error:
         text = str(error)
         if _NO_BUCKET in text:
-            raise BlobError("the bucket of the blob store does not exist; make it, or mend blobs.url", detail=text) from error
+            raise BlobError(
+                "the bucket of the blob store does not exist; make it, or mend blobs.url", detail=text
+            ) from error
         if isinstance(error, FileNotFoundError):
             raise NotFound("the stored file is no longer there", detail=text) from error
         if any(sign in text for sign in _REFUSED):
-            message = "the blob store refuses access; check the credentials of the service, and what they may do"
+            message = (
+                "the blob store refuses access; check the credentials of the service, and what they may do"
+            )
             raise BlobError(message, detail=text) from error
-        if any(sign in text for sign in _NO_SPACE) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        if any(sign in text for sign in _NO_SPACE) or getattr(error, "errno", None) in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+        ):
             raise NoSpace(
-                "the disk of the blob store is full; free some space, or let retention delete more", detail=text
+                "the disk of the blob store is full; free some space, or let retention delete more",
+                detail=text,
             ) from error
         raise BlobError("the blob store failed or cannot be reached; try again", detail=text) from error
 
 
 def _info(meta: ObjectMeta) -> BlobInfo:
-    return BlobInfo(key=meta["path"], size=meta["size"], modified_at_us=int(meta["last_modified"].timestamp() * 1_000_000))
+    return BlobInfo(
+        key=meta["path"], size=meta["size"], modified_at_us=int(meta["last_modified"].timestamp() * 1_000_000)
+    )

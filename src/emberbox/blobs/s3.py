@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import re
 from datetime import timedelta
@@ -13,6 +12,7 @@ from obstore.store import S3Store
 
 from emberbox.blobs.objects import ObjectBlobs
 from emberbox.errors import InvalidSettings
+from emberbox.net.addresses import is_loopback
 
 if TYPE_CHECKING:
     from obstore.store import S3Config
@@ -25,9 +25,9 @@ _PREFIX = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 class S3Blobs(ObjectBlobs):
     """Blobs below a prefix of a bucket, which must exist.
 
-    Credentials and region come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, …) or from
-    the instance. A bucket should have a lifecycle rule that aborts incomplete multipart uploads: those of a service that
-    was killed stay otherwise.
+    Credentials and region come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
+    `AWS_REGION`, …) or from the instance. A bucket should have a lifecycle rule that aborts
+    incomplete multipart uploads: those of a service that was killed stay otherwise.
 
     Args:
         url: `s3://BUCKET` or `s3://BUCKET/PREFIX`.
@@ -47,7 +47,11 @@ class S3Blobs(ObjectBlobs):
             bucket,
             prefix=prefix,
             config=config,
-            client_options={"allow_http": endpoint.startswith("http://"), "connect_timeout": "5s", "timeout": "120s"},
+            client_options={
+                "allow_http": endpoint.startswith("http://"),
+                "connect_timeout": "5s",
+                "timeout": "120s",
+            },
             retry_config={"max_retries": retries, "retry_timeout": timedelta(seconds=60)},
         )
         super().__init__(store)
@@ -59,21 +63,20 @@ def _place(url: str) -> tuple[str, str | None]:
     good = parts.scheme == "s3" and _BUCKET.fullmatch(parts.netloc) and not (parts.query or parts.fragment)
     if not good or (prefix and (not _PREFIX.fullmatch(prefix) or {".", ".."} & set(prefix.split("/")))):
         rule = "BUCKET is 3 to 63 small letters, digits, '-' and '.'"
-        raise InvalidSettings(f"blobs.url must be s3://BUCKET or s3://BUCKET/PREFIX, where {rule}, not {url!r}")
+        raise InvalidSettings(
+            f"blobs.url must be s3://BUCKET or s3://BUCKET/PREFIX, where {rule}, not {url!r}"
+        )
     return parts.netloc, prefix or None
 
 
 def _endpoint(endpoint: str) -> str:
     parts = urlsplit(endpoint)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-        raise InvalidSettings("blobs.endpoint must be http://HOST:PORT or https://HOST:PORT, without a user's name")
-    if parts.scheme == "http" and not _loopback(parts.hostname):
-        _log.warning("blobs cross the network unencrypted to %s", parts.hostname, extra={"action": "blobs.unencrypted"})
+        raise InvalidSettings(
+            "blobs.endpoint must be http://HOST:PORT or https://HOST:PORT, without a user's name"
+        )
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        _log.warning(
+            "blobs cross the network unencrypted to %s", parts.hostname, extra={"action": "blobs.unencrypted"}
+        )
     return endpoint.rstrip("/")
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -22,26 +22,33 @@ class GlobalOptions:
         config: Settings file; None for the usual places.
         debug: Show details and tracebacks of errors.
         verbose: Write the log to standard error.
+        server: The server, for commands that speak to one and do not name another themselves.
+        profile: A saved server, likewise.
     """
 
     data: str | None = None
     config: str | None = None
     debug: bool = False
     verbose: bool = False
+    server: str | None = None
+    profile: str | None = None
 
     @property
     def wants_details(self) -> bool:
-        """Whether errors come with details and tracebacks: by `--debug`, or by EMBERBOX_DEBUG set to anything but 0."""
+        """Whether errors come with details and tracebacks.
+
+        `--debug` asks for them, or EMBERBOX_DEBUG set to anything but 0.
+        """
         return self.debug or os.environ.get("EMBERBOX_DEBUG", "0") not in {"", "0"}
 
-    def settings(self) -> Settings:
-        """Read the settings; raises `InvalidSettings`."""
+    def settings(self, *, service: bool = False) -> Settings:
+        """Read the settings, those of a `service` with its own defaults; raises `InvalidSettings`."""
         from emberbox.config import load_settings
 
         environment = dict(os.environ)
         if self.config is not None:
             environment["EMBERBOX_CONFIG"] = self.config
-        return load_settings(environment, data=self.data)
+        return load_settings(environment, service=service, data=self.data)
 
 
 def make_engine(settings: Settings) -> Engine:
@@ -60,13 +67,16 @@ def catalog(settings: Settings) -> RuntimeCatalog:
 
 def image_store(settings: Settings) -> ImageStore:
     """Return the store of images in the data folder."""
-    from emberbox.images import ImageStore
+    from emberbox.sandbox.kernels import image_store as store
 
-    return ImageStore(settings.data / "images")
+    return store(settings)
 
 
 def configure_logging(options: GlobalOptions) -> None:
-    """Send the log to standard error with `--verbose`, else nowhere: what people must know is said by the commands."""
+    """Send the log to standard error with `--verbose`, else nowhere.
+
+    Commands say themselves all that people must know.
+    """
     import logging
 
     logger = logging.getLogger("emberbox")
@@ -74,6 +84,8 @@ def configure_logging(options: GlobalOptions) -> None:
         logger.addHandler(logging.NullHandler())
         return
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(action)s %(message)s", defaults={"action": "-"}))
+    handler.setFormatter(
+        logging.Formatter("%(asctime)s %(levelname)s %(action)s %(message)s", defaults={"action": "-"})
+    )
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG if options.wants_details else logging.INFO)

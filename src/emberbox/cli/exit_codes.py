@@ -75,52 +75,43 @@ Examples:
   id=$(emberbox submit train.py -a 'out/*'); emberbox logs -f "$id"
 """
 
-_BY_STATUS = {
-    "succeeded": OK,
-    "timed_out": TIMED_OUT,
+_BY_LIMIT = {
     "cpu_limit": TIMED_OUT,
     "out_of_memory": OUT_OF_MEMORY,
     "output_limit": OUTPUT_LIMIT,
     "cancelled": INTERRUPTED,
     "start_failed": START_FAILED,
+}
+_BY_STATUS = {
+    **_BY_LIMIT,
+    "succeeded": OK,
+    "timed_out": TIMED_OUT,
     "vm_died": FAILURE,
     "compile_failed": COMPILE_FAILED,
     "packages_failed": FAILURE,
 }
+_BY_REASON = {**_BY_LIMIT, "timeout": TIMED_OUT}
 
 
 def of_result(result: RunResult) -> int:
-    """Return the exit code that tells what became of a run: the program's own wherever it has one to tell."""
+    """Return the exit code that tells what became of a run: the program's own wherever it has one."""
     code = _BY_STATUS.get(result.status.value)
-    if code is not None:
-        return code
-    if result.signal is not None:
-        return of_signal(result.signal)
-    return result.exit_code if result.exit_code is not None else FAILURE
-
-
-_BY_REASON = {
-    "timeout": TIMED_OUT,
-    "cpu_limit": TIMED_OUT,
-    "out_of_memory": OUT_OF_MEMORY,
-    "output_limit": OUTPUT_LIMIT,
-    "cancelled": INTERRUPTED,
-    "start_failed": START_FAILED,
-}
+    return _own(result.signal, result.exit_code) if code is None else code
 
 
 def of_job(job: Job) -> int:
-    """Return the exit code that tells what became of a job: the program's own wherever it has one to tell."""
+    """Return the exit code that tells what became of a job: the program's own wherever it has one."""
     if job.ok:
         return OK
     if job.status.value == "compile_failed":
         return COMPILE_FAILED
     code = _BY_REASON.get("" if job.reason is None else job.reason.value)
-    if code is not None:
-        return code
-    if job.signal is not None:
-        return of_signal(job.signal)
-    return job.exit_code if job.exit_code else FAILURE
+    return _own(job.signal, job.exit_code) if code is None else code
+
+
+def _own(signal: int | None, exit_code: int | None) -> int:
+    """Return the code of a program that failed; one that did so with 0, or without a code, is our failure."""
+    return exit_code or FAILURE if signal is None else of_signal(signal)
 
 
 def of_signal(number: int) -> int:

@@ -50,7 +50,7 @@ def guarded(options: GlobalOptions, command: Callable[[], int]) -> int:
 
 
 def _tell(error: Exception, options: GlobalOptions) -> int:
-    from emberbox.errors import EmberboxError
+    from emberbox.errors import BootFailed, EmberboxError
 
     if isinstance(error, EmberboxError):
         say(error.message)
@@ -64,6 +64,10 @@ def _tell(error: Exception, options: GlobalOptions) -> int:
         detail = None
     if options.wants_details:
         _tell_details(error, detail)
+    elif detail and isinstance(error, BootFailed):
+        # Of a guest that came to nothing, its last words are the message.
+        write_line(printable(detail))
+        write_line("  (emberbox run --cold --console … shows the whole boot)")
     elif detail:
         write_line("  (emberbox --debug … shows the details)")
     return exit_codes.of_error(error)

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from emberbox.cli import exit_codes
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ENDING = tuple(
+    signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
+)
+"""What ends a command. Not every system has each of them."""
 
 
 def run_interruptible(work: Callable[[], Awaitable[int]]) -> int:
     """Run `work` to its end and return its exit code.
 
-    SIGINT, SIGTERM and SIGHUP cancel it; its clean-up runs, and the exit code is 128 and the signal's number. More of them while
-    it cleans up change nothing. Signals that the parent process made ignored stay ignored.
+    SIGINT, SIGTERM and SIGHUP (on Windows: Ctrl-C and Ctrl-Break) cancel it; its clean-up runs, and
+    the exit code is 128 and the signal's number. More of them while it cleans up change nothing.
+    Signals that the parent process made ignored stay ignored.
     """
     return asyncio.run(_run(work))
 
 
 async def _run(work: Callable[[], Awaitable[int]]) -> int:
-    loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work())
     received: list[signal.Signals] = []
 
@@ -34,13 +38,30 @@ async def _run(work: Callable[[], Awaitable[int]]) -> int:
             task.cancel()
 
     handled = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
-    for number in handled:
-        loop.add_signal_handler(number, interrupt, number)
-    try:
+    with _handling(handled, interrupt):
         await asyncio.wait({task})
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)
     if received and task.cancelled():
         return exit_codes.of_signal(received[0])
     return task.result()
+
+
+@contextmanager
+def _handling(numbers: list[signal.Signals], handler: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """Have signals call `handler` in the running loop."""
+    loop = asyncio.get_running_loop()
+    before: dict[signal.Signals, Any] = {}
+    for number in numbers:
+        try:
+            loop.add_signal_handler(number, handler, number)
+        except NotImplementedError:  # Windows' loop has no part in signals
+            before[number] = signal.signal(
+                number, lambda received, _: loop.call_soon_threadsafe(handler, signal.Signals(received))
+            )
+    try:
+        yield
+    finally:
+        for number in numbers:
+            if number in before:
+                signal.signal(number, before[number])
+            else:
+                loop.remove_signal_handler(number)

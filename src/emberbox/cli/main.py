@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from emberbox.cli.failures import guarded
-from emberbox.cli.run_options import parse_quickly
+from emberbox.cli.run.options import parse_quickly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,9 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words behind the program's name; None for this process's own.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    quick = parse_quickly(words)
+    quick = parse_quickly(words) if sys.platform == "linux" else None
     if quick is not None:
-        from emberbox.cli.run import execute
+        from emberbox.cli.run.run import execute
 
         options, run = quick
         return guarded(options, lambda: execute(options, run))

@@ -19,13 +19,10 @@ _log = logging.getLogger(__name__)
 
 
 class Display(Protocol):
-    """A way of showing one build. `step` and `log` as in `emberbox.images.Progress`."""
+    """A way of showing one build. `step` as in `emberbox.images.Progress`."""
 
     def step(self, name: str, fraction: float | None) -> None:
         """A step has begun or gone on."""
-
-    def log(self, line: str) -> None:
-        """A line that a tool printed."""
 
     def finish(self, *, ok: bool) -> None:
         """Leave the terminal in order."""
@@ -51,10 +48,6 @@ class LineDisplay:
             done = "" if fraction is None else f" ({fraction:.0%})"
             write_line(printable(f"{self._label}: {name}{done}"))
 
-    def log(self, line: str) -> None:
-        """Hand the line to the log."""
-        _log.debug("%s", line, extra={"action": "cli.tool"})
-
     def finish(self, *, ok: bool) -> None:
         """Write how long it took."""
         if ok:
@@ -73,12 +66,11 @@ class BarDisplay:
     def step(self, name: str, fraction: float | None) -> None:
         """Show the step and how far the whole is."""
         self._bar.update(
-            self._task, description=printable(name), total=1.0 if fraction is not None else None, completed=fraction or 0.0
+            self._task,
+            description=printable(name),
+            total=1.0 if fraction is not None else None,
+            completed=fraction or 0.0,
         )
-
-    def log(self, line: str) -> None:
-        """Hand the line to the log."""
-        _log.debug("%s", line, extra={"action": "cli.tool"})
 
     def finish(self, *, ok: bool) -> None:
         """Stop moving; a build that went well leaves one line."""
@@ -102,40 +94,15 @@ def _make_bar() -> RichBar:
 
 
 class ShownProgress:
-    """A build's progress that is shown from the start. Use it with `with`."""
-
-    def __init__(self, label: str) -> None:
-        self._label = label
-        self._display: Display | None = None
-
-    def __enter__(self) -> Self:
-        self._display = open_display(self._label)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._display is not None:
-            self._display.finish(ok=error is None)
-
-    def step(self, name: str, fraction: float | None) -> None:
-        """A step has begun or gone on."""
-        if self._display is not None:
-            self._display.step(name, fraction)
-
-    def log(self, line: str) -> None:
-        """A line that a tool printed."""
-        if self._display is not None:
-            self._display.log(line)
-
-
-class LateProgress:
-    """Progress that is shown only when the work takes a while, so that the usual quick case is silent and costs nothing.
+    """A build's progress, for people. Use it with `with`, in a running event loop.
 
     Args:
         label: What the work is.
-        after_s: Seconds until it is shown.
+        after_s: Seconds until it is shown, so that the usual quick case is silent and costs
+            nothing; 0 to show it from the start.
     """
 
-    def __init__(self, label: str, *, after_s: float) -> None:
+    def __init__(self, label: str, *, after_s: float = 0.0) -> None:
         self._label = label
         self._after_s = after_s
         self._display: Display | None = None
@@ -143,20 +110,24 @@ class LateProgress:
         self._latest: tuple[str, float | None] | None = None
 
     def __enter__(self) -> Self:
-        self._timer = asyncio.get_running_loop().call_later(self._after_s, self._show)
+        if self._after_s:
+            self._timer = asyncio.get_running_loop().call_later(self._after_s, self._show)
+        else:
+            self._show()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._timer is not None:
             self._timer.cancel()
         if self._display is not None:
             self._display.finish(ok=error is None)
 
     def _show(self) -> None:
-        if self._display is None:
-            self._display = open_display(self._label)
-            if self._latest is not None:
-                self._display.step(*self._latest)
+        self._display = open_display(self._label)
+        if self._latest is not None:
+            self._display.step(*self._latest)
 
     def step(self, name: str, fraction: float | None) -> None:
         """Remember the step, and show it once anything is shown."""
@@ -165,6 +136,5 @@ class LateProgress:
             self._display.step(name, fraction)
 
     def log(self, line: str) -> None:
-        """A line that a tool printed."""
-        if self._display is not None:
-            self._display.log(line)
+        """Hand a line that a tool printed to the log."""
+        _log.debug("%s", line, extra={"action": "cli.tool"})

@@ -27,7 +27,10 @@ class Event:
 
 
 class EventParser:
-    """Makes events of pieces of bytes, however they are cut. A last event that is not ended by an empty line is none."""
+    """Makes events of pieces of bytes, however they are cut.
+
+    A last event that is not ended by an empty line is none.
+    """
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -38,10 +41,12 @@ class EventParser:
         self._size = 0
         self._kind = ""
         self.last_id: str | None = None
-        self.retry_ms: int | None = None
 
     def feed(self, piece: bytes) -> list[Event]:
-        """Take a piece and return the events that it completes. Raises `PayloadTooLarge` for an event without end."""
+        """Take a piece and return the events that it completes.
+
+        Raises `PayloadTooLarge` for an event without end.
+        """
         text = self._decoder.decode(piece)
         if not text:
             return []
@@ -78,8 +83,6 @@ class EventParser:
             self._kind = value
         elif name == "id" and "\0" not in value:
             self.last_id = value or None
-        elif name == "retry" and value.isascii() and value.isdigit():
-            self.retry_ms = int(value[:9])
         return None
 
     def _dispatch(self) -> Event | None:

@@ -29,7 +29,10 @@ class JobEnded:
 
 
 def read_event(event: Event) -> LogEntry | AttemptBegan | JobEnded | None:
-    """Return what an event tells; None for a kind that a later server may send. Raises `ValueError` for what is none."""
+    """Return what an event tells; None for a kind that a later server may send.
+
+    Raises `ValueError` for what is none.
+    """
     if event.kind == "end":
         return JobEnded(Job.model_validate_json(event.data))
     if event.kind == "attempt":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import InvalidInput
+from emberbox.model import RunParameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,15 +16,15 @@ Content = str | bytes | Path
 """Text, bytes, or a file on this machine."""
 
 
-class JobParameters(TypedDict, total=False):
-    """How code is run. What is left out has the server's default.
+class JobParameters(RunParameters, total=False):
+    """How code is run: as by `emberbox.RunOptions`, and by these. What is left out has the server's default.
 
     - `name`: for people. `labels`: to find it again.
-    - `args`, `stdin`, `env`: the program's arguments, input and variables. `interactive`: leave its input open.
-    - `files`: path in the work folder → content; put there first. `artifacts`: globs of files that are kept afterwards.
-    - `timeout_s`, `cpu_s`: limits in seconds. `pids`: processes at once. `output_bytes`: output at which it is killed.
-    - `memory_mib`, `vcpus`, `disk_mib`: size of the VM. `network`: `off`. `cold`: boot the VM instead of cloning it.
-    - `priority`: -10 to 10, higher ones start first. `retries`: how often it is repeated when the program fails.
+    - `args`, `stdin`: the program's arguments and input. `interactive`: leave its input open.
+    - `files`: path in the work folder → content; put there first. `artifacts`: globs of files that
+    are kept afterwards.
+    - `priority`: -10 to 10, higher ones start first. `retries`: how often it is repeated when the
+    program fails.
     - `webhook`: an address that is told of its end, or `{"url", "secret"}`.
     """
 
@@ -31,26 +32,19 @@ class JobParameters(TypedDict, total=False):
     args: Sequence[str]
     stdin: str | bytes
     interactive: bool
-    env: Mapping[str, str]
     files: Mapping[str, Content]
     artifacts: Sequence[str]
-    timeout_s: float
-    cpu_s: float
-    memory_mib: int
-    vcpus: int
-    disk_mib: int
-    pids: int
-    output_bytes: int
-    network: str
     priority: int
     retries: int
     labels: Mapping[str, str]
     webhook: str | Mapping[str, str]
-    cold: bool
 
 
 def encode_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the JSON of `JobParameters`; reads the files that it names. Raises `InvalidInput` for one that cannot be read."""
+    """Return the JSON of `JobParameters`; reads the files that it names.
+
+    Raises `InvalidInput` for one that cannot be read.
+    """
     body = {name: value for name, value in options.items() if value is not None}
     if isinstance(stdin := body.get("stdin"), bytes):
         del body["stdin"]
@@ -70,7 +64,9 @@ def encode_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return body
 
 
-def encode_code(code: Content | None, runtime: str, entry: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+def encode_code(
+    code: Content | None, runtime: str, entry: str | None, options: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the JSON of a job of inline code.
 
     Args:

@@ -24,11 +24,14 @@ LEFT_OUT = ("__pycache__", ".git")
 
 
 @contextmanager
-def packed(source: Source | Sequence[str | Path], name: str | None, leave_out: Sequence[str]) -> Iterator[tuple[str, Path]]:
+def packed(
+    source: Source | Sequence[str | Path], name: str | None, leave_out: Sequence[str]
+) -> Iterator[tuple[str, Path]]:
     """Yield the name and the place of one file that holds all of `source`, and remove what was made for it.
 
     Args:
-        source: A file, which may be an archive (.zip, .tar, .tar.gz), a folder, several of them, or a file's bytes.
+        source: A file, which may be an archive (.zip, .tar, .tar.gz), a folder, several of them, or
+            a file's bytes.
         name: The file's name, which bytes need.
         leave_out: Globs of names in folders that are passed over.
 
@@ -43,14 +46,18 @@ def packed(source: Source | Sequence[str | Path], name: str | None, leave_out: S
         yield _write(source, name, leave_out, place), place
 
 
-def _write(source: Source | Sequence[str | Path], name: str | None, leave_out: Sequence[str], place: Path) -> str:
+def _write(
+    source: Source | Sequence[str | Path], name: str | None, leave_out: Sequence[str], place: Path
+) -> str:
     if isinstance(source, bytes):
         if not name:
             raise InvalidInput("bytes need a filename: it tells the runtime")
         place.write_bytes(source)
         return name
     if isinstance(source, str | Path):
-        return _archive({"": Path(source)}, leave_out, place, f"{Path(source).resolve().name or 'script'}.tar.gz")
+        return _archive(
+            {"": Path(source)}, leave_out, place, f"{Path(source).resolve().name or 'script'}.tar.gz"
+        )
     paths = [Path(path) for path in source]
     named = {path.name: path for path in paths}
     if len(named) != len(paths):
@@ -71,12 +78,17 @@ def _archive(roots: dict[str, Path], leave_out: Sequence[str], place: Path, name
                 _add(archive, PurePosixPath(prefix, inner), file)
                 count += 1
     if not count:
-        raise InvalidInput(f"there is nothing to upload in {', '.join(str(root) for root in roots.values()) or 'nothing'}")
+        raise InvalidInput(
+            f"there is nothing to upload in {', '.join(str(root) for root in roots.values()) or 'nothing'}"
+        )
     return name
 
 
 def _files(root: Path, leave_out: Sequence[str]) -> Iterator[tuple[str, Path]]:
-    """Yield the files below a folder, or the file, with paths below it. Links to files count as what they lead to."""
+    """Yield the files below a folder, or the file, with paths below it.
+
+    Links to files count as what they lead to.
+    """
     if root.is_file():
         yield "", root
         return

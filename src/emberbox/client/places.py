@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from emberbox.client.profiles import Profiles
 from emberbox.errors import InvalidInput, NotAuthenticated, ServerUnreachable
+from emberbox.net.addresses import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,11 +38,7 @@ class Place:
     @property
     def local(self) -> bool:
         """Whether the server is on this machine, where no proxy belongs in between."""
-        host = urlsplit(self.server).hostname or ""
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost"
+        return is_loopback(urlsplit(self.server).hostname or "")
 
 
 def find_place(
@@ -54,9 +51,10 @@ def find_place(
 ) -> Place:
     """Find the server and its key.
 
-    The first that names one wins: the arguments, a profile that is named, EMBERBOX_SERVER and EMBERBOX_API_KEY, the profile that
-    was saved last or is named by EMBERBOX_PROFILE, a service that runs on this machine on the same data folder. Keys of profiles
-    and of a local service are only ever sent to their own server.
+    The first that names one wins: the arguments, a profile that is named, EMBERBOX_SERVER and
+    EMBERBOX_API_KEY, the profile that was saved last or is named by EMBERBOX_PROFILE, a service
+    that runs on this machine on the same data folder. Keys of profiles and of a local service are
+    only ever sent to their own server.
 
     Args:
         server: Address (`https://…`).
@@ -71,12 +69,18 @@ def find_place(
     """
     variables = os.environ if environment is None else environment
     found = _find_server(server, profile, data, variables)
-    key = api_key or (None if profile is not None and found.api_key else variables.get("EMBERBOX_API_KEY")) or found.api_key
+    key = (
+        api_key
+        or (None if profile is not None and found.api_key else variables.get("EMBERBOX_API_KEY"))
+        or found.api_key
+    )
     key = key or _key_of_server(found.server, data, variables)
     return Place(found.server, check_key(key) if key else None, found.source)
 
 
-def _find_server(server: str | None, profile: str | None, data: Path | None, variables: Mapping[str, str]) -> Place:
+def _find_server(
+    server: str | None, profile: str | None, data: Path | None, variables: Mapping[str, str]
+) -> Place:
     if server:
         return Place(check_server(server))
     if profile is None and (named := variables.get("EMBERBOX_SERVER")):
@@ -96,7 +100,10 @@ def _key_of_server(server: str, data: Path | None, variables: Mapping[str, str])
 
 
 def local_service(data: Path | None = None, environment: Mapping[str, str] | None = None) -> Place | None:
-    """Return the service that runs on a data folder of this machine; None where none does, or its files may not be read.
+    """Return the service that runs on a data folder of this machine.
+
+    None where none does, or its files may not be read. On Windows that is always None: no service
+    runs there.
 
     Args:
         data: The data folder; None for that of the settings.
@@ -106,6 +113,8 @@ def local_service(data: Path | None = None, environment: Mapping[str, str] | Non
         from emberbox.config import load_settings
 
         data = load_settings(os.environ if environment is None else environment).data
+    if sys.platform == "win32":
+        return None  # no service runs there; and to ask whether a process lives, as below, would end it
     try:
         told: Any = json.loads((data / "service.json").read_text("utf-8"))
         server, process = check_server(told["url"]), int(told["pid"])
@@ -135,10 +144,19 @@ def check_server(text: str) -> str:
     """Return an address in its plain form; raises `InvalidInput` for what is none, or holds a password."""
     try:
         parts = urlsplit(text.strip())
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        usable = (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and (parts.port is None or parts.port > 0)
+        )
     except ValueError:
         usable = False
-    if not usable or parts.query or parts.fragment or any(not 32 < ord(character) < 127 for character in text.strip()):
+    if (
+        not usable
+        or parts.query
+        or parts.fragment
+        or any(not 32 < ord(character) < 127 for character in text.strip())
+    ):
         raise InvalidInput("the server's address must be like https://host:port")
     if parts.username is not None or parts.password is not None:
         raise InvalidInput("the server's address must hold no user and no password; pass the key by itself")
@@ -146,7 +164,10 @@ def check_server(text: str) -> str:
 
 
 def check_key(key: str) -> str:
-    """Return the key without blanks around it; raises `InvalidInput`, which does not show it, for what cannot be a header."""
+    """Return the key without blanks around it.
+
+    Raises `InvalidInput`, which does not show the key, for what cannot be a header.
+    """
     plain = key.strip()
     if not plain or any(not 32 < ord(character) < 127 for character in plain):
         raise InvalidInput("the API key holds characters that no key has; was it copied whole?")
@@ -156,11 +177,14 @@ def check_key(key: str) -> str:
 def keyless(server: str) -> NotAuthenticated:
     """Return the error for a server that asks for a key where there is none to send."""
     return NotAuthenticated(
-        f"{server} needs an API key, and none was found: set EMBERBOX_API_KEY, or save one: emberbox login --server {server}"
+        f"{server} needs an API key, and none was found: set EMBERBOX_API_KEY, "
+        f"or save one: emberbox login --server {server}"
     )
 
 
 def unreachable(server: str, why: str) -> ServerUnreachable:
     """Return the error for a server that does not answer."""
-    hint = "is `emberbox serve` running there?" if Place(server).local else "check the address and the network"
+    hint = (
+        "is `emberbox serve` running there?" if Place(server).local else "check the address and the network"
+    )
     return ServerUnreachable(f"no answer from {server}: {why}; {hint}")

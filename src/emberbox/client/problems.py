@@ -15,6 +15,7 @@ from emberbox.errors import (
     RateLimited,
     RequirementMissing,
 )
+from emberbox.net.backoff import retry_after_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,15 +56,6 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> EmberboxEr
 def _unexplained(status: int, headers: Mapping[str, str]) -> str:
     said = f"the server answered with status {status} {headers.get('location', '')}".rstrip()
     return f"{said}; is it Emberbox that answers at this address?" if status in _OF_STRANGERS else said
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of a Retry-After header; None where it is absent or a date, which the service never sends."""
-    try:
-        seconds = float(headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < 1e9 else None
 
 
 def _document(body: bytes) -> dict[str, Any]:
@@ -112,12 +104,14 @@ def _by_code() -> dict[str, type[EmberboxError]]:
     return found
 
 
-def _make(kind: type[EmberboxError], message: str, detail: str | None, headers: Mapping[str, str]) -> EmberboxError:
+def _make(
+    kind: type[EmberboxError], message: str, detail: str | None, headers: Mapping[str, str]
+) -> EmberboxError:
     """Make an error as it was on the server, whose constructors may take other arguments than a message."""
     error = kind.__new__(kind)
     EmberboxError.__init__(error, message, detail=detail)
     if isinstance(error, RateLimited):
-        error.retry_after_s = retry_after_s(headers) or 1.0
+        error.retry_after_s = retry_after_s(headers.get("retry-after", "")) or 1.0
     elif isinstance(error, InvalidManifest):
         error.file, error.field, error.problem = "", "", message
     elif isinstance(error, GuestRequestFailed):

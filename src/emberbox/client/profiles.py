@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import stat
-import tempfile
+import sys
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import InvalidInput, InvalidSettings
+from emberbox.files.atomic import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +44,10 @@ class Profiles:
         return cls(Path(home) / "emberbox/profiles.toml")
 
     def all(self) -> list[Profile]:
-        """Return every profile, by name. Raises `InvalidSettings` for a file with mistakes, or one that others can read."""
+        """Return every profile, by name.
+
+        Raises `InvalidSettings` for a file with mistakes, or one that others can read.
+        """
         return sorted(self._read()[1].values(), key=lambda profile: profile.name)
 
     def current(self) -> str | None:
@@ -61,14 +65,23 @@ class Profiles:
         if name is None:
             return found.get(current or DEFAULT)
         if name not in found:
-            known = f"here are: {', '.join(sorted(found))}" if found else "none was saved; see emberbox login --help"
+            known = (
+                f"here are: {', '.join(sorted(found))}"
+                if found
+                else "none was saved; see emberbox login --help"
+            )
             raise InvalidInput(f"there is no profile {name!r}; {known}")
         return found[name]
 
     def save(self, profile: Profile) -> None:
-        """Add or replace a profile, and make it the current one. Raises `InvalidInput` for a name that cannot be one."""
+        """Add or replace a profile, and make it the current one.
+
+        Raises `InvalidInput` for a name that cannot be one.
+        """
         if not _NAME.fullmatch(profile.name):
-            raise InvalidInput(f"{profile.name!r} cannot name a profile: letters, digits, - and _, at most 64")
+            raise InvalidInput(
+                f"{profile.name!r} cannot name a profile: letters, digits, - and _, at most 64"
+            )
         _, found = self._read()
         self._write(profile.name, {**found, profile.name: profile})
 
@@ -88,29 +101,24 @@ class Profiles:
         try:
             with self.path.open("rb") as file:
                 mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-                if mode & 0o077:
-                    raise InvalidSettings(f"{self.path} holds keys, and others may use it; mend it: chmod 600 {self.path}")
+                # On Windows the mode tells nothing: a user's own folder is closed to others by other means.
+                if mode & 0o077 and sys.platform != "win32":
+                    raise InvalidSettings(
+                        f"{self.path} holds keys, and others may use it; mend it: chmod 600 {self.path}"
+                    )
                 return _parse(tomllib.load(file))
         except FileNotFoundError:
             return None, {}
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise InvalidSettings(f"{self.path}: {error}") from error
         except (KeyError, TypeError, AttributeError) as error:
-            raise InvalidSettings(f"{self.path} is no file of profiles; move it away and use emberbox login") from error
+            raise InvalidSettings(
+                f"{self.path} is no file of profiles; move it away and use emberbox login"
+            ) from error
 
     def _write(self, current: str | None, profiles: Mapping[str, Profile]) -> None:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # mkstemp makes files for their owner alone.
-        descriptor, name = tempfile.mkstemp(prefix=".profiles-", dir=self.path.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(_format(current, profiles))
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(self.path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_file(self.path, _format(current, profiles), durable=True)
 
 
 def _parse(values: dict[str, Any]) -> tuple[str | None, dict[str, Profile]]:

@@ -43,6 +43,43 @@ class Finding:
     mend: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One requirement, before it was looked at: makes its findings, of each level.
+
+    Args:
+        key: Stable name for programs.
+        title: Short name for people.
+    """
+
+    key: str
+    title: str
+
+    def of(self, level: Level, found: str, follows: str | None = None, mend: str | None = None) -> Finding:
+        """Return a finding; arguments as for `Finding`."""
+        return Finding(key=self.key, title=self.title, level=level, found=found, follows=follows, mend=mend)
+
+    def ok(self, found: str) -> Finding:
+        """Return a finding of `Level.OK`."""
+        return self.of(Level.OK, found)
+
+    def warning(self, found: str, follows: str | None = None, mend: str | None = None) -> Finding:
+        """Return a finding of `Level.WARNING`."""
+        return self.of(Level.WARNING, found, follows, mend)
+
+    def missing(self, found: str, follows: str | None = None, mend: str | None = None) -> Finding:
+        """Return a finding of `Level.MISSING`."""
+        return self.of(Level.MISSING, found, follows, mend)
+
+    def unknown(self, found: str, follows: str | None = None) -> Finding:
+        """Return a finding of `Level.UNKNOWN`."""
+        return self.of(Level.UNKNOWN, found, follows)
+
+    def by_hand(self, found: str, follows: str, mend: str | None = None) -> Finding:
+        """Return a finding of `Level.BY_HAND`."""
+        return self.of(Level.BY_HAND, found, follows, mend)
+
+
 def install_command(*packages: str, as_root: bool | None = None) -> str:
     """Return the line that installs Debian packages; `as_root` None looks whether we are root."""
     rootly = os.geteuid() == 0 if as_root is None else as_root

@@ -19,7 +19,9 @@ class HostFiles:
         self.root = root
 
     def read(self, path: str) -> str | None:
-        """Return a file's text without the blanks around it, at most 1 MiB; None when it is missing or may not be read.
+        """Return a file's text without the blanks around it, at most 1 MiB.
+
+        None stands for a file that is missing or may not be read.
 
         Args:
             path: From the root, without a leading slash.
@@ -32,12 +34,16 @@ class HostFiles:
 
     def lines(self, path: str) -> list[str]:
         """Return a file's lines that are neither empty nor comments; none when it cannot be read."""
-        return [line for line in (self.read(path) or "").splitlines() if line.strip() and not line.startswith("#")]
+        return [
+            line for line in (self.read(path) or "").splitlines() if line.strip() and not line.startswith("#")
+        ]
 
     def names(self, path: str) -> list[str] | None:
         """Return what is in a folder, sorted; None when it cannot be read."""
         try:
-            return sorted(entry.name for _, entry in zip(range(_MOST_NAMES), (self.root / path).iterdir(), strict=False))
+            return sorted(
+                entry.name for _, entry in zip(range(_MOST_NAMES), (self.root / path).iterdir(), strict=False)
+            )
         except OSError:
             return None
 

@@ -26,7 +26,7 @@ def set_module_option(module: str, option: str) -> str:
 
 
 def boot_loader(files: HostFiles) -> str | None:
-    """Return which tool sets the kernel's command line here: `grubby`, `grub`, or None when neither is there."""
+    """Return which tool sets the kernel's command line here: `grubby`, `grub`, or None for neither."""
     if files.exists("usr/sbin/grubby"):
         return "grubby"
     return "grub" if files.exists("etc/default/grub") else None
@@ -42,11 +42,15 @@ def add_kernel_parameter(parameter: str, loader: str | None) -> tuple[str, str |
     if loader == "grubby":
         return NEXT_START, f"grubby --update-kernel=ALL --args='{parameter}'"
     if loader == "grub":
-        return NEXT_START, f"sed -i 's/^GRUB_CMDLINE_LINUX=\"/&{parameter} /' /etc/default/grub && update-grub"
-    return f"Add {parameter} to the kernel's command line, in the boot loader's settings, and start the host again.", None
+        return (
+            NEXT_START,
+            f"sed -i 's/^GRUB_CMDLINE_LINUX=\"/&{parameter} /' /etc/default/grub && update-grub",
+        )
+    where = "to the kernel's command line, in the boot loader's settings"
+    return f"Add {parameter} {where}, and start the host again.", None
 
 
 def update_microcode(vendor: str | None) -> str | None:
-    """Return the line that installs the processor's microcode; None for a vendor whose package we do not know."""
+    """Return the line that installs the processor's microcode; None for an unknown vendor."""
     package = _MICROCODE.get(vendor or "")
     return None if package is None else install_command(package, as_root=True)

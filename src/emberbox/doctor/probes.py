@@ -1,4 +1,7 @@
-"""Looks at the host. Every probe is bounded, changes nothing that stays, and returns plain values for the checks."""
+"""Looks at the host.
+
+Every probe is bounded, changes nothing that stays, and returns plain values for the checks.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,18 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from emberbox.vmm.process import confinement
+
 _PROGRAM_S = 10.0
-_SYSCTLS = ("kernel.apparmor_restrict_unprivileged_userns", "kernel.unprivileged_userns_clone", "user.max_user_namespaces")
+_WRITTEN_BYTES = 1024 * 1024
+_READ_BYTES = 4096
+_ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
+_ELF_INTERPRETER = 3
+_SYSCTLS = (
+    "kernel.apparmor_restrict_unprivileged_userns",
+    "kernel.unprivileged_userns_clone",
+    "user.max_user_namespaces",
+)
 _ADMINISTRATOR_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 
 
@@ -24,21 +37,37 @@ def version_of(path: str | None) -> str | None:
     if path is None:
         return None
     try:
-        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=_PROGRAM_S, check=True)
+        done = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, timeout=_PROGRAM_S, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip().partition("\n")[0] or None
 
 
-def namespaces_problem(bubblewrap: str | None) -> str | None:
-    """Return why this user cannot be given a user namespace, by trying; None when it can."""
-    if bubblewrap is None:
-        return "cannot be tried without bubblewrap"
-    command = [bubblewrap, "--unshare-user", "--unshare-net", "--ro-bind", "/", "/", "true"]
+def shutting_in_problem(uid: int) -> str | None:
+    """Return why a program cannot be shut in as VMMs are, by doing it; None when it can.
+
+    Args:
+        uid: The user that it is given where we are root.
+    """
+    told, held = os.open(os.devnull, os.O_WRONLY), os.open(os.devnull, os.O_RDONLY)
+    command = confinement.wrap(confinement.Cell(root=Path("/"), uid=uid), ["/bin/true"], told, held)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PROGRAM_S, check=False)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PROGRAM_S,
+            check=False,
+            pass_fds=(told, held),
+        )
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
+    finally:
+        os.close(told)
+        os.close(held)
     return None if done.returncode == 0 else done.stderr.strip() or f"exit code {done.returncode}"
 
 
@@ -64,7 +93,13 @@ def memory_mib() -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class FolderState:
-    """What a folder is like: why it cannot be written (None when it can), bytes free, the file system's type."""
+    """What a folder is like.
+
+    Args:
+        problem: Why it cannot be written; None when it can.
+        free_bytes: Left to this user.
+        file_system: Its type, as the kernel names it.
+    """
 
     problem: str | None
     free_bytes: int
@@ -72,12 +107,17 @@ class FolderState:
 
 
 def folder_state(path: Path) -> FolderState:
-    """Look at a folder, or at the nearest one above it that exists, by writing a file that is gone at once."""
+    """Look at a folder, or at the nearest one above it that exists.
+
+    A MiB is written to a file there, which is gone at once.
+    """
     there = next(folder for folder in (path, *path.parents) if folder.exists())
     problem = None
     try:
-        with tempfile.TemporaryFile(dir=there):
-            pass
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(bytes(_WRITTEN_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         problem = f"cannot be written: {error.strerror}"
     return FolderState(problem, shutil.disk_usage(there).free, file_system_of(there))
@@ -99,6 +139,50 @@ def file_system_of(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
 def file_size(path: Path) -> int | None:
     """Return a file's size in bytes; None when there is none."""
     return path.stat().st_size if path.is_file() else None
+
+
+def read_some(path: Path) -> None:
+    """Read a file's beginning and its end. Raises `OSError` where this user may not, or the disk cannot."""
+    with path.open("rb") as file:
+        file.read(_READ_BYTES)
+        file.seek(max(0, path.stat().st_size - _READ_BYTES))
+        file.read(_READ_BYTES)
+
+
+def program_problem(path: Path, machine: str) -> str | None:
+    """Return why a file is no static program for the architecture `machine`.
+
+    None stands for a file that is one, and for one that is missing. Source: the ELF header and its
+    program headers, elf(5).
+    """
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        head = file.read(_READ_BYTES)
+    if head[:6] != b"\x7fELF\x02\x01" or len(head) < 64:
+        return "is no program"
+    kind = int.from_bytes(head[18:20], "little")
+    if kind != _ELF_MACHINES.get(machine):
+        return f"is a program for another processor than {machine}"
+    start, size, count = (int.from_bytes(head[a:b], "little") for a, b in ((32, 40), (54, 56), (56, 58)))
+    kinds = [
+        int.from_bytes(head[at : at + 4], "little") for at in range(start, start + size * count, size or 1)
+    ]
+    return "needs libraries that no guest has" if _ELF_INTERPRETER in kinds else None
+
+
+def runs(path: str) -> bool:
+    """Tell whether a program starts and tells its version, by either of the usual two options."""
+    for option in ("--version", "-V"):
+        try:
+            done = subprocess.run(
+                [path, option], stdin=subprocess.DEVNULL, capture_output=True, timeout=_PROGRAM_S, check=False
+            )
+        except (OSError, subprocess.SubprocessError):
+            return False
+        if done.returncode == 0:
+            return True
+    return False
 
 
 def is_root() -> bool:

@@ -64,10 +64,11 @@ class TarSummary:
 class ExecOutcome:
     """How an exec ended, as the agent says; checked for what it can be, not for truth.
 
-    Times in microseconds of the whole process group, sizes in bytes. `reason` is one of the protocol's words. `stdout_bytes`
-    and `stderr_bytes` count all that was written, and are never less than what came. `stdout` and `stderr` are set by
-    `GuestProcess.collect` alone. `waiting` tells whether a waiting interpreter took the run, `output` whether anything lies in
-    the output folder.
+    Times in microseconds of the whole process group, sizes in bytes. `reason` is one of the
+    protocol's words. `stdout_bytes` and `stderr_bytes` count all that was written, and are never
+    less than what came. `stdout` and `stderr` are set by `GuestProcess.collect` alone. `waiting`
+    tells whether a waiting interpreter took the run, `output` whether anything lies in the output
+    folder.
     """
 
     reason: str

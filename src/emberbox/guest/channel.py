@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from emberbox.errors import EmberboxError, GuestRequestFailed, GuestTimeout, GuestViolation
-from emberbox.guest.credit import ReceiveWindow, SendCredit
+from emberbox.guest.credit import ReceiveWindow
+from emberbox.guest.deadline import Deadline
 from emberbox.guest.fields import Fields
-from emberbox.guest.frames import END, Frame, FrameType, decode_credit, decode_object, encode_credit, encode_object, violation
+from emberbox.guest.frames import (
+    Frame,
+    FrameType,
+    decode_credit,
+    decode_object,
+    encode_credit,
+    encode_object,
+    violation,
+)
 from emberbox.guest.inbox import Inbox
+from emberbox.guest.sending import Sending
+
+if TYPE_CHECKING:
+    from emberbox.guest.link import Link
 
 T = TypeVar("T")
 
@@ -20,19 +33,6 @@ ABANDON_S = 10.0
 """How long an agent may take to end a channel that was cancelled; then it counts as hung."""
 
 EventHandler = Callable[[str, Fields], None]
-
-
-class Link(Protocol):
-    """What a channel needs of its session."""
-
-    def send(self, type_: FrameType, channel: int, payload: bytes = b"", flags: int = 0) -> None:
-        """Put a frame on the wire; does nothing once the session has ended."""
-
-    async def flush(self) -> None:
-        """Wait while too much is unsent."""
-
-    def fail(self, error: EmberboxError) -> None:
-        """End the session."""
 
 
 def same_again(error: EmberboxError) -> EmberboxError:
@@ -70,18 +70,21 @@ class Channel(Generic[T]):
         self._link = link
         self._parse = parse
         self._on_event = on_event
-        self._credit = SendCredit()
+        self._sending = Sending(link, number, lambda: self.done or self._abandoned is not None)
         self._inbox = Inbox()
+        self._deadline = Deadline(link, self._inbox)
         self._events = 0
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._arrival: asyncio.Future[None] | None = None
-        self._room: asyncio.Future[None] | None = None
         self._value: T | None = None
         self._error: EmberboxError | None = None
         self._abandoned: asyncio.TimerHandle | None = None
-        self.sent_end = False
+
+    @property
+    def sent_end(self) -> bool:
         """Whether stream 0 was ended."""
+        return self._sending.ended
 
     @property
     def done(self) -> bool:
@@ -101,8 +104,7 @@ class Channel(Generic[T]):
             case FrameType.CREDIT:
                 if frame.stream != 0:
                     raise violation(f"CREDIT for stream {frame.stream}, which the host does not send")
-                self._credit.grant(decode_credit(frame.payload))
-                _wake(self._room)
+                self._sending.grant(decode_credit(frame.payload))
             case _:
                 self._receive_event(Fields(decode_object(frame.payload), f"EVENT of {self.operation}"))
         return False
@@ -133,7 +135,9 @@ class Channel(Generic[T]):
             self._value = self._parse(fields)
         else:
             error = fields.object("error")
-            self._error = GuestRequestFailed(error.token("code"), f"{self.operation}: {error.text('message')}")
+            self._error = GuestRequestFailed(
+                error.token("code"), f"{self.operation}: {error.text('message')}"
+            )
         self._finish()
 
     def fail(self, error: EmberboxError) -> None:
@@ -143,11 +147,12 @@ class Channel(Generic[T]):
             self._finish()
 
     def _finish(self) -> None:
+        self._deadline.clear()
         if self._abandoned is not None:
             self._abandoned.cancel()
         _wake(self._done)
         _wake(self._arrival)
-        _wake(self._room)
+        self._sending.wake()
 
     # what the caller does
 
@@ -183,9 +188,22 @@ class Channel(Generic[T]):
             self.abandon()
             raise
 
+    def expect(self, within_s: float | None, complaint: str) -> None:
+        """Set by when the RESULT must have come, in place of what was set before.
+
+        An agent that is late costs its session; see `Deadline`.
+
+        Args:
+            within_s: Seconds from now; None for no bound.
+            complaint: The error's message.
+        """
+        self._deadline.set(None if self.done else within_s, complaint)
+
     def hung(self, timeout_s: float) -> GuestTimeout:
-        """End the session for an agent that kept silent for `timeout_s` seconds; returns the error to raise."""
-        error = GuestTimeout(f"the guest's agent did not answer {self.operation} within {timeout_s:g} s; its sandbox was ended")
+        """End the session of an agent that was silent for `timeout_s` seconds; returns the error to raise."""
+        error = GuestTimeout(
+            f"the guest's agent did not answer {self.operation} within {timeout_s:g} s; its sandbox was ended"
+        )
         self._link.fail(error)
         return GuestTimeout(error.message)
 
@@ -200,7 +218,10 @@ class Channel(Generic[T]):
             self._link.send(FrameType.CONTROL, self.number, encode_object({"control": name, **fields}))
 
     def abandon(self) -> None:
-        """Cancel the request and throw away what still comes. The agent has `ABANDON_S` to end it. Repeating is harmless."""
+        """Cancel the request and throw away what still comes. The agent has `ABANDON_S` to end it.
+
+        Repeating is harmless.
+        """
         if self.done or self._abandoned is not None:
             self._inbox.clear()
             return
@@ -216,6 +237,7 @@ class Channel(Generic[T]):
             return None
         stream, data = self._inbox.take()
         self._consumed(stream, len(data))
+        self._deadline.taken()
         return stream, data
 
     def _consumed(self, stream: int, size: int) -> None:
@@ -257,32 +279,15 @@ class Channel(Generic[T]):
         Raises:
             GuestTimeout: No credit came for `stall_s` seconds; the session is ended. None waits for ever.
         """
-        rest = memoryview(data)
-        while rest and not self.done and self._abandoned is None:
-            size = self._credit.spend(len(rest))
-            if size:
-                self._link.send(FrameType.DATA, self.number, bytes(rest[:size]))
-                rest = rest[size:]
-                await self._link.flush()
-                continue
-            try:
-                async with asyncio.timeout(stall_s):
-                    await self._wait_for_room()
-            except TimeoutError:
-                raise self.hung(stall_s or 0) from None
-
-    async def _wait_for_room(self) -> None:
-        self._room = self._loop.create_future()
         try:
-            await self._room
-        finally:
-            self._room = None
+            await self._sending.send(data, stall_s)
+        except TimeoutError:
+            raise self.hung(stall_s or 0) from None
 
     def end_data(self) -> None:
         """Send the END of stream 0. Repeating is harmless."""
-        if not self.sent_end and not self.done:
-            self.sent_end = True
-            self._link.send(FrameType.DATA, self.number, b"", END)
+        if not self.done:
+            self._sending.end()
 
 
 def _wake(future: asyncio.Future[None] | None) -> None:

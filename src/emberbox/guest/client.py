@@ -53,9 +53,10 @@ class PendingRequest(Generic[T]):
 class GuestClient(FileOperations):
     """The connection to one guest's agent, which it trusts in nothing.
 
-    A guest that breaks the protocol, keeps silent, or goes away fails the session: every call then raises the same error and
-    `failure` holds it; the sandbox is of no use any more. An operation that the agent answers with an error raises
-    `GuestRequestFailed` and harms nothing else. Any number of operations may run at once, up to the protocol's 64.
+    A guest that breaks the protocol, keeps silent, or goes away fails the session: every call then
+    raises the same error and `failure` holds it; the sandbox is of no use any more. An operation
+    that the agent answers with an error raises `GuestRequestFailed` and harms nothing else. Any
+    number of operations may run at once, up to the protocol's 64.
     """
 
     def __init__(self, session: Session) -> None:
@@ -87,7 +88,10 @@ class GuestClient(FileOperations):
         await self._session.wait_ended()
 
     async def close(self) -> None:
-        """End the session: what waits is failed, newest first. Finishes even when cancelled; repeating is harmless."""
+        """End the session: what waits is failed, newest first.
+
+        Finishes even when cancelled; repeating is harmless.
+        """
         await self._session.close()
 
     async def hello(self, *, timeout_s: float) -> AgentInfo:
@@ -111,7 +115,15 @@ class GuestClient(FileOperations):
             self._session.fail(error)
             raise
 
-    def start_resume(self, *, entropy: bytes, unix_ns: int, hostname: str, disk_bytes: int | None = None) -> PendingRequest[int]:
+    def start_resume(
+        self,
+        *,
+        entropy: bytes,
+        unix_ns: int,
+        hostname: str,
+        disk_bytes: int | None = None,
+        within_s: float | None = None,
+    ) -> PendingRequest[int]:
         """Send `resume` without waiting; the agent carries it out before what is sent behind it.
 
         Args:
@@ -119,6 +131,8 @@ class GuestClient(FileOperations):
             unix_ns: The time in ns since 1970.
             hostname: The clone's own name.
             disk_bytes: Size that the scratch disk has now; None without one.
+            within_s: After how many seconds without an answer the session is ended, whether anybody
+                waits for it or not; None for no bound.
         """
         if not 32 <= len(entropy) <= 512:
             raise InvalidInput(f"a clone takes 32 to 512 bytes of entropy, not {len(entropy)}")
@@ -129,13 +143,20 @@ class GuestClient(FileOperations):
             "hostname": hostname,
             "disk_bytes": disk_bytes,
         }
-        return PendingRequest(self._session.open(request, read_resume))
+        channel = self._session.open(request, read_resume)
+        channel.expect(
+            within_s,
+            f"the clone's agent gave no first answer within {within_s or 0:g} s; its sandbox was ended",
+        )
+        return PendingRequest(channel)
 
     async def resume(
         self, *, entropy: bytes, unix_ns: int, hostname: str, disk_bytes: int | None = None, timeout_s: float
     ) -> int:
         """Do `start_resume` and wait; returns the guest's clock in ns."""
-        pending = self.start_resume(entropy=entropy, unix_ns=unix_ns, hostname=hostname, disk_bytes=disk_bytes)
+        pending = self.start_resume(
+            entropy=entropy, unix_ns=unix_ns, hostname=hostname, disk_bytes=disk_bytes
+        )
         return await pending.result(timeout_s)
 
     async def clock(self, unix_ns: int, *, timeout_s: float = 10.0) -> tuple[int, int]:
@@ -162,7 +183,7 @@ class GuestClient(FileOperations):
         work_bytes: int | None = None,
         timeout_s: float,
     ) -> PrepareResult:
-        """Make a template ready: start what is to wait in place of what waited before, and size the work folder.
+        """Make a template ready: start what is to wait, in place of what waited, and size the work folder.
 
         Args:
             waiting: The interpreter that takes orders; None for none.
@@ -188,21 +209,35 @@ class GuestClient(FileOperations):
         except GuestGone:
             return
 
-    async def start(self, request: ExecRequest) -> GuestProcess:
+    async def start(
+        self, request: ExecRequest, *, started_s: float | None = None, ended_s: float | None = None
+    ) -> GuestProcess:
         """Send an exec; does not wait for the program to start.
 
-        Files that do not fit into one request are written first, one by one; of these, `GuestRequestFailed` is raised here.
+        Args:
+            request: The program, its limits, and the files that come with it.
+            started_s: How long the agent may take to begin; then the session is ended. None for no bound.
+            ended_s: How long the program may run by the host's clock, from its beginning; then the
+                session is ended. None for no bound.
+
+        Files that do not fit into one request are written first, one by one; of these,
+        `GuestRequestFailed` is raised here.
 
         Raises:
             InvalidInput: Arguments and variables alone are too large, or not text.
             GuestError: The session has ended.
         """
         fields = request.fields()
-        if sum(len(file["data"]) for file in fields["files"]) > MAX_JSON // 2 or len(encode_object(fields)) > MAX_JSON:
+        if (
+            sum(len(file["data"]) for file in fields["files"]) > MAX_JSON // 2
+            or len(encode_object(fields)) > MAX_JSON
+        ):
             for file in request.files:
-                await self.write_file(file.path, file.data, mode=file.mode, user="root" if request.user == "root" else None)
+                await self.write_file(
+                    file.path, file.data, mode=file.mode, user="root" if request.user == "root" else None
+                )
             fields["files"] = []
-        return GuestProcess(self._session, fields, stdin=request.stdin)
+        return GuestProcess(self._session, fields, stdin=request.stdin, started_s=started_s, ended_s=ended_s)
 
     async def _call(self, request: dict[str, Any], parse: Callable[[Fields], T], timeout_s: float) -> T:
         return await self._session.open(request, parse).answer(timeout_s)

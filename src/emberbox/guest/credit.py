@@ -1,7 +1,7 @@
 """Flow control of single streams, both directions (spec/guest-protocol.md, section 2, Credit).
 
-Besides the protocol's own rules, frames that carry nothing are bounded by what the host itself did, not by the clock: a VM
-that was paused hands over everything at once, and that is no offence.
+Besides the protocol's own rules, frames that carry nothing are bounded by what the host itself did,
+not by the clock: a VM that was paused hands over everything at once, and that is no offence.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ class ReceiveWindow:
         return self.received > 0 or self._empty > 0 or self.ended
 
     def accept(self, length: int, *, end: bool) -> None:
-        """Account for a DATA frame; raises `GuestViolation` beyond the credit, after END, and for too many empty frames."""
+        """Account for a DATA frame.
+
+        Raises `GuestViolation` beyond the credit, after END, and for too many empty frames.
+        """
         if self.ended:
             raise violation("DATA after the END of its stream")
         if length > self._open:
@@ -75,7 +78,10 @@ class SendCredit:
         self._grants = 0
 
     def spend(self, wanted: int) -> int:
-        """Take credit for one DATA frame of at most `wanted` bytes; returns how many it may hold, 0 when there is none."""
+        """Take credit for one DATA frame of at most `wanted` bytes.
+
+        Returns how many it may hold; 0 when there is no credit.
+        """
         size = min(wanted, self.available, MAX_DATA)
         if size:
             self.available -= size

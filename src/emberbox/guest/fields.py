@@ -8,6 +8,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
+from emberbox.files.paths import stays_below
 from emberbox.guest.frames import violation
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ _TOKEN = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 def clean_text(text: str, limit: int = 500) -> str:
-    """Return `text` fit for a message or a log: at most `limit` characters, one line, nothing that steers a terminal."""
+    """Return `text` fit for a message or a log.
+
+    It has at most `limit` characters, one line, and nothing that steers a terminal.
+    """
     text = text[:limit]
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
@@ -57,7 +61,12 @@ class Fields:
     def number(self, name: str, *, low: float = 0.0, high: float = 1e12) -> float:
         """Return the finite number `name`, from `low` to `high`."""
         value = self._values.get(name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high or not math.isfinite(value):
+        if (
+            not isinstance(value, int | float)
+            or isinstance(value, bool)
+            or not low <= value <= high
+            or not math.isfinite(value)
+        ):
             raise self._wrong(name, f"a number from {low} to {high}")
         return float(value)
 
@@ -80,7 +89,7 @@ class Fields:
         return None if self._values.get(name) is None else self.text(name, limit=limit)
 
     def token(self, name: str) -> str:
-        """Return the identifier `name`: a small letter, then small letters, digits, underscores; at most 64."""
+        """Return the identifier `name`: a small letter, then up to 63 letters, digits, underscores."""
         value = self._values.get(name)
         if type(value) is not str or not _TOKEN.fullmatch(value):
             raise self._wrong(name, "an identifier")
@@ -108,15 +117,16 @@ class Fields:
         return Fields(value, f"{self._where}, {name}")
 
     def file_name(self) -> str:
-        """Return the relative name in `name` or `name_b64`; bytes that are not UTF-8 become surrogate escapes.
+        """Return the relative name in `name` or `name_b64`.
+
+        Bytes that are not UTF-8 become surrogate escapes.
 
         A name can be no way out: absolute, empty, `.`, `..` and NUL are violations.
         """
-        raw = self._raw_name()
-        parts = raw.split(b"/")
-        if len(raw) > 4096 or b"\0" in raw or any(part in (b"", b".", b"..") for part in parts):
+        name = self._raw_name().decode("utf-8", "surrogateescape")
+        if not stays_below(name):
             raise self._wrong("name", "a relative path without empty or dot parts, at most 4096 bytes")
-        return raw.decode("utf-8", "surrogateescape")
+        return name
 
     def _raw_name(self) -> bytes:
         name, encoded = self._values.get("name"), self._values.get("name_b64")

@@ -44,9 +44,10 @@ _DOWNLOAD = (1,)
 class FileOperations:
     """The file half of `GuestClient`. Paths are relative to /work, or absolute.
 
-    All operations act as the guest's unprivileged user, unless `user` is `root`. Each raises `GuestRequestFailed` with the
-    protocol's reason (`not_found`, `denied`, …), `GuestTimeout` when the agent stalls, other `GuestError` when the session has
-    ended, and `InvalidPath` for what can be no path. Cancelling abandons the operation; what was written so far may stay.
+    All operations act as the guest's unprivileged user, unless `user` is `root`. Each raises
+    `GuestRequestFailed` with the protocol's reason (`not_found`, `denied`, …), `GuestTimeout` when
+    the agent stalls, other `GuestError` when the session has ended, and `InvalidPath` for what can
+    be no path. Cancelling abandons the operation; what was written so far may stay.
     """
 
     _session: Session
@@ -56,7 +57,9 @@ class FileOperations:
     ) -> AsyncGenerator[bytes, None]:
         """Yield a file's bytes from `offset`, at most `limit` (None: to its end)."""
         request = _request("read_file", path, user, offset=offset, limit=limit)
-        async with aclosing(_download(self._session.open(request, read_size, streams=_DOWNLOAD), limit)) as pieces:
+        async with aclosing(
+            _download(self._session.open(request, read_size, streams=_DOWNLOAD), limit)
+        ) as pieces:
             async for data in pieces:
                 yield data
 
@@ -69,7 +72,9 @@ class FileOperations:
                 pieces.append(data)
                 size += len(data)
         if size > max_bytes:
-            raise GuestRequestFailed("too_large", f"the file has more than the {max_bytes} bytes that were asked for at most")
+            raise GuestRequestFailed(
+                "too_large", f"the file has more than the {max_bytes} bytes that were asked for at most"
+            )
         return b"".join(pieces)
 
     async def write_file(
@@ -90,7 +95,10 @@ class FileOperations:
     async def list_dir(
         self, path: Path = ".", *, recursive: bool = False, max_entries: int = 10_000, user: str | None = None
     ) -> list[FileEntry]:
-        """Return a folder's entries; raises `GuestRequestFailed` (`too_large`) for more than `max_entries`."""
+        """Return a folder's entries.
+
+        Raises `GuestRequestFailed` (`too_large`) for more than `max_entries`.
+        """
         request = _request("list", path, user, recursive=recursive, max_entries=max_entries)
         channel = self._session.open(request, read_listing, streams=_DOWNLOAD)
         entries: list[FileEntry] = []
@@ -101,7 +109,9 @@ class FileOperations:
                 entries.append(self._entry(line))
         count, truncated = await channel.answer(REQUEST_S)
         if truncated:
-            raise GuestRequestFailed("too_large", f"the folder has more than {max_entries} entries; ask for more at most")
+            raise GuestRequestFailed(
+                "too_large", f"the folder has more than {max_entries} entries; ask for more at most"
+            )
         if count != len(entries):
             raise self._broken(f"{count} entries announced, {len(entries)} sent")
         return entries
@@ -111,16 +121,28 @@ class FileOperations:
         name = os.path.basename(os.fspath(path).rstrip("/")) or "/"  # noqa: PTH119 - a guest's path, not the host's
         return await self._ask(_request("stat", path, user), lambda fields: read_entry(fields, name))
 
-    async def make_directory(self, path: Path, *, parents: bool = True, mode: int = 0o755, user: str | None = None) -> None:
+    async def make_directory(
+        self, path: Path, *, parents: bool = True, mode: int = 0o755, user: str | None = None
+    ) -> None:
         """Make a folder; with `parents`, those above it too."""
         await self._ask(_request("make_directory", path, user, parents=parents, mode=mode), read_nothing)
 
-    async def delete(self, path: Path, *, recursive: bool = False, missing_ok: bool = False, user: str | None = None) -> None:
+    async def delete(
+        self, path: Path, *, recursive: bool = False, missing_ok: bool = False, user: str | None = None
+    ) -> None:
         """Remove a file, or with `recursive` a whole folder."""
-        await self._ask(_request("delete", path, user, recursive=recursive, missing_ok=missing_ok), read_nothing)
+        await self._ask(
+            _request("delete", path, user, recursive=recursive, missing_ok=missing_ok), read_nothing
+        )
 
     async def tar_in(
-        self, path: Path, data: Content, *, max_bytes: int = 2**30, max_entries: int = 100_000, user: str | None = None
+        self,
+        path: Path,
+        data: Content,
+        *,
+        max_bytes: int = 2**30,
+        max_entries: int = 100_000,
+        user: str | None = None,
     ) -> TarSummary:
         """Unpack a tar, plain or gzip, into the folder `path`, which is made if missing.
 
@@ -199,13 +221,18 @@ def _request(operation: str, path: Path, user: str | None, **fields: Any) -> dic
 
 
 async def _download(channel: Channel[T], most: int | None) -> AsyncGenerator[bytes, None]:
-    """Yield stream 1, then raise the request's error if it has one. `most`: bytes beyond which the agent is lying."""
+    """Yield stream 1, then raise the request's error if it has one.
+
+    `most`: bytes beyond which the agent is lying.
+    """
     size = 0
     try:
         async for _, data in channel.pieces(STALL_S):
             size += len(data)
             if most is not None and size > most:
-                raise channel.broken(f"{channel.operation} sent more than the {most} bytes that were asked for at most")
+                raise channel.broken(
+                    f"{channel.operation} sent more than the {most} bytes that were asked for at most"
+                )
             yield data
         await channel.answer(REQUEST_S)
     finally:

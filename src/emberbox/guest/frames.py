@@ -1,7 +1,7 @@
 """Frames of the guest protocol: bytes in, checked frames out, and back (spec/guest-protocol.md, section 1).
 
-Nothing here does I/O. A length is checked against its type's bound before a payload byte is kept, so a decoder never holds
-more than one largest frame beyond the piece that it was fed.
+Nothing here does I/O. A length is checked against its type's bound before a payload byte is kept,
+so a decoder never holds more than one largest frame beyond the piece that it was fed.
 """
 
 from __future__ import annotations
@@ -140,7 +140,9 @@ class FrameDecoder:
     __slots__ = ("_allowed", "_buffer", "_needed", "_rules")
 
     def __init__(self, allowed: frozenset[FrameType] = FROM_AGENT) -> None:
-        self._rules: dict[int, _Rule] = {int(type_): rule for type_, rule in _RULES.items() if type_ in allowed}
+        self._rules: dict[int, _Rule] = {
+            int(type_): rule for type_, rule in _RULES.items() if type_ in allowed
+        }
         self._buffer = bytearray()
         self._needed = HEADER_BYTES
 

@@ -1,4 +1,7 @@
-"""How a session begins: HELLO, and REFUSE where the versions differ (spec/guest-protocol.md, section 2, Session)."""
+"""How a session begins: HELLO, and REFUSE where the versions differ.
+
+Source: spec/guest-protocol.md, section 2, Session.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +41,8 @@ class Greeting:
     async def exchange(self, *, timeout_s: float, host_version: str) -> dict[str, Any]:
         """Wait for the agent's HELLO and answer it; returns it, empty when `stop` was called.
 
-        A port may lose what was sent ahead of its opening, so the host asks again, ever more rarely: its own HELLO at any
-        time makes the agent say HELLO.
+        A port may lose what was sent ahead of its opening, so the host asks again, ever more
+        rarely: its own HELLO at any time makes the agent say HELLO.
 
         Raises:
             GuestTimeout: No HELLO within `timeout_s` seconds.
@@ -52,7 +55,9 @@ class Greeting:
                     self._say(mine)
                     patience *= 2
         except TimeoutError:
-            raise GuestTimeout(f"the guest's agent did not say hello within {timeout_s:g} s; its sandbox was ended") from None
+            raise GuestTimeout(
+                f"the guest's agent did not say hello within {timeout_s:g} s; its sandbox was ended"
+            ) from None
         self._say(mine)
         return self._hello or {}
 
@@ -97,5 +102,7 @@ class Greeting:
 def _refusal(fields: Fields) -> GuestError:
     code, message = fields.token("code"), fields.text("message")
     if code == "protocol_version":
-        return GuestVersionMismatch(f"the agent refused: {message}; rebuild the image with this version of Emberbox")
+        return GuestVersionMismatch(
+            f"the agent refused: {message}; rebuild the image with this version of Emberbox"
+        )
     return GuestError(f"the agent refused to go on ({code}); its sandbox was ended", detail=message)

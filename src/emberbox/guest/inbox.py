@@ -11,10 +11,11 @@ JOIN_BYTES = 4_096
 
 
 class Inbox:
-    """Pieces of streams in the order of their arrival. Bytes are bounded by credit, the number of pieces by joining.
+    """Pieces of streams in the order of their arrival.
 
-    One byte for each frame would cost a hundred bytes of bookkeeping, so small neighbours of one stream become one piece; a
-    guest that alternates between its streams loses their mutual order after `MAX_PIECES`, never bytes.
+    Bytes are bounded by credit, the number of pieces by joining. One byte for each frame would cost
+    a hundred bytes of bookkeeping, so small neighbours of one stream become one piece; a guest that
+    alternates between its streams loses their mutual order after `MAX_PIECES`, never bytes.
     """
 
     __slots__ = ("_last", "_pieces")
@@ -53,7 +54,10 @@ class Inbox:
         tail += data
 
     def take(self) -> tuple[int, bytes]:
-        """Remove and return the oldest piece: its stream and its bytes. Raises `IndexError` when there is none."""
+        """Remove and return the oldest piece: its stream and its bytes.
+
+        Raises `IndexError` when there is none.
+        """
         stream, data = self._pieces.popleft()
         if self._last.get(stream) is data:
             del self._last[stream]

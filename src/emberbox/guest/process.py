@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from emberbox.errors import GuestTimeout, InvalidInput
 from emberbox.guest.answers import MAX_PID, ExecOutcome, read_outcome
+from emberbox.guest.channel import ABANDON_S
 from emberbox.guest.frames import violation
 from emberbox.model import Output
 
@@ -26,11 +27,20 @@ _NAMES: dict[int, Literal["stdout", "stderr"]] = {_STDOUT: "stdout", _STDERR: "s
 class GuestProcess:
     """A running exec. Made by `GuestClient.start`.
 
-    Either iterate `output` or call `collect`, once. What is not consumed waits in the guest: at most 256 KiB of each stream are
-    held here, and a program that writes more blocks on its pipe.
+    Either iterate `output` or call `collect`, once. What is not consumed waits in the guest: at
+    most 256 KiB of each stream are held here, and a program that writes more blocks on its pipe.
     """
 
-    def __init__(self, session: Session, request: dict[str, Any], *, stdin: bool) -> None:
+    def __init__(
+        self,
+        session: Session,
+        request: dict[str, Any],
+        *,
+        stdin: bool,
+        started_s: float | None = None,
+        ended_s: float | None = None,
+    ) -> None:
+        self._ended_s = ended_s
         self.pid: int | None = None
         """The main process's id in the guest; None until the agent said `started`."""
         self.waiting = False
@@ -40,6 +50,9 @@ class GuestProcess:
         self._channel: Channel[ExecOutcome] = session.open(
             request, self._read_outcome, streams=(_STDOUT, _STDERR), on_event=self._on_event
         )
+        self._channel.expect(
+            started_s, f"the agent began no program within {started_s or 0:g} s; its sandbox was ended"
+        )
 
     @property
     def ended(self) -> bool:
@@ -48,7 +61,9 @@ class GuestProcess:
 
     def _read_outcome(self, fields: Fields) -> ExecOutcome:
         windows = self._channel.windows
-        return read_outcome(fields, received=(windows[_STDOUT].received, windows[_STDERR].received), waiting=self.waiting)
+        return read_outcome(
+            fields, received=(windows[_STDOUT].received, windows[_STDERR].received), waiting=self.waiting
+        )
 
     def _on_event(self, name: str, fields: Fields) -> None:
         if name != "started":
@@ -57,10 +72,14 @@ class GuestProcess:
             raise violation("a program that started twice")
         self.pid = fields.integer("pid", low=1, high=MAX_PID)
         self.waiting = fields.boolean("waiting", default=False)
+        self._channel.expect(
+            self._ended_s, f"the program still ran after {self._ended_s or 0:g} s; its sandbox was ended"
+        )
 
     async def write_stdin(self, data: bytes) -> None:
-        """Send `data` to the program; waits while it does not read. Dropped without a word once the program has ended.
+        """Send `data` to the program; waits while it does not read.
 
+        Dropped without a word once the program has ended.
         Cancelling may leave a part sent.
 
         Raises:
@@ -80,7 +99,10 @@ class GuestProcess:
                 self._channel.end_data()
 
     async def output(self) -> AsyncGenerator[Output, None]:
-        """Yield output as it arrives, until the program has ended; then `result` does not wait. Leaving early is fine."""
+        """Yield output as it arrives, until the program has ended; then `result` does not wait.
+
+        Leaving early is fine.
+        """
         async with aclosing(self._channel.pieces(None)) as pieces:
             async for stream, data in pieces:
                 yield Output(_NAMES[stream], data)
@@ -94,18 +116,32 @@ class GuestProcess:
     async def kill(self) -> None:
         """Kill the whole process group; the outcome follows as usual."""
         self._channel.control("kill")
+        self._expect_end()
 
     async def cancel(self) -> None:
-        """End the run; its outcome says `cancelled`."""
+        """End the run; its outcome says `cancelled`.
+
+        An agent that does not see to that in time costs its session.
+        """
         self._channel.control("cancel")
+        self._expect_end()
+
+    def _expect_end(self) -> None:
+        self._channel.expect(
+            ABANDON_S, f"the agent did not end the program within {ABANDON_S:g} s; its sandbox was ended"
+        )
 
     def abandon(self) -> None:
-        """Cancel the run and throw away its output; the agent must end it within seconds. Repeating is harmless."""
+        """Cancel the run and throw away its output; the agent must end it within seconds.
+
+        Repeating is harmless.
+        """
         self._channel.abandon()
 
     async def result(self, *, timeout_s: float | None) -> ExecOutcome:
-        """Wait for the outcome. Does not consume output: a program that writes more than fits never ends by itself.
+        """Wait for the outcome.
 
+        Does not consume output: a program that writes more than fits never ends by itself.
         May be cancelled and called again.
 
         Args:
@@ -135,7 +171,8 @@ class GuestProcess:
 
         Args:
             stdin: Sent and then closed; None closes it at once.
-            keep_stdout: Bytes to keep, whatever the guest sends; None for all (then the request's limits are the only bound).
+            keep_stdout: Bytes to keep, whatever the guest sends; None for all (then the request's
+                limits are the only bound).
             keep_stderr: The same for standard error.
             timeout_s: Seconds for all of it; None for no bound but the run's own limits.
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import InvalidInput, InvalidPath
+from emberbox.model import check_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +50,10 @@ class InlineFile:
 
     def fields(self) -> dict[str, Any]:
         """Return the JSON object of the request."""
-        return path_fields(self.path) | {"data": base64.b64encode(self.data).decode("ascii"), "mode": self.mode}
+        return path_fields(self.path) | {
+            "data": base64.b64encode(self.data).decode("ascii"),
+            "mode": self.mode,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +103,22 @@ class HeldCommand:
 
     def fields(self) -> dict[str, Any]:
         """Return the JSON object of the request."""
-        return {"argv": list(self.argv), "env": dict(self.env), "script": self.script, "opened": self.opened, "once": self.once}
+        return {
+            "argv": list(self.argv),
+            "env": dict(self.env),
+            "script": self.script,
+            "opened": self.opened,
+            "once": self.once,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecLimits:
     """Bounds of one exec, in the protocol's units. None means none.
 
-    `wall_ms` and `cpu_ms` in milliseconds; `memory_bytes`, `file_bytes` (size of a written file), `stdout_keep`,
-    `stderr_keep` (what is sent of a stream) and `output_max` (over both streams, then the run is killed) in bytes.
+    `wall_ms` and `cpu_ms` in milliseconds; `memory_bytes`, `file_bytes` (size of a written file),
+    `stdout_keep`, `stderr_keep` (what is sent of a stream) and `output_max` (over both streams,
+    then the run is killed) in bytes.
     """
 
     wall_ms: int | None = 30_000
@@ -172,10 +183,7 @@ class ExecRequest:
     def __post_init__(self) -> None:
         if not self.argv or not self.argv[0]:
             raise InvalidInput("argv must name a program")
-        if any("\0" in text for text in (*self.argv, *self.env, *self.env.values(), self.cwd)):
-            raise InvalidInput("arguments, variables and folders cannot hold NUL")
-        if any(not name or "=" in name for name in self.env):
-            raise InvalidInput("the name of an environment variable cannot be empty or hold '='")
+        check_words(self.argv, self.env, self.cwd)
 
     def fields(self) -> dict[str, Any]:
         """Return the JSON object of the request."""
@@ -187,6 +195,8 @@ class ExecRequest:
             "user": self.user,
             "stdin": self.stdin,
             "files": [file.fields() for file in self.files],
-            "waiting": None if self.waiting is None else {"script": self.waiting.script, "args": list(self.waiting.args)},
+            "waiting": None
+            if self.waiting is None
+            else {"script": self.waiting.script, "args": list(self.waiting.args)},
             "limits": asdict(self.limits),
         }

@@ -2,9 +2,11 @@
 
 Whatever the guest does wrong ends the session, and everybody who waits learns why. What is bounded here:
 
-- frames a second: a guest that sends more than `FRAMES_PER_SECOND` is read more slowly, so that it cannot keep the event loop
-  from other sandboxes; that is no violation, for a program may well write byte by byte
-- frames that carry nothing: by `emberbox.guest.credit` and `channel.MAX_EVENTS`, in proportion to what the host did
+- frames a second: a guest that sends more than `FRAMES_PER_SECOND` is read more slowly, so that it
+  cannot keep the event loop from other sandboxes; that is no violation, for a program may well
+  write byte by byte
+- frames that carry nothing: by `emberbox.guest.credit` and `channel.MAX_EVENTS`, in proportion to
+what the host did
 - open channels: `MAX_CHANNELS`
 - memory: `MAX_CHANNELS` × 2 streams × 256 KiB, plus one frame
 """
@@ -17,7 +19,14 @@ import logging
 from asyncio import StreamReader, StreamWriter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from emberbox.errors import EmberboxError, GuestError, GuestGone, GuestRequestFailed, GuestTimeout, GuestVersionMismatch
+from emberbox.errors import (
+    EmberboxError,
+    GuestError,
+    GuestGone,
+    GuestRequestFailed,
+    GuestTimeout,
+    GuestVersionMismatch,
+)
 from emberbox.guest.channel import Channel, EventHandler, same_again
 from emberbox.guest.frames import (
     Frame,
@@ -28,7 +37,7 @@ from emberbox.guest.frames import (
     violation,
 )
 from emberbox.guest.greeting import Greeting
-from emberbox.tasks import shielded
+from emberbox.tasks import TaskKeeper, shielded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,7 +78,8 @@ class Session:
         self._ended = asyncio.Event()
         self.failure: EmberboxError | None = None
         """Why the session ended; None while it lives and after an orderly `close`."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"guest-reader-{name}")
+        self._keeper = TaskKeeper()
+        self._task = self._keeper.start(self._run(), f"guest-reader-{name}")
         self._closing: asyncio.Task[None] | None = None
 
     @property
@@ -131,7 +141,9 @@ class Session:
         """
         self.check()
         if len(self._channels) >= MAX_CHANNELS:
-            raise GuestRequestFailed("busy", f"{MAX_CHANNELS} operations are under way in this sandbox; wait for one to end")
+            raise GuestRequestFailed(
+                "busy", f"{MAX_CHANNELS} operations are under way in this sandbox; wait for one to end"
+            )
         number = self._free_number()
         frame = encode(FrameType.REQUEST, number, encode_object(request))
         channel = Channel(self, number, str(request["op"]), parse, streams=streams, on_event=on_event)
@@ -178,11 +190,17 @@ class Session:
             # A mismatch is the agent's to hear of; what was written goes out first.
             self.fail(error, abort=not isinstance(error, GuestVersionMismatch))
         except OSError as error:
-            _log.debug("stream to guest broke: %s", error, extra={"action": "guest.gone", "guest": self._name})
+            _log.debug(
+                "stream to guest broke: %s", error, extra={"action": "guest.gone", "guest": self._name}
+            )
             self.fail(gone())
         except Exception as error:
             _log.exception("reader failed", extra={"action": "guest.reader_failed", "guest": self._name})
-            self.fail(GuestError("the host failed to read from the guest; its sandbox was ended", detail=repr(error)))
+            self.fail(
+                GuestError(
+                    "the host failed to read from the guest; its sandbox was ended", detail=repr(error)
+                )
+            )
 
     async def _read(self) -> None:
         decoder = FrameDecoder()
@@ -221,7 +239,11 @@ class Session:
         if self.ended:
             return
         self.failure = error
-        _log.info("session ended: %s", error, extra={"action": "guest.session_failed", "guest": self._name, "code": error.code})
+        _log.info(
+            "session ended: %s",
+            error,
+            extra={"action": "guest.session_failed", "guest": self._name, "code": error.code},
+        )
         self._end(error, abort=abort)
 
     def _end(self, error: EmberboxError, *, abort: bool) -> None:
@@ -238,7 +260,7 @@ class Session:
     async def close(self) -> None:
         """End the session in order. Finishes even when cancelled; repeating is harmless."""
         if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_task(self._close(), name=f"guest-close-{self._name}")
+            self._closing = self._keeper.start(self._close(), f"guest-close-{self._name}")
         await shielded(_join(self._closing))
 
     async def _close(self) -> None:

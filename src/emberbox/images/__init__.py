@@ -1,11 +1,20 @@
-"""Images: the kernel, initramfs and root filesystem of each runtime, built once and kept content-addressed."""
+"""The kernel, initramfs and root filesystem of each runtime, built once and content-addressed."""
 
+from emberbox.images.image import Image, StoredImage
 from emberbox.images.progress import Progress, SilentProgress
-from emberbox.images.requirements import REQUIREMENTS, Requirement, missing_requirements
-from emberbox.images.store import Image, ImageStore, PruneReport, StoredImage
+from emberbox.images.pruning import PruneReport
+from emberbox.images.store import ImageStore
+from emberbox.images.tools.requirements import (
+    REQUIREMENTS,
+    BuildNeeds,
+    Requirement,
+    build_needs,
+    missing_requirements,
+)
 
 __all__ = [
     "REQUIREMENTS",
+    "BuildNeeds",
     "Image",
     "ImageStore",
     "Progress",
@@ -13,5 +22,6 @@ __all__ = [
     "Requirement",
     "SilentProgress",
     "StoredImage",
+    "build_needs",
     "missing_requirements",
 ]

@@ -5,24 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import secrets
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from emberbox.errors import EmberboxError, NoSpace
-from emberbox.images.locks import is_locked, locked, try_lock
-from emberbox.images.process import run_tool
-from emberbox.images.requirements import find_program
+from emberbox.errors import NoSpace
+from emberbox.files.atomic import remove_partial
+from emberbox.files.locks import Lock, is_locked, take_lock, wait_for_lock
+from emberbox.images.tools.removal import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
 _log = logging.getLogger(__name__)
+_BUILDS = "the folder of builds"
 _SHORT_S = 30.0
-_REMOVE_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +55,10 @@ class Layout:
         """Lock files."""
         return self.root / "locks"
 
+    def lease_file(self, key: str) -> Path:
+        """Return the lock that is held while an image is in use."""
+        return self.locks / f"image-{key}.lock"
+
     def create(self) -> None:
         """Make the folders that are missing; readable to all, since a VMM runs as another user."""
         for folder in (self.root, self.objects, self.parts, self.images, self.building, self.locks):
@@ -68,47 +71,39 @@ class Layout:
         free = shutil.disk_usage(self.root).free
         if free < needed:
             raise NoSpace(
-                f"building an image needs {needed // 1024**2} MiB in {self.root}, and {free // 1024**2} MiB are free. "
-                "Free some space, or set another data folder."
+                f"building an image needs {needed // 1024**2} MiB in {self.root}, and {free // 1024**2} MiB "
+                "are free. Free some space, or set another data folder."
             )
 
     @contextlib.asynccontextmanager
     async def build_folder(self) -> AsyncIterator[Path]:
-        """Lend a fresh folder to a build; it is removed at the end. Others know by its lock that its builder lives."""
+        """Lend a fresh folder to a build; it is removed at the end.
+
+        Others know by its lock that its builder lives.
+        """
         folder = self.building / secrets.token_hex(8)
-        async with locked(self.locks / "building.lock", what="the folder of builds", timeout_s=_SHORT_S):
+        with await self._builds():
             folder.mkdir()
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try_lock(descriptor)
-        try:
-            yield folder
-        finally:
+            lock = take_lock(folder, what=_BUILDS, make=False)
+        with lock:
             try:
-                await asyncio.shield(remove_tree(folder))
+                yield folder
             finally:
-                os.close(descriptor)
+                await asyncio.shield(remove_tree(folder))
 
     async def remove_dead_builds(self) -> None:
         """Remove the folders of builders that were killed."""
-        async with locked(self.locks / "building.lock", what="the folder of builds", timeout_s=_SHORT_S):
+        with await self._builds():
             dead = [folder for folder in self.building.iterdir() if not is_locked(folder)]
             for folder in dead:
-                _log.info("removing %s, left by a killed build", folder, extra={"action": "images.remove_dead_build"})
+                _log.info(
+                    "removing %s, left by a killed build",
+                    folder,
+                    extra={"action": "images.remove_dead_build"},
+                )
                 await remove_tree(folder)
+        for folder in (self.root, self.root / "kernels"):
+            remove_partial(folder)
 
-
-async def remove_tree(folder: Path) -> None:
-    """Remove a build's folder, also what a killed unprivileged build left as another user."""
-    if await asyncio.to_thread(_remove, folder):
-        return
-    if os.geteuid() != 0:
-        with contextlib.suppress(EmberboxError):
-            argv = [find_program("mmdebstrap"), "--unshare-helper", "rm", "-rf", str(folder)]
-            await run_tool(argv, what="remove a build's folder", timeout_s=_REMOVE_S)
-    if not await asyncio.to_thread(_remove, folder):
-        _log.warning("cannot remove %s", folder, extra={"action": "images.remove_failed"})
-
-
-def _remove(folder: Path) -> bool:
-    shutil.rmtree(folder, ignore_errors=True)
-    return not folder.exists()
+    async def _builds(self) -> Lock:
+        return await wait_for_lock(self.locks / "building.lock", what=_BUILDS, timeout_s=_SHORT_S)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emberbox.errors import ImageCorrupt
+from emberbox.files.atomic import sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,10 +93,13 @@ class ObjectStore:
         try:
             digest = file_digest(path)
         except OSError as error:
-            raise ImageCorrupt(f"the image's file {stored.name} cannot be read: {error.strerror}", detail=str(path)) from error
+            raise ImageCorrupt(
+                f"the image's file {stored.name} cannot be read: {error.strerror}", detail=str(path)
+            ) from error
         if digest != stored.digest:
             raise ImageCorrupt(
-                f"the image's file {stored.name} is not what was stored; build the image anew: emberbox images build --force",
+                f"the image's file {stored.name} is not what was stored; build the image anew: emberbox "
+                "images build --force",
                 detail=f"{path}: {digest}",
             )
 
@@ -105,28 +108,3 @@ def file_digest(path: Path) -> str:
     """Return a file's SHA-256 as hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomically(path: Path, data: bytes, scratch: Path) -> None:
-    """Write a file that is either there whole or not at all.
-
-    Args:
-        path: Its name; its folder must exist.
-        data: Its content.
-        scratch: A folder on the same file system for the unfinished file.
-    """
-    partial = scratch / f"{path.name}.partial"
-    partial.write_bytes(data)
-    partial.chmod(0o644)
-    sync(partial)
-    partial.replace(path)
-    sync(path.parent)

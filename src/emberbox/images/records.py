@@ -72,8 +72,12 @@ def parts_in(folder: Path) -> Iterator[tuple[Path, PartRecord]]:
 
 
 def images_in(folder: Path, runtime: str = "*") -> Iterator[tuple[Path, ImageRecord]]:
-    """Go through the records of images below a folder, of all runtimes or of one, newest first for each runtime."""
-    found = [(path, record) for path in folder.glob(f"{runtime}/*.json") if (record := read_image(path)) is not None]
+    """Go through image records below a folder, of all runtimes or one, each runtime's newest first."""
+    found = [
+        (path, record)
+        for path in folder.glob(f"{runtime}/*.json")
+        if (record := read_image(path)) is not None
+    ]
     yield from sorted(found, key=lambda entry: (entry[1].runtime, -entry[1].built_at))
 
 

@@ -6,22 +6,27 @@ import contextlib
 import errno
 import logging
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from emberbox.errors import DataFolderBusy, ImageCorrupt, ImageError
-from emberbox.images.apt import host_architecture, host_suite
-from emberbox.images.initramfs import agent_path, read_agent
+from emberbox.errors import DataFolderBusy, ImageCorrupt, ImageError, ImageImportFailed
+from emberbox.files.atomic import write_file
+from emberbox.files.locks import is_locked, take_lock, wait_for_lock
+from emberbox.images.debian.apt import host_architecture
+from emberbox.images.image import ROLES, Image, StoredImage, image_of
+from emberbox.images.kernels.choice import KernelChoice
+from emberbox.images.kernels.wanted import modules_digest
+from emberbox.images.keys import BUILDER_VERSION, key_of
 from emberbox.images.layout import Layout
-from emberbox.images.locks import is_locked, locked, locked_now
-from emberbox.images.objects import ObjectStore, StoredObject, file_digest, write_atomically
+from emberbox.images.objects import ObjectStore, StoredObject, file_digest
 from emberbox.images.progress import Progress, SilentProgress
-from emberbox.images.recipe import BUILDER_VERSION, BuildableRuntime, Recipe, key_of, modules_digest
-from emberbox.images.records import ImageRecord, PartRecord, encode, images_in, parts_in
-from emberbox.images.requirements import check_requirements
+from emberbox.images.pruning import PruneReport, sweep
+from emberbox.images.records import ImageRecord, PartRecord, encode, images_in
+from emberbox.images.rootfs.initramfs import agent_path, read_agent
+from emberbox.images.rootfs.recipe import BuildableRuntime, Recipe
+from emberbox.images.tools.requirements import check_requirements
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from emberbox.images.build import PartBuilder
@@ -31,79 +36,35 @@ _log = logging.getLogger(__name__)
 BUILD_SPACE = 1024 * 1024 * 1024
 """Free bytes that a build asks for before it begins."""
 _WAIT_S = 60.0
-_ROLES = ("kernel", "initramfs", "rootfs")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
-    """An image ready for use. Its files never change; all may read them.
-
-    Args:
-        runtime: The runtime's name.
-        key: Hash of all that went in.
-        kernel: vmlinux.
-        initramfs: cpio archive with the agent as /init.
-        rootfs: ext4, to be attached read-only.
-        sizes: Bytes by `kernel`, `initramfs`, `rootfs`.
-        digests: SHA-256 by the same names.
-    """
-
-    runtime: str
-    key: str
-    kernel: Path
-    initramfs: Path
-    rootfs: Path
-    sizes: Mapping[str, int] = field(hash=False)
-    digests: Mapping[str, str] = field(hash=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredImage:
-    """What the store knows of an image.
-
-    Args:
-        image: Its files.
-        built_at: Unix time in seconds.
-        newest: Whether it is the runtime's newest.
-        inputs: What its key was made from: suite, architecture, kernel version, agent.
-        packages: Versions of the installed Debian packages by name.
-        imported: Of an imported image: `source` and `digest`; else empty.
-    """
-
-    image: Image
-    built_at: float
-    newest: bool
-    inputs: Mapping[str, Any]
-    packages: Mapping[str, str]
-    imported: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PruneReport:
-    """What `prune` removed, or would remove: keys of images, digests of files, bytes on disk."""
-
-    images: tuple[str, ...]
-    objects: tuple[str, ...]
-    bytes_freed: int
 
 
 class ImageStore:
-    """The folder of images. Any number of processes may use it at once; it survives being killed at any moment.
+    """The folder of images.
+
+    Any number of processes may use it at once; it survives being killed at any moment.
 
     Args:
         root: The folder; made by the first build.
         architecture: `amd64` or `arm64`; None for the host's own.
-        suite: Debian release of new images; None for the host's own, or `bookworm` where the host is not Debian.
         agent: The compiled agent; None for the one that comes with Emberbox.
+        kernel: The file of the kernel that new images get, or `debian`; None for the one that
+            `take_kernel` took, else Debian's.
+        modules: The folder of that file's modules; None for a kernel that needs none.
     """
 
     def __init__(
-        self, root: Path, *, architecture: str | None = None, suite: str | None = None, agent: Path | None = None
+        self,
+        root: Path,
+        *,
+        architecture: str | None = None,
+        agent: Path | None = None,
+        kernel: Path | str | None = None,
+        modules: Path | None = None,
     ) -> None:
         self._layout = Layout(root)
+        self._kernel = KernelChoice(self._layout, kernel, modules)
         self._objects = ObjectStore(self._layout.objects)
         self._architecture = architecture
-        self._suite = suite
         self._agent = agent
         self._agent_digest: tuple[tuple[int, int, int], str] | None = None
 
@@ -114,25 +75,66 @@ class ImageStore:
 
     @property
     def architecture(self) -> str:
-        """Debian's name of the images' architecture; raises `RequirementMissing` on hosts that are not supported."""
+        """Debian's name of the images' architecture; raises `RequirementMissing` on unsupported hosts."""
         if self._architecture is None:
             self._architecture = host_architecture()
         return self._architecture
-
-    @property
-    def suite(self) -> str:
-        """The Debian release of new images."""
-        if self._suite is None:
-            self._suite = host_suite()
-        return self._suite
 
     @property
     def agent(self) -> Path:
         """The compiled agent that goes into new images."""
         return self._agent if self._agent is not None else agent_path(self.architecture)
 
+    @property
+    def own_kernel(self) -> PartRecord | None:
+        """What is known of the kernel that new images get; None for Debian's, and before `prepare_kernel`."""
+        return self._kernel.part()
+
+    async def prepare_kernel(self, progress: Progress | None = None) -> PartRecord | None:
+        """Look into the kernel that a setting names, unless that was done; return what `own_kernel` is then.
+
+        Safe to repeat.
+
+        Raises:
+            ImageImportFailed: It cannot run guests, or what was taken into the store is gone.
+            ImageBuildFailed, RequirementMissing, NoSpace: It cannot be unpacked here.
+        """
+        part = self._kernel.part()
+        if not self._kernel.own or (
+            part is not None and all(self._objects.has(stored) for stored in part.objects.values())
+        ):
+            return part
+        if self._kernel.named is None:
+            raise ImageImportFailed(
+                "the kernel that was chosen is not in the store any more, or was taken by another release; "
+                "take it again: emberbox setup --kernel FILE, or Debian's: emberbox setup --kernel debian"
+            )
+        return await self.import_kernel(self._kernel.named, self._kernel.modules, progress)
+
+    async def import_kernel(
+        self, file: Path, modules: Path | None = None, progress: Progress | None = None
+    ) -> PartRecord:
+        """Look into a kernel and keep it, which does not yet have images get it.
+
+        Raises as `prepare_kernel`; safe to repeat.
+
+        Args:
+            file: vmlinux, bzImage or another file of Linux's kernel.
+            modules: A folder that holds its modules; None for a kernel that needs none.
+            progress: Takes news; None for nobody.
+        """
+        async with self.building(progress or SilentProgress()) as builder:
+            part, sources = await builder.own_kernel(file, modules)
+            self._kernel.remember(file, modules, sources, part.key)
+        return part
+
+    def take_kernel(self, part: PartRecord | None) -> None:
+        """Have new images get an imported kernel from now on, or Debian's again: None."""
+        self._layout.create()
+        self._kernel.take(None if part is None else part.key)
+
     def agent_digest(self) -> str:
-        """Return the agent's SHA-256, read again only when the file changed; raises `RequirementMissing` without one."""
+        """Return the agent's SHA-256, read again after a change; raises `RequirementMissing` without one."""
         path = self.agent
         try:
             information = path.stat()
@@ -145,18 +147,21 @@ class ImageStore:
         return self._agent_digest[1]
 
     def find(self, runtime: BuildableRuntime) -> Image | None:
-        """Return the image that fits a runtime's files and the agent as they are now; None when it must be built.
+        """Return the image that fits a runtime's files and the agent; None when it must be built.
 
         Fast: reads a few small files, asks no tool.
         """
         wanted = self._identity(runtime)
         for _, record in images_in(self._layout.images, runtime.name):
             same = all(record.inputs.get(name) == value for name, value in wanted.items())
+            same = same and record.inputs.get("kernel") == wanted.get("kernel")
             if same and all(self._objects.has(stored) for stored in record.objects.values()):
-                return self._image(record)
+                return image_of(record, self._objects)
         return None
 
-    async def build(self, runtime: BuildableRuntime, progress: Progress | None = None, force: bool = False) -> Image:
+    async def build(
+        self, runtime: BuildableRuntime, progress: Progress | None = None, force: bool = False
+    ) -> Image:
         """Return a runtime's image, building what is missing of it.
 
         Args:
@@ -165,14 +170,16 @@ class ImageStore:
             force: True builds all parts anew, with the newest packages.
 
         Raises:
-            RequirementMissing: The host lacks a program, package lists or a right; the message holds what mends it.
+            RequirementMissing: The host lacks a program, package lists or a right; the message
+                holds what mends it.
             ImageBuildFailed: A step failed; `detail` holds the tool's last output.
             NoSpace: The disk is full.
 
-        Safe to cancel and to repeat: the store is as it was, or holds finished parts. Where another process builds the
-        same, this waits for it.
+        Safe to cancel and to repeat: the store is as it was, or holds finished parts. Where another
+        process builds the same, this waits for it.
         """
         news: Progress = progress or SilentProgress()
+        await self.prepare_kernel(news)
         if not force and (found := self.find(runtime)) is not None:
             news.step("ready", 1.0)
             return found
@@ -194,16 +201,19 @@ class ImageStore:
 
         check_requirements()
         self._layout.create()
-        async with locked(self._layout.locks / "store.lock", what="pruning images", timeout_s=_WAIT_S, shared=True):
+        lock = self._layout.locks / "store.lock"
+        with await wait_for_lock(lock, what="pruning images", timeout_s=_WAIT_S, shared=True):
             await self._layout.remove_dead_builds()
             self._layout.require_space(BUILD_SPACE)
             yield PartBuilder(
-                self._layout, self._objects, architecture=self.architecture, suite=self.suite, progress=news, force=force
+                self._layout, self._objects, architecture=self.architecture, progress=news, force=force
             )
 
-    async def _build(self, runtime: BuildableRuntime, builder: PartBuilder, news: Progress, agent_digest: str) -> Image:
+    async def _build(
+        self, runtime: BuildableRuntime, builder: PartBuilder, news: Progress, agent_digest: str
+    ) -> Image:
         news.step("kernel", 0.0)
-        kernel = await builder.kernel()
+        kernel = self._kernel.part() or await builder.kernel(runtime.image.suite)
         news.step("initramfs", 0.2)
         initramfs = await builder.initramfs(kernel, self.agent, agent_digest)
         news.step("root filesystem", 0.25)
@@ -234,38 +244,53 @@ class ImageStore:
             **{f"{role}_digest": stored.digest for role, stored in objects.items()},
         }
         record = ImageRecord(
-            runtime=runtime.name, key=key_of(inputs), inputs=inputs, objects=objects, built_at=time.time(), about=rootfs.about
+            runtime=runtime.name,
+            key=key_of(inputs),
+            inputs=inputs,
+            objects=objects,
+            built_at=time.time(),
+            about=rootfs.about,
         )
         target = self._layout.images / runtime.name
         target.mkdir(exist_ok=True)
         target.chmod(0o755)
-        write_atomically(target / f"{record.key}.json", encode(record), folder)
-        return self._image(record)
+        write_file(target / f"{record.key}.json", encode(record), mode=0o644, durable=True, aside=folder)
+        return image_of(record, self._objects)
 
     def list(self) -> list[StoredImage]:
         """Return all images, by runtime, newest first."""
-        stored: list[StoredImage] = []
-        for _, record in images_in(self._layout.images):
-            newest = not stored or stored[-1].image.runtime != record.runtime
-            stored.append(
-                StoredImage(
-                    image=self._image(record),
-                    built_at=record.built_at,
-                    newest=newest,
-                    inputs=record.inputs,
-                    packages=record.about.get("packages", {}),
-                    imported=record.about.get("imported", {}),
-                )
+        records = [record for _, record in images_in(self._layout.images)]
+        newest = self._newest(records)
+        return [
+            StoredImage(
+                image=image_of(record, self._objects),
+                built_at=record.built_at,
+                newest=record.key == newest[record.runtime],
+                inputs=record.inputs,
+                packages=record.about.get("packages", {}),
+                imported=record.about.get("imported", {}),
             )
-        return stored
+            for record in records
+        ]
+
+    def _newest(self, records: Sequence[ImageRecord]) -> dict[str, str]:
+        """Return each runtime's key of the newest image with the used kernel, else of its newest."""
+        kernel = self._kernel.key()
+        newest: dict[str, str] = {}
+        for record in [*(record for record in records if record.inputs.get("kernel") == kernel), *records]:
+            newest.setdefault(record.runtime, record.key)
+        return newest
 
     def inspect(self, runtime: str, key: str | None = None) -> StoredImage:
-        """Return what is known of a runtime's newest image, or of the one whose key begins with `key`; raises `ImageError`."""
-        for stored in self.list():
-            if stored.image.runtime == runtime and stored.image.key.startswith(key or ""):
+        """Return a runtime's image, newest or by the start of its key; raises `ImageError` without one."""
+        found = [stored for stored in self.list() if stored.image.runtime == runtime]
+        for stored in sorted(found, key=lambda stored: not stored.newest):
+            if stored.image.key.startswith(key or ""):
                 return stored
         which = f" whose key begins with {key!r}" if key else ""
-        raise ImageError(f"there is no image of {runtime!r}{which}; build it: emberbox images build {runtime}")
+        raise ImageError(
+            f"there is no image of {runtime!r}{which}; build it: emberbox images build {runtime}"
+        )
 
     @contextlib.contextmanager
     def lease(self, image: Image) -> Iterator[Image]:
@@ -279,20 +304,24 @@ class ImageStore:
         """
         with contextlib.ExitStack() as lease:
             try:
-                with locked_now(self._layout.locks / "store.lock", what="pruning images", shared=True):
-                    lease.enter_context(locked_now(self._lease_file(image.key), what="pruning images", shared=True))
+                what = "pruning images"
+                with take_lock(self._layout.locks / "store.lock", what=what, shared=True):
+                    lease.enter_context(take_lock(self._layout.lease_file(image.key), what=what, shared=True))
             except OSError as error:
                 if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}:
                     raise
                 _log.debug("no lease on image %s: %s", image.key, error, extra={"action": "images.no_lease"})
             if not all(path.exists() for path in (image.kernel, image.initramfs, image.rootfs)):
                 raise ImageCorrupt(
-                    f"the image {image.key[:12]} of {image.runtime} is gone; build it again", detail=str(self.root)
+                    f"the image {image.key[:12]} of {image.runtime} is gone; build it again",
+                    detail=str(self.root),
                 )
             yield image
 
-    def prune(self, *, dry_run: bool = False, keep: Collection[str] = (), gone: Collection[str] = ()) -> PruneReport:
-        """Remove images that are neither their runtime's newest, nor leased, nor named in `keep`; then files that none needs.
+    def prune(
+        self, *, dry_run: bool = False, keep: Collection[str] = (), gone: Collection[str] = ()
+    ) -> PruneReport:
+        """Remove images that are not newest, leased, nor in `keep`; then files that no image needs.
 
         Args:
             dry_run: True removes nothing.
@@ -304,9 +333,13 @@ class ImageStore:
         """
         if not self._layout.locks.is_dir():
             return PruneReport(images=(), objects=(), bytes_freed=0)
-        with locked_now(self._layout.locks / "store.lock", what="building an image"):
-            newest = {stored.image.key for stored in self.list() if stored.newest and stored.image.runtime not in gone}
-            return self._sweep(lambda record: record.key in newest or record.key in keep, dry_run=dry_run)
+        with take_lock(self._layout.locks / "store.lock", what="building an image"):
+            newest = {
+                stored.image.key
+                for stored in self.list()
+                if stored.newest and stored.image.runtime not in gone
+            }
+            return self._sweep(lambda record: record.key in newest or record.key in keep, dry_run)
 
     def remove(self, runtime: str) -> PruneReport:
         """Remove all images of a runtime, then files that no image needs.
@@ -316,61 +349,38 @@ class ImageStore:
         """
         if not self._layout.locks.is_dir():
             return PruneReport(images=(), objects=(), bytes_freed=0)
-        with locked_now(self._layout.locks / "store.lock", what="building an image"):
-            used = [record for _, record in images_in(self._layout.images, runtime) if is_locked(self._lease_file(record.key))]
+        with take_lock(self._layout.locks / "store.lock", what="building an image"):
+            used = [
+                record
+                for _, record in images_in(self._layout.images, runtime)
+                if is_locked(self._layout.lease_file(record.key))
+            ]
             if used:
-                raise DataFolderBusy(f"the image {used[0].key[:12]} of {runtime} is in use; end what uses it first")
-            return self._sweep(lambda record: record.runtime != runtime, dry_run=False)
+                raise DataFolderBusy(
+                    f"the image {used[0].key[:12]} of {runtime} is in use; end what uses it first"
+                )
+            return self._sweep(lambda record: record.runtime != runtime)
 
     def verify(self, image: Image) -> None:
-        """Read an image's files whole and compare them with their digests; raises `ImageCorrupt`. Blocks for about a second."""
-        for role in _ROLES:
+        """Read an image's files whole and compare them with their digests; raises `ImageCorrupt`.
+
+        Blocks for about a second.
+        """
+        for role in ROLES:
             path: Path = getattr(image, role)
             self._objects.verify(StoredObject(image.digests[role], path.name, image.sizes[role]))
 
-    def _sweep(self, keeps: Callable[[ImageRecord], bool], *, dry_run: bool) -> PruneReport:
-        images = list(images_in(self._layout.images))
-        stays = [record for _, record in images if keeps(record) or is_locked(self._lease_file(record.key))]
-        kept_keys = {record.key for record in stays}
-        needed = {stored.digest for record in stays for stored in record.objects.values()}
-        parts = list(parts_in(self._layout.parts))
-        kept_parts = {path for path, part in parts if any(stored.digest in needed for stored in part.objects.values())}
-        # A kernel's modules are in no image, and yet the next initramfs is made from them.
-        needed |= {stored.digest for path, part in parts if path in kept_parts for stored in part.objects.values()}
-        doomed_objects = (
-            [digest for digest in self._objects.digests() if digest not in needed] if self._layout.objects.is_dir() else []
-        )
-        freed = sum(self._objects.size(digest) for digest in doomed_objects)
-        doomed_images = [(path, record) for path, record in images if record.key not in kept_keys]
-        if not dry_run:
-            for path in [path for path, _ in doomed_images] + [path for path, _ in parts if path not in kept_parts]:
-                path.unlink(missing_ok=True)
-            for digest in doomed_objects:
-                self._objects.remove(digest)
-        return PruneReport(
-            images=tuple(record.key for _, record in doomed_images), objects=tuple(doomed_objects), bytes_freed=freed
-        )
+    def _sweep(self, keeps: Callable[[ImageRecord], bool], dry_run: bool = False) -> PruneReport:
+        return sweep(self._layout, self._objects, self._kernel.part(), keeps, dry_run=dry_run)
 
     def _identity(self, runtime: BuildableRuntime, agent_digest: str | None = None) -> dict[str, Any]:
+        own = self._kernel.key()
         return {
+            **({} if own is None else {"kernel": own}),
             "runtime": runtime.fingerprint,
             "agent": agent_digest or self.agent_digest(),
             "builder": BUILDER_VERSION,
             "modules": modules_digest(),
-            "suite": self.suite,
+            "suite": runtime.image.suite,
             "architecture": self.architecture,
         }
-
-    def _image(self, record: ImageRecord) -> Image:
-        return Image(
-            runtime=record.runtime,
-            key=record.key,
-            kernel=self._objects.path(record.objects["kernel"]),
-            initramfs=self._objects.path(record.objects["initramfs"]),
-            rootfs=self._objects.path(record.objects["rootfs"]),
-            sizes={role: record.objects[role].size for role in _ROLES},
-            digests={role: record.objects[role].digest for role in _ROLES},
-        )
-
-    def _lease_file(self, key: str) -> Path:
-        return self._layout.locks / f"image-{key}.lock"

@@ -1,4 +1,7 @@
-"""Input that no program should be given. Each must end with a clear result: never an error of the engine, nothing left behind."""
+"""Input that no program should be given.
+
+Each must end with a clear result: never an error of the engine, nothing left behind.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from emberbox.languages.examples import GREETING
-from emberbox.languages.subject import ended, messages
+from emberbox.languages.subject import RUN_S, ended, messages
 from emberbox.languages.verdict import Wrong, one_line
 from emberbox.model import MIB, RunStatus
 
@@ -20,8 +23,7 @@ if TYPE_CHECKING:
     from emberbox.model import RunResult
     from emberbox.runtimes import Runtime
 
-RUN_S = 60.0
-BAD_COMPILE_S = 150.0
+BAD_COMPILE_S = 600.0
 """A compiler's own limits end it long before."""
 LARGE_BYTES = 10 * MIB
 C_TEXT = b'#include <stdio.h>\nint main(void) { printf("%d\\n", 6 * 7); return 0; }\n'
@@ -29,9 +31,25 @@ LISP_TEXT = b"(define (twice n) (* 2 n))\n(display (map twice '(1 2 3)))\n"
 SPOILT = b"\xff\xfe\xc3\x28 \x80\x81 print \xf5\xf6\n\xc0\xaf = \xed\xa0\x80;\n"
 """Bytes that are no UTF-8, with no sense in any language."""
 COMPANIONS = (
-    "stdio.h", "iostream", "os.py", "sys.py", "string.js", "package.json", "tsconfig.json", "go.mod", "Cargo.toml", "dune",
-    "Makefile", "String.class", "Object.java", "Prelude.hs", "system.pas", "stdlib.rb", "init.lua", "a.out",
-)  # fmt: skip
+    "stdio.h",
+    "iostream",
+    "os.py",
+    "sys.py",
+    "string.js",
+    "package.json",
+    "tsconfig.json",
+    "go.mod",
+    "Cargo.toml",
+    "dune",
+    "Makefile",
+    "String.class",
+    "Object.java",
+    "Prelude.hs",
+    "system.pas",
+    "stdlib.rb",
+    "init.lua",
+    "a.out",
+)
 """Names that some language or tool looks for beside a program."""
 JUNK = b"\x00}{)( this is no source at all \xff\n"
 CLEAR = frozenset(RunStatus) - {RunStatus.VM_DIED, RunStatus.START_FAILED, RunStatus.CANCELLED}
@@ -47,7 +65,8 @@ class BadInput:
         code: Its source.
         script: Its name in the work folder; None for the usual one.
         files: What lies beside it.
-        greets: Whether its source is that of `hello`: then it may be refused, but must not end well with anything else.
+        greets: Whether its source is that of `hello`: then it may be refused, but must not end well
+            with anything else.
         quick: Whether a quick check gives it, too.
     """
 
@@ -75,14 +94,35 @@ def bad_inputs(runtime: Runtime, hello: bytes) -> list[BadInput]:
         BadInput(name="wrong language", code=foreign),
         BadInput(name="invalid UTF-8", code=SPOILT),
         BadInput(name="10 MiB source", code=hello + padding, greets=True, quick=False),
-        BadInput(name="name with spaces and quotes", code=hello, script=f'it\'s a "name" $(id){extension}', greets=True),
-        BadInput(name="name with a leading dash", code=hello, script=f"-name{extension}", greets=True),
-        BadInput(name="name in Unicode", code=hello, script=f"größe-文字-🔥{extension}", greets=True, quick=False),
         BadInput(
-            name="name of a system file", code=hello, script=f"{_system_name(runtime)}{extension}", greets=True, quick=False
+            name="name with spaces and quotes",
+            code=hello,
+            script=f'it\'s a "name" $(id){extension}',
+            greets=True,
         ),
-        BadInput(name="system files' names beside it", code=hello, files=dict.fromkeys(COMPANIONS, JUNK), greets=True),
-        BadInput(name="a folder where its output goes", code=hello, files={f"{usual}.out/keep/it": JUNK}, greets=True),
+        BadInput(name="name with a leading dash", code=hello, script=f"-name{extension}", greets=True),
+        BadInput(
+            name="name in Unicode", code=hello, script=f"größe-文字-🔥{extension}", greets=True, quick=False
+        ),
+        BadInput(
+            name="name of a system file",
+            code=hello,
+            script=f"{_system_name(runtime)}{extension}",
+            greets=True,
+            quick=False,
+        ),
+        BadInput(
+            name="system files' names beside it",
+            code=hello,
+            files=dict.fromkeys(COMPANIONS, JUNK),
+            greets=True,
+        ),
+        BadInput(
+            name="a folder where its output goes",
+            code=hello,
+            files={f"{usual}.out/keep/it": JUNK},
+            greets=True,
+        ),
     ]
 
 
@@ -102,41 +142,40 @@ async def check_bad_input(subject: Subject, bad: BadInput) -> str:
 def judge(bad: BadInput, result: RunResult) -> str:
     """Return how a run of bad input ended, in a line; raises `Wrong` when that is not clear."""
     if result.status not in CLEAR:
-        raise Wrong(f"ended as {ended(result)}", "bad source must end as the program's or the compiler's failure")
+        raise Wrong(
+            f"ended as {ended(result)}", "bad source must end as the program's or the compiler's failure"
+        )
     if result.ok and bad.greets:
         if result.stdout_data != GREETING:
-            raise Wrong(f"ended well and printed {result.stdout[:80]!r}", "run the script itself, whatever its name is")
+            raise Wrong(
+                f"ended well and printed {result.stdout[:80]!r}",
+                "run the script itself, whatever its name is",
+            )
         return "runs"
     if result.ok:
         return "ends well: " + (one_line(result.stdout, 60) or "prints nothing")
     if result.status in (RunStatus.FAILED, RunStatus.COMPILE_FAILED) and not (
         messages(result) or result.stdout or result.message
     ):
-        raise Wrong(f"ended as {ended(result)} without a word", "let the manifest's command print what is wrong")
+        raise Wrong(
+            f"ended as {ended(result)} without a word", "let the manifest's command print what is wrong"
+        )
     return f"refused: {one_line(ended(result), 120)}"
 
 
 async def check_bad_compile(subject: Subject, path: Path) -> str:
     """Run a source at which the compiler must be stopped, then `hello` in the same machine."""
     async with asyncio.timeout(BAD_COMPILE_S), subject.engine.sandbox(subject.runtime.name) as sandbox:
-        result = await sandbox.run(path)
+        result = await sandbox.run(path, timeout_s=RUN_S)
         if result.status is not RunStatus.COMPILE_FAILED or result.compile is None:
             raise Wrong(
                 f"ended as {ended(result)}; expected compile_failed",
-                "let the compile stage's limits end it, before the machine's memory or the caller's patience does",
+                "let the compile stage's limits end it, "
+                "before the machine's memory or the caller's patience does",
             )
-        after = await sandbox.run(subject.example("hello"))
+        after = await sandbox.run(subject.example("hello"), timeout_s=RUN_S)
         if after.stdout_data != GREETING:
-            raise Wrong(f"the machine is of no use behind it: {ended(after)}", "lower the compile stage's limits")
+            raise Wrong(
+                f"the machine is of no use behind it: {ended(after)}", "lower the compile stage's limits"
+            )
     return f"{result.compile.reason} after {result.compile.wall_ms / 1000:.1f} s; the machine goes on"
-
-
-async def check_nothing_left(subject: Subject, timeout_s: float = 20.0) -> str:
-    """Wait until no machine of the engine lives; raises `Wrong` when one stays."""
-    waited = 0.0
-    while subject.engine.machines:
-        if waited >= timeout_s:
-            raise Wrong(f"{subject.engine.machines} machines still live", "report it: a sandbox was not ended")
-        await asyncio.sleep(0.05)
-        waited += 0.05
-    return "no machine is left"

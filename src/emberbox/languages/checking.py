@@ -11,10 +11,23 @@ from typing import TYPE_CHECKING, Any
 from emberbox.config import PoolSettings
 from emberbox.images import SilentProgress
 from emberbox.languages import programs
-from emberbox.languages.bad_input import BAD_COMPILE_S, bad_inputs, check_bad_compile, check_bad_input, check_nothing_left
+from emberbox.languages.bad_input import (
+    BAD_COMPILE_S,
+    bad_inputs,
+    check_bad_compile,
+    check_bad_input,
+)
 from emberbox.languages.examples import Examples
-from emberbox.languages.subject import Subject
-from emberbox.languages.timings import QUICK, Plan, Times, measure_clones, measure_cold, measure_compiles, measure_pooled
+from emberbox.languages.subject import Subject, check_nothing_left
+from emberbox.languages.timings import (
+    QUICK,
+    Plan,
+    Times,
+    measure_clones,
+    measure_cold,
+    measure_compiles,
+    measure_pooled,
+)
 from emberbox.languages.twins import CLONES, QUICK_CLONES, twins
 from emberbox.languages.verdict import Check, Wrong, verdict
 from emberbox.languages.waiting import waiting
@@ -29,7 +42,7 @@ if TYPE_CHECKING:
     from emberbox.runtimes import Runtime
 
 BUILD_S = 3600.0
-STEP_S = 240.0
+STEP_S = 1200.0
 MIB = 1024 * 1024
 
 
@@ -157,7 +170,8 @@ class RuntimeCheck:
             raise Wrong("the manifest names no extensions", "set 'extensions' in the manifest")
         if examples.missing:
             raise Wrong(
-                f"missing: {', '.join(examples.missing)}", f"write them into {examples.folder.resolve()}; see docs/runtimes.md"
+                f"missing: {', '.join(examples.missing)}",
+                f"write them into {examples.folder.resolve()}; see docs/runtimes.md",
             )
         return "all there"
 
@@ -170,7 +184,9 @@ class RuntimeCheck:
         template = await self._subject.engine.template(self._subject.runtime.name, progress=news)
         runtime = self._subject.runtime
         if runtime.waiting is not None and not template.record.waiting:
-            raise Wrong("no interpreter waits in it", "see spec/waiting-interpreter.md for what 'waiting' must do")
+            raise Wrong(
+                "no interpreter waits in it", "see spec/waiting-interpreter.md for what 'waiting' must do"
+            )
         told = ", an interpreter waits" if template.record.waiting else ""
         return f"{template.size.memory_mib} MiB of memory, built in {template.record.build_s:.1f} s{told}"
 
@@ -211,6 +227,7 @@ def summary(times: Times) -> str:
         p50, p95 = spread.percentile(50), spread.percentile(95)
         if p50 is not None and p95 is not None:
             told.append(
-                f"{name} {p50:.0f} ms" + (f" (p95 {p95:.0f}, n={len(spread.samples)})" if len(spread.samples) > 2 else "")
+                f"{name} {p50:.0f} ms"
+                + (f" (p95 {p95:.0f}, n={len(spread.samples)})" if len(spread.samples) > 2 else "")
             )
     return "; ".join([*told, f"peak {times.peak_memory_mib:.0f} MiB"])

@@ -34,7 +34,8 @@ class Examples:
 
     Args:
         folder: Their folder.
-        extension: The runtime's first, with its dot; of a variant that leaves it to another, that of its examples.
+        extension: The runtime's first, with its dot; of a variant that leaves it to another, that
+            of its examples.
     """
 
     folder: Path
@@ -44,7 +45,9 @@ class Examples:
     def of(cls, runtime: Runtime) -> Examples:
         """Return those of a runtime."""
         folder = runtime.folder / FOLDER
-        return cls(folder=folder, extension=runtime.extensions[0] if runtime.extensions else _extension_in(folder))
+        return cls(
+            folder=folder, extension=runtime.extensions[0] if runtime.extensions else _extension_in(folder)
+        )
 
     def path(self, name: str) -> Path:
         """Return an example's path."""
@@ -63,11 +66,6 @@ class Examples:
     def bad(self) -> tuple[Path, ...]:
         """Those that a compiler must be stopped at, sorted."""
         return tuple(sorted(path for path in self.folder.glob(f"{BAD}*{self.extension}") if path.is_file()))
-
-    @property
-    def example_of_all(self) -> str:
-        """The paths of all required ones, for messages."""
-        return ", ".join(f"{FOLDER}/{name}{self.extension}" for name in REQUIRED)
 
 
 def _extension_in(folder: Path) -> str:

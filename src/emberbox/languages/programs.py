@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from emberbox.errors import GuestRequestFailed
 from emberbox.languages.examples import BEFORE, EXIT_CODE, GREETING, NUMBERS, SORTED, SUM_FILE
-from emberbox.languages.subject import ended, expect, messages
+from emberbox.languages.subject import RUN_S, ended, expect, messages
 from emberbox.languages.verdict import Skipped, Wrong, one_line
 from emberbox.model import RunStatus
 
@@ -37,7 +37,7 @@ async def version_text(subject: Subject) -> str:
     if not argv:
         raise Skipped("the manifest has no version_argv")
     async with subject.engine.sandbox(subject.runtime.name) as sandbox:
-        result = await sandbox.command(argv, timeout_s=60)
+        result = await sandbox.command(argv, timeout_s=RUN_S)
     expect(result, RunStatus.SUCCEEDED, mend="mend 'version_argv' in the manifest")
     lines = [line.strip() for line in f"{result.stdout}\n{result.stderr}".splitlines() if line.strip()]
     if not lines:
@@ -64,16 +64,18 @@ async def program(subject: Subject) -> str:
     """Run `program`: standard input, standard library, a file, an exit code."""
     path = subject.example("program")
     async with subject.engine.sandbox(subject.runtime.name) as sandbox:
-        result = await sandbox.run(path, stdin=NUMBERS)
+        result = await sandbox.run(path, stdin=NUMBERS, timeout_s=RUN_S)
         _check_program(result, path.name, SORTED)
         try:
             written = await sandbox.read_file(SUM_FILE[0])
         except GuestRequestFailed as error:
-            raise Wrong(f"wrote no {SUM_FILE[0]}: {error.message}", f"let {path.name} write it in its folder") from error
+            raise Wrong(
+                f"wrote no {SUM_FILE[0]}: {error.message}", f"let {path.name} write it in its folder"
+            ) from error
         if written != SUM_FILE[1]:
             raise Wrong(f"wrote {written[:80]!r} to {SUM_FILE[0]}, not {SUM_FILE[1]!r}", f"mend {path.name}")
         numbers = [(7919 * index) % 100_003 - 50_000 for index in range(MANY)]
-        many = await sandbox.run(path, stdin="\n".join(map(str, numbers)).encode())
+        many = await sandbox.run(path, stdin="\n".join(map(str, numbers)).encode(), timeout_s=RUN_S)
         expected = f"{' '.join(map(str, sorted(numbers)))}\nsum {sum(numbers)}\n"
         _check_program(many, path.name, expected.encode())
     return f"sorts and adds up 4 numbers and {MANY:,}, writes {SUM_FILE[0]}, exits with {EXIT_CODE}"
@@ -93,12 +95,17 @@ async def compile_error(subject: Subject) -> str:
     path = subject.example("compile_error")
     result = await subject.run(path)
     if subject.runtime.compile is not None:
-        expect(result, RunStatus.COMPILE_FAILED, mend=f"put a mistake into {path.name} that the compiler refuses")
+        expect(
+            result, RunStatus.COMPILE_FAILED, mend=f"put a mistake into {path.name} that the compiler refuses"
+        )
     else:
         expect(result, RunStatus.FAILED, mend=f"let {path.name} end with another exit code than 0")
     said = messages(result) or result.stdout
     if not names_line(said, path.read_bytes().count(b"\n") + 1):
-        raise Wrong(f"the message names no line: {said or '(nothing)'}", "let the manifest's command print where the mistake is")
+        raise Wrong(
+            f"the message names no line: {said or '(nothing)'}",
+            "let the manifest's command print where the mistake is",
+        )
     return one_line(said, 120)
 
 
@@ -111,9 +118,17 @@ async def runtime_error(subject: Subject) -> str:
     """Run `runtime_error`: it starts, and fails by an error that nobody caught."""
     path = subject.example("runtime_error")
     result = await subject.run(path)
-    expect(result, RunStatus.FAILED, mend=f"let {path.name} print 'before' and then fail by an uncaught error")
+    expect(
+        result, RunStatus.FAILED, mend=f"let {path.name} print 'before' and then fail by an uncaught error"
+    )
     if not result.stdout_data.startswith(BEFORE):
-        raise Wrong(f"printed {result.stdout[:80]!r}, not 'before', first", f"let {path.name} print and flush it first")
+        raise Wrong(
+            f"printed {result.stdout[:80]!r}, not 'before', first",
+            f"let {path.name} print and flush it first",
+        )
     if not result.stderr_data.strip():
-        raise Wrong("failed without a word on standard error", f"choose an error for {path.name} that the language tells of")
+        raise Wrong(
+            "failed without a word on standard error",
+            f"choose an error for {path.name} that the language tells of",
+        )
     return one_line(result.stderr, 120)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from emberbox.bench.samplers.base import at_rest
 from emberbox.languages.examples import Examples
 from emberbox.languages.verdict import Skipped, Wrong, one_line
 from emberbox.model import RunStatus
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from emberbox.model import RunResult
     from emberbox.runtimes import Runtime
     from emberbox.sandbox import Engine
+
+RUN_S = 300.0
+"""How long an example may run. How fast a language is, is measured; whether it is right does not
+depend on a busy host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +46,8 @@ class Subject:
         return self.examples.path(name)
 
     async def run(self, code: Path | bytes, **options: object) -> RunResult:
-        """Run a program in a machine of its own."""
-        return await self.engine.run(code, runtime=self.runtime.name, **options)  # type: ignore[arg-type]
+        """Run a program in a machine of its own, for at most `RUN_S` where `options` name no `timeout_s`."""
+        return await self.engine.run(code, runtime=self.runtime.name, **{"timeout_s": RUN_S, **options})  # type: ignore[arg-type]
 
 
 def messages(result: RunResult) -> str:
@@ -71,3 +76,10 @@ def expect(result: RunResult, *statuses: RunStatus, mend: str) -> None:
     if result.status not in statuses:
         wanted = " or ".join(status.value for status in statuses)
         raise Wrong(f"ended as {ended(result)}; expected {wanted}", mend)
+
+
+async def check_nothing_left(subject: Subject, machines: int = 0) -> str:
+    """Wait until only `machines` machines of the engine live; raises `Wrong` when more stay."""
+    if not await at_rest(subject.engine, machines):
+        raise Wrong(f"{subject.engine.machines} machines still live", "report it: a sandbox was not ended")
+    return "no machine is left"

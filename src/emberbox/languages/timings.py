@@ -1,15 +1,15 @@
-"""How long a language takes from a clone to its greeting, sent as inline code, and what it takes of memory."""
+"""How long a language takes to its greeting, sent as inline code, and how much memory."""
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from dataclasses import dataclass, field
-from statistics import quantiles
 from typing import TYPE_CHECKING, Any
 
+from emberbox.bench.statistics import percentile
 from emberbox.languages.programs import check_greeting
+from emberbox.languages.subject import check_nothing_left
 from emberbox.languages.verdict import Wrong
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from emberbox.languages.subject import Subject
     from emberbox.model import RunResult
 
-SETTLE_S = 30.0
 REFILL_S = 120.0
 
 
@@ -32,11 +31,9 @@ class Spread:
         """Return a percentile, interpolated between the two nearest samples; None when there is no sample.
 
         Args:
-            percent: 1 to 99.
+            percent: 0 to 100.
         """
-        if len(self.samples) < 2:
-            return self.samples[0] if self.samples else None
-        return quantiles(self.samples, n=100, method="inclusive")[percent - 1]
+        return percentile(self.samples, percent) if self.samples else None
 
     def to_dict(self) -> dict[str, Any] | None:
         """Return JSON-ready values; None when there is no sample."""
@@ -105,7 +102,9 @@ class Times:
         """Keep what a run says of memory."""
         self.peak_memory_mib = max(self.peak_memory_mib, result.metrics.peak_memory_mib)
         if result.compile is not None and not result.compile.cached:
-            self.compile_peak_memory_mib = max(self.compile_peak_memory_mib or 0.0, result.compile.peak_memory_mib)
+            self.compile_peak_memory_mib = max(
+                self.compile_peak_memory_mib or 0.0, result.compile.peak_memory_mib
+            )
 
 
 async def measure_cold(subject: Subject, plan: Plan, times: Times) -> None:
@@ -118,11 +117,16 @@ async def measure_clones(subject: Subject, plan: Plan, times: Times) -> None:
     """Clone and run `hello`; the first does not count."""
     hello = subject.example("hello").read_bytes()
     await _greet(subject, hello, times)
-    await _sample(plan.clones, plan.budget_s, times.clone, lambda: _greet(subject, hello, times, cpu=times.clone_cpu))
+    await _sample(
+        plan.clones, plan.budget_s, times.clone, lambda: _greet(subject, hello, times, cpu=times.clone_cpu)
+    )
 
 
 async def measure_compiles(subject: Subject, plan: Plan, times: Times) -> None:
-    """Clone, compile a source that was never seen before, and run it; nothing for a language that is not compiled."""
+    """Clone, compile a source that was never seen before, and run it.
+
+    Does nothing for a language that is not compiled.
+    """
     if subject.runtime.compile is None:
         return
     source = subject.example("hello").read_bytes()
@@ -134,7 +138,7 @@ async def measure_compiles(subject: Subject, plan: Plan, times: Times) -> None:
         times.note(result)
         if result.compile is not None and not result.compile.cached:
             times.compile.samples.append(result.compile.wall_ms)
-        await settle(subject)
+        await check_nothing_left(subject)
         return elapsed_ms
 
     await _sample(plan.compiles, plan.budget_s, times.fresh, compile_and_run)
@@ -170,14 +174,16 @@ def _cpu_ms(result: RunResult) -> float:
     return result.metrics.cpu_user_ms + result.metrics.cpu_system_ms
 
 
-async def _greet(subject: Subject, hello: bytes, times: Times, *, cold: bool = False, cpu: Spread | None = None) -> float:
+async def _greet(
+    subject: Subject, hello: bytes, times: Times, *, cold: bool = False, cpu: Spread | None = None
+) -> float:
     begun = time.perf_counter()
     result = await subject.run(hello, cold=cold)
     elapsed_ms = (time.perf_counter() - begun) * 1000
     times.note(check_greeting(result, "hello"))
     if cpu is not None:
         cpu.samples.append(_cpu_ms(result))
-    await settle(subject)
+    await check_nothing_left(subject)
     return elapsed_ms
 
 
@@ -189,16 +195,7 @@ async def _sample(count: int, budget_s: float, spread: Spread, work: Callable[[]
         spread.samples.append(await work())
 
 
-async def settle(subject: Subject, machines: int = 0) -> None:
-    """Wait until only `machines` machines live, so that ending one does not disturb the next sample."""
-    deadline = time.monotonic() + SETTLE_S
-    while subject.engine.machines > machines:
-        if time.monotonic() > deadline:
-            raise Wrong(f"{subject.engine.machines} machines still live", "report it: a sandbox was not ended")
-        await asyncio.sleep(0.005)
-
-
 async def _fill(subject: Subject) -> None:
     if not await subject.engine.warm_pool(subject.runtime.name, 1, timeout_s=REFILL_S):
         raise Wrong(f"the pool was not full within {REFILL_S:g} s", "see why: emberbox -v runtimes check …")
-    await settle(subject, 1)
+    await check_nothing_left(subject, 1)

@@ -1,4 +1,4 @@
-"""Clones of one template are twins until they are told apart: no line of `twins` may be the same in two of them."""
+"""Clones of one template are told apart: no line of `twins` may be the same in two of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ async def twins(subject: Subject, clones: int = CLONES) -> str:
         name = subject.examples.path(TWINS).name
         if subject.runtime.waiting is not None:
             raise Wrong(
-                f"an interpreter waits in the template, and there is no examples/{name} that shows its clones to be different",
+                f"an interpreter waits in the template, and there is no examples/{name} "
+                "that shows its clones to be different",
                 f"write examples/{name}: one line for each random generator",
             )
         raise Skipped(f"there is no {name}, and no interpreter waits in the template")
@@ -65,7 +66,8 @@ def compare(drawn: Sequence[Sequence[str]]) -> int:
     lengths = {len(lines) for lines in drawn}
     if len(lengths) != 1 or 0 in lengths:
         raise Wrong(
-            f"clones printed {sorted(lengths)} lines", "let the program print the same number of lines each time, at least one"
+            f"clones printed {sorted(lengths)} lines",
+            "let the program print the same number of lines each time, at least one",
         )
     for number, values in enumerate(zip(*drawn, strict=True), 1):
         same = len(values) - len(set(values))

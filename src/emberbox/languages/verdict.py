@@ -72,11 +72,18 @@ async def verdict(name: str, work: Callable[[], Awaitable[str]], timeout_s: floa
     except Wrong as wrong:
         return Check(name=name, level="wrong", found=one_line(wrong.found), mend=wrong.mend)
     except EmberboxError as error:
-        said = f"{type(error).__name__}: {error.message}" + (f" ({error.detail[-500:]})" if error.detail else "")
+        said = f"{type(error).__name__}: {error.message}" + (
+            f" ({error.detail[-500:]})" if error.detail else ""
+        )
         mend = "do what the message says; where it asks for nothing, report it"
         return Check(name=name, level="wrong", found=one_line(said, 900), mend=mend)
     except TimeoutError:
-        return Check(name=name, level="wrong", found=f"not done within {timeout_s:.0f} s", mend="find out what hangs, or is slow")
+        return Check(
+            name=name,
+            level="wrong",
+            found=f"not done within {timeout_s:.0f} s",
+            mend="find out what hangs, or is slow",
+        )
 
 
 def one_line(text: str, limit: int = REPORTED_BYTES) -> str:

@@ -19,7 +19,7 @@ _PLACES = re.compile(r"0x[0-9a-f]+|\b[0-9A-F]{8,}\b")
 
 
 async def waiting(subject: Subject) -> str:
-    """Run the examples as inline code, by what waits and by what does not, and compare all that can be seen."""
+    """Run the examples as inline code, by what waits and by what does not, and compare the two."""
     if subject.runtime.waiting is None:
         raise Skipped("nothing waits in the template")
     names = [name for name in REQUIRED if subject.examples.has(name)]
@@ -30,7 +30,10 @@ async def waiting(subject: Subject) -> str:
         if waited is None or plain is None:  # the compiler refused it: nothing was run
             continue
         if not took:
-            raise Wrong(f"what waits did not run {name} as inline code", "see spec/waiting-interpreter.md for what it may run")
+            raise Wrong(
+                f"what waits did not run {name} as inline code",
+                "see spec/waiting-interpreter.md for what it may run",
+            )
         _compare(name, waited, plain)
     return f"{', '.join(names)}: the same by what waits and by what is started"
 
@@ -48,7 +51,11 @@ async def _run(subject: Subject, code: bytes, env: dict[str, str]) -> tuple[RunR
 
 def _compare(name: str, waited: RunResult, plain: RunResult) -> None:
     for what, one, other in (
-        ("ends", (waited.status.value, waited.exit_code, waited.signal), (plain.status.value, plain.exit_code, plain.signal)),
+        (
+            "ends",
+            (waited.status.value, waited.exit_code, waited.signal),
+            (plain.status.value, plain.exit_code, plain.signal),
+        ),
         ("prints", waited.stdout_data, plain.stdout_data),
         ("says on standard error", _placeless(waited.stderr), _placeless(plain.stderr)),
     ):

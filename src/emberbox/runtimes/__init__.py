@@ -3,7 +3,13 @@
 `discover` reads folders into a `RuntimeCatalog`; a `Runtime` is what one manifest says, checked.
 """
 
-from emberbox.runtimes.catalog import RuntimeCatalog, builtin_folder, discover, imported_folder, runtime_folders
+from emberbox.runtimes.catalog import (
+    RuntimeCatalog,
+    builtin_folder,
+    discover,
+    imported_folder,
+    runtime_folders,
+)
 from emberbox.runtimes.fields import MANIFEST_NAME
 from emberbox.runtimes.manifest import load
 from emberbox.runtimes.runtime import (

@@ -21,7 +21,7 @@ _SHEBANG_BYTES = 512
 
 
 def builtin_folder() -> Path:
-    """Return the folder of the runtimes that come with Emberbox: in the package, or at the top of a source tree."""
+    """Return the folder of Emberbox's own runtimes: in the package, or at the top of a source tree."""
     package = Path(__file__).resolve().parent.parent
     packaged = package / "_builtin" / "runtimes"
     return packaged if packaged.is_dir() else package.parent.parent / "runtimes"
@@ -33,7 +33,7 @@ def imported_folder(data: Path) -> Path:
 
 
 def runtime_folders(data: Path, own: Sequence[Path]) -> list[Path]:
-    """Return all folders that runtimes are looked for in: the built-in ones, the imported ones, then `own`, which win."""
+    """Return the folders of runtimes: the built-in ones, the imported ones, then `own`, which win."""
     return [builtin_folder(), imported_folder(data), *own]
 
 
@@ -41,8 +41,8 @@ def discover(folders: Sequence[Path]) -> RuntimeCatalog:
     """Read the manifests of all runtimes below `folders`.
 
     Args:
-        folders: Each holds one folder for each runtime; a runtime of a later folder replaces the one of the same name
-            of an earlier folder. Folders that do not exist are skipped.
+        folders: Each holds one folder for each runtime; a runtime of a later folder replaces the
+            one of the same name of an earlier folder. Folders that do not exist are skipped.
 
     Raises:
         InvalidManifest: A manifest has a mistake, or two runtimes claim the same alias or extension.
@@ -88,10 +88,12 @@ class RuntimeCatalog:
         return runtime
 
     def for_file(self, path: Path, content: Path | bytes | None = None) -> Runtime:
-        """Return the runtime of a script, by its extension, else by its first line (`#!…`); raises `UnknownRuntime`.
+        """Return the runtime of a script, by its extension, else by its first line (`#!…`).
 
-        Reads at most the file's first 512 bytes, and only where the extension says nothing. A file that does not exist
-        has no first line.
+        Raises `UnknownRuntime`.
+
+        Reads at most the file's first 512 bytes, and only where the extension says nothing. A file
+        that does not exist has no first line.
 
         Args:
             path: The script's name.
@@ -102,7 +104,8 @@ class RuntimeCatalog:
         )
         if runtime is None:
             raise UnknownRuntime(
-                f"cannot tell the runtime of {path.name!r}: no runtime has the extension {path.suffix or '(none)'!r}, "
+                f"cannot tell the runtime of {path.name!r}: "
+                f"no runtime has the extension {path.suffix or '(none)'!r}, "
                 f"and no '#!' line names one. Name the runtime. {self._there_is()}"
             )
         return runtime
@@ -126,13 +129,17 @@ def _is_run_by(runtime: Runtime, program: str) -> bool:
     return runtime.image.imported is None and Path(runtime.argv[0]).name == program
 
 
-def _index(runtimes: Sequence[Runtime], field: str, keys: Callable[[Runtime], Sequence[str]]) -> dict[str, Runtime]:
+def _index(
+    runtimes: Sequence[Runtime], field: str, keys: Callable[[Runtime], Sequence[str]]
+) -> dict[str, Runtime]:
     index: dict[str, Runtime] = {}
     for runtime in runtimes:
         for key in keys(runtime):
             other = index.setdefault(key.lower(), runtime)
             if other is not runtime:
-                raise InvalidManifest(str(runtime.manifest), field, f"{key!r} is claimed by {other.manifest} as well")
+                raise InvalidManifest(
+                    str(runtime.manifest), field, f"{key!r} is claimed by {other.manifest} as well"
+                )
     return index
 
 

@@ -56,8 +56,13 @@ class Fields:
         """Return the error that names this field; the caller raises it."""
         return InvalidManifest(str(self._file), f"{self._prefix}{name}", problem)
 
-    def text(self, name: str, pattern: str | None = None, allowed: str = "text", default: str | None = None) -> str:
-        """Return a text of one line. `allowed` describes `pattern`; without a default the field must be there."""
+    def text(
+        self, name: str, pattern: str | None = None, allowed: str = "text", default: str | None = None
+    ) -> str:
+        """Return a text of one line.
+
+        `allowed` describes `pattern`; without a default the field must be there.
+        """
         value = self._take(name, default, f"is missing; it must be {allowed}")
         return self._check_text(name, value, pattern, allowed)
 
@@ -66,14 +71,21 @@ class Fields:
         value = self._take(name, None, "", optional=True)
         return None if value is None else self._check_text(name, value, pattern, allowed)
 
-    def texts(self, name: str, pattern: str | None = None, allowed: str = "text", at_least: int = 0) -> tuple[str, ...]:
+    def texts(
+        self, name: str, pattern: str | None = None, allowed: str = "text", at_least: int = 0
+    ) -> tuple[str, ...]:
         """Return a list of texts, each as `text` allows; missing means empty."""
         value = self._take(name, [], "")
         if not isinstance(value, list):
             raise self.mistake(name, f"must be a list, each entry {allowed}; not {_shown(value)}")
         if len(value) < at_least:
-            raise self.mistake(name, f"must have at least {at_least} {'entry' if at_least == 1 else 'entries'}, each {allowed}")
-        return tuple(self._check_text(f"{name}[{index}]", entry, pattern, allowed) for index, entry in enumerate(value))
+            raise self.mistake(
+                name,
+                f"must have at least {at_least} {'entry' if at_least == 1 else 'entries'}, each {allowed}",
+            )
+        return tuple(
+            self._check_text(f"{name}[{index}]", entry, pattern, allowed) for index, entry in enumerate(value)
+        )
 
     def one_or_more(self, name: str, pattern: str, allowed: str) -> tuple[str, ...]:
         """Return a text, or a list of texts of which none occurs twice; missing means empty."""
@@ -109,7 +121,9 @@ class Fields:
         """Return a number above one bound and up to another."""
         value = self._take(name, default, "")
         if not isinstance(value, int | float) or isinstance(value, bool) or not above < value <= high:
-            raise self.mistake(name, f"must be a number above {above:g} and up to {high:g}, not {_shown(value)}")
+            raise self.mistake(
+                name, f"must be a number above {above:g} and up to {high:g}, not {_shown(value)}"
+            )
         return float(value)
 
     def variables(self, name: str) -> Mapping[str, str]:
@@ -119,7 +133,9 @@ class Fields:
             raise self.mistake(name, f"must be a table of variable names and texts, not {_shown(value)}")
         for key, text in value.items():
             if not _VARIABLE.fullmatch(key):
-                raise self.mistake(f"{name}.{key}", "a variable's name is letters, digits and '_', not starting with a digit")
+                raise self.mistake(
+                    f"{name}.{key}", "a variable's name is letters, digits and '_', not starting with a digit"
+                )
             if not isinstance(text, str) or "\0" in text:
                 raise self.mistake(f"{name}.{key}", f"must be text, in quotes; not {_shown(text)}")
         return MappingProxyType(dict(value))
@@ -141,12 +157,14 @@ class Fields:
         return table if self.has(name) else None
 
     def finish(self) -> None:
-        """Raise `InvalidManifest` for the first field that nobody asked for, with the nearest name that exists."""
+        """Raise `InvalidManifest` for the first field that nobody asked for, with the nearest known name."""
         for name in self._values:
             if name not in self._known:
                 near = difflib.get_close_matches(name, self._known, 1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
-                raise self.mistake(name, f"is not a known field; {hint}Known here: {', '.join(sorted(self._known))}")
+                raise self.mistake(
+                    name, f"is not a known field; {hint}Known here: {', '.join(sorted(self._known))}"
+                )
 
     def _take(self, name: str, default: Any, missing: str, *, optional: bool = False) -> Any:
         self._known.append(name)

@@ -19,8 +19,8 @@ _NOT_PART_AT_THE_TOP = {"examples"}
 def folder_fingerprint(folder: Path) -> str:
     """Return the SHA-256, as hex, over names, modes and content of everything below `folder`.
 
-    Its own folder `examples` does not count, nor do caches that an interpreter leaves (`__pycache__`). Links count by their
-    target's text.
+    Its own folder `examples` does not count, nor do caches that an interpreter leaves
+    (`__pycache__`). Links count by their target's text.
     """
     digest = hashlib.sha256()
     for relative, path in _walk(folder):

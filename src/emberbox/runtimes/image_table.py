@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
+from emberbox.errors import InvalidPath
+from emberbox.files.globs import parse_glob
 from emberbox.runtimes.fields import FILE_PATTERN, MANIFEST_NAME, NAME_PATTERN, Fields, read_table
-from emberbox.runtimes.runtime import ImageRecipe
+from emberbox.runtimes.package_tools.registry import TOOLS
+from emberbox.runtimes.runtime import DEFAULT_SUITE, ImageRecipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PACKAGE_PATTERN = r"[a-z0-9][a-z0-9+.-]{1,127}"
-_PIP = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}(\[[A-Za-z0-9._,-]{1,127}\])?((==|>=|<=|~=|!=|<|>)[A-Za-z0-9.*+!,<>=~-]{1,127})?"
-_NPM = r"(@[a-z0-9~-][a-z0-9._~-]{0,127}/)?[a-z0-9~-][a-z0-9._~-]{0,127}(@[A-Za-z0-9^~<>=.*-][A-Za-z0-9^~<>=.*+-]{0,127})?"
+_SUITE = r"[a-z]{2,32}"
+_MOVING = ("experimental", "oldoldstable", "oldstable", "sid", "stable", "testing", "unstable")
+"""Names that stand for another release from one day to the next."""
 _DIGEST = r"sha256:[0-9a-f]{64}"
 
 
@@ -25,25 +33,65 @@ def image_recipe(fields: Fields, folder: Path, user: str | None) -> ImageRecipe:
     Raises:
         InvalidManifest: The first mistake found.
     """
-    other = fields.optional_text("same_as", NAME_PATTERN, "the name of a runtime in a folder beside this one's")
+    other = fields.optional_text(
+        "same_as", NAME_PATTERN, "the name of a runtime in a folder beside this one's"
+    )
     if other is not None:
         fields.finish()
         return replace(_image_of(fields, folder.parent / other), user=user)
-    packages = fields.distinct("packages", PACKAGE_PATTERN, "a Debian package's name: 2 to 128 of a-z, 0-9 and '+.-'")
+    suite = _suite(fields)
+    packages = fields.distinct(
+        "packages", PACKAGE_PATTERN, "a Debian package's name: 2 to 128 of a-z, 0-9 and '+.-'"
+    )
     files = _folders(fields, folder)
     remove = fields.texts("remove")
     for index, pattern in enumerate(remove):
-        parts = PurePosixPath(pattern).parts
-        if not parts or pattern.startswith("/") or ".." in parts or all(set(part) <= {"*"} for part in parts):
-            raise fields.mistake(f"remove[{index}]", f"must be a glob relative to the root, without '..', not {pattern!r}")
-    pip = fields.distinct("pip", _PIP, "a requirement without spaces, such as numpy==1.26.4")
-    npm = fields.distinct("npm", _NPM, "a package, such as lodash@4.17.21 or @scope/name@1")
-    imported = fields.optional_text("imported", _DIGEST, "the digest of an image, sha256: and 64 of 0-9 and a-f")
+        if not _spares_some(pattern):
+            raise fields.mistake(
+                f"remove[{index}]", f"must be a glob relative to the root, without '..', not {pattern!r}"
+            )
+    baked = {
+        tool.name: names
+        for tool in TOOLS.values()
+        if (names := fields.distinct(tool.name, tool.entry, tool.entry_allowed))
+    }
+    imported = fields.optional_text(
+        "imported", _DIGEST, "the digest of an image, sha256: and 64 of 0-9 and a-f"
+    )
     for name, value in (("packages", packages), ("files", files), ("remove", remove)):
         if imported is not None and value:
-            raise fields.mistake(name, "cannot be combined with 'imported': the imported image is the whole root filesystem")
+            raise fields.mistake(
+                name, "cannot be combined with 'imported': the imported image is the whole root filesystem"
+            )
     fields.finish()
-    return ImageRecipe(packages=packages, files=files, remove=remove, pip=pip, npm=npm, imported=imported, user=user)
+    return ImageRecipe(
+        suite=suite,
+        packages=packages,
+        files=files,
+        remove=remove,
+        baked=MappingProxyType(baked),
+        imported=imported,
+        user=user,
+    )
+
+
+def _spares_some(pattern: str) -> bool:
+    """Tell whether a text is a glob, and not of everything."""
+    try:
+        glob = parse_glob(pattern)
+    except InvalidPath:
+        return False
+    return glob.folder != "." or any(set(part) - {"*"} for part in glob.parts)
+
+
+def _suite(fields: Fields) -> str:
+    allowed = "the name of a Debian release, such as bookworm or trixie"
+    suite = fields.text("suite", _SUITE, allowed, default=DEFAULT_SUITE)
+    if suite in _MOVING:
+        raise fields.mistake(
+            "suite", f"must be {allowed}; {suite!r} stands for another one from one day to the next"
+        )
+    return suite
 
 
 def _image_of(fields: Fields, folder: Path) -> ImageRecipe:
@@ -52,7 +100,9 @@ def _image_of(fields: Fields, folder: Path) -> ImageRecipe:
         raise fields.mistake("same_as", f"there is no runtime {folder.name!r} beside this one")
     theirs = Fields(file, read_table(file)).table("image")
     if theirs.has("same_as"):
-        raise fields.mistake("same_as", f"{folder.name!r} has itself the image of another runtime: name that one")
+        raise fields.mistake(
+            "same_as", f"{folder.name!r} has itself the image of another runtime: name that one"
+        )
     return image_recipe(theirs, folder, None)
 
 

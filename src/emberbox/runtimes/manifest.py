@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from emberbox.runtimes.fields import FILE_PATTERN, NAME_ALLOWED, NAME_PATTERN, Fields, read_table
 from emberbox.runtimes.fingerprint import folder_fingerprint
 from emberbox.runtimes.image_table import PACKAGE_PATTERN, beside, image_recipe
+from emberbox.runtimes.package_tools.registry import TOOLS
 from emberbox.runtimes.runtime import (
     OUTPUT,
     PLACEHOLDER,
@@ -52,13 +53,17 @@ def load(file: Path) -> Runtime:
     arguments = run.texts("arguments")
     argv, main = _run(run, compiled=compile_recipe is not None, imported=image.imported is not None)
     if arguments and any(SCRIPT in part or OUTPUT in part for part in argv):
-        raise run.mistake("arguments", f"is for an image's own program; a command with {SCRIPT} gets a run's own arguments")
+        raise run.mistake(
+            "arguments", f"is for an image's own program; a command with {SCRIPT} gets a run's own arguments"
+        )
     runtime = Runtime(
         name=name,
         version=fields.text("version", r"\S(.{0,62}\S)?", "text of 1 to 64 characters"),
         description=fields.text("description", r".{0,200}", "text of at most 200 characters", default=""),
         aliases=_aliases(fields, name),
-        extensions=fields.distinct("extensions", _EXTENSION, "a dot and 1 to 16 letters, digits, '_', '+' or '-'"),
+        extensions=fields.distinct(
+            "extensions", _EXTENSION, "a dot and 1 to 16 letters, digits, '_', '+' or '-'"
+        ),
         folder=folder,
         image=image,
         argv=argv,
@@ -76,7 +81,9 @@ def load(file: Path) -> Runtime:
     )
     fields.finish()
     if runtime.holds and (cwd is not None or not runtime.takes_script):
-        raise fields.mistake("waiting.hold", "is for commands that run a script in the work folder: leave it out")
+        raise fields.mistake(
+            "waiting.hold", "is for commands that run a script in the work folder: leave it out"
+        )
     return runtime
 
 
@@ -128,8 +135,10 @@ def _compile(fields: Fields) -> CompileRecipe:
 
 
 def _packages(fields: Fields) -> PackagesRecipe:
-    tool = fields.text("tool", r"pip|npm", "pip or npm")
-    build = fields.distinct("build", PACKAGE_PATTERN, "a Debian package's name: 2 to 128 of a-z, 0-9 and '+.-'")
+    tool = fields.text("tool", "|".join(TOOLS), " or ".join(TOOLS))
+    build = fields.distinct(
+        "build", PACKAGE_PATTERN, "a Debian package's name: 2 to 128 of a-z, 0-9 and '+.-'"
+    )
     fields.finish()
     return PackagesRecipe(tool=tool, build=build)
 
@@ -142,7 +151,9 @@ def _waiting(fields: Fields) -> WaitingRecipe:
     argv = fields.texts("argv", at_least=1, allowed="a part of the command")
     if argv.count(PLACEHOLDER) != 1:
         raise fields.mistake("argv", f"must hold {PLACEHOLDER} exactly once, as an argument of its own")
-    preload = fields.distinct("preload", r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*", "a module's name")
+    preload = fields.distinct(
+        "preload", r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*", "a module's name"
+    )
     env = fields.variables("env")
     fields.finish()
     return WaitingRecipe(argv=argv, preload=preload, env=env)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from emberbox.model import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,8 +19,12 @@ OUTPUT = "{output}"
 PLACEHOLDER = "{placeholder}"
 """Stands for the path that the waiting interpreter is started with."""
 
+DEFAULT_SUITE = "bookworm"
+"""The Debian release of images that name none, whatever the host's own: a language is the same
+program on every host."""
 
-def _no_variables() -> Mapping[str, str]:
+
+def _empty() -> Mapping[str, Any]:
     return MappingProxyType({})
 
 
@@ -27,32 +33,37 @@ class ImageRecipe:
     """What the root filesystem is made from.
 
     Args:
+        suite: The Debian release that packages and kernel come from.
         packages: Debian packages; what they depend on comes with them.
         files: Folders that are copied onto the root in this order, owned by root, modes kept.
         remove: Globs relative to the root, removed after the packages are installed.
-        pip: Requirements as pip writes them, such as `numpy==1.26.4`; installed by a build VM into a layer over the image.
-        npm: Packages as npm writes them, such as `lodash@4.17.21`; likewise.
-        imported: Digest (`sha256:…`) of the OCI image that is the root filesystem, in place of packages; None for none.
+        baked: Packages by the tool that installs them, each written as the tool has it; installed by
+            a build VM into a layer over the image.
+        imported: Digest (`sha256:…`) of the OCI image that is the root filesystem, in place of
+            packages; None for none.
         user: Whom programs run as in the guest, `uid:gid`; None for Emberbox's unprivileged user.
     """
 
+    suite: str = DEFAULT_SUITE
     packages: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     remove: tuple[str, ...] = ()
-    pip: tuple[str, ...] = ()
-    npm: tuple[str, ...] = ()
+    baked: Mapping[str, tuple[str, ...]] = field(default_factory=_empty, hash=False)
     imported: str | None = None
     user: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingRecipe:
-    """How an interpreter is kept waiting in a template: by itself, with `argv`, or held by the agent, with `hold`.
+    """How an interpreter is kept waiting in a template.
+
+    It waits by itself, with `argv`, or is held by the agent, with `hold`.
 
     Args:
         argv: The command, with `{placeholder}`; empty where it is held.
-        hold: `open` or `read`: the run's own command for inline code is started, and held where it first names its script, or
-            where it first reads it, having opened it before. None where it waits by itself.
+        hold: `open` or `read`: the run's own command for inline code is started, and held where it
+            first names its script, or where it first reads it, having opened it before. None where
+            it waits by itself.
         preload: Modules that it imports before it waits.
         env: Added to its environment.
     """
@@ -60,7 +71,7 @@ class WaitingRecipe:
     argv: tuple[str, ...] = ()
     hold: str | None = None
     preload: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=_no_variables, hash=False)
+    env: Mapping[str, str] = field(default_factory=_empty, hash=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +84,12 @@ class CompileRecipe:
         timeout_s: Wall-clock time in seconds.
         pids: Processes and threads alive at once.
         cache: Whether what it makes may be kept and used again for the same source.
-        hold: Whether the compiler is started in the template, and held where it first names the source of inline code.
+        hold: Whether the compiler is started in the template, and held where it first names the
+            source of inline code.
     """
 
     argv: tuple[str, ...]
-    env: Mapping[str, str] = field(default_factory=_no_variables, hash=False)
+    env: Mapping[str, str] = field(default_factory=_empty, hash=False)
     timeout_s: float = 60.0
     pids: int = 256
     cache: bool = True
@@ -89,8 +101,9 @@ class PackagesRecipe:
     """How packages that a script brings along are installed.
 
     Args:
-        tool: `pip` (requirements.txt) or `npm` (package.json).
-        build: Debian packages that the image of the build VM has besides the runtime's own, such as npm itself.
+        tool: The name of the tool; see `emberbox.runtimes.package_tools`.
+        build: Debian packages that the image of the build VM has besides the runtime's own, such as
+            the tool itself.
     """
 
     tool: str
@@ -128,6 +141,10 @@ class DefaultLimits:
     disk_mib: int | None = None
     pids: int = 256
 
+    def of_runs(self) -> Limits:
+        """Return the bounds of a run that names none."""
+        return Limits(timeout_s=self.timeout_s, pids=self.pids)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
@@ -141,8 +158,8 @@ class Runtime:
         extensions: File extensions with their dot.
         folder: Where the manifest lies.
         image: What the root filesystem is made from.
-        argv: The command, with `{script}` (or `{output}` where it is compiled first); without either where the image's own
-            program is run, which takes no script.
+        argv: The command, with `{script}` (or `{output}` where it is compiled first); without
+            either where the image's own program is run, which takes no script.
         arguments: The image's own program's arguments where a run names none.
         cwd: Folder in the guest that runs start in; None for the work folder.
         main: Names looked for in an archive, in this order.
@@ -171,7 +188,7 @@ class Runtime:
     waiting: WaitingRecipe | None = None
     warm: WarmRecipe = WarmRecipe()
     limits: DefaultLimits = DefaultLimits()
-    env: Mapping[str, str] = field(default_factory=_no_variables, hash=False)
+    env: Mapping[str, str] = field(default_factory=_empty, hash=False)
     version_argv: tuple[str, ...] = ()
     cwd: str | None = None
     arguments: tuple[str, ...] = ()
@@ -194,7 +211,9 @@ class Runtime:
     @property
     def holds(self) -> bool:
         """Whether commands for inline code are held in the template."""
-        return (self.waiting is not None and self.waiting.hold is not None) or (self.compile is not None and self.compile.hold)
+        return (self.waiting is not None and self.waiting.hold is not None) or (
+            self.compile is not None and self.compile.hold
+        )
 
     @property
     def takes_script(self) -> bool:
@@ -206,12 +225,13 @@ class Runtime:
         return f"{script}.out" if any(OUTPUT in argument for argument in self.argv) else script
 
     def command(self, script: str, args: Sequence[str] = (), *, output: str | None = None) -> tuple[str, ...]:
-        """Return the command that runs `script` (a path in the guest) with the program's own arguments behind it.
+        """Return the command that runs `script` (a path in the guest), the program's arguments behind it.
 
         Args:
             script: The script's path in the guest.
             args: Arguments of the program.
-            output: Path of the compiled program, for runtimes that compile; None means the script's path and `.out`.
+            output: Path of the compiled program, for runtimes that compile; None means the script's
+                path and `.out`.
         """
         return (*_fill(self.argv, script, output), *(args or self.arguments))
 

@@ -1,4 +1,4 @@
-"""The files of a sandbox: everything streams, nothing is held in memory but what the caller asks for whole."""
+"""The files of a sandbox: all streams, and memory holds no more than a caller asks for whole."""
 
 from __future__ import annotations
 
@@ -12,21 +12,25 @@ if TYPE_CHECKING:
 
     from emberbox.guest import GuestClient
     from emberbox.model import FileEntry
-    from emberbox.sandbox.outputs import Outputs
 
 MAX_READ_BYTES = 64 * MIB
 """What `read_file` returns at most unless told otherwise."""
 
 
 class SandboxFiles(ABC):
-    """File operations, as the guest's unprivileged user. Paths are relative to the work folder, `/work`, or absolute."""
+    """File operations, as the guest's unprivileged user.
+
+    Paths are relative to the work folder, `/work`, or absolute.
+    """
 
     @property
     @abstractmethod
     def guest(self) -> GuestClient:
         """The agent's client."""
 
-    async def write_file(self, path: str, data: bytes | AsyncIterable[bytes], *, mode: int = 0o644, append: bool = False) -> int:
+    async def write_file(
+        self, path: str, data: bytes | AsyncIterable[bytes], *, mode: int = 0o644, append: bool = False
+    ) -> int:
         """Write a file, making its folders; returns its size in bytes.
 
         Raises:
@@ -35,32 +39,28 @@ class SandboxFiles(ABC):
         return await self.guest.write_file(path, data, mode=mode, append=append)
 
     async def read_file(self, path: str, *, max_bytes: int = MAX_READ_BYTES) -> bytes:
-        """Return a file's content. Raises `GuestRequestFailed` (`too_large`) for one above `max_bytes`; see `stream_file`."""
+        """Return a file's content.
+
+        Raises `GuestRequestFailed` (`too_large`) for one above `max_bytes`; see `stream_file`.
+        """
         return await self.guest.read_bytes(path, max_bytes)
 
     def stream_file(self, path: str, *, offset: int = 0, limit: int | None = None) -> AsyncIterator[bytes]:
         """Yield a file's content in pieces of at most 64 KiB, of any size."""
         return self.guest.read_file(path, offset=offset, limit=limit)
 
-    async def list_files(self, path: str = ".", *, recursive: bool = False, max_entries: int = 10_000) -> list[FileEntry]:
+    async def list_files(
+        self, path: str = ".", *, recursive: bool = False, max_entries: int = 10_000
+    ) -> list[FileEntry]:
         """Return a folder's entries, names relative to it, at most `max_entries`."""
         return await self.guest.list_dir(path, recursive=recursive, max_entries=max_entries)
 
     async def stat_file(self, path: str) -> FileEntry:
-        """Return what a path names, links followed unless they lead nowhere. Raises `GuestRequestFailed` (`not_found`)."""
-        return await self.guest.stat(path)
+        """Return what a path names, links followed unless they lead nowhere.
 
-    async def outputs(self) -> Outputs:
-        """Return the files in the output folder, whatever left them there: at most 100 files and 64 MiB, the rest noted.
-
-        A run's `RunResult.left_files` tells whether it is worth asking.
-
-        Raises:
-            GuestError: The sandbox is lost.
+        Raises `GuestRequestFailed` (`not_found`).
         """
-        from emberbox.sandbox.outputs import read_outputs
-
-        return await read_outputs(self)
+        return await self.guest.stat(path)
 
     async def make_folder(self, path: str) -> None:
         """Make a folder and those above it."""
@@ -74,10 +74,14 @@ class SandboxFiles(ABC):
         """Unpack a tar archive, plain or gzip, into a folder; returns the number of entries.
 
         Raises:
-            GuestRequestFailed: `outside_folder` for an entry that would leave the folder; entries before it are there.
+            GuestRequestFailed: `outside_folder` for an entry that would leave the folder; entries
+                before it are there.
         """
         return (await self.guest.tar_in(path, data)).entries
 
     def get_archive(self, path: str = ".", *, patterns: Sequence[str] | None = None) -> AsyncIterator[bytes]:
-        """Yield a tar archive of a folder or file in pieces; `patterns` are globs of what to take, None for all."""
+        """Yield a tar archive of a folder or file in pieces.
+
+        `patterns` are globs of what to take; None takes all.
+        """
         return aiter(self.guest.tar_out(path, patterns=None if patterns is None else tuple(patterns)))

@@ -23,7 +23,9 @@ _STATUS = {
 
 def result_of(outcome: ExecOutcome, limits: Limits, metrics: RunMetrics) -> RunResult:
     """Translate the agent's outcome; `metrics` holds the host's times, the outcome fills in the guest's."""
-    status = _STATUS.get(outcome.reason) or (RunStatus.SUCCEEDED if outcome.exit_code == 0 else RunStatus.FAILED)
+    status = _STATUS.get(outcome.reason) or (
+        RunStatus.SUCCEEDED if outcome.exit_code == 0 else RunStatus.FAILED
+    )
     return RunResult(
         status=status,
         stdout_data=outcome.stdout,

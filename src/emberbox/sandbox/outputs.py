@@ -1,7 +1,8 @@
 """Files that a program leaves in its output folder, `/work/output`.
 
-What lies there is the guest's word and is checked: only files count, by names that stay below the folder; links, devices and
-whatever else is passed over; how many files and bytes are read is bounded.
+What lies there is the guest's word and is checked: only files count, by names that stay below the
+folder; links, devices and whatever else is passed over; how many files and bytes are read is
+bounded.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from emberbox.errors import GuestRequestFailed
+from emberbox.files.paths import readable, stays_below
 from emberbox.model import MIB, OutputFile
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ MAX_BYTES = 64 * MIB
 READ_S = 120.0
 """How long the reading may take, in seconds."""
 _MAX_NOTES = 10
-_MAX_PATH_BYTES = 4096
 
 
 @dataclass(slots=True)
@@ -43,10 +44,11 @@ class Outputs:
 
 
 async def output_entries(sandbox: SandboxFiles) -> list[FileEntry]:
-    """Return the files in the output folder and below it, by name; empty where there is no such folder any more.
+    """Return the files in the output folder and below it, by name; empty where the folder is gone.
 
-    At most `MAX_ENTRIES` entries are looked at, folders counted. What a program put in the folder's place is read in the guest
-    with the rights of the guest's user; a run that did so counts as one that left no files.
+    At most `MAX_ENTRIES` entries are looked at, folders counted. What a program put in the folder's
+    place is read in the guest with the rights of the guest's user; a run that did so counts as one
+    that left no files.
 
     Raises:
         GuestRequestFailed: The folder cannot be read.
@@ -60,11 +62,13 @@ async def output_entries(sandbox: SandboxFiles) -> list[FileEntry]:
     return await asyncio.to_thread(_files, entries)
 
 
-async def read_outputs(sandbox: SandboxFiles, *, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES) -> Outputs:
+async def read_outputs(
+    sandbox: SandboxFiles, *, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES
+) -> Outputs:
     """Read the output folder's files, in the order of their names, as far as the bounds go.
 
-    What does not fit or cannot be read is left out with a note; so is what would take longer than `READ_S`. A file that a process
-    still writes to is taken as it was read.
+    What does not fit or cannot be read is left out with a note; so is what would take longer than
+    `READ_S`. A file that a process still writes to is taken as it was read.
 
     Args:
         sandbox: Where to read.
@@ -101,32 +105,15 @@ async def _read(sandbox: SandboxFiles, outputs: Outputs, max_files: int, max_byt
                 problem = error.message
             else:
                 left -= len(data)
-                outputs.files.append(OutputFile(shown_name(entry.name), data))
+                outputs.files.append(OutputFile(readable(entry.name), data))
         if problem is not None:
             skipped += 1
             if skipped <= _MAX_NOTES:
-                outputs.notes.append(f"{shown_name(entry.name)[:200]} was left out: {problem}")
+                outputs.notes.append(f"{readable(entry.name)[:200]} was left out: {problem}")
     if skipped > _MAX_NOTES:
         outputs.notes.append(f"{skipped - _MAX_NOTES} more files were left out")
 
 
-def shown_name(name: str) -> str:
-    r"""Return a guest's name in a form for people: bytes that are not UTF-8, and control characters, as `\xNN`."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(f"\\x{ord(sign):02x}" if _is_control(sign) else sign for sign in text)
-
-
-def _is_control(sign: str) -> bool:
-    return sign < " " or "\x7f" <= sign <= "\x9f"
-
-
 def _files(entries: list[FileEntry]) -> list[FileEntry]:
-    found = [entry for entry in entries if entry.type == "file" and _stays_below(entry.name)]
+    found = [entry for entry in entries if entry.type == "file" and stays_below(entry.name)]
     return sorted(found, key=lambda entry: entry.name)
-
-
-def _stays_below(name: str) -> bool:
-    parts = name.split("/")
-    return (
-        not {"", ".", ".."} & set(parts) and "\0" not in name and len(name.encode("utf-8", "surrogateescape")) <= _MAX_PATH_BYTES
-    )

@@ -3,39 +3,48 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-from emberbox.errors import GuestError, GuestRequestFailed, GuestTimeout, SandboxClosed, VmmError
+from emberbox.errors import (
+    EmberboxError,
+    GuestError,
+    GuestRequestFailed,
+    GuestTimeout,
+    SandboxClosed,
+    VmmError,
+)
 from emberbox.model import RunMetrics, RunResult, RunStatus
 from emberbox.sandbox.outcome import result_of
-from emberbox.tasks import shielded
+from emberbox.tasks import TaskKeeper, shielded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Coroutine
+    from collections.abc import AsyncIterable, AsyncIterator
     from types import TracebackType
 
     from emberbox.guest import ExecOutcome, ExecRequest, GuestProcess
     from emberbox.model import CompileResult, Limits, Output
-    from emberbox.sandbox.sandbox import Sandbox
+    from emberbox.sandbox.vm import SandboxVm
 
 GRACE_S = 10.0
 """How long after a run's own limit the agent may take to say so; then its VM is ended."""
 CHECK_S = 15.0
-"""Interval at which the agent must answer under a run without a limit."""
+"""Interval at which the agent must answer under a run without a limit; it has as long as for its
+first answer."""
 
 
 class Process:
     """A program in a sandbox. Use it as `async with sandbox.start([...]) as process`.
 
-    Entering starts the program; leaving ends it if it still runs. Iterate `output` for its output as it arrives; what is not read
-    makes the program wait once 256 KiB of a stream are under way.
+    Entering starts the program; leaving ends it if it still runs. Iterate `output` for its output
+    as it arrives; what is not read makes the program wait once 256 KiB of a stream are under way.
     """
 
     def __init__(
         self,
-        sandbox: Sandbox,
+        sandbox: SandboxVm,
         request: ExecRequest,
         limits: Limits,
         metrics: RunMetrics,
@@ -50,23 +59,51 @@ class Process:
         self.compiled = compiled
         """How the program was compiled; None where nothing was."""
         self._guest: GuestProcess | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._cancelled = False
         self._result: RunResult | None = None
 
     async def __aenter__(self) -> Self:
         await self.begin()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await shielded(self.end())
 
     async def begin(self) -> None:
-        """Start the program. Raises `SandboxClosed` when the sandbox has ended."""
-        self._guest = await self._sandbox.guest.start(self._request)
+        """Start the program. Raises `SandboxClosed` when the sandbox has ended.
+
+        From here on the host's own clock runs: an agent that does not begin in time, or a program
+        that goes on for `GRACE_S` after its limit, ends the VM, whether anybody reads output or
+        waits for the result or not.
+        """
+        limit = self._limits.timeout_s
+        self._guest = await self._sandbox.guest.start(
+            self._request,
+            started_s=self._sandbox.patience_s,
+            ended_s=None if limit is None else limit + GRACE_S,
+        )
+        if limit is None:
+            self._watch = TaskKeeper().start(self._check(), f"watch-{self._sandbox.id}")
 
     async def end(self) -> None:
         """Cancel the program if it still runs, and wait for its end within a bound. Repeating is harmless."""
+        self._leave()
         if self._result is None and self._guest is not None and not self._guest.ended:
             self._guest.abandon()
+
+    def _leave(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def _check(self) -> None:
+        """Have the agent answer now and then, for as long as the run lasts; else its session is ended."""
+        with contextlib.suppress(EmberboxError):
+            while True:
+                await asyncio.sleep(CHECK_S)
+                await self._sandbox.guest.ping(timeout_s=self._sandbox.patience_s)
 
     @property
     def pid(self) -> int | None:
@@ -85,7 +122,7 @@ class Process:
         return self._guest
 
     async def output(self) -> AsyncIterator[Output]:
-        """Yield output as it arrives until the program has ended or its VM is gone; `result` then says which."""
+        """Yield output as it arrives until the program has ended or its VM is gone; `result` says which."""
         try:
             async for piece in self._started.output():
                 yield piece
@@ -109,27 +146,34 @@ class Process:
         await self._started.kill()
 
     async def cancel(self) -> None:
-        """End the run; its result says `cancelled`."""
+        """End the run; its result says `cancelled`.
+
+        It does so also where the agent does not answer and the VM has to be ended.
+        """
+        self._cancelled = True
         await self._started.cancel()
 
     async def result(self) -> RunResult:
-        """Wait for the program's end; output that was not iterated is dropped. What befalls program or VM is a result."""
+        """Wait for the program's end; output that was not iterated is dropped.
+
+        What befalls program or VM is a result.
+        """
         if self._result is None:
             try:
                 async for _ in self._started.output():
                     pass
-                outcome = await self._bounded(self._started.result(timeout_s=self._patience))
-                await self._finish(outcome)
+                await self._finish(await self._started.result(timeout_s=None))
             except (GuestError, VmmError) as error:
                 await self._died(error)
         return self._known
 
     async def collect(self, stdin: bytes | AsyncIterable[bytes] | None) -> RunResult:
-        """Feed `stdin`, wait for the end, and return the result with both streams, as far as the limits keep them."""
+        """Feed `stdin`, wait for the end, and return the result with as much of both streams as is kept."""
         keep = self._limits.keep_bytes
-        work = self._started.collect(stdin=stdin, keep_stdout=keep, keep_stderr=keep, timeout_s=self._patience)
         try:
-            await self._finish(await self._bounded(work))
+            await self._finish(
+                await self._started.collect(stdin=stdin, keep_stdout=keep, keep_stderr=keep, timeout_s=None)
+            )
         except (GuestError, VmmError) as error:
             await self._died(error)
         return self._known
@@ -140,29 +184,14 @@ class Process:
             raise SandboxClosed("the run has no result")
         return self._result
 
-    @property
-    def _patience(self) -> float | None:
-        return None if self._limits.timeout_s is None else self._limits.timeout_s + GRACE_S
-
-    async def _bounded(self, work: Coroutine[Any, Any, ExecOutcome]) -> ExecOutcome:
-        """Wait for `work`; a run without a limit of its own ends when the agent stops answering."""
-        task = asyncio.create_task(work, name=f"run-{self._sandbox.id}")
-        try:
-            while True:
-                done, _ = await asyncio.wait({task}, timeout=CHECK_S)
-                if done:
-                    return task.result()
-                if self._limits.timeout_s is None:
-                    await self._sandbox.guest.ping(timeout_s=CHECK_S)
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
-
     async def _finish(self, outcome: ExecOutcome) -> None:
+        self._leave()
         await self._sandbox.confirm()
         metrics = replace(
-            self._metrics, total_ms=(time.perf_counter() - self._begun) * 1000 + self._metrics.queue_ms + self._metrics.boot_ms
+            self._metrics,
+            total_ms=(time.perf_counter() - self._begun) * 1000
+            + self._metrics.queue_ms
+            + self._metrics.boot_ms,
         )
         self._result = replace(result_of(outcome, self._limits, metrics), compile=self.compiled)
 
@@ -170,16 +199,22 @@ class Process:
         """Turn the loss of the agent into a result, and end what is left of the VM."""
         if isinstance(error, GuestRequestFailed):
             raise error
-        timed_out = isinstance(error, GuestTimeout) and self._limits.timeout_s is not None
-        message = (
-            f"did not end {GRACE_S:g} s after its limit of {self._limits.timeout_s:g} s; its VM was ended"
-            if timed_out
-            else await self._sandbox.obituary(error)
-        )
+        self._leave()
+        status, message = await self._loss(error)
         await self._sandbox.kill()
         self._result = RunResult(
-            status=RunStatus.TIMED_OUT if timed_out else RunStatus.VM_DIED,
+            status=status,
             message=message,
             metrics=replace(self._metrics, total_ms=(time.perf_counter() - self._begun) * 1000),
             compile=self.compiled,
         )
+
+    async def _loss(self, error: GuestError | VmmError) -> tuple[RunStatus, str]:
+        late = isinstance(error, GuestTimeout)
+        if late and self._cancelled:
+            return RunStatus.CANCELLED, "cancelled; its agent did not answer, so its VM was ended"
+        # An agent that never began has run nothing: that is the VM's failure, not the program's.
+        if late and self.pid is not None and self._limits.timeout_s is not None:
+            limit = f"its limit of {self._limits.timeout_s:g} s"
+            return RunStatus.TIMED_OUT, f"did not end {GRACE_S:g} s after {limit}; its VM was ended"
+        return RunStatus.VM_DIED, await self._sandbox.death_reason(error)

@@ -1,106 +1,75 @@
-"""A sandbox: one microVM in use."""
+"""A sandbox: one microVM in which programs run."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from emberbox.errors import CompileFailed, EmberboxError, InvalidInput, SandboxClosed
-from emberbox.guest import ExecLimits, ExecRequest, InlineFile, WaitingRun
-from emberbox.model import Limits, RunMetrics
-from emberbox.sandbox.compiling import CompileStage, compile_limits, not_compiled
+from emberbox.errors import CompileFailed, InvalidInput
+from emberbox.guest import ExecLimits, ExecRequest, WaitingRun
+from emberbox.model import RunMetrics
+from emberbox.sandbox.compiling.stage import CompileStage, compile_limits, not_compiled
 from emberbox.sandbox.process import Process
-from emberbox.sandbox.sources import SourceLog, TrackedFiles
+from emberbox.sandbox.staging import check_inside, stage_files
+from emberbox.sandbox.vm import SandboxVm
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping, Sequence
-    from types import TracebackType
 
-    from emberbox.guest import GuestClient
-    from emberbox.model import CompileResult, GuestMetrics, PackagesResult, RunResult
+    from emberbox.guest import InlineFile
+    from emberbox.model import CompileResult, Limits, PackagesResult, RunOptions, RunResult
     from emberbox.runtimes import CompileRecipe, Runtime
-    from emberbox.sandbox.compile_cache import ScopedCache
-    from emberbox.sandbox.machines import LiveMachine
-    from emberbox.vmm.base import MachineState
+    from emberbox.sandbox.compiling.cache import ScopedCache
+    from emberbox.sandbox.machines.live import LiveMachine
 
-CONFIRM_S = 60.0
 WORK = "/work"
 """The folder in the guest that scripts lie in."""
-INLINE_BYTES = 65_536
-"""Files up to this size travel inside the request that runs them; larger ones are streamed ahead of it."""
 
 
-class Sandbox(TrackedFiles):
+class Sandbox(SandboxVm):
     """One microVM in use. Made by `Engine.sandbox`; use it with `async with`.
 
-    Runs may follow one another in it and see each other's files: a sandbox is one trust domain. Methods raise `SandboxClosed`
-    after its end, and `GuestError` or `VmmError` when its VM is gone.
+    Runs may follow one another in it and see each other's files: a sandbox is one trust domain.
+    Methods raise `SandboxClosed` after its end, and `GuestError` or `VmmError` when its VM is gone.
 
     Args:
         live: The machine.
         runtime: What `run` runs.
-        limits: Bounds of a run that names none.
+        options: How a script runs that names nothing else.
+        limits: Bounds of a run where the options name none; None for the runtime's own.
         waiting: Whether an interpreter waits in it.
         programs: What may be used instead of compiling, and is added to; None always compiles.
     """
 
     def __init__(
-        self, live: LiveMachine, runtime: Runtime, limits: Limits, *, waiting: bool, programs: ScopedCache | None = None
+        self,
+        live: LiveMachine,
+        runtime: Runtime,
+        options: RunOptions,
+        limits: Limits | None = None,
+        *,
+        waiting: bool,
+        programs: ScopedCache | None = None,
     ) -> None:
-        self._live = live
+        super().__init__(live, track_files=programs is not None)
         self._waiting = waiting
         self._runs = 0
-        self._closed = False
         self.runtime = runtime
-        self.limits = limits
+        self.options = options
+        self.limits = options.limits(limits or runtime.limits.of_runs())
         self._programs = programs
         self.packages: PackagesResult | None = None
         """How the packages came that it was opened with; None where it was opened with none."""
         self._compiled: set[str] = set()
-        self.sources = SourceLog(kept=programs is not None)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self.close()
-
-    @property
-    def id(self) -> str:
-        """Unique among live sandboxes; also the guest's hostname, behind `ember-`."""
-        return self._live.id
-
-    @property
-    def pid(self) -> int:
-        """Host pid of the VMM process."""
-        return self._live.machine.pid
-
-    @property
-    def state(self) -> MachineState:
-        """What the VM is doing."""
-        return self._live.machine.poll()
-
-    @property
-    def closed(self) -> bool:
-        """Whether the sandbox has ended."""
-        return self._closed
-
-    @property
-    def guest(self) -> GuestClient:
-        """The agent's client; raises `SandboxClosed` after the end."""
-        if self._closed:
-            raise SandboxClosed(f"the sandbox {self.id} has ended")
-        return self._live.guest
-
-    # -- running ---------------------------------------------------------------------------------------------
+    # -- running ----------------------------------------------------------------------------------
 
     async def run(
         self,
         code: str | bytes | Path,
-        args: Sequence[str] = (),
+        args: Sequence[str] | None = None,
         *,
         stdin: bytes | AsyncIterable[bytes] | None = None,
         env: Mapping[str, str] | None = None,
@@ -113,20 +82,29 @@ class Sandbox(TrackedFiles):
 
         Args:
             code: The script's text, or a path on the host.
-            args: The script's arguments.
+            args: The script's arguments; None for the sandbox's own, which has usually none.
             stdin: What it reads; None for nothing.
             env: Added to the environment.
             files: Put beside the script first: path in the work folder → content, or a path on the host.
             timeout_s: Wall-clock limit in seconds; None for the sandbox's own.
             limits: All limits; None for the sandbox's own.
-            name: The script's name in the work folder; None takes the host file's name, or `main` with the runtime's extension.
+            name: The script's name in the work folder; None takes the host file's name, or `main`
+                with the runtime's extension.
 
         Returns:
-            What became of it. A program that does not compile, that fails, or takes its VM with it, is a result and no exception.
+            What became of it. A program that does not compile, that fails, or takes its VM with it,
+            is a result and no exception.
         """
         try:
             process = await self.start_script(
-                code, args, stdin=stdin is not None, env=env, files=files, timeout_s=timeout_s, limits=limits, name=name
+                code,
+                args,
+                stdin=stdin is not None,
+                env=env,
+                files=files,
+                timeout_s=timeout_s,
+                limits=limits,
+                name=name,
             )
         except CompileFailed as error:
             return not_compiled(error)
@@ -136,7 +114,7 @@ class Sandbox(TrackedFiles):
     async def start_script(
         self,
         code: str | bytes | Path,
-        args: Sequence[str] = (),
+        args: Sequence[str] | None = None,
         *,
         stdin: bool = False,
         env: Mapping[str, str] | None = None,
@@ -145,7 +123,9 @@ class Sandbox(TrackedFiles):
         limits: Limits | None = None,
         name: str | None = None,
     ) -> Process:
-        """Return a script as a process to be followed, compiled already; arguments as for `run`. Enter it to start it.
+        """Return a script as a process to be followed, compiled already; arguments as for `run`.
+
+        Enter it to start it.
 
         Raises:
             CompileFailed: Where the runtime compiles: there is no program to start.
@@ -158,7 +138,7 @@ class Sandbox(TrackedFiles):
     async def start_file(
         self,
         script: str,
-        args: Sequence[str] = (),
+        args: Sequence[str] | None = None,
         *,
         stdin: bool = False,
         env: Mapping[str, str] | None = None,
@@ -166,11 +146,13 @@ class Sandbox(TrackedFiles):
         timeout_s: float | None = None,
         limits: Limits | None = None,
     ) -> Process:
-        """Return a script that lies in the work folder already, as from an archive, as a process to be followed.
+        """Return a script that lies in the work folder already as a process to be followed.
+
+        That is so of a script that came in an archive.
 
         Args:
             script: Path below the work folder.
-            args: The script's arguments.
+            args: The script's arguments; None for the sandbox's own.
             stdin: True to feed it by `Process.write_stdin`.
             env: Added to the environment.
             files: Put into the work folder first: path → content, or a path on the host.
@@ -187,24 +169,26 @@ class Sandbox(TrackedFiles):
         self,
         script: str,
         files: Mapping[str, str | bytes | Path],
-        args: Sequence[str],
+        args: Sequence[str] | None,
         stdin: bool,
         env: Mapping[str, str] | None,
         timeout_s: float | None,
         limits: Limits | None,
     ) -> Process:
         begun = time.perf_counter()
-        staged = [await self._stage(path, content) for path, content in files.items()]
-        inline = tuple(file for file in staged if file is not None)
+        inline = await stage_files(self, files)
         compiled = None
         if self.runtime.compile is not None:
             compiled, inline = await self._compile(self.runtime.compile, script, inline)
             if not compiled.ok:
-                raise CompileFailed(compiled, replace(self._metrics(), total_ms=(time.perf_counter() - begun) * 1000))
+                raise CompileFailed(
+                    compiled, replace(self._metrics(), total_ms=(time.perf_counter() - begun) * 1000)
+                )
         path = script if self.runtime.cwd is None else f"{WORK}/{script}"
+        args = self.options.args if args is None else args
         request = ExecRequest(
             argv=self.runtime.command(path, args),
-            env={**self.runtime.env, **(env or {})},
+            env={**self.runtime.env, **self.options.env, **(env or {})},
             cwd=self.runtime.cwd or WORK,
             stdin=stdin,
             files=inline,
@@ -212,11 +196,13 @@ class Sandbox(TrackedFiles):
         )
         return self._process(request, timeout_s, limits, begun=begun, compiled=compiled)
 
-    async def compile(self, script: str, *, timeout_s: float | None = None, limits: Limits | None = None) -> CompileResult:
+    async def compile(
+        self, script: str, *, timeout_s: float | None = None, limits: Limits | None = None
+    ) -> CompileResult:
         """Compile a script that lies in the work folder; the program is then at the script's path and `.out`.
 
-        `run`, `start_script` and `start_file` do so by themselves, each time. The compiler gets the runtime's variables, none of
-        a run.
+        `run`, `start_script` and `start_file` do so by themselves, each time. The compiler gets the
+        runtime's variables, none of a run.
 
         Args:
             script: Path below the work folder.
@@ -242,9 +228,11 @@ class Sandbox(TrackedFiles):
         """Return the result, and which of `files` the run is still to bring."""
         argv = self.runtime.compile_command(script) or ()
         request = ExecRequest(argv=argv, env={**self.runtime.env, **recipe.env}, files=files)
-        process = self._prepared(request, compile_limits(recipe, timeout_s, limits), RunMetrics(), time.perf_counter())
+        process = self._prepared(
+            request, compile_limits(recipe, timeout_s, limits), RunMetrics(), time.perf_counter()
+        )
         output = f"{script}.out"
-        stage = CompileStage(self, self._programs, output, again=output in self._compiled)
+        stage = CompileStage(self, self.runtime, self._programs, output, again=output in self._compiled)
         self._compiled.add(output)
         return await stage.compile(process, request), stage.undelivered
 
@@ -270,7 +258,9 @@ class Sandbox(TrackedFiles):
             timeout_s: Wall-clock limit in seconds; None for the sandbox's own.
             limits: All limits; None for the sandbox's own. Of a process that is followed, output is not cut.
         """
-        request = ExecRequest(argv=tuple(argv), env={**self.runtime.env, **(env or {})}, cwd=cwd, user=user, stdin=stdin)
+        request = ExecRequest(
+            argv=tuple(argv), env={**self.runtime.env, **(env or {})}, cwd=cwd, user=user, stdin=stdin
+        )
         return self._process(request, timeout_s, limits, keep_all=True)
 
     async def command(self, argv: Sequence[str], *, stdin: bytes | None = None, **options: Any) -> RunResult:
@@ -321,59 +311,3 @@ class Sandbox(TrackedFiles):
         if name is not None:
             return name
         return code.name if isinstance(code, Path) else self.runtime.inline_name
-
-    async def _stage(self, path: str, content: str | bytes | Path) -> InlineFile | None:
-        """Return a small file for the request, or write a large one ahead of it."""
-        check_inside(path)
-        if isinstance(content, Path):
-            content = await asyncio.to_thread(_read_host_file, content)
-        data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
-        if len(data) <= INLINE_BYTES:
-            self.sources.note_file(path, data)
-            return InlineFile(path, data)
-        await self.write_file(path, data)
-        return None
-
-    # -- state -----------------------------------------------------------------------------------------------
-
-    async def metrics(self) -> GuestMetrics:
-        """Return the guest's own count of its memory, disk, CPU time and processes."""
-        return await self.guest.metrics()
-
-    async def confirm(self) -> None:
-        """Wait until the clone has said that it is no twin; free once it has."""
-        await self._live.confirm(CONFIRM_S)
-
-    async def obituary(self, error: EmberboxError) -> str:
-        """Say why the VM is gone, as far as it can be told."""
-        try:
-            async with asyncio.timeout(1.0):
-                code = await self._live.machine.wait()
-        except TimeoutError:
-            return f"lost the agent in the VM: {error.message}"
-        console = self._live.machine.console().strip().splitlines()
-        last = f"; its console ends in: {console[-1][:200]}" if console else ""
-        return f"the VM ended under the run (exit code {code}){last}"
-
-    async def kill(self) -> None:
-        """End the sandbox at once. Repeating is harmless; finishes even when cancelled."""
-        await self.close()
-
-    async def close(self) -> None:
-        """End the sandbox and give back all that it held. Repeating is harmless; finishes even when cancelled."""
-        self._closed = True
-        await self._live.undo.close()
-
-
-def check_inside(path: str) -> None:
-    """Raise `InvalidInput` for a path that a staged file cannot have."""
-    pure = PurePosixPath(path)
-    if not path or "\0" in path or ".." in pure.parts:
-        raise InvalidInput(f"{path!r} cannot name a file in the work folder: it must not be empty, hold NUL or '..'")
-
-
-def _read_host_file(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"cannot read {path}: {error.strerror}") from error

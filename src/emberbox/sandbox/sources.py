@@ -1,4 +1,7 @@
-"""What was put into a sandbox, as a digest: two fresh sandboxes of one image with the same digest hold the same files."""
+"""What was put into a sandbox, as a digest.
+
+Two fresh sandboxes of one image with the same digest hold the same files.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,9 @@ class TrackedFiles(SandboxFiles):
 
     sources: SourceLog
 
-    async def write_file(self, path: str, data: bytes | AsyncIterable[bytes], *, mode: int = 0o644, append: bool = False) -> int:
+    async def write_file(
+        self, path: str, data: bytes | AsyncIterable[bytes], *, mode: int = 0o644, append: bool = False
+    ) -> int:
         """Write a file, making its folders; returns its size in bytes.
 
         Raises:
@@ -80,7 +85,8 @@ class TrackedFiles(SandboxFiles):
         """Unpack a tar archive, plain or gzip, into a folder; returns the number of entries.
 
         Raises:
-            GuestRequestFailed: `outside_folder` for an entry that would leave the folder; entries before it are there.
+            GuestRequestFailed: `outside_folder` for an entry that would leave the folder; entries
+                before it are there.
         """
         content = self._noted(data, "archive", path)
         try:

@@ -78,8 +78,8 @@ def shared_engine() -> EngineThread:
 def run(code: Any, args: Any = (), *, runtime: str, **options: Any) -> RunResult:
     """Run one script in a microVM of its own and return its result; arguments as for `Engine.run`.
 
-    The first call starts an engine that is kept for the next ones and ended with the interpreter. May be called from any thread,
-    also where an event loop runs.
+    The first call starts an engine that is kept for the next ones and ended with the interpreter.
+    May be called from any thread, also where an event loop runs.
     """
     shared = shared_engine()
     return shared.call(shared.engine.run(code, args, runtime=runtime, **options))

@@ -10,7 +10,10 @@ _T = TypeVar("_T")
 
 
 class Request(BaseModel):
-    """A body that is sent to the API. Unknown fields are an error: a typing mistake should not go unnoticed."""
+    """A body that is sent to the API.
+
+    Unknown fields are an error: a typing mistake should not go unnoticed.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -22,7 +25,10 @@ class Answer(BaseModel):
 
 
 class Page(Answer, Generic[_T]):
-    """One page of a list, newest first. `next_cursor` is the `cursor` of the next page; None on the last one."""
+    """One page of a list, newest first.
+
+    `next_cursor` is the `cursor` of the next page; None on the last one.
+    """
 
     items: list[_T]
     next_cursor: str | None = None
@@ -38,7 +44,9 @@ class Problem(Answer):
     code: str
     retryable: bool = False
     request_id: str | None = None
-    errors: list[dict[str, str]] | None = Field(default=None, description="For each wrong field: where it is, and what is wrong.")
+    errors: list[dict[str, str]] | None = Field(
+        default=None, description="For each wrong field: where it is, and what is wrong."
+    )
 
 
 LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,62}$")]

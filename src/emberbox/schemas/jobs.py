@@ -30,7 +30,10 @@ class JobStatus(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a job ended, where its status does not say all. Of a job that did not compile: why its compiler ended."""
+    """Why a job ended, where its status does not say all.
+
+    Of a job that did not compile: why its compiler ended.
+    """
 
     EXITED = "exited"
     SIGNALLED = "signalled"
@@ -45,7 +48,7 @@ class Reason(StrEnum):
     REFUSED = "refused"
     """It cannot be run here: its runtime or image is gone or broken."""
     PACKAGES_FAILED = "packages_failed"
-    """The packages that it brings along could not be installed; its log says what pip or npm said."""
+    """The packages that it brings along could not be installed; its log says what the tool said."""
     CANCELLED = "cancelled"
     WORKER_LOST = "worker_lost"
 
@@ -75,12 +78,16 @@ class RunOptions(Request):
     args: list[Word] = Field(default_factory=list, max_length=1000)
     stdin: str | None = Field(default=None, description="What the program reads, as text.")
     stdin_base64: str | None = Field(default=None, description="What the program reads, when it is not text.")
-    interactive: Switch = Field(default=False, description="Leave standard input open, to be fed through the WebSocket.")
+    interactive: Switch = Field(
+        default=False, description="Leave standard input open, to be fed through the WebSocket."
+    )
     env: dict[EnvName, Word] = Field(default_factory=dict, max_length=200)
     files: dict[FilePath, str | EncodedFile] = Field(
         default_factory=dict, max_length=1000, description="Put into the work folder first."
     )
-    artifacts: list[FilePath] = Field(default_factory=list, max_length=100, description="Globs of what is kept afterwards.")
+    artifacts: list[FilePath] = Field(
+        default_factory=list, max_length=100, description="Globs of what is kept afterwards."
+    )
     timeout_s: Number | None = Field(
         default=None, gt=0, le=86_400, description="Wall-clock limit; the runtime's default if null."
     )
@@ -92,7 +99,9 @@ class RunOptions(Request):
     output_bytes: Integer | None = Field(default=None, ge=1, le=1 << 40)
     network: Literal["off"] = "off"
     priority: Integer = Field(default=0, ge=-10, le=10, description="Higher ones start first.")
-    retries: Integer = Field(default=0, ge=0, le=100, description="Repeat when the program fails or takes too long.")
+    retries: Integer = Field(
+        default=0, ge=0, le=100, description="Repeat when the program fails or takes too long."
+    )
     labels: Labels = Field(default_factory=dict)
     webhook: JobWebhook | None = None
     cold: Switch = Field(default=False, description="Boot the VM instead of cloning it.")
@@ -102,7 +111,9 @@ class SubmitJob(RunOptions):
     """A job of inline code."""
 
     runtime: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
-    code: Text | None = Field(default=None, description="The script's text. Null when `files` holds it, and `entry` names it.")
+    code: Text | None = Field(
+        default=None, description="The script's text. Null when `files` holds it, and `entry` names it."
+    )
     entry: FilePath | None = Field(default=None, description="The file to run, or the name that `code` gets.")
 
 
@@ -117,10 +128,12 @@ class JobTimes(Answer):
 
 
 class JobMetrics(Answer):
-    """Where time and memory went. `wait_ms`: in the queue; `queue_ms`: for a VM slot; `boot_ms`: until the VM took requests.
+    """Where time and memory went.
 
-    `run_ms`, `cpu_…` and `peak_memory_mib` are the program's own; `compile_ms` and `compile_cpu_ms` come before and besides them,
-    and so does `packages_ms`: how long it took to install what the script brings along, or to find it installed.
+    `wait_ms`: in the queue; `queue_ms`: for a VM slot; `boot_ms`: until the VM took requests.
+    `run_ms`, `cpu_…` and `peak_memory_mib` are the program's own; `compile_ms` and `compile_cpu_ms`
+    come before and besides them, and so does `packages_ms`: how long it took to install what the
+    script brings along, or to find it installed.
     """
 
     wait_ms: float = 0.0
@@ -140,9 +153,10 @@ class JobMetrics(Answer):
 class CompileReport(Answer):
     """The stage before a compiled program's run, which has limits of its own. Both streams are cut to 64 KiB.
 
-    `reason`: `compiled`, `cached` (this key's programs of the same source are kept), `failed` (the compiler's verdict),
-    `timed_out`, `cpu_limit`, `out_of_memory`, `output_limit`, `cancelled` or `vm_died`. `exit_code` is the compiler's. A cached
-    program comes with what its compiler said when it ran. With its log, a job loses `stdout` and `stderr` here as well.
+    `reason`: `compiled`, `cached` (this key's programs of the same source are kept), `failed` (the
+    compiler's verdict), `timed_out`, `cpu_limit`, `out_of_memory`, `output_limit`, `cancelled` or
+    `vm_died`. `exit_code` is the compiler's. A cached program comes with what its compiler said
+    when it ran. With its log, a job loses `stdout` and `stderr` here as well.
     """
 
     ok: bool
@@ -182,7 +196,7 @@ class Attempt(Answer):
 
 
 class Artifact(Answer):
-    """A file that a job left behind. `media_type` is what its name speaks of, and no promise."""
+    """A file that a job left behind. `media_type` is a guess from its name or content, and no promise."""
 
     id: str
     path: str
@@ -219,11 +233,17 @@ class Job(Answer):
     metrics: JobMetrics | None = None
     stdout_bytes: int = 0
     stderr_bytes: int = 0
-    stdout: str | None = Field(default=None, description="The beginning of standard output, at most 64 KiB. Null until the end.")
-    stderr: str | None = Field(default=None, description="The beginning of standard error, at most 64 KiB. Null until the end.")
+    stdout: str | None = Field(
+        default=None, description="The beginning of standard output, at most 64 KiB. Null until the end."
+    )
+    stderr: str | None = Field(
+        default=None, description="The beginning of standard error, at most 64 KiB. Null until the end."
+    )
     stdout_truncated: bool | None = None
     stderr_truncated: bool | None = None
-    compile: CompileReport | None = Field(default=None, description="Null where nothing is compiled, and until the end.")
+    compile: CompileReport | None = Field(
+        default=None, description="Null where nothing is compiled, and until the end."
+    )
     attempts: list[Attempt] | None = None
     artifacts: list[Artifact] | None = None
 
@@ -234,7 +254,10 @@ class Job(Answer):
 
 
 class LogEntry(Answer):
-    """A piece of output. `id` is what `Last-Event-ID` takes; `data` is text, or base 64 where it was asked for."""
+    """A piece of output.
+
+    `id` is what `Last-Event-ID` takes; `data` is text, or base 64 where it was asked for.
+    """
 
     id: str
     stream: Literal["stdout", "stderr"]
@@ -243,7 +266,10 @@ class LogEntry(Answer):
 
 
 class LogPage(Answer):
-    """A part of a job's log, in order. `next` is the `after` of the part that follows; None when the log is complete and read."""
+    """A part of a job's log, in order.
+
+    `next` is the `after` of the part that follows; None when the log is complete and read.
+    """
 
     entries: list[LogEntry]
     next: str | None = None

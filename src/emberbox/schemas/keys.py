@@ -20,7 +20,10 @@ class Scope(StrEnum):
 
 
 class KeyQuota(Request):
-    """What of the settings' quotas is different for a key. Null means as the settings say, 0 means no bound."""
+    """A key's own quotas, in place of those in the settings.
+
+    Null leaves the settings' quota, 0 means no bound.
+    """
 
     requests_per_s: Number | None = Field(default=None, ge=0, le=1e6)
     burst: Integer | None = Field(default=None, ge=0, le=1_000_000)
@@ -33,7 +36,8 @@ class KeyQuota(Request):
 KeyName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 Scopes = Annotated[list[Scope], Field(min_length=1, max_length=3)]
 ExpiresAt = Annotated[
-    AwareDatetime | None, Field(description="When it ends, with its time zone; must lie ahead. Null for never.")
+    AwareDatetime | None,
+    Field(description="When it ends, with its time zone; must lie ahead. Null for never."),
 ]
 
 
@@ -58,11 +62,16 @@ class UpdateKey(Request):
 class RotateKey(Request):
     """How a key gets another secret."""
 
-    grace_s: Number = Field(default=0, ge=0, le=604_800, description="Seconds for which the secret until now stays good.")
+    grace_s: Number = Field(
+        default=0, ge=0, le=604_800, description="Seconds for which the secret until now stays good."
+    )
 
 
 class Key(Answer):
-    """An API key without its secret. `hint` is the secret's end; `scopes` are those granted, with those that they imply."""
+    """An API key without its secret.
+
+    `hint` is the secret's end; `scopes` are those granted, with those that they imply.
+    """
 
     id: str
     name: str

@@ -18,8 +18,8 @@ class RuntimeLimits(Answer):
 class RuntimeInfo(Answer):
     """A language that can be run.
 
-    `built` says whether its image is there, `template` whether a snapshot of it is; without them the first run takes longer.
-    Null where there are none, since nothing runs in VMs.
+    `built` says whether its image is there, `template` whether a snapshot of it is; without them
+    the first run takes longer. Null where there are none, since nothing runs in VMs.
     """
 
     name: str

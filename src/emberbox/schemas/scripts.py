@@ -19,7 +19,8 @@ class ScriptFile(Answer):
 class Script(Answer):
     """An uploaded script. Lists leave out `files`.
 
-    `sha256` names the content as a whole, with the paths and modes of its files: scripts with the same one run the same code.
+    `sha256` names the content as a whole, with the paths and modes of its files: scripts with the
+    same one run the same code.
     """
 
     id: str

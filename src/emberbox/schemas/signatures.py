@@ -1,7 +1,8 @@
 """Signatures of webhook deliveries: how they are made, and how a receiver checks them.
 
-The header reads `t=<seconds since the epoch>,v1=<hex>`, where the hex is HMAC-SHA256, with the webhook's secret, over the
-time as it stands in the header, a full stop and the body as it was sent. Several `v1` may stand in one header.
+The header reads `t=<seconds since the epoch>,v1=<hex>`, where the hex is HMAC-SHA256, with the
+webhook's secret, over the time as it stands in the header, a full stop and the body as it was sent.
+Several `v1` may stand in one header.
 """
 
 from __future__ import annotations
@@ -32,12 +33,17 @@ def sign(body: bytes, secret: str, time_s: int) -> str:
 
 
 def verify_signature(
-    body: bytes | str, header: str | None, secret: str, tolerance_s: float = TOLERANCE_S, *, now_s: float | None = None
+    body: bytes | str,
+    header: str | None,
+    secret: str,
+    tolerance_s: float = TOLERANCE_S,
+    *,
+    now_s: float | None = None,
 ) -> bool:
     """Return whether a delivery was signed with the secret, and not long ago.
 
-    Never raises for what a stranger sent. A delivery that was recorded and is sent again within the tolerance passes: keep
-    the ids of deliveries for that long to notice it.
+    Never raises for what a stranger sent. A delivery that was recorded and is sent again within the
+    tolerance passes: keep the ids of deliveries for that long to notice it.
 
     Args:
         body: The body as it was received, before any parsing.

@@ -26,19 +26,26 @@ class Readiness(Answer):
 
 
 class Driver(Answer):
-    """What the machines run on. `accelerator` is `kvm` or `tcg`; null means that nothing confines what runs."""
+    """What the machines run on.
+
+    `accelerator` is `kvm` or `tcg`; null means that nothing confines what runs.
+    """
 
     accelerator: str | None
     version: str | None
     reason: str
-    mend: str | None = Field(default=None, description="The one command that makes it faster, where there is one.")
+    mend: str | None = Field(
+        default=None, description="The one command that makes it faster, where there is one."
+    )
 
 
 class Capacity(Answer):
     """How much of this machine is used."""
 
     machines: int = Field(description="VMs that live: in use, ready in pools, being made or ended.")
-    machines_limit: int | None = Field(default=None, description="Most VMs at once; null when it was left to the host's memory.")
+    machines_limit: int | None = Field(
+        default=None, description="Most VMs at once; null when it was left to the host's memory."
+    )
     processors: int
     load_1m: float
     memory_total_bytes: int
@@ -84,7 +91,10 @@ class Node(Answer):
 
 
 class Pool(Answer):
-    """Ready VMs of one template. `claims` counts what was asked for, `misses` what had to be cloned on demand."""
+    """Ready VMs of one template.
+
+    `claims` counts what was asked for, `misses` what had to be cloned on demand.
+    """
 
     runtime: str
     template: str
@@ -95,20 +105,27 @@ class Pool(Answer):
     claims: int
     misses: int
     failures: int
+    standby: int = Field(
+        default=0, description="VMMs started ahead of time for its clones, without a guest yet."
+    )
 
 
 class Pools(Answer):
     """All pools of this node."""
 
     items: list[Pool]
-    maximum: int = Field(description="Most VMs that a pool keeps ready (`pool.maximum`); 0 means that pools are off.")
+    maximum: int = Field(
+        description="Most VMs that a pool keeps ready (`pool.maximum`); 0 means that pools are off."
+    )
 
 
 class PoolOrder(Request):
     """How many VMs of a runtime are kept ready. 0 leaves it to demand."""
 
     ready: Integer = Field(ge=0, le=100)
-    memory_mib: Integer | None = Field(default=None, ge=64, le=1_048_576, description="Size; the runtime's default if null.")
+    memory_mib: Integer | None = Field(
+        default=None, ge=64, le=1_048_576, description="Size; the runtime's default if null."
+    )
     vcpus: Integer | None = Field(default=None, ge=1, le=64)
     wait_s: Number = Field(default=0, ge=0, le=300, description="Wait this long for them to be ready.")
 

@@ -34,7 +34,9 @@ class DeliveryStatus(StrEnum):
     DEAD = "dead"
 
 
-WebhookUrl = Annotated[str, StringConstraints(min_length=8, max_length=2048, pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://[^\x00-\x20]+$")]
+WebhookUrl = Annotated[
+    str, StringConstraints(min_length=8, max_length=2048, pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://[^\x00-\x20]+$")
+]
 Description = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
 Events = Annotated[list[WebhookEvent], Field(min_length=1, max_length=len(WebhookEvent))]
 
@@ -48,12 +50,14 @@ class CreateWebhook(Request):
 
 
 class UpdateWebhook(Request):
-    """What is to be changed; null leaves it as it is."""
+    """Changes to a webhook. A field that is null stays as it is."""
 
     url: WebhookUrl | None = None
     events: Events | None = None
     description: Description | None = None
-    active: Switch | None = Field(default=None, description="An inactive webhook gets no news; what is pending is given up.")
+    active: Switch | None = Field(
+        default=None, description="An inactive webhook gets no news; what is pending is given up."
+    )
 
 
 class Webhook(Answer):
@@ -75,7 +79,10 @@ class WebhookWithSecret(Webhook):
 
 
 class DeliveryAttempt(Answer):
-    """One attempt. `status` is null when there was no answer; `response` is the beginning of the answer's body."""
+    """One attempt.
+
+    `status` is null when there was no answer; `response` is the beginning of the answer's body.
+    """
 
     attempt: int
     at: datetime

@@ -1,7 +1,8 @@
 """Brings a database to the schema of this release, whatever release it comes from.
 
-A database without tables is made at once from `tables`; one of an earlier release goes through the revisions in `migrations/`
-by Alembic, which is imported only then. Tests hold the two ways to the same result.
+A database without tables is made at once from `tables`; one of an earlier release goes through the
+revisions in `migrations/` by Alembic, which is imported only then. Tests hold the two ways to the
+same result.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ REVISIONS = ("0001",)
 """Every revision of the schema, oldest first; the last one is that of this release."""
 FOLDER = Path(__file__).with_name("migrations")
 WAIT_S = 300.0
-"""How long another process that is bringing the same database forward is waited for, and how long doing so may take."""
+"""How long another process that is bringing the same database forward is waited for, and how long
+doing so may take."""
 _LOCK = 0x656D6265
 """Number of PostgreSQL's advisory lock that one migration holds against all others."""
 
@@ -39,14 +41,16 @@ _LOCK = 0x656D6265
 async def upgrade(url: str) -> None:
     """Create the tables, or bring those there forward. Nothing happens to a database that is up to date.
 
-    One transaction does all of it: a database is of one release or of another, also after a kill. Processes that do this at the
-    same time wait for each other. Safe to repeat; cancelled, it leaves the database as it was.
+    One transaction does all of it: a database is of one release or of another, also after a kill.
+    Processes that do this at the same time wait for each other. Safe to repeat; cancelled, it
+    leaves the database as it was.
 
     Args:
         url: SQLAlchemy's URL with an asynchronous driver, as `database_url` makes it.
 
     Raises:
-        SchemaMismatch: The database is of a later release, or holds tables of something else; nothing was changed.
+        SchemaMismatch: The database is of a later release, or holds tables of something else;
+            nothing was changed.
         StoreError: It failed or could not be reached; nothing was changed.
         NoSpace: Its disk is full; nothing was changed.
     """
@@ -102,13 +106,19 @@ def create(connection: Connection) -> None:
     """Make the tables in an empty database. Raises `SchemaMismatch` when it is not."""
     if taken := sorted(set(inspect(connection).get_table_names()) & set(metadata.tables)):
         raise SchemaMismatch(
-            f"the database holds tables that are not Emberbox's ({', '.join(taken[:3])}); let store.url name an empty one"
+            f"the database holds tables that are not Emberbox's ({', '.join(taken[:3])}); "
+            "let store.url name an empty one"
         )
     metadata.create_all(connection)
     connection.execute(
-        text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY)")
+        text(
+            "CREATE TABLE alembic_version "
+            "(version_num VARCHAR(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY)"
+        )
     )
-    connection.execute(text("INSERT INTO alembic_version (version_num) VALUES (:revision)"), {"revision": REVISIONS[-1]})
+    connection.execute(
+        text("INSERT INTO alembic_version (version_num) VALUES (:revision)"), {"revision": REVISIONS[-1]}
+    )
 
 
 def run_revisions(connection: Connection, *, to: str = "head") -> None:
@@ -118,8 +128,13 @@ def run_revisions(connection: Connection, *, to: str = "head") -> None:
     configuration = alembic_config()
     configuration.attributes["connection"] = connection
     command.upgrade(configuration, to)
-    if connection.dialect.name == "sqlite" and connection.execute(text("PRAGMA foreign_key_check")).first() is not None:
-        raise StoreError("the database holds rows that belong to nothing; restore a backup from before the upgrade")
+    if (
+        connection.dialect.name == "sqlite"
+        and connection.execute(text("PRAGMA foreign_key_check")).first() is not None
+    ):
+        raise StoreError(
+            "the database holds rows that belong to nothing; restore a backup from before the upgrade"
+        )
 
 
 def alembic_config() -> Any:
@@ -166,9 +181,13 @@ async def _wrapped() -> AsyncIterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise StoreError("the database is being brought forward by another process, or does not answer; try again") from error
+        raise StoreError(
+            "the database is being brought forward by another process, or does not answer; try again"
+        ) from error
     except (SQLAlchemyError, OSError) as error:
         detail = str(getattr(error, "orig", None) or error)
         if "disk is full" in detail or "No space left" in detail:
             raise NoSpace("the database's disk is full; free some space", detail=detail) from error
-        raise StoreError("the database cannot be used; is it running, and is store.url right?", detail=detail) from error
+        raise StoreError(
+            "the database cannot be used; is it running, and is store.url right?", detail=detail
+        ) from error

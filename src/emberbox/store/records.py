@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
+
+from emberbox.model import MIB, RunOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_USUAL = RunOptions(timeout_s=30.0, output_bytes=16 * MIB)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,46 +19,30 @@ class JobSpec:
     """What was asked of one run, besides its content.
 
     Args:
-        args: Arguments of the script.
-        env: Added to the environment. May hold secrets: never logged, and names alone are shown.
+        options: How it is run; time limit and bound of output are always there.
         artifacts: Globs below the work folder of what is kept afterwards.
-        timeout_s: Wall-clock limit in seconds.
-        cpu_s: CPU time limit in seconds; None for none.
-        memory_mib: VM memory; None for the runtime's default.
-        vcpus: Virtual CPUs; None for the runtime's default.
-        disk_mib: Bound of what may be written; None for the runtime's default.
-        pids: Processes and threads at once; None for the runtime's default.
-        output_bytes: Output at which the program is killed.
-        network: `off`.
         retries: How often the run is repeated when the program fails or takes too long.
         interactive: Whether standard input stays open, to be fed through a WebSocket.
-        cold: Boot instead of cloning.
     """
 
-    args: list[str] = field(default_factory=list)
-    env: dict[str, str] = field(default_factory=dict)
+    options: RunOptions = _USUAL
     artifacts: list[str] = field(default_factory=list)
-    timeout_s: float = 30.0
-    cpu_s: float | None = None
-    memory_mib: int | None = None
-    vcpus: int | None = None
-    disk_mib: int | None = None
-    pids: int | None = None
-    output_bytes: int = 16 * 1024 * 1024
-    network: str = "off"
     retries: int = 0
     interactive: bool = False
-    cold: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Return the column's value."""
-        return asdict(self)
+        """Return the column's value: the options and all else side by side."""
+        return {**self.options.to_json(), **{name: getattr(self, name) for name in JOB_OPTIONS}}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Return the spec of a column; names that a later release added are passed over."""
-        known = {f.name for f in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
+        own = {name: values[name] for name in JOB_OPTIONS if name in values}
+        return cls(options=_USUAL.updated(values), **own)
+
+
+JOB_OPTIONS = tuple(option.name for option in fields(JobSpec) if option.name != "options")
+"""What is asked of a job besides what may be asked of any run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 
+WRITER_CACHE_KIB = 2048
+READER_CACHE_KIB = 512
+"""Bounds of the pages that a connection keeps. Each fills its own as the database grows, and there
+are several readers: that is what a service's memory grows by over its first thousands of jobs. The
+system's own cache holds the file for all of them."""
+
+
 def prepare(engine: Engine, synchronous: str, *, writes: bool) -> None:
     """Have each connection set up as it should be, and each transaction that writes begin as one.
 
@@ -21,7 +28,8 @@ def prepare(engine: Engine, synchronous: str, *, writes: bool) -> None:
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, record: Any) -> None:
-        # The driver opens transactions only before it writes, and then without the lock that a reader turned writer may not get.
+        # The driver opens transactions only before it writes, and then without the lock that a
+        # reader turned writer may not get.
         connection.isolation_level = None
         cursor = connection.cursor()
         for pragma in (
@@ -29,7 +37,7 @@ def prepare(engine: Engine, synchronous: str, *, writes: bool) -> None:
             f"synchronous = {'FULL' if synchronous == 'full' else 'NORMAL'}",
             "foreign_keys = ON",
             "temp_store = MEMORY",
-            "cache_size = -4096",
+            f"cache_size = -{WRITER_CACHE_KIB if writes else READER_CACHE_KIB}",
             "journal_size_limit = 16777216",
         ):
             cursor.execute(f"PRAGMA {pragma}")

@@ -1,6 +1,7 @@
 """The tables. One description for SQLite and PostgreSQL; `migrations/` brings a database to it.
 
-Times are whole microseconds since the epoch, UTC, in columns that end in `_at`. Identifiers sort by time (`emberbox.ids`).
+Times are whole microseconds since the epoch, UTC, in columns that end in `_at`. Identifiers sort by
+time (`emberbox.ids`).
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ keys = Table(
     Column("last_used_at", BigInteger),
     Column("revoked_at", BigInteger),
 )
-"""API keys. `hash` is SHA-256 of the whole key; `hint` its last characters; `quota` what differs from the settings."""
+"""API keys. `hash` is SHA-256 of the whole key; `hint` its last characters; `quota` what differs
+from the settings."""
 
 contents = Table(
     "contents",
@@ -71,7 +73,8 @@ contents = Table(
     Column("blob_key", String(200)),
     Column("touched_at", BigInteger, nullable=False, index=True),
 )
-"""What was uploaded, once for each content: `file` is raw, `bundle` a tar. Small ones lie in `data`, others under `blob_key`."""
+"""What was uploaded, once for each content: `file` is raw, `bundle` a tar. Small ones lie in
+`data`, others under `blob_key`."""
 
 scripts = Table(
     "scripts",
@@ -140,9 +143,10 @@ jobs = Table(
 )
 """One run of a script or of inline code.
 
-`spec` holds arguments, environment, limits and what to keep (`emberbox.store.records.JobSpec`). `claimed_at`, `started_at` and
-`ended_at` are of the latest attempt: taken by a worker, program begun, program ended; `finished_at` is when the terminal state
-was written. `available_at` holds a job back that is to be tried again later.
+`spec` holds arguments, environment, limits and what to keep (`emberbox.store.records.JobSpec`).
+`claimed_at`, `started_at` and `ended_at` are of the latest attempt: taken by a worker, program
+begun, program ended; `finished_at` is when the terminal state was written. `available_at` holds a
+job back that is to be tried again later.
 """
 
 attempts = Table(
@@ -171,9 +175,10 @@ results = Table(
     Column("compile", JSON(none_as_null=True)),
     Column("compile_output", JSON(none_as_null=True)),
 )
-"""The log of a job that ended: in `log` when small, else under `log_key`, with the beginnings of both streams beside it.
+"""The log of a job that ended: in `log` when small, else under `log_key`.
 
-`compile` tells of its compile stage, but for what the compiler wrote: that is `compile_output`, which goes with the log.
+Beside a log under `log_key` lie the beginnings of both streams. `compile` tells of the compile
+stage, but for the compiler's output: that is `compile_output`, which goes with the log.
 """
 
 artifacts = Table(
@@ -235,8 +240,9 @@ deliveries = Table(
 )
 """News to be delivered, written in the transaction that makes it true. `status`: pending, delivered or dead.
 
-`lane` names the destination: those of one lane wait for each other, not for others. `next_at` is when the next attempt is due;
-while one is under way, when its lease ends. `secret` is empty for an unsigned delivery, and for one of a webhook, which has it.
+`lane` names the destination: those of one lane wait for each other, not for others. `next_at` is
+when the next attempt is due; while one is under way, when its lease ends. `secret` is empty for an
+unsigned delivery, and for one of a webhook, which has it.
 """
 
 usage = Table(

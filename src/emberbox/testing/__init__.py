@@ -1,4 +1,4 @@
-"""Stand-ins for the parts of Emberbox that need a virtual machine or a server, for tests of programs that use it."""
+"""Stand-ins for the parts of Emberbox that need a VM or a server, for tests of programs that use it."""
 
 from emberbox.testing.agent import FakeAgent
 from emberbox.testing.blobs import MemoryBlobs
@@ -7,4 +7,13 @@ from emberbox.testing.misconduct import Misconduct
 from emberbox.testing.programs import FakeProgram, FakeRun, Program
 from emberbox.testing.queue import MemoryQueue
 
-__all__ = ["FakeAgent", "FakeProgram", "FakeRun", "HostEngine", "MemoryBlobs", "MemoryQueue", "Misconduct", "Program"]
+__all__ = [
+    "FakeAgent",
+    "FakeProgram",
+    "FakeRun",
+    "HostEngine",
+    "MemoryBlobs",
+    "MemoryQueue",
+    "Misconduct",
+    "Program",
+]

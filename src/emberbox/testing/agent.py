@@ -22,6 +22,7 @@ from emberbox.guest.frames import (
     encode,
     encode_object,
 )
+from emberbox.tasks import TaskKeeper
 from emberbox.testing.files import FakeFiles, Refused
 from emberbox.testing.misconduct import Misconduct, misconduct_bytes
 from emberbox.testing.programs import FakeProgram, FakeRun, Program
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _STREAMS = {"exec": (1, 2), "read_file": (1,), "list": (1,), "tar_out": (1,)}
-_HELLO = {"protocol": PROTOCOL, "minor": MINOR, "agent": "0.1.0", "features": ["exec", "files", "tar", "waiting"]}
+_HELLO = {
+    "protocol": PROTOCOL,
+    "minor": MINOR,
+    "agent": "0.1.0",
+    "features": ["exec", "files", "tar", "waiting"],
+}
 
 
 class FakeAgent:
@@ -40,7 +46,7 @@ class FakeAgent:
 
         agent = FakeAgent(program=FakeProgram(stdout=b"hello\\n"))
         client = GuestClient.attach(*await agent.connect())
-        await client.hello(timeout_s=5)
+        await client.hello(timeout_s=60)
 
     Args:
         program: What each exec runs.
@@ -81,7 +87,7 @@ class FakeAgent:
         self._slow_s = slow_s
         self._silent = silent
         self._misconduct = misconduct
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._keeper = TaskKeeper()
         self._writer: StreamWriter | None = None
         self._clock_ns = 0
         self._idle = asyncio.Event()
@@ -100,18 +106,14 @@ class FakeAgent:
         self._start(self._serve(reader))
         return await asyncio.open_connection(sock=theirs)
 
-    async def wait_idle(self, *, timeout_s: float = 5.0) -> None:
+    async def wait_idle(self, *, timeout_s: float = 180.0) -> None:
         """Wait until nothing is under way; raises `TimeoutError` after `timeout_s` seconds."""
         async with asyncio.timeout(timeout_s):
             await self._idle.wait()
 
     async def close(self) -> None:
         """Hang up and end all that runs. Repeating is harmless."""
-        tasks = set(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._keeper.cancel()
         if self._writer is not None:
             self._writer.transport.abort()
             with contextlib.suppress(OSError):
@@ -133,9 +135,7 @@ class FakeAgent:
             self._writer.write(data)
 
     def _start(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._keeper.start(work, "fake-agent")
 
     async def _serve(self, reader: StreamReader) -> None:
         decoder = FrameDecoder(FROM_HOST)
@@ -218,7 +218,11 @@ class FakeAgent:
 
     async def _exec(self, run: FakeRun) -> dict[str, Any]:
         number = next(number for number, other in self.runs.items() if other is run)
-        self.send(FrameType.EVENT, number, b'{"event":"started","pid":%d,"waiting":false}' % (100 + len(self.requests)))
+        self.send(
+            FrameType.EVENT,
+            number,
+            b'{"event":"started","pid":%d,"waiting":false}' % (100 + len(self.requests)),
+        )
         outcome = await self.program(run)
         return _exec_result(run, {"exit_code": outcome} if isinstance(outcome, int) else outcome)
 
@@ -235,13 +239,36 @@ class FakeAgent:
                 before, self._clock_ns = self._clock_ns, request["unix_ns"]
                 return {"before_unix_ns": before, "unix_ns": self._clock_ns}
             case "metrics":
-                times = {"uptime_ms": 1000, "cpu_user_ms": 10, "cpu_system_ms": 5, "processes": 4, "load1": 0.1}
-                sizes = {"memory_total": 1 << 28, "memory_available": 1 << 27, "disk_total": 1 << 30, "disk_used": 1 << 20}
+                times = {
+                    "uptime_ms": 1000,
+                    "cpu_user_ms": 10,
+                    "cpu_system_ms": 5,
+                    "processes": 4,
+                    "load1": 0.1,
+                }
+                sizes = {
+                    "memory_total": 1 << 28,
+                    "memory_available": 1 << 27,
+                    "disk_total": 1 << 30,
+                    "disk_used": 1 << 20,
+                }
                 return times | sizes
         raise Refused("unknown_op", f"no operation {operation}")
 
 
 def _exec_result(run: FakeRun, changes: dict[str, Any]) -> dict[str, Any]:
-    usual: dict[str, Any] = {"reason": "exited", "exit_code": 0, "signal": None, "message": None, "errno_name": None}
-    usual |= {"wall_us": 1000, "cpu_user_us": 500, "cpu_system_us": 100, "peak_memory_bytes": 1 << 20, "pids_denied": 0}
+    usual: dict[str, Any] = {
+        "reason": "exited",
+        "exit_code": 0,
+        "signal": None,
+        "message": None,
+        "errno_name": None,
+    }
+    usual |= {
+        "wall_us": 1000,
+        "cpu_user_us": 500,
+        "cpu_system_us": 100,
+        "peak_memory_bytes": 1 << 20,
+        "pids_denied": 0,
+    }
     return usual | {"stdout_bytes": run.sent[1], "stderr_bytes": run.sent[2]} | changes

@@ -1,6 +1,7 @@
-"""An engine without virtual machines: every sandbox is the real guest agent, serving as a plain process of this host.
+"""An engine without virtual machines: every sandbox is the real guest agent, as a plain process.
 
-What runs in it is NOT confined. It is for tests of what stands on an engine: protocol, programs and files are real.
+What runs in it is NOT confined. It is for tests of what stands on an engine: protocol, programs and
+files are real.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
 from emberbox.config import Settings, load_settings
 from emberbox.errors import EngineClosed, RequirementMissing
 from emberbox.guest import GuestClient
-from emberbox.model import Limits
+from emberbox.model import RunOptions
 from emberbox.runtimes import discover, runtime_folders
-from emberbox.sandbox.compile_cache import CompileCache
-from emberbox.sandbox.machines import LiveMachine
+from emberbox.sandbox.compiling.cache import CompileCache
+from emberbox.sandbox.machines.book import MachineBook
+from emberbox.sandbox.machines.kept import KeptMachines
+from emberbox.sandbox.machines.live import LiveMachine
+from emberbox.sandbox.machines.standby import StandbyStatus
 from emberbox.sandbox.sandbox import Sandbox
 from emberbox.tasks import TaskKeeper, UndoStack
 from emberbox.vmm.base import DriverReport, Machine, MachineState
@@ -33,10 +37,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from emberbox.guest import ExecRequest
-    from emberbox.sandbox.pool import PoolStatus
+    from emberbox.model import Limits, RunParameters
+    from emberbox.sandbox.machines.console import ConsoleReader
+    from emberbox.sandbox.options import SandboxParameters
+    from emberbox.sandbox.packages.requests import Packages
     from emberbox.sandbox.process import Process
+    from emberbox.sandbox.templates.pool import PoolStatus
 
-START_S = 20.0
+START_S = 180.0
 
 
 def agent_program() -> Path:
@@ -69,7 +77,8 @@ class HostMachine:
 
     async def kill(self) -> None:
         """End the agent. Repeating is harmless."""
-        # Not Process.kill: that looks whether the process has ended, and so takes its exit code away from the event loop.
+        # Not Process.kill: that looks whether the process has ended, and so takes its exit code
+        # away from the event loop.
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -78,6 +87,18 @@ class HostMachine:
     def console(self) -> str:
         """Return what the guest's kernel printed: nothing."""
         return ""
+
+    def vmm_log(self) -> str:
+        """Return what the VMM logged: nothing."""
+        return ""
+
+    async def trouble(self) -> str | None:
+        """Tell that the agent has ended; None while it runs."""
+        return (
+            None
+            if self._process.returncode is None
+            else f"the agent ended with code {self._process.returncode}"
+        )
 
 
 class HostSandbox(Sandbox):
@@ -100,6 +121,9 @@ class HostEngine:
         self.settings = settings if settings is not None else load_settings()
         self.runtimes = discover(runtime_folders(self.settings.data, self.settings.runtimes))
         self._programs = CompileCache(self.settings.data / "compiled", self.settings.compile)
+        vmm = self.settings.vmm
+        kept = KeptMachines(self.settings.data / "ended", count=vmm.kept_machines, age_s=vmm.kept_age_s)
+        self.book = MachineBook(kept, "host")
         self.start_delay_s = start_delay_s
         self.started = 0
         self._live: set[HostSandbox] = set()
@@ -123,7 +147,9 @@ class HostEngine:
     @property
     def driver(self) -> DriverReport:
         """What sandboxes run on: nothing that confines."""
-        return DriverReport(usable=True, accelerator=None, version="host", reason="plain processes of this host, for tests")
+        return DriverReport(
+            usable=True, accelerator=None, version="host", reason="plain processes of this host, for tests"
+        )
 
     @property
     def machines(self) -> int:
@@ -133,6 +159,10 @@ class HostEngine:
     def pools(self) -> list[PoolStatus]:
         """Return no pools: an agent starts at once."""
         return []
+
+    def standbys(self) -> StandbyStatus:
+        """Return no standbys: there is no VMM."""
+        return StandbyStatus()
 
     async def warm_pool(self, runtime: str, count: int, **options: Any) -> bool:
         """Keep nothing ready; raises `UnknownRuntime` as the engine does."""
@@ -144,29 +174,42 @@ class HostEngine:
         self.runtimes.get(runtime)
 
     @asynccontextmanager
-    async def sandbox(self, runtime: str, **options: Any) -> AsyncIterator[Sandbox]:
+    async def sandbox(
+        self, runtime: str, options: RunOptions | None = None, **given: Unpack[SandboxParameters]
+    ) -> AsyncIterator[Sandbox]:
         """Open a sandbox; arguments as for `Engine.sandbox`."""
-        sandbox = await self.open_sandbox(runtime, **options)
+        sandbox = await self.open_sandbox(runtime, options, **given)
         try:
             yield sandbox
         finally:
             await sandbox.close()
 
     async def open_sandbox(
-        self, runtime: str, *, limits: Limits | None = None, scope: str | None = None, **options: Any
+        self,
+        runtime: str,
+        options: RunOptions | None = None,
+        *,
+        limits: Limits | None = None,
+        script_drive: Path | None = None,
+        scope: str | None = None,
+        packages: Packages | None = None,
+        console: ConsoleReader | None = None,
+        **given: Unpack[RunParameters],
     ) -> Sandbox:
         """Open a sandbox that the caller closes; arguments as for `Engine.open_sandbox`."""
         if not self._running:
             raise EngineClosed("the engine is not running; use it with 'async with'")
         found = self.runtimes.get(runtime)
+        chosen = RunOptions.of(options, given)
         begun = time.perf_counter()
         await asyncio.sleep(self.start_delay_s)
         live = await _agent(self.settings.data / "host", self.started)
         self.started += 1
         live.boot_ms = (time.perf_counter() - begun) * 1000
+        live.patience_s = self.settings.vmm.clone_timeout_s
         cached = found.compile is not None and found.compile.cache
         programs = self._programs.scoped(scope, "host") if cached else None
-        sandbox = HostSandbox(live, found, limits or Limits(timeout_s=found.limits.timeout_s), waiting=False, programs=programs)
+        sandbox = HostSandbox(live, found, chosen, limits, waiting=False, programs=programs)
         self._live.add(sandbox)
         live.undo.push_call(self._live.discard, sandbox)
         return sandbox
@@ -178,19 +221,26 @@ async def _agent(root: Path, number: int) -> LiveMachine:
         root.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=root))
         undo.push(lambda: asyncio.to_thread(shutil.rmtree, work, ignore_errors=True))
-        # A socket's path has room for about a hundred characters; it is of no use once the agent is connected.
+        # A socket's path has room for about a hundred characters; it is of no use once the agent is
+        # connected.
         with tempfile.TemporaryDirectory(prefix="emberbox-host-") as folder:
             arrived: asyncio.Future[GuestClient] = asyncio.get_running_loop().create_future()
             path = f"{folder}/agent.sock"
-            server = await asyncio.start_unix_server(lambda r, w: arrived.set_result(GuestClient.attach(r, w)), path)
+            server = await asyncio.start_unix_server(
+                lambda r, w: arrived.set_result(GuestClient.attach(r, w)), path
+            )
             undo.push_call(server.close)
             program = [str(agent_program()), "--socket", path, "--work", str(work)]
             machine = HostMachine(await asyncio.create_subprocess_exec(*program, start_new_session=True))
             undo.push(machine.kill)
-            guest = await asyncio.wait_for(arrived, START_S)
+            # Python 3.11's wait_for loses a cancellation that comes together with the answer.
+            async with asyncio.timeout(START_S):
+                guest = await arrived
         undo.push(guest.close)
         await guest.hello(timeout_s=START_S)
     except BaseException:
         await undo.close()
         raise
-    return LiveMachine(id=f"host-{number}", machine=cast("Machine", machine), guest=guest, undo=undo, source="clone")
+    return LiveMachine(
+        id=f"host-{number}", machine=cast("Machine", machine), guest=guest, undo=undo, source="clone"
+    )

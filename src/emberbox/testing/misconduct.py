@@ -77,7 +77,9 @@ _BYTES: dict[Misconduct, Callable[[int], bytes]] = {
     Misconduct.CREDIT_FLOOD: lambda c: _credit(c, 1) * (FREE_GRANTS + 1),
     Misconduct.CREDIT_OVERFLOW: lambda c: _credit(c, 2**31 - 1),
     Misconduct.EVENT_FLOOD: lambda c: encode(FrameType.EVENT, c, b'{"event":"x"}') * (MAX_EVENTS + 1),
-    Misconduct.SECOND_HELLO: lambda _: encode(FrameType.HELLO, 0, b'{"protocol":1,"minor":0,"agent":"x","features":[]}'),
+    Misconduct.SECOND_HELLO: lambda _: encode(
+        FrameType.HELLO, 0, b'{"protocol":1,"minor":0,"agent":"x","features":[]}'
+    ),
     Misconduct.RESULT_TWICE: lambda c: _result(c, _REFUSAL) * 2,
     Misconduct.RESULT_BEFORE_END: lambda c: _data(c, b"x") + _result(c, _REFUSAL),
     Misconduct.RESULT_WITHOUT_OK: lambda c: _result(c, b"{}"),

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from emberbox.jobs.queue.base import Bounds, QueueDepth, Reclaimed
+from emberbox.service.accounts.quota import Bounds
+from emberbox.service.jobs.queue.base import CancelRequests, Places, QueueDepth, Reclaimed, WorkerRecord
 from emberbox.store.database import now_us
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from emberbox.store.records import JobRecord
 
 
 class MemoryQueue:
-    """A `JobQueue` for tests. Jobs get their place in the order, `fair_order`, when they are put.
+    """A `JobQueue` for tests. It holds the jobs themselves; connections to a database are passed over.
 
     Args:
         bounds: Called before each claim for the keys' bounds of running jobs.
@@ -27,20 +29,39 @@ class MemoryQueue:
         self.jobs: dict[str, JobRecord] = {}
         self._bounds = bounds
         self._news = asyncio.Event()
+        self._workers = MemoryWorkers(self)
+
+    @property
+    def workers(self) -> MemoryWorkers:
+        """See `JobQueue`."""
+        return self._workers
+
+    async def places(self, connection: object, wanted: Collection[tuple[str, int]]) -> Places:
+        """See `JobQueue`."""
+        last = {(key_id, priority): self._last_place(key_id, priority) for key_id, priority in wanted}
+
+        def take(key_id: str, priority: int) -> int:
+            last[key_id, priority] += 1
+            return last[key_id, priority]
+
+        return take
+
+    async def waiting(self, connection: object, key_id: str) -> int:
+        """See `JobQueue`."""
+        return sum(job.key_id == key_id for job in self._in("queued"))
 
     async def put(self, jobs: Sequence[JobRecord]) -> None:
         """See `JobQueue`."""
         for job in jobs:
-            if job.id not in self.jobs:
-                self.jobs[job.id] = replace(job, fair_order=self._place(job.key_id, job.priority))
+            self.jobs.setdefault(job.id, job)
         self._news.set()
 
-    def _place(self, key_id: str, priority: int) -> int:
+    def _last_place(self, key_id: str, priority: int) -> int:
         started = [job.fair_order for job in self._in("running") if job.priority == priority]
         queued = [job for job in self._in("queued") if job.priority == priority]
         waiting = [job.fair_order for job in queued]
         own = [job.fair_order for job in queued if job.key_id == key_id]
-        return max(max(started) if started else min(waiting, default=1) - 1, max(own, default=0)) + 1
+        return max(max(started) if started else min(waiting, default=1) - 1, max(own, default=0))
 
     def _in(self, status: str) -> list[JobRecord]:
         return [job for job in self.jobs.values() if job.status == status]
@@ -53,11 +74,17 @@ class MemoryQueue:
         waiting = [job for job in self._in("queued") if job.available_at <= now and job.cancel_at is None]
         for job in sorted(waiting, key=lambda job: (-job.priority, job.fair_order, job.id)):
             bound = self._bounds()(job.key_id)
-            if len(claimed) < count and not (bound and sum(other.key_id == job.key_id for other in self._in("running")) >= bound):
+            if len(claimed) < count and not (
+                bound and sum(other.key_id == job.key_id for other in self._in("running")) >= bound
+            ):
                 taken = replace(
-                    job, status="running", worker_id=worker_id, attempt=job.attempt + 1, claimed_at=now,
+                    job,
+                    status="running",
+                    worker_id=worker_id,
+                    attempt=job.attempt + 1,
+                    claimed_at=now,
                     lease_until_at=now + int(lease_s * 1e6),
-                )  # fmt: skip
+                )
                 self.jobs[job.id] = taken
                 claimed.append(taken)
         return claimed
@@ -77,23 +104,34 @@ class MemoryQueue:
 
     async def give_back(self, job: JobRecord, *, delay_s: float, outcome: str, message: str | None) -> bool:
         """See `JobQueue`."""
+        if (now := self._held(job)) is not None:
+            self._requeue(now, delay_s, outcome)
+        return now is not None
+
+    def _held(self, job: JobRecord) -> JobRecord | None:
+        """Return the job as it is now, if the worker that claimed it still holds that very attempt."""
         now = self.jobs.get(job.id)
-        if now is None or (now.status, now.worker_id, now.attempt) != ("running", job.worker_id, job.attempt):
-            return False
-        self._requeue(now, delay_s, outcome)
-        return True
+        held = now and (now.status, now.worker_id, now.attempt) == ("running", job.worker_id, job.attempt)
+        return now if held else None
 
     def _requeue(self, job: JobRecord, delay_s: float, outcome: str) -> None:
         self.jobs[job.id] = replace(
-            job, status="queued", worker_id=None, lease_until_at=None, available_at=now_us() + int(delay_s * 1e6),
-            losses=job.losses + (outcome == "lost"), failures=job.failures + (outcome not in ("lost", "given_back")),
-        )  # fmt: skip
+            job,
+            status="queued",
+            worker_id=None,
+            lease_until_at=None,
+            available_at=now_us() + int(delay_s * 1e6),
+            losses=job.losses + (outcome == "lost"),
+            failures=job.failures + (outcome not in ("lost", "given_back")),
+        )
         self._news.set()
 
     async def reclaim(self, *, losses: int, workers: Collection[str] = ()) -> Reclaimed:
         """See `JobQueue`."""
         now = now_us()
-        stale = [job for job in self._in("running") if (job.lease_until_at or 0) < now or job.worker_id in workers]
+        stale = [
+            job for job in self._in("running") if (job.lease_until_at or 0) < now or job.worker_id in workers
+        ]
         for job in stale:
             if job.losses < losses:
                 self._requeue(job, 0.0, "lost")
@@ -104,8 +142,84 @@ class MemoryQueue:
             exhausted=tuple(self.jobs[job.id] for job in stale if job.losses >= losses),
         )
 
+    async def end_held(self, connection: object, job: JobRecord, end: Mapping[str, Any]) -> bool:
+        """See `JobQueue`."""
+        if (now := self._held(job)) is not None:
+            self.jobs[job.id] = replace(now, **end, lease_until_at=None)
+        return now is not None
+
+    async def end_queued(self, connection: object, job_id: str, end: Mapping[str, Any]) -> JobRecord | None:
+        """See `JobQueue`."""
+        job = self.jobs.get(job_id)
+        if job is None or job.status != "queued":
+            return None
+        self.jobs[job_id] = replace(job, **end, lease_until_at=None)
+        return self.jobs[job_id]
+
+    async def request_cancel(self, job_id: str) -> JobRecord | None:
+        """See `JobQueue`."""
+        job = self.jobs.get(job_id)
+        if job is not None and not job.terminal and job.cancel_at is None:
+            self.jobs[job_id] = replace(job, cancel_at=now_us())
+        return self.jobs.get(job_id)
+
+    async def cancel_requests(self, worker_id: str) -> CancelRequests:
+        """See `JobQueue`."""
+        queued = (job.id for job in self._in("queued") if job.cancel_at is not None)
+        running = (job for job in self._in("running") if job.cancel_at is not None)
+        return CancelRequests(
+            queued=tuple(queued), held=tuple(job.id for job in running if job.worker_id == worker_id)
+        )
+
     async def depth(self) -> QueueDepth:
         """See `JobQueue`."""
+        active = [*self._in("queued"), *self._in("running")]
+        since = min((job.available_at for job in self._in("queued")), default=None)
+        return QueueDepth(
+            counts=Counter((job.status, job.runtime) for job in active),
+            oldest_s=0.0 if since is None else max(0.0, (now_us() - since) / 1e6),
+        )
+
+
+class MemoryWorkers:
+    """A `WorkerList` for tests.
+
+    Args:
+        queue: Whose workers they are.
+    """
+
+    def __init__(self, queue: MemoryQueue) -> None:
+        self._queue = queue
+        self._listed: dict[str, WorkerRecord] = {}
+
+    async def enter(self, worker_id: str, *, node: str, concurrency: int) -> list[str]:
+        """See `WorkerList`."""
+        dead = [worker.id for worker in self._listed.values() if worker.node == node]
         now = now_us()
-        ages = [now - job.created_at for job in self._in("queued") if job.available_at <= now]
-        return QueueDepth(queued=len(self._in("queued")), running=len(self._in("running")), oldest_s=max(ages, default=0) / 1e6)
+        self._listed[worker_id] = WorkerRecord(
+            id=worker_id, node=node, concurrency=concurrency, started_at=now, seen_at=now
+        )
+        return dead
+
+    async def seen(self, worker_id: str, *, forget_s: float) -> None:
+        """See `WorkerList`."""
+        now = now_us()
+        if worker_id in self._listed:
+            self._listed[worker_id] = replace(self._listed[worker_id], seen_at=now)
+        await self.leave([one.id for one in self._listed.values() if one.seen_at < now - forget_s * 1e6])
+
+    async def leave(self, worker_ids: Collection[str]) -> None:
+        """See `WorkerList`."""
+        for worker_id in worker_ids:
+            self._listed.pop(worker_id, None)
+
+    async def count(self, within_s: float) -> int:
+        """See `WorkerList`."""
+        return len(await self.living(within_s))
+
+    async def living(self, within_s: float) -> list[WorkerRecord]:
+        """See `WorkerList`."""
+        after = now_us() - within_s * 1e6
+        held = Counter(job.worker_id for job in self._queue.jobs.values() if job.status == "running")
+        workers = sorted(self._listed.values(), key=lambda worker: worker.id)
+        return [replace(one, running=held[one.id]) for one in workers if one.seen_at >= after]

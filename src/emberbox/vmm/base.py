@@ -1,7 +1,8 @@
 """What a driver is: the interface between Emberbox and a virtual machine monitor (VMM).
 
-A frozen `MachineSpec` goes in, a running `Machine` comes out. What only some drivers can do is a Protocol of its own
-(`SnapshotDriver`, `AdoptingDriver`; `ReclaimingMachine`, `ResizableMachine`, `MeasuredMachine`), never a stub that raises.
+A frozen `MachineSpec` goes in, a running `Machine` comes out. What only some drivers can do is a
+Protocol of its own (`SnapshotDriver`, `PreparingSnapshot`, `AdoptingDriver`; `PartingMachine`,
+`ReclaimingMachine`, `ResizableMachine`, `MeasuredMachine`), never a stub that raises.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from emberbox.errors import InvalidInput
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -33,6 +35,17 @@ class MachineState(StrEnum):
     """The VMM process has ended by itself: the guest rebooted, panicked or powered off, or the VMM failed."""
     KILLED = "killed"
     """The VMM process has ended because `kill` was called."""
+
+
+class TimerState(StrEnum):
+    """What `TimedMachine.timer` tells."""
+
+    UNSET = "unset"
+    """The kernel has not come to it."""
+    MEASURING = "measuring"
+    """It is as the measurement leaves it: that is being made, or came to nothing."""
+    SET = "set"
+    """The kernel takes its interrupts from it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +72,9 @@ class NetworkAttachment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """Bounds of a machine's input and output; None for no bound. Raises `InvalidInput` for what is not positive.
+    """Bounds of a machine's input and output; None for no bound.
+
+    Raises `InvalidInput` for what is not positive.
 
     Args:
         disk_bytes_per_s: Of each drive, reading and writing together.
@@ -84,7 +99,8 @@ class MachineSpec:
 
     Args:
         id: Unique among live machines; lower-case letters, digits, hyphens; at most 63.
-        run_dir: A fresh folder of this machine alone; holds its sockets and console log. Its owner removes it.
+        run_dir: A fresh folder of this machine alone; holds its sockets and console log. Its owner
+            removes it.
         vcpus: 1 to 32.
         memory_mib: 64 to 65,536.
         kernel: ELF vmlinux or bzImage.
@@ -96,7 +112,10 @@ class MachineSpec:
         slot: Number of the machine among the live ones; the driver derives an unprivileged uid from it.
         survive_parent: False ends the VMM with the process that started it.
         rates: Bounds of disks and network.
-        memory_max_mib: How far a `ResizableMachine` may grow; None for not at all. Other drivers pass it over.
+        memory_max_mib: How far a `ResizableMachine` may grow; None for not at all. Other drivers
+            pass it over.
+        talkative: Whether the guest's kernel prints all that it does to the console, which takes
+            longer; else its last words alone. Of a clone, its template decides.
     """
 
     id: str
@@ -113,6 +132,7 @@ class MachineSpec:
     survive_parent: bool = False
     rates: Rates = field(default_factory=Rates)
     memory_max_mib: int | None = None
+    talkative: bool = False
 
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):
@@ -169,7 +189,10 @@ class Machine(Protocol):
         """Let the vCPUs run on. Repeating is harmless."""
 
     async def kill(self) -> None:
-        """End the VMM process and wait until it is gone. Repeating is harmless; finishes even when cancelled."""
+        """End the VMM process and wait until it is gone.
+
+        Repeating is harmless; finishes even when cancelled.
+        """
 
     async def wait(self) -> int:
         """Wait for the VMM process to end; returns its exit code (negative: the signal)."""
@@ -181,12 +204,26 @@ class Machine(Protocol):
         """JSON-ready values from which `AdoptingDriver.adopt` finds the machine again."""
 
     def console(self) -> str:
-        """What the guest printed so far, for diagnosis; bytes that are not text are replaced."""
+        """What the guest printed so far, for diagnosis; bytes that are not text are replaced.
+
+        It is hostile: see `guest_text`.
+        """
+
+    def vmm_log(self) -> str:
+        """The end of the VMM's own log and of its standard error so far."""
+
+    async def trouble(self) -> str | None:
+        """Return the VMM's own reason why its guest does not run; None where it knows none.
+
+        Names no path. None when it knows of nothing, or does not answer. Never raises.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryUse:
-    """What a guest tells about its memory. It comes from the guest: good for decisions about that guest alone.
+    """What a guest tells about its memory.
+
+    It comes from the guest: good for decisions about that guest alone.
 
     Args:
         held_mib: What the guest may use now.
@@ -204,9 +241,11 @@ class ReclaimingMachine(Protocol):
     """A machine whose guest can be asked to give memory back to the host while it is not needed."""
 
     async def reclaim(self, leave_mib: int | None) -> None:
-        """Ask the guest to keep about `leave_mib`; None gives all back to it. Returns when the guest was asked.
+        """Ask the guest to keep about `leave_mib`; None gives all back to it.
 
-        A guest that needs more takes it by itself. Repeating is harmless. Raises `VmmError`.
+        Returns when the guest was asked. A guest that needs more takes it by itself. Repeating is
+        harmless. Waits, bounded, for the driver of a guest that boots. Raises `VmmError`;
+        `VmmNotReady` when the driver is not up yet.
         """
 
     async def memory_use(self) -> MemoryUse:
@@ -218,9 +257,11 @@ class ResizableMachine(Protocol):
     """A machine that gets more memory, or less, while it runs."""
 
     async def resize_memory(self, memory_mib: int) -> None:
-        """Ask for `memory_mib`, from the spec's `memory_mib` to its `memory_max_mib`. Returns when the guest was asked.
+        """Ask for `memory_mib`, from the spec's `memory_mib` to its `memory_max_mib`.
 
-        Raises `InvalidInput` beyond these bounds, `VmmError` when the VMM refuses.
+        Returns when the guest was asked. Waits, bounded, for the driver of a guest that boots.
+        Raises `InvalidInput` beyond these bounds, `VmmError` when the VMM refuses; `VmmNotReady`
+        when the driver is not up yet.
         """
 
 
@@ -229,7 +270,52 @@ class MeasuredMachine(Protocol):
     """A machine whose VMM counts what it does."""
 
     async def counters(self) -> dict[str, int]:
-        """Return what the VMM has counted since it started, by names joined with dots, such as `block.read_bytes`."""
+        """Return the VMM's counters since its start, by dotted names such as `block.read_bytes`."""
+
+
+@runtime_checkable
+class PartingMachine(Protocol):
+    """A machine whose guest learns apart from the data, and maybe later, who is at its channel."""
+
+    async def part(self, close: Callable[[], Awaitable[object]]) -> None:
+        """Close the host's end of the channel by `close`, and wait until the guest awaits the next host.
+
+        A machine is frozen only after this: a clone's agent that learns late of the first host's
+        going would take it for the going of its own (spec/guest-protocol.md, section 2). Raises
+        `VmmDied` or `VmmTimeout`; the channel is closed anyway.
+        """
+
+
+@runtime_checkable
+class TimedMachine(Protocol):
+    """A machine whose kernel measures its interrupt timer at boot, by a clock that runs on.
+
+    On a busy host it finds another frequency than there is, or none, and then hangs.
+    """
+
+    @property
+    def timer_hz(self) -> float | None:
+        """The frequency that the kernel should find, in Hz; None where it is told, or need not know."""
+
+    def settle(self) -> None:
+        """Note that its kernel has measured: others no longer wait for the processor behind it.
+
+        Repeating is harmless.
+        """
+
+    async def timer(self) -> TimerState | None:
+        """Tell how far its first processor's timer is. None when the VMM does not answer. Never raises."""
+
+
+async def part(machine: Machine, close: Callable[[], Awaitable[object]]) -> None:
+    """Close the host's end of a machine's channel by `close`, and leave the machine ready to be frozen.
+
+    Raises `VmmError`.
+    """
+    if isinstance(machine, PartingMachine):
+        await machine.part(close)
+    else:
+        await close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,16 +339,16 @@ class DriverReport:
 
     Args:
         usable: Whether machines can be started.
+        reason: Why this accelerator, or why not usable; for people.
         accelerator: `kvm` or `tcg`; None when not usable.
         version: The VMM's own version text; None when absent.
-        reason: Why this accelerator, or why not usable; for people.
         mend: The one command that makes it usable or faster; None when there is none.
     """
 
     usable: bool
-    accelerator: str | None
-    version: str | None
     reason: str
+    accelerator: str | None = None
+    version: str | None = None
     mend: str | None = None
 
 
@@ -286,26 +372,74 @@ class SnapshotDriver(Protocol):
         """Boot a machine whose memory is in the new file `memory` at the latest when `snapshot` returns."""
 
     async def snapshot(self, machine: Machine, state: Path) -> Snapshot:
-        """Write the device state of a machine made by `start_template` to `state`; the machine is gone afterwards.
+        """Write a template machine's device state to `state`; the machine is gone afterwards.
 
         Raises `SnapshotFailed`; then the machine is killed and `state` removed.
         """
 
     async def open_snapshot(self, snapshot: Snapshot) -> LoadedSnapshot:
-        """Make a snapshot ready for any number of clones (checks it, pins its memory). Raises `SnapshotFailed`."""
+        """Make a snapshot ready for any number of clones (checks it, pins its memory).
+
+        Raises `SnapshotFailed`.
+        """
 
 
 class LoadedSnapshot(Protocol):
     """A snapshot that clones are made from."""
 
     async def restore(self, spec: MachineSpec) -> Machine:
-        """Start a clone; it runs when this returns. `spec` must equal the template's but for id, run_dir, slot and network.
+        """Start a clone; it runs when this returns.
 
+        `spec` must equal the template's but for id, run_dir, slot and network.
         Raises `SnapshotFailed` or `VmmStartFailed` with nothing left behind; safe to cancel.
         """
 
     async def close(self) -> None:
         """Let go of the memory. Clones that live go on."""
+
+
+@runtime_checkable
+class PreparingSnapshot(Protocol):
+    """A loaded snapshot whose clones' VMMs can be started before there is anything to run."""
+
+    async def prepare(self, spec: MachineSpec) -> Standby:
+        """Start the VMM of a clone, shut in and bounded as any, with no guest in it.
+
+        `spec` as for `LoadedSnapshot.restore`. Its process carries the machine's id from then on,
+        by which leftovers are found. Raises `SnapshotFailed` or `VmmStartFailed` with nothing left
+        behind; safe to cancel.
+        """
+
+
+class Standby(Protocol):
+    """A started VMM that waits for its guest.
+
+    It ends by `restore` or `discard`, and with the process that started it.
+    """
+
+    @property
+    def spec(self) -> MachineSpec:
+        """What its machine will be made from."""
+
+    @property
+    def pid(self) -> int:
+        """Host pid of the VMM process itself."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still waits. Does not block."""
+
+    async def restore(self) -> Machine:
+        """Load the snapshot into it; the clone runs when this returns.
+
+        Once only; raises as `LoadedSnapshot.restore` does.
+        """
+
+    async def discard(self) -> None:
+        """End the process and give back what it held.
+
+        Repeating is harmless, also after `restore`, whose machine goes on.
+        """
 
 
 @runtime_checkable

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emberbox.errors import InvalidInput
+from emberbox.files.atomic import write_file
 from emberbox.vmm.base import Drive, MachineSpec, NetworkAttachment, Rates
 
 if TYPE_CHECKING:
@@ -28,8 +30,12 @@ def spec_from_json(values: Mapping[str, Any]) -> MachineSpec:
     network = known.get("network")
     if network is not None:
         netns = network.get("netns")
-        known["network"] = NetworkAttachment(tap=network["tap"], mac=network["mac"], netns=None if netns is None else Path(netns))
-    known["drives"] = tuple(Drive(path=Path(d["path"]), read_only=bool(d["read_only"])) for d in known["drives"])
+        known["network"] = NetworkAttachment(
+            tap=network["tap"], mac=network["mac"], netns=None if netns is None else Path(netns)
+        )
+    known["drives"] = tuple(
+        Drive(path=Path(d["path"]), read_only=bool(d["read_only"])) for d in known["drives"]
+    )
     known["kernel_args"] = tuple(known["kernel_args"])
     known["rates"] = Rates(**known.get("rates", {}))
     for name in ("run_dir", "kernel", "initramfs"):
@@ -37,9 +43,39 @@ def spec_from_json(values: Mapping[str, Any]) -> MachineSpec:
     return MachineSpec(**known)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedMachine:
+    """What a machine's state tells of it.
+
+    Args:
+        spec: What it was made from.
+        pid: Host pid of its VMM.
+        start_time: As in `ProcessIdentity`.
+        memory: The file of its memory, if it is a template; None otherwise.
+    """
+
+    spec: MachineSpec
+    pid: int
+    start_time: int
+    memory: Path | None
+
+
+def machine_from_json(driver: str, state: Mapping[str, Any]) -> RecordedMachine:
+    """Return what `Machine.state` told. Raises `InvalidInput` for no state of a machine of that driver."""
+    try:
+        if state["driver"] != driver:
+            raise ValueError(f"a machine of {state['driver']}")
+        return RecordedMachine(
+            spec=spec_from_json(state["spec"]),
+            pid=int(state["pid"]),
+            start_time=int(state["start_time"]),
+            memory=None if state.get("memory") is None else Path(state["memory"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        message = f"this is not the state of a machine of the driver {driver}"
+        raise InvalidInput(message, detail=str(error)) from error
+
+
 def write_record(run_dir: Path, state: Mapping[str, Any]) -> None:
     """Write a machine's state to its run folder, whole or not at all. Raises `OSError`."""
-    path = run_dir / RECORD
-    aside = path.with_suffix(".new")
-    aside.write_text(json.dumps(state))
-    aside.replace(path)
+    write_file(run_dir / RECORD, json.dumps(state))

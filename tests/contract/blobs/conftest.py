@@ -16,6 +16,7 @@ from emberbox.blobs import open_blobs
 from emberbox.config import BlobSettings
 from emberbox.testing import MemoryBlobs
 from tests.contract.blobs.proxy import marking_proxy
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from emberbox.blobs import BlobStore
 
 ACCESS, SECRET = "tester", "a-secret-of-the-tests"
-START_S = 20.0
 
 
 @contextmanager
@@ -35,19 +35,30 @@ def s3_server(folder: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [str(rclone), "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", f"{ACCESS},{SECRET}", str(folder)]
+    command = [
+        str(rclone),
+        "serve",
+        "s3",
+        "--addr",
+        f"127.0.0.1:{port}",
+        "--auth-key",
+        f"{ACCESS},{SECRET}",
+        str(folder),
+    ]
     with (folder.parent / "rclone.log").open("wb") as log:
-        server = subprocess.Popen([*command, "--config", "/dev/null"], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        server = subprocess.Popen(
+            [*command, "--config", "/dev/null"], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+        )
     try:
         _wait_for(port, server)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.kill()
-        server.wait(10)
+        server.wait(PATIENCE_S)
 
 
 def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + START_S
+    until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
         assert server.poll() is None, "rclone ended"
         with socket.socket() as attempt:
@@ -67,7 +78,9 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(params=["local", "s3", "s3 without ranges", "memory"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[BlobStore]:
+async def store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[BlobStore]:
     """Each store, empty."""
     async with AsyncExitStack() as stack:
         if request.param == "memory":
@@ -78,7 +91,11 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyt
             endpoint = request.getfixturevalue("s3_endpoint")
             if request.param == "s3":
                 endpoint = await stack.enter_async_context(marking_proxy(int(endpoint.rpartition(":")[2])))
-            for name, value in {"ACCESS_KEY_ID": ACCESS, "SECRET_ACCESS_KEY": SECRET, "REGION": "us-east-1"}.items():
+            for name, value in {
+                "ACCESS_KEY_ID": ACCESS,
+                "SECRET_ACCESS_KEY": SECRET,
+                "REGION": "us-east-1",
+            }.items():
                 monkeypatch.setenv(f"AWS_{name}", value)
             made = open_blobs(BlobSettings(url=f"s3://blobs/{tmp_path.name}", endpoint=endpoint), tmp_path)
         yield made

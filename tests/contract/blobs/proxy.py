@@ -19,7 +19,10 @@ async def marking_proxy(port: int) -> AsyncIterator[str]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from_server, to_server = await asyncio.open_connection("127.0.0.1", port)
-        pipes = {asyncio.create_task(_pipe(reader, to_server)), asyncio.create_task(_pipe(from_server, writer, mark=True))}
+        pipes = {
+            asyncio.create_task(_pipe(reader, to_server)),
+            asyncio.create_task(_pipe(from_server, writer, mark=True)),
+        }
         open_pipes.update(pipes)
         await asyncio.wait(pipes)
         open_pipes.difference_update(pipes)
@@ -39,7 +42,11 @@ async def _pipe(source: asyncio.StreamReader, target: asyncio.StreamWriter, *, m
     try:
         # An answer comes after its request alone, so that each begins a piece of its own.
         while data := await source.read(65536):
-            if mark and data.startswith(_WHOLE) and b"content-range:" in data.partition(b"\r\n\r\n")[0].lower():
+            if (
+                mark
+                and data.startswith(_WHOLE)
+                and b"content-range:" in data.partition(b"\r\n\r\n")[0].lower()
+            ):
                 data = data.replace(_WHOLE, _PART, 1)
             target.write(data)
             await target.drain()

@@ -41,7 +41,9 @@ async def keys(store: BlobStore, prefix: str = "") -> set[str]:
     return {info.key async for info in store.list(prefix)}
 
 
-@pytest.mark.parametrize("data", [b"", b"x", b"line\n" * 1000, bytes(range(256)) * 40_000], ids=["empty", "byte", "text", "10MB"])
+@pytest.mark.parametrize(
+    "data", [b"", b"x", b"line\n" * 1000, bytes(range(256)) * 40_000], ids=["empty", "byte", "text", "10MB"]
+)
 async def test_bytes_come_back_as_they_went_in(store: BlobStore, data: bytes) -> None:
     assert await store.put(KEY, data) == len(data)
     assert await store.get(KEY) == data
@@ -69,7 +71,15 @@ async def test_a_file_is_stored_whole(store: BlobStore, tmp_path: Path, size: in
 
 @pytest.mark.parametrize(
     ("offset", "length", "expected"),
-    [(0, None, b"0123456789"), (3, 4, b"3456"), (9, None, b"9"), (8, 100, b"89"), (0, 0, b""), (10, None, b""), (11, 5, b"")],
+    [
+        (0, None, b"0123456789"),
+        (3, 4, b"3456"),
+        (9, None, b"9"),
+        (8, 100, b"89"),
+        (0, 0, b""),
+        (10, None, b""),
+        (11, 5, b""),
+    ],
 )
 async def test_a_part_can_be_read(store: BlobStore, offset: int, length: int | None, expected: bytes) -> None:
     await store.put(KEY, b"0123456789")
@@ -82,7 +92,10 @@ async def test_large_blobs_come_in_pieces_that_fit_in_memory(store: BlobStore) -
     sizes = [len(piece) async for piece in store.stream(KEY)]
     assert sum(sizes) == len(data)
     assert max(sizes) <= PIECE_BYTES
-    assert await streamed(store, KEY, PIECE_BYTES - 10, PIECE_BYTES) == data[PIECE_BYTES - 10 : 2 * PIECE_BYTES - 10]
+    assert (
+        await streamed(store, KEY, PIECE_BYTES - 10, PIECE_BYTES)
+        == data[PIECE_BYTES - 10 : 2 * PIECE_BYTES - 10]
+    )
 
 
 async def test_a_stream_may_be_left(store: BlobStore) -> None:
@@ -106,7 +119,9 @@ async def test_a_bucket_that_is_not_there_and_a_key_that_is_refused_are_told(
 ) -> None:
     for name, value in {"ACCESS_KEY_ID": ACCESS, "SECRET_ACCESS_KEY": SECRET, "REGION": "us-east-1"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
-    await _refused(BlobSettings(url="s3://nowhere", endpoint=s3_endpoint), tmp_path, "the bucket .* does not exist")
+    await _refused(
+        BlobSettings(url="s3://nowhere", endpoint=s3_endpoint), tmp_path, "the bucket .* does not exist"
+    )
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
     await _refused(BlobSettings(url="s3://blobs", endpoint=s3_endpoint), tmp_path, "refuses access")
 
@@ -177,7 +192,7 @@ async def test_a_put_that_is_cancelled_leaves_nothing(store: BlobStore) -> None:
         for number in range(1000):
             if number == 20:
                 reached.set()
-                await asyncio.sleep(60)
+                await asyncio.sleep(3600)
             yield bytes(MIB)
 
     task = asyncio.create_task(store.put(KEY, endless()))
@@ -191,12 +206,32 @@ async def test_a_put_that_is_cancelled_leaves_nothing(store: BlobStore) -> None:
     assert await store.get(KEY) == b"now"
 
 
-WRONG_KEYS = ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/", "a/.b", "A/b", "a b", "a/b#1", "a\0b", "a\n", "ä"]
+WRONG_KEYS = [
+    "",
+    "/etc/passwd",
+    "../x",
+    "a/../b",
+    "a//b",
+    "a/",
+    "a/.b",
+    "A/b",
+    "a b",
+    "a/b#1",
+    "a\0b",
+    "a\n",
+    "ä",
+]
 
 
 @pytest.mark.parametrize("key", [*WRONG_KEYS, "a/" * 9 + "a", "a" * 201])
 async def test_only_our_own_keys_are_taken(store: BlobStore, key: str) -> None:
-    for call in (store.put(key, b"x"), store.get(key), store.size(key), store.delete([key]), streamed(store, key)):
+    for call in (
+        store.put(key, b"x"),
+        store.get(key),
+        store.size(key),
+        store.delete([key]),
+        streamed(store, key),
+    ):
         with pytest.raises(InvalidPath):
             await call
 

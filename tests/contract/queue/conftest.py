@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Protocol, cast
 
 import pytest
 from sqlalchemy import insert, update
 
 from emberbox.config import QuotaSettings
-from emberbox.jobs.acceptance import Acceptance, JobOrder, new_row
-from emberbox.jobs.queue.base import Bounds
-from emberbox.jobs.queue.database import DatabaseQueue
-from emberbox.jobs.quota import Quotas
+from emberbox.service.accounts.quota import Bounds, Quotas
+from emberbox.service.jobs.queue.database import DatabaseQueue
+from emberbox.service.jobs.submitting.acceptance import Acceptance
+from emberbox.service.jobs.submitting.order import JobOrder, new_row
 from emberbox.store import Database
 from emberbox.store.database import now_us
 from emberbox.store.records import JobRecord, JobSpec, KeyRecord
@@ -29,17 +30,27 @@ from tests.integration.conftest import (  # noqa: F401
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
-    from emberbox.jobs.queue import JobQueue
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from emberbox.service.jobs.queue.base import JobQueue
 
 SHA = "0" * 64
 
 
 def key(name: str) -> KeyRecord:
     return KeyRecord(
-        id=f"key_{name}", name=name, hint="", scopes=frozenset({"run"}), quota={}, created_at=0, expires_at=None,
-        last_used_at=None, revoked_at=None,
-    )  # fmt: skip
+        id=f"key_{name}",
+        name=name,
+        hint="",
+        scopes=frozenset({"run"}),
+        quota={},
+        created_at=0,
+        expires_at=None,
+        last_used_at=None,
+        revoked_at=None,
+    )
 
 
 class Bench(Protocol):
@@ -56,11 +67,13 @@ class Bench(Protocol):
 
     async def now(self, job: JobRecord) -> JobRecord: ...
 
-    async def ask_to_cancel(self, job: JobRecord) -> None: ...
+    def transaction(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
 
 
 def order(priority: int) -> JobOrder:
-    return JobOrder(runtime="bash", entry="main.sh", content_sha=SHA, spec=JobSpec(), labels={}, priority=priority)
+    return JobOrder(
+        runtime="bash", entry="main.sh", content_sha=SHA, spec=JobSpec(), labels={}, priority=priority
+    )
 
 
 class MemoryBench:
@@ -69,7 +82,10 @@ class MemoryBench:
         self.queue = MemoryQueue(lambda: self.bounds)
 
     async def job(self, owner: str = "a", *, priority: int = 0) -> JobRecord:
-        job = JobRecord.from_row({**new_row(key(owner), order(priority), now_us()), "fair_order": 0})
+        record = key(owner)
+        places = await self.queue.places(None, {(record.id, priority)})
+        row = {**new_row(record, order(priority), now_us()), "fair_order": places(record.id, priority)}
+        job = JobRecord.from_row(row)
         await self.queue.put([job])
         return job
 
@@ -77,16 +93,15 @@ class MemoryBench:
         from dataclasses import replace
 
         self.queue.jobs = {
-            name: replace(job, lease_until_at=0) if job.lease_until_at else job for name, job in self.queue.jobs.items()
+            name: replace(job, lease_until_at=0) if job.lease_until_at else job
+            for name, job in self.queue.jobs.items()
         }
 
     async def now(self, job: JobRecord) -> JobRecord:
         return self.queue.jobs[job.id]
 
-    async def ask_to_cancel(self, job: JobRecord) -> None:
-        from dataclasses import replace
-
-        self.queue.jobs[job.id] = replace(self.queue.jobs[job.id], cancel_at=1)
+    def transaction(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        return nullcontext(cast("AsyncConnection", None))
 
 
 class DatabaseBench:
@@ -94,7 +109,7 @@ class DatabaseBench:
         self.bounds = Bounds()
         self.db = db
         self.queue = DatabaseQueue(db, lambda: self.bounds)
-        self.acceptance = Acceptance(db, Quotas(db, QuotaSettings()))
+        self.acceptance = Acceptance(db, self.queue, Quotas(db, QuotaSettings()))
 
     async def job(self, owner: str = "a", *, priority: int = 0) -> JobRecord:
         job, _ = await self.acceptance.accept(key(owner), order(priority), None)
@@ -110,9 +125,8 @@ class DatabaseBench:
             row = (await connection.execute(jobs.select().where(jobs.c.id == job.id))).mappings().one()
         return JobRecord.from_row(row)
 
-    async def ask_to_cancel(self, job: JobRecord) -> None:
-        async with self.db.writing() as connection:
-            await connection.execute(update(jobs).where(jobs.c.id == job.id).values(cancel_at=1))
+    def transaction(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        return self.db.writing()
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])

@@ -17,7 +17,9 @@ async def main(kind: str, data: str) -> None:
     async with Engine(settings) as engine:
         print("up", flush=True)  # noqa: T201
         while True:
-            await asyncio.gather(*(engine.run("print(1)", runtime="python") for _ in range(3)), return_exceptions=True)
+            await asyncio.gather(
+                *(engine.run("print(1)", runtime="python") for _ in range(3)), return_exceptions=True
+            )
 
 
 if __name__ == "__main__":

@@ -5,26 +5,27 @@ What is dear is made once for a driver: its image, a template with its snapshot 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
 from emberbox import Engine, Settings
-from emberbox.config import CapacitySettings
+from emberbox.config import CapacitySettings, PoolSettings
 from emberbox.runtimes import builtin_folder, discover
-from emberbox.vmm import SnapshotDriver
+from emberbox.vmm.base import SnapshotDriver, part
 from tests.e2e.drivers import traces
 from tests.e2e.drivers.kinds import KINDS, REAL_CHOSEN, chosen
-from tests.e2e.vmm_guests import machine_spec, talk
+from tests.e2e.vmm_guests import machine_spec, separate, talk
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from emberbox.images import Image, ImageStore
-    from emberbox.vmm import Driver, LoadedSnapshot, Snapshot
+    from emberbox.vmm.base import Driver, LoadedSnapshot, Machine, Snapshot
     from tests.e2e.drivers.kinds import Kind
 
 collect_ignore = ["test_firecracker.py", "test_qemu.py"] if REAL_CHOSEN else []
@@ -80,7 +81,9 @@ def image(images: ImageStore) -> Image:
 
 
 @pytest_asyncio.fixture(scope="session")
-async def template(driver: Driver, image: Image, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Template]:
+async def template(
+    driver: Driver, image: Image, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Template]:
     """A template, of which one clone was made already."""
     if not isinstance(driver, SnapshotDriver):
         pytest.skip(f"{driver.name} makes no snapshots")
@@ -88,11 +91,14 @@ async def template(driver: Driver, image: Image, tmp_path_factory: pytest.TempPa
     machine = await driver.start_template(machine_spec(image, folder), folder / "memory")
     try:
         async with talk(machine) as client:
-            await client.hello(timeout_s=60)
-            await client.prepare(waiting=None, timeout_s=30)
-            await client.flush(timeout_s=30)
+            await client.hello(timeout_s=PATIENCE_S)
+            await client.prepare(waiting=None, timeout_s=PATIENCE_S)
+            await client.flush(timeout_s=PATIENCE_S)
+            await part(machine, client.close)
     except BaseException as error:
-        error.add_note(f"the machine is {machine.poll()}; its console ends with: {machine.console()[-1000:]!r}")
+        error.add_note(
+            f"the machine is {machine.poll()}; its console ends with: {machine.console()[-1000:]!r}"
+        )
         await machine.kill()
         raise
     snapshot = await driver.snapshot(machine, folder / "state")
@@ -105,8 +111,13 @@ async def template(driver: Driver, image: Image, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="session")
 def settings(kind: Kind, data: Path) -> Settings:
-    """Settings that have an engine take the driver."""
-    return Settings(data=data, vmm=kind.settings(), capacity=CapacitySettings(machines=60))
+    """Settings that have an engine take the driver.
+
+    Nothing is started ahead of time: it would come and go between tests.
+    """
+    pool = PoolSettings(standby=0)
+    vmm = replace(kind.settings(), boot_timeout_s=600, clone_timeout_s=300)  # which a busy machine keeps
+    return Settings(data=data, vmm=vmm, capacity=CapacitySettings(machines=60), pool=pool)
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -119,7 +130,7 @@ async def engine(driver: Driver, settings: Settings) -> AsyncIterator[Engine]:
 
 @pytest_asyncio.fixture(autouse=True)
 async def nothing_left_behind(request: pytest.FixtureRequest) -> AsyncIterator[None]:
-    """Every test must leave as many processes, control groups, folders, mounts and descriptors as it found."""
+    """Every test must leave the processes, control groups, folders, mounts and descriptors it found."""
     for shared in ("template", "engine", "clone"):
         if shared in request.fixturenames:
             request.getfixturevalue(shared)
@@ -130,3 +141,15 @@ async def nothing_left_behind(request: pytest.FixtureRequest) -> AsyncIterator[N
     if left:
         await traces.clear()  # so that the next test is not blamed for it
     assert not left, f"left behind: {left}"
+
+
+@pytest_asyncio.fixture(scope="module")
+async def clone(
+    template: Template, image: Image, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Machine]:
+    """A clone that lives as long as the module of its tests."""
+    machine = await template.loaded.restore(machine_spec(image, tmp_path_factory.mktemp("clone")))
+    async with talk(machine) as client:
+        await separate(client, machine)
+    yield machine
+    await machine.kill()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emberbox.guest.requests import ExecRequest
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from emberbox.guest import GuestClient
 
-EXEC_S = 40.0
+EXEC_S = PATIENCE_S
 
 
 async def execute(client: GuestClient, *argv: str, timeout_s: float = EXEC_S) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from emberbox.config import Settings
-    from emberbox.vmm import Driver
+    from emberbox.vmm.base import Driver
 
 REAL = "EMBERBOX_TEST_FIRECRACKER"
 """Variable that has the contract tested on a real Firecracker alone; set by `make test-firecracker`."""
@@ -32,10 +32,11 @@ class Kind:
     Args:
         name: In the tests' ids.
         settings: What has an engine take this driver.
-        prepare: Puts what the driver needs into a fresh data folder; None for a driver that takes what the tests keep.
+        prepare: Puts what the driver needs into a fresh data folder; None for a driver that takes
+            what the tests keep.
         absent: Says why the driver cannot be tested by this user; None when it can.
-        peer: Whether a stand-in answers for the VMM: it sees the host's programs, filters no system calls, and has no memory
-            to plug in.
+        peer: Whether a stand-in answers for the VMM: it sees the host's programs, filters no
+            system calls, and has no memory to plug in.
     """
 
     name: str
@@ -62,7 +63,10 @@ def _real_settings() -> VmmSettings:
 
 
 def _take_installed(data: Path) -> None:
-    """Use what `emberbox setup --vmm firecracker` installed; without it the driver looks for both programs on PATH."""
+    """Use the programs that `emberbox setup --vmm firecracker` installed.
+
+    Without them the driver looks for both programs on PATH.
+    """
     installed = _own().data / "vmm/firecracker"
     if installed.is_dir():
         shutil.copytree(installed, data / "vmm/firecracker", symlinks=True)
@@ -82,7 +86,7 @@ KINDS = {
         Kind(name="qemu", settings=lambda: VmmSettings(driver="qemu")),
         Kind(
             name="firecracker-peer",
-            settings=lambda: VmmSettings(driver="firecracker", accelerator="kvm"),
+            settings=lambda: VmmSettings(driver="firecracker", accelerator="kvm", kvm_kind="hardware"),
             prepare=_install_peers,
             absent=_needs_root,
             peer=True,

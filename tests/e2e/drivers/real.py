@@ -1,4 +1,6 @@
-"""Run as a program by `make test-firecracker`: tests the contract on a real Firecracker, or says why that cannot be done here.
+"""Tests the contract on a real Firecracker, or says why that cannot be done here.
+
+`make test-firecracker` runs this as a program.
 
 Ends with 0 also when there is nothing to test on: a host without Firecracker is no failure of Emberbox.
 """
@@ -11,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from emberbox.vmm.acceleration import probe_acceleration
+from emberbox.vmm.kvm.acceleration import probe_acceleration
 from tests.e2e.drivers.kinds import KINDS, REAL
 
 
@@ -28,7 +30,9 @@ async def why_not() -> str | None:
         return None
     reasons = [report.reason.partition("\n")[0].rstrip(".")]
     if kvm.name != "kvm" and "KVM" not in reasons[0]:
-        reasons.append(f"and hardware virtualization is missing ({kvm.reason.removeprefix('software emulation: ')})")
+        reasons.append(
+            f"and hardware virtualization is missing ({kvm.reason.removeprefix('software emulation: ')})"
+        )
     mends = [] if report.mend is None else [f"run: {report.mend}"]
     if kvm.name != "kvm":
         mends.append("use a host whose /dev/kvm runs guests")

@@ -1,4 +1,7 @@
-"""Run as a program: makes a machine and is killed, as an engine may be. What it left is the test's to find."""
+"""Run as a program: makes a machine and is killed, as an engine may be.
+
+The test finds the things that it left.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ import signal
 import sys
 from pathlib import Path
 
-from emberbox.vmm import SnapshotDriver
+from emberbox.vmm.base import SnapshotDriver
 from tests.e2e.drivers.kinds import KINDS
 
 
 async def main(kind: str, data: str, pickled: str) -> None:
-    """Clone a machine from the snapshot and with the spec that `pickled` holds, and end at once by SIGKILL."""
+    """Clone a machine by the snapshot and the spec that `pickled` holds, and end at once by SIGKILL."""
     snapshot, spec = pickle.loads(bytes.fromhex(pickled))  # noqa: S301
     driver = KINDS[kind].driver(Path(data))
     assert isinstance(driver, SnapshotDriver)

@@ -14,21 +14,25 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emberbox.errors import VmmRefused
-from emberbox.vmm import AdoptingDriver, Cgroups, MachineState, find_leftovers, kill_leftovers
+from emberbox.vmm.base import AdoptingDriver, MachineState
+from emberbox.vmm.process.cgroup import Cgroups
+from emberbox.vmm.process.leftovers import kill_leftovers
+from emberbox.vmm.registry import marks
 from tests.e2e.drivers import starter, traces
 from tests.e2e.drivers.guests import execute
 from tests.e2e.vmm_guests import machine_spec, separate, talk
+from tests.leftovers import find_leftovers
+from tests.patience import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from typing import Any
 
     from emberbox.images import Image
-    from emberbox.vmm import Driver, MachineSpec
+    from emberbox.vmm.base import Driver, MachineSpec
     from tests.e2e.drivers.conftest import Template
     from tests.e2e.drivers.kinds import Kind
 
 ROOT = Path(__file__).parents[3]
-START_S = 40
 
 
 @pytest.fixture
@@ -41,8 +45,10 @@ def adopting(driver: Driver) -> AdoptingDriver:
 async def _killed_starter(kind: Kind, data: Path, template: Template, spec: MachineSpec) -> dict[str, Any]:
     """Have another process make a machine and die; returns what the machine's record says."""
     pickled = pickle.dumps((template.snapshot, spec)).hex()
-    starting = await asyncio.create_subprocess_exec(sys.executable, "-m", starter.__name__, kind.name, data, pickled, cwd=ROOT)
-    assert await asyncio.wait_for(starting.wait(), START_S) == -9
+    starting = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", starter.__name__, kind.name, data, pickled, cwd=ROOT
+    )
+    assert await asyncio.wait_for(starting.wait(), PATIENCE_S) == -9
     record: dict[str, Any] = json.loads((spec.run_dir / "machine.json").read_text())
     return record
 
@@ -75,7 +81,7 @@ async def test_a_machine_is_adopted_when_its_starter_was_killed(
     finally:
         await machine.kill()
     assert machine.poll() is MachineState.KILLED
-    assert await asyncio.wait_for(machine.wait(), 5) == -9
+    assert await asyncio.wait_for(machine.wait(), PATIENCE_S) == -9
     assert await adopting.adopt(state) is None, "a machine that is gone"
     assert traces.control_groups(spec.id) == set()
 
@@ -86,17 +92,11 @@ async def test_a_machine_ends_with_its_starter_unless_it_may_survive(
 ) -> None:
     spec = machine_spec(image, tmp_path, survive_parent=survive)
     pid = (await _killed_starter(kind, data, template, spec))["pid"]
-    for _ in range(0 if survive else 100):
-        if pid not in find_leftovers(spec.id):
-            break
-        await asyncio.sleep(0.05)
-    assert find_leftovers(spec.id) == ([pid] if survive else [])
-    assert await kill_leftovers(tmp_path) == ([pid] if survive else [])
-    for _ in range(40):
-        if not traces.processes(spec.id):
-            break
-        await asyncio.sleep(0.05)
-    assert traces.processes(spec.id) == set()
+    if not survive:
+        await until(lambda: pid not in find_leftovers(marks(), spec.id))
+    assert find_leftovers(marks(), spec.id) == ([pid] if survive else [])
+    assert await kill_leftovers(marks(), tmp_path) == ([pid] if survive else [])
+    await until(lambda: not traces.processes(spec.id))
     groups = Cgroups()
     if groups.prepare():
         assert groups.names(spec.id) == [spec.id], "left by a starter that was killed"

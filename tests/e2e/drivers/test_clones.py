@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emberbox.errors import SnapshotFailed
-from emberbox.vmm import Drive, MachineState
+from emberbox.vmm.base import Drive, MachineState, part
 from tests.e2e.drivers import traces
 from tests.e2e.drivers.guests import execute
 from tests.e2e.vmm_guests import machine_spec, separate, talk
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from emberbox.images import Image
-    from emberbox.vmm import Snapshot
+    from emberbox.vmm.base import Snapshot
     from tests.e2e.drivers.conftest import Template
 
 
-async def test_three_clones_of_one_template_live_side_by_side(template: Template, image: Image, tmp_path: Path) -> None:
+async def test_three_clones_of_one_template_live_side_by_side(
+    template: Template, image: Image, tmp_path: Path
+) -> None:
     before = files_of(template.snapshot, image)
     clones = await asyncio.gather(*(template.loaded.restore(machine_spec(image, tmp_path)) for _ in range(3)))
     told = []
@@ -36,7 +38,9 @@ async def test_three_clones_of_one_template_live_side_by_side(template: Template
             assert clone.poll() is MachineState.RUNNING
             async with talk(clone) as client:
                 await separate(client, clone)
-                told += [await execute(client, "cat", "/proc/sys/kernel/hostname", "/proc/sys/kernel/random/uuid")]
+                told += [
+                    await execute(client, "cat", "/proc/sys/kernel/hostname", "/proc/sys/kernel/random/uuid")
+                ]
     finally:
         await asyncio.gather(*(clone.kill() for clone in clones))
     assert [text.split()[0] for text in told] == [clone.spec.id for clone in clones]
@@ -48,16 +52,23 @@ async def test_three_clones_of_one_template_live_side_by_side(template: Template
 
 
 def files_of(snapshot: Snapshot, image: Image) -> list[tuple[object, ...]]:
-    """Return what must stay as it is of the files that clones share: owners, modes, times of change; of the memory each byte."""
+    """Return the facts that must stay of the files that clones share.
+
+    They are owners, modes and times of change; of the memory each byte.
+    """
     told: list[tuple[object, ...]] = []
     for path in (snapshot.memory, snapshot.state, image.kernel, image.initramfs, image.rootfs):
         status = path.stat()
-        told.append((path, status.st_uid, status.st_gid, oct(status.st_mode), status.st_size, status.st_mtime_ns))
+        told.append(
+            (path, status.st_uid, status.st_gid, oct(status.st_mode), status.st_size, status.st_mtime_ns)
+        )
     with snapshot.memory.open("rb") as file:
         return [*told, (hashlib.file_digest(file, "sha256").digest(),)]
 
 
-async def test_closing_a_snapshot_leaves_its_clones_alive(template: Template, image: Image, tmp_path: Path) -> None:
+async def test_closing_a_snapshot_leaves_its_clones_alive(
+    template: Template, image: Image, tmp_path: Path
+) -> None:
     loaded = await template.driver.open_snapshot(template.snapshot)
     clone = await loaded.restore(machine_spec(image, tmp_path))
     try:
@@ -67,6 +78,7 @@ async def test_closing_a_snapshot_leaves_its_clones_alive(template: Template, im
             async with talk(clone) as client:
                 await separate(client, clone)
                 assert await execute(client, "echo", "here") == "here\n"
+                await part(clone, client.close)
         with pytest.raises(SnapshotFailed):
             await loaded.restore(clone.spec)
     finally:
@@ -77,7 +89,9 @@ def copied(snapshot: Snapshot, folder: Path) -> Snapshot:
     """Return a copy of all the snapshot's files, such as they are."""
     for path in (snapshot.memory, snapshot.state):
         for file in path.parent.glob(f"{path.name}*"):
-            subprocess.run(["/usr/bin/cp", "--preserve=all", "--sparse=always", str(file), str(folder)], check=True)
+            subprocess.run(
+                ["/usr/bin/cp", "--preserve=all", "--sparse=always", str(file), str(folder)], check=True
+            )
     return replace(snapshot, memory=folder / snapshot.memory.name, state=folder / snapshot.state.name)
 
 
@@ -111,7 +125,11 @@ async def test_a_changed_snapshot_is_refused(template: Template, tmp_path: Path)
 async def test_a_clone_of_another_make_is_refused(template: Template, image: Image, tmp_path: Path) -> None:
     spec = machine_spec(image, tmp_path)
     second = Drive(path=image.rootfs)
-    for other in (replace(spec, memory_mib=512), replace(spec, vcpus=2), replace(spec, drives=(*spec.drives, second))):
+    for other in (
+        replace(spec, memory_mib=512),
+        replace(spec, vcpus=2),
+        replace(spec, drives=(*spec.drives, second)),
+    ):
         with pytest.raises(SnapshotFailed, match="template's"):
             await template.loaded.restore(other)
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import pytest
 from emberbox import Engine, Limits, RunStatus
 from emberbox.config import PoolSettings
 from tests.e2e.drivers import busy, traces
+from tests.patience import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from emberbox import Settings
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[3]
 JOBS = 20
-TWIN = "import os; print(os.urandom(16).hex(), os.getrandom(16).hex(), os.uname().nodename)"  # an import would take the longest
+# Imports of other modules would take the longest.
+TWIN = "import os; print(os.urandom(16).hex(), os.getrandom(16).hex(), os.uname().nodename)"
 
 
 async def test_a_program_runs_in_a_clone_and_from_the_pool(engine: Engine, settings: Settings) -> None:
@@ -84,22 +87,18 @@ async def test_what_a_killed_engine_left_is_cleaned_up(
         sys.executable, "-m", busy.__name__, kind.name, data, cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
     assert killed.stdout is not None
-    assert await asyncio.wait_for(killed.stdout.readline(), 60) == b"up\n"
-    for _ in range(1000):
-        if names := _engines(set((data / "run").glob("*/*")) - before):
-            break
-        await asyncio.sleep(0.01)
+    assert await asyncio.wait_for(killed.stdout.readline(), PATIENCE_S) == b"up\n"
+    await until(lambda: _engines(set((data / "run").glob("*/*")) - before))
+    names = _engines(set((data / "run").glob("*/*")) - before)
     await asyncio.sleep(moment_s)
     killed.send_signal(signal.SIGKILL)
     await killed.wait()
     async with Engine(settings) as following:
-        for _ in range(100):
-            left = set((data / "run").glob("*/*")) - before
-            if not left and not any(traces.processes(f"{name}-") | traces.control_groups(f"{name}-") for name in names):
-                break
-            await asyncio.sleep(0.05)
+        await until(lambda: not set((data / "run").glob("*/*")) - before)
         for name in names:
-            assert traces.processes(f"{name}-") == set()
-            assert traces.control_groups(f"{name}-") == set()
-        assert left == set()
+            await until(partial(_has_ended, f"{name}-"))
         assert (await following.run("print('fine')", runtime="python")).stdout == "fine\n"
+
+
+def _has_ended(start: str) -> bool:
+    return not traces.processes(start) | traces.control_groups(start)

@@ -1,4 +1,7 @@
-"""What goes wrong, or is given up, leaves nothing behind and says why. The fixture `nothing_left_behind` looks after each test."""
+"""A failure, or work that is given up, leaves nothing behind and says why.
+
+The fixture `nothing_left_behind` looks after each test.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emberbox.errors import VmmDied, VmmStartFailed
-from emberbox.vmm import Drive, MachineState, SnapshotDriver
+from emberbox.vmm.base import Drive, MachineState, SnapshotDriver
 from tests.e2e.drivers import traces
 from tests.e2e.vmm_guests import machine_spec
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from emberbox.images import Image
-    from emberbox.vmm import Driver, Machine
+    from emberbox.vmm.base import Driver, Machine
     from tests.e2e.drivers.conftest import Template
 
 
@@ -91,7 +95,7 @@ async def test_a_vmm_that_dies_by_itself_is_told(template: Template, image: Imag
     clone = await template.loaded.restore(machine_spec(image, tmp_path))
     try:
         os.kill(clone.pid, signal.SIGKILL)
-        assert await asyncio.wait_for(clone.wait(), 10) == -9
+        assert await asyncio.wait_for(clone.wait(), PATIENCE_S) == -9
         assert clone.poll() is MachineState.EXITED
         with pytest.raises(VmmDied):
             await clone.open_channel()

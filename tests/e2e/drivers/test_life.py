@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emberbox.errors import VmmDied, VmmRefused
-from emberbox.vmm import Drive, MachineState
+from emberbox.vmm.base import Drive, MachineState
 from tests.e2e.drivers.guests import execute
 from tests.e2e.vmm_guests import machine_spec, separate, talk
+from tests.patience import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from emberbox.guest import GuestClient
     from emberbox.images import Image
-    from emberbox.vmm import Driver, Machine
+    from emberbox.vmm.base import Driver, Machine
 
 CONSOLE_BYTES = 16_384
 TEXT = "".join(f"{os.urandom(31).hex()}\n" for _ in range(65_536))
@@ -41,14 +42,20 @@ async def test_probe_tells_an_accelerator_and_why(driver: Driver) -> None:
 def elsewhere() -> Iterator[Path]:
     """A folder on another file system than the machines' folders, where there is one."""
     memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(prefix="emberbox-test-", dir=memory if memory.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="emberbox-test-", dir=memory if memory.is_dir() else None
+    ) as folder:
         yield Path(folder)
 
 
-async def test_a_machine_from_its_boot_to_its_end(driver: Driver, image: Image, tmp_path: Path, elsewhere: Path) -> None:
+async def test_a_machine_from_its_boot_to_its_end(
+    driver: Driver, image: Image, tmp_path: Path, elsewhere: Path
+) -> None:
     """One boot serves all that a machine promises, for booting is what takes long."""
     (elsewhere / "readable").write_text(TEXT)
-    (tmp_path / "writable").write_bytes(bytes(CONSOLE_BYTES))  # QEMU's longest file is the longer of console and writable drive
+    (tmp_path / "writable").write_bytes(
+        bytes(CONSOLE_BYTES)
+    )  # QEMU's longest file is the longer of console and writable drive
     drives = (
         Drive(path=image.rootfs),
         Drive(path=elsewhere / "readable"),
@@ -60,14 +67,14 @@ async def test_a_machine_from_its_boot_to_its_end(driver: Driver, image: Image, 
         assert machine.spec == spec
         assert machine.poll() is MachineState.RUNNING
         async with talk(machine) as client:
-            await client.hello(timeout_s=60)
+            await client.hello(timeout_s=PATIENCE_S)
             await separate(client, machine)
             await _reads_its_drive(client, elsewhere / "readable")
             await _writes_its_drive(client, tmp_path / "writable")
             await _pauses_and_resumes(machine, client)
             await _fills_its_console(machine, client)
             await client.shutdown()
-        assert await asyncio.wait_for(machine.wait(), 15) == 0
+        assert await asyncio.wait_for(machine.wait(), PATIENCE_S) == 0
         assert machine.poll() is MachineState.EXITED
         with pytest.raises(VmmDied):
             await machine.pause()
@@ -95,12 +102,14 @@ async def _pauses_and_resumes(machine: Machine, client: GuestClient) -> None:
     try:
         await machine.pause()
     except VmmRefused:
-        assert machine.state()["driver"] == "firecracker", "some releases of Firecracker alone may not be paused"
-        await client.ping(timeout_s=30)
+        assert machine.state()["driver"] == "firecracker", (
+            "some releases of Firecracker alone may not be paused"
+        )
+        await client.ping(timeout_s=PATIENCE_S)
         return
     await machine.pause()
     assert machine.poll() is MachineState.PAUSED
-    waiting = asyncio.create_task(client.ping(timeout_s=30))
+    waiting = asyncio.create_task(client.ping(timeout_s=PATIENCE_S))
     await asyncio.sleep(0.3)
     assert not waiting.done(), "a machine that is paused answers"
     await machine.resume()
@@ -110,12 +119,17 @@ async def _pauses_and_resumes(machine: Machine, client: GuestClient) -> None:
 
 
 async def _fills_its_console(machine: Machine, client: GuestClient) -> None:
-    await execute(client, "dd", "if=/dev/vdb", "of=/dev/console", "bs=4096", f"count={4 * CONSOLE_BYTES // 4096}", "status=none")
-    for _ in range(100):
-        if len(machine.console()) >= CONSOLE_BYTES // 2:
-            break
-        await asyncio.sleep(0.05)
+    await execute(
+        client,
+        "dd",
+        "if=/dev/vdb",
+        "of=/dev/console",
+        "bs=4096",
+        f"count={4 * CONSOLE_BYTES // 4096}",
+        "status=none",
+    )
+    await until(lambda: len(machine.console()) >= CONSOLE_BYTES // 2)
     assert TEXT.splitlines()[100] in machine.console()
     assert len(machine.console().encode()) <= CONSOLE_BYTES
     assert machine.spec.console_log.stat().st_size <= CONSOLE_BYTES
-    await client.ping(timeout_s=10)  # and the guest goes on
+    await client.ping(timeout_s=PATIENCE_S)  # and the guest goes on

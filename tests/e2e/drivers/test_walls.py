@@ -1,4 +1,7 @@
-"""What is around a VMM, looked at from outside: what every driver promises. How QEMU keeps it is tested in test_confinement."""
+"""The walls around a VMM that every driver promises, looked at from outside.
+
+How QEMU keeps them is tested in test_confinement.
+"""
 
 from __future__ import annotations
 
@@ -7,34 +10,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import pytest_asyncio
 
-from emberbox.vmm import Cgroups
-from emberbox.vmm.confinement import UID_BASE
-from tests.e2e.vmm_guests import machine_spec, separate, talk
+from emberbox.vmm.process.cgroup import Cgroups
+from emberbox.vmm.process.confinement import UID_BASE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from emberbox.images import Image
-    from emberbox.vmm import Machine
-    from tests.e2e.drivers.conftest import Template
+    from emberbox.vmm.base import Machine
     from tests.e2e.drivers.kinds import Kind
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a VMM a uid of its own")
-HOST_FILES = ("etc/passwd", "etc/shadow", "etc/hostname", "root", "home", "var", "srv", "tmp", "run", "sys/kernel", "boot")
+HOST_FILES = (
+    "etc/passwd",
+    "etc/shadow",
+    "etc/hostname",
+    "root",
+    "home",
+    "var",
+    "srv",
+    "tmp",
+    "run",
+    "sys/kernel",
+    "boot",
+)
 PROGRAMS = ("usr/bin/bash", "bin/sh", "usr/bin/env")
 OVERHEAD_MIB = 512
-
-
-@pytest_asyncio.fixture(scope="module")
-async def clone(template: Template, image: Image, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Machine]:
-    """A clone that lives as long as this module."""
-    machine = await template.loaded.restore(machine_spec(image, tmp_path_factory.mktemp("walls")))
-    async with talk(machine) as client:
-        await separate(client, machine)
-    yield machine
-    await machine.kill()
 
 
 def status(machine: Machine) -> dict[str, str]:
@@ -48,7 +47,7 @@ def test_it_is_nobody(clone: Machine) -> None:
     assert set(status(clone)["Uid"].split()) == {uid}
     assert set(status(clone)["Gid"].split()) == {uid}
     assert status(clone)["Groups"] in ("", uid)
-    for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
         assert int(status(clone)[name], 16) == 0, name
 
 
@@ -69,12 +68,18 @@ def test_it_sees_no_file_of_the_host(clone: Machine, kind: Kind) -> None:
     if kind.peer:  # it sees its own program, which lies in this checkout, wherever that is
         names = tuple(name for name in names if not Path(__file__).resolve().is_relative_to(Path("/", name)))
     # Some folders are there to be empty; what they hold on the host must not be.
-    found = [name for name in names if (seen / name).is_file() or ((seen / name).is_dir() and list((seen / name).iterdir()))]
+    found = [
+        name
+        for name in names
+        if (seen / name).is_file() or ((seen / name).is_dir() and list((seen / name).iterdir()))
+    ]
     assert [name for name in found if Path("/", name).exists()] == []
 
 
 def test_it_has_no_network_but_loopback(clone: Machine) -> None:
-    devices = [line.split(":")[0].strip() for line in Path(f"/proc/{clone.pid}/net/dev").read_text().splitlines()[2:]]
+    devices = [
+        line.split(":")[0].strip() for line in Path(f"/proc/{clone.pid}/net/dev").read_text().splitlines()[2:]
+    ]
     assert devices == ["lo"]
     assert len(Path(f"/proc/{clone.pid}/net/route").read_text().splitlines()) <= 1
 
@@ -88,7 +93,10 @@ def test_it_is_bounded_by_its_control_group(clone: Machine) -> None:
     for folder in folders:
         assert str(clone.pid) in (folder / "cgroup.procs").read_text().split(), folder
     names = ("memory.max" if groups.unified else "memory.limit_in_bytes", "pids.max")
-    memory, pids = (next(int(path.read_text()) for folder in folders if (path := folder / name).exists()) for name in names)
+    memory, pids = (
+        next(int(path.read_text()) for folder in folders if (path := folder / name).exists())
+        for name in names
+    )
     guest = clone.spec.memory_mib * 1024 * 1024
     assert guest < memory <= guest + OVERHEAD_MIB * 1024 * 1024
     assert pids <= 256

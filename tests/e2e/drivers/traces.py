@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 from pathlib import Path
 
-from emberbox.vmm import Cgroups
+from emberbox.vmm.process.cgroup import Cgroups
 from tests.e2e import vmm_guests
 from tests.e2e.conftest import child_processes, run_entries
+from tests.patience import PATIENCE_S
 
 MARK = f"{vmm_guests.MARK}-"
 """Start of the ids of this run's machines, and of no other run's."""
@@ -28,6 +30,19 @@ def processes(word: str = MARK) -> set[int]:
     return found
 
 
+def standbys(data: Path) -> set[int]:
+    """Return the pids of the VMMs that wait for their guest, by the records in a data folder."""
+    found = set()
+    for path in (data / "run").glob("*/*/machine.json"):
+        try:
+            record = json.loads(path.read_text())
+        except (OSError, ValueError):
+            continue
+        if record.get("standby"):
+            found.add(int(record["pid"]))
+    return found
+
+
 def control_groups(prefix: str = MARK) -> set[str]:
     """Return the control groups of the machines whose ids start with `prefix`."""
     groups = Cgroups()
@@ -35,7 +50,7 @@ def control_groups(prefix: str = MARK) -> set[str]:
 
 
 def mounts() -> set[str]:
-    """Return the mount points below this run's machines' folders, were they to leak into this process's namespace."""
+    """Return the mount points of machines' folders that leaked into this process's namespace."""
     points = {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
     return {point for point in points if MARK in point or "/jail/" in point}
 
@@ -63,7 +78,9 @@ async def clear() -> None:
     await Cgroups().sweep(MARK)
 
 
-async def settled(before: dict[str, set[object]], data: Path | None = None, within_s: float = 5.0) -> dict[str, set[object]]:
+async def settled(
+    before: dict[str, set[object]], data: Path | None = None, within_s: float = PATIENCE_S
+) -> dict[str, set[object]]:
     """Wait until no more is here than `before`; returns what still is at the end."""
     for _ in range(max(1, int(within_s / 0.05))):
         now = look(data)

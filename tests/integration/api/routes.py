@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 PUBLIC = {"/healthz", "/readyz", "/openapi.json"}
 """What anybody may ask. Whoever adds to it should know why."""
-PREFIXES = {"job_id": "job", "script_id": "scr", "artifact_id": "art", "key_id": "key", "webhook_id": "whk", "delivery_id": "dlv"}
+PREFIXES = {
+    "job_id": "job",
+    "script_id": "scr",
+    "artifact_id": "art",
+    "key_id": "key",
+    "webhook_id": "whk",
+    "delivery_id": "dlv",
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,11 @@ class Address:
 
     def path(self, **values: str) -> str:
         """The path with identifiers put in: those given, else such as could be."""
-        return re.sub(r"{(\w+)}", lambda found: values.get(found[1]) or new_id(PREFIXES.get(found[1], "any")), self.template)
+        return re.sub(
+            r"{(\w+)}",
+            lambda found: values.get(found[1]) or new_id(PREFIXES.get(found[1], "any")),
+            self.template,
+        )
 
 
 def addresses(app: FastAPI) -> list[Address]:

@@ -22,9 +22,13 @@ async def make_some_of_each(client: httpx.AsyncClient, count: int) -> dict[str, 
 
     for number in range(count):
         await make("key_id", "/v1/keys", json={"name": "k"})
-        await make("webhook_id", "/v1/webhooks", json={"url": "http://127.0.0.1:9/", "events": ["job.finished"]})
+        await make(
+            "webhook_id", "/v1/webhooks", json={"url": "http://127.0.0.1:9/", "events": ["job.finished"]}
+        )
         await make("script_id", "/v1/scripts", files=[("file", ("a.py", f"print({number})".encode()))])
-        job = await make("job_id", "/v1/jobs", json={"runtime": "python", "code": CODE, "artifacts": ["*.txt"]})
+        job = await make(
+            "job_id", "/v1/jobs", json={"runtime": "python", "code": CODE, "artifacts": ["*.txt"]}
+        )
     for _ in range(100):
         ended = (await client.get(f"/v1/jobs/{job}", params={"wait": 1})).json()
         if ended["status"] == "succeeded":

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from emberbox.jobs.service import Service
+    from emberbox.service.service import Service
     from tests.integration.conftest import Served
 
 ALL = addresses(app_of(fake_service()))
@@ -46,22 +46,27 @@ def test_every_address_names_the_scope_that_it_needs(address: Address) -> None:
     assert address.scope is not None
 
 
-@pytest.mark.parametrize("address", [a for a in CLOSED if a.method != "GET" and a.method != "WEBSOCKET"], ids=_name)
+@pytest.mark.parametrize(
+    "address", [a for a in CLOSED if a.method != "GET" and a.method != "WEBSOCKET"], ids=_name
+)
 def test_what_changes_something_needs_more_than_read(address: Address) -> None:
     assert address.scope in ("run", "admin")
 
 
 @pytest.mark.parametrize("address", [a for a in CLOSED if a.method != "WEBSOCKET"], ids=_name)
 async def test_a_smaller_scope_is_not_enough(address: Address) -> None:
-    app = app_of(fake_service())
+    service = fake_service()
+    app = app_of(service)
     smaller = SMALLER[str(address.scope)]
     async with client_of(app, headers=HEADERS) as client:
-        app.state.service.keys.record = key_record(*(smaller or ["none"]))
+        service.keys.record = key_record(*(smaller or ["none"]))
         answer = await client.request(address.method, address.path())
     assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed")
 
 
-async def _answers(client: httpx.AsyncClient, found: list[Address], headers: dict[str, str]) -> dict[str, int]:
+async def _answers(
+    client: httpx.AsyncClient, found: list[Address], headers: dict[str, str]
+) -> dict[str, int]:
     return {
         _name(address): (await client.request(address.method, address.path(), headers=headers)).status_code
         for address in found
@@ -75,7 +80,9 @@ def _callers(app: FastAPI) -> httpx.AsyncClient:
 
     async def from_elsewhere(scope: Any, receive: Any, send: Any) -> None:
         number = next(numbers)
-        await app({**scope, "client": (f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1)}, receive, send)
+        await app(
+            {**scope, "client": (f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1)}, receive, send
+        )
 
     transport = httpx.ASGITransport(from_elsewhere, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8470")
@@ -93,7 +100,10 @@ async def test_every_address_is_closed_to_keys_that_are_not_good(service: Servic
         await service.keys.rotate(rotated.id)
         found = [address for address in addresses(create_app(service)) if address.template not in PUBLIC]
         bad: list[dict[str, str]] = [{}, {"X-API-Key": "ember_" + "x" * 43}]
-        bad += [{"Authorization": f"Bearer {secret}"} for secret in (revoked_secret, expired_secret, rotated_secret)]
+        bad += [
+            {"Authorization": f"Bearer {secret}"}
+            for secret in (revoked_secret, expired_secret, rotated_secret)
+        ]
         await asyncio.sleep(max(0.0, ((expired.expires_at or 0) - now_us()) / 1e6))
         for headers in bad:
             answers = await _answers(client, found, headers)
@@ -108,11 +118,15 @@ async def test_public_addresses_are_open(app: FastAPI) -> None:
 async def test_no_address_shows_or_changes_what_another_key_made(
     app: FastAPI, app_client: httpx.AsyncClient, make_key: Callable[..., Awaitable[str]]
 ) -> None:
-    ids = {name: made[-1] for name, made in (await make_some_of_each(app_client, 1)).items() if name != "key_id"}
+    ids = {
+        name: made[-1] for name, made in (await make_some_of_each(app_client, 1)).items() if name != "key_id"
+    }
     before = await _listed(app_client)
     other = {"X-API-Key": await make_key("admin", name="other")}
     owned = [
-        address for address in CLOSED if address.method != "WEBSOCKET" and any(f"{{{name}}}" in address.template for name in ids)
+        address
+        for address in CLOSED
+        if address.method != "WEBSOCKET" and any(f"{{{name}}}" in address.template for name in ids)
     ]
     assert len(owned) >= 20
     async with _callers(app) as client:
@@ -135,10 +149,16 @@ def _detail(answer: httpx.Response) -> str:
     return re.sub(r"_[0-9a-z]{26}", "_ID", answer.json()["detail"])
 
 
-async def test_a_websocket_is_refused_before_it_opens(served: Served, make_key: Callable[..., Awaitable[str]]) -> None:
+async def test_a_websocket_is_refused_before_it_opens(
+    served: Served, make_key: Callable[..., Awaitable[str]]
+) -> None:
     path = next(address for address in CLOSED if address.method == "WEBSOCKET").path()
     url = served.url.replace("http", "ws", 1) + path
-    for headers, status in (({}, 401), ({"X-API-Key": "nonsense"}, 401), ({"X-API-Key": await make_key("read")}, 404)):
+    for headers, status in (
+        ({}, 401),
+        ({"X-API-Key": "nonsense"}, 401),
+        ({"X-API-Key": await make_key("read")}, 404),
+    ):
         with pytest.raises(InvalidStatus) as caught:
             async with connect(url, additional_headers=headers):
                 await asyncio.sleep(0.05)

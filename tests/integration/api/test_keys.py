@@ -12,7 +12,7 @@ from emberbox.schemas.keys import Key, KeyWithSecret
 if TYPE_CHECKING:
     import httpx
 
-    from emberbox.jobs.service import Service
+    from emberbox.service.service import Service
 
 
 def _with(secret: str) -> dict[str, str]:
@@ -29,12 +29,23 @@ async def _create(client: httpx.AsyncClient, **values: Any) -> KeyWithSecret:
 
 async def test_a_key_from_its_making_to_its_end(app_client: httpx.AsyncClient) -> None:
     made = await _create(app_client, name="ci", scopes=["run"], quota={"queued_jobs": 5})
-    assert (made.name, made.scopes, made.quota, made.hint) == ("ci", ["read", "run"], {"queued_jobs": 5}, made.secret[-4:])
+    assert (made.name, made.scopes, made.quota, made.hint) == (
+        "ci",
+        ["read", "run"],
+        {"queued_jobs": 5},
+        made.secret[-4:],
+    )
     seen = await app_client.get("/v1/me", headers=_with(made.secret))
     assert Key.model_validate_json(seen.content).id == made.id
     assert "secret" not in seen.json()
-    changed = await app_client.patch(f"/v1/keys/{made.id}", json={"name": "ci 2", "scopes": ["read"], "quota": {}})
-    assert (changed.json()["name"], changed.json()["scopes"], changed.json()["quota"]) == ("ci 2", ["read"], {})
+    changed = await app_client.patch(
+        f"/v1/keys/{made.id}", json={"name": "ci 2", "scopes": ["read"], "quota": {}}
+    )
+    assert (changed.json()["name"], changed.json()["scopes"], changed.json()["quota"]) == (
+        "ci 2",
+        ["read"],
+        {},
+    )
     revoked = await app_client.post(f"/v1/keys/{made.id}/revoke")
     assert revoked.json()["revoked_at"] is not None
     assert (await app_client.get("/v1/me", headers=_with(made.secret))).status_code == 401
@@ -44,7 +55,9 @@ async def test_a_key_from_its_making_to_its_end(app_client: httpx.AsyncClient) -
 
 async def test_rotation(app_client: httpx.AsyncClient) -> None:
     made = await _create(app_client)
-    first = KeyWithSecret.model_validate_json((await app_client.post(f"/v1/keys/{made.id}/rotate", json={"grace_s": 60})).content)
+    first = KeyWithSecret.model_validate_json(
+        (await app_client.post(f"/v1/keys/{made.id}/rotate", json={"grace_s": 60})).content
+    )
     assert first.id == made.id
     for secret in (made.secret, first.secret):
         assert (await app_client.get("/v1/me", headers=_with(secret))).status_code == 200
@@ -54,12 +67,16 @@ async def test_rotation(app_client: httpx.AsyncClient) -> None:
         assert (await app_client.get("/v1/me", headers=_with(secret))).status_code == 401
 
 
-async def test_an_expiry_is_kept_to_the_microsecond_and_can_be_taken_back(app_client: httpx.AsyncClient) -> None:
+async def test_an_expiry_is_kept_to_the_microsecond_and_can_be_taken_back(
+    app_client: httpx.AsyncClient,
+) -> None:
     ends = (datetime.now(UTC) + timedelta(days=400)).replace(microsecond=123_457)
     made = await _create(app_client, expires_at=ends.astimezone().isoformat())
     assert made.expires_at == ends
     assert (await app_client.patch(f"/v1/keys/{made.id}", json={})).json()["expires_at"] is not None
-    assert (await app_client.patch(f"/v1/keys/{made.id}", json={"expires_at": None})).json()["expires_at"] is None
+    assert (await app_client.patch(f"/v1/keys/{made.id}", json={"expires_at": None})).json()[
+        "expires_at"
+    ] is None
 
 
 @pytest.mark.parametrize(
@@ -106,7 +123,9 @@ async def test_pages(app_client: httpx.AsyncClient) -> None:
     cursor: str | None = None
     while True:
         page = Page[Key].model_validate_json(
-            (await app_client.get("/v1/keys", params={"limit": 2} | ({"cursor": cursor} if cursor else {}))).content
+            (
+                await app_client.get("/v1/keys", params={"limit": 2} | ({"cursor": cursor} if cursor else {}))
+            ).content
         )
         seen += [key.id for key in page.items]
         if (cursor := page.next_cursor) is None:
@@ -138,5 +157,7 @@ async def test_a_quota_of_a_key_changes_its_rate_at_once(app_client: httpx.Async
 async def test_of_two_admin_keys_that_are_revoked_at_once_one_stays(app_client: httpx.AsyncClient) -> None:
     mine = (await app_client.get("/v1/me")).json()["id"]
     other = await _create(app_client, scopes=["admin"])
-    answers = await asyncio.gather(*(app_client.post(f"/v1/keys/{key_id}/revoke") for key_id in (mine, other.id)))
+    answers = await asyncio.gather(
+        *(app_client.post(f"/v1/keys/{key_id}/revoke") for key_id in (mine, other.id))
+    )
     assert sorted(answer.status_code for answer in answers) in ([200, 401], [200, 409])

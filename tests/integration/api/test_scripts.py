@@ -14,16 +14,27 @@ from emberbox.api.app import create_app
 from emberbox.config import ServerSettings
 from emberbox.model import MIB
 from emberbox.schemas.scripts import Script
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from emberbox.jobs.service import Service
+    from emberbox.service.service import Service
     from tests.integration.conftest import Served
 
 NAMES = [
-    *("main.py", "with space.py", "a'b.py", "a;b=c.py", "привет.py", "Ελληνικά.py", "tiếng_việt.py", "გამარჯობა.py", "ሰላም.py"),
+    *(
+        "main.py",
+        "with space.py",
+        "a'b.py",
+        "a;b=c.py",
+        "привет.py",
+        "Ελληνικά.py",
+        "tiếng_việt.py",
+        "გამარჯობა.py",
+        "ሰላም.py",
+    ),
     *("你好世界.py", "こんにちは.py", "안녕.py", "नमस्ते.py", "สวัสดี.py"),
     *("مرحبا.py", "שלום.py", "ﷺ.py", "👩‍💻.py", "𝕦𝕟𝕚.py", "ʻokina.py"),
 ]
@@ -38,7 +49,9 @@ async def _upload(client: httpx.AsyncClient, *files: tuple[str, bytes], **fields
 
 
 async def test_a_script_from_its_upload_to_its_end(app_client: httpx.AsyncClient) -> None:
-    made = await _upload(app_client, ("hello.py", b"print('hi')\n"), name="greeting", labels='{"team": "data"}')
+    made = await _upload(
+        app_client, ("hello.py", b"print('hi')\n"), name="greeting", labels='{"team": "data"}'
+    )
     assert (made.name, made.runtime, made.entry, made.size, made.labels) == (
         "greeting",
         "python",
@@ -48,8 +61,14 @@ async def test_a_script_from_its_upload_to_its_end(app_client: httpx.AsyncClient
     )
     assert (await app_client.get(f"/v1/scripts/{made.id}")).json() == made.model_dump(mode="json")
     content = await app_client.get(f"/v1/scripts/{made.id}/content")
-    assert (content.content, content.headers["content-type"]) == (b"print('hi')\n", "application/octet-stream")
-    assert content.headers["content-disposition"] == "attachment; filename=\"hello.py\"; filename*=UTF-8''hello.py"
+    assert (content.content, content.headers["content-type"]) == (
+        b"print('hi')\n",
+        "application/octet-stream",
+    )
+    assert (
+        content.headers["content-disposition"]
+        == "attachment; filename=\"hello.py\"; filename*=UTF-8''hello.py"
+    )
     assert content.headers["x-content-type-options"] == "nosniff"
     deleted = await app_client.delete(f"/v1/scripts/{made.id}")
     assert (deleted.status_code, deleted.content) == (204, b"")
@@ -59,22 +78,36 @@ async def test_a_script_from_its_upload_to_its_end(app_client: httpx.AsyncClient
 
 
 async def test_the_article_s_field_and_no_runtime(app_client: httpx.AsyncClient) -> None:
-    answer = await app_client.post("/v1/scripts", files=[("script", ("run", b"#!/usr/bin/env python3\nprint(1)\n"))])
+    answer = await app_client.post(
+        "/v1/scripts", files=[("script", ("run", b"#!/usr/bin/env python3\nprint(1)\n"))]
+    )
     assert (answer.status_code, answer.json()["runtime"]) == (201, "python")
 
 
 async def test_several_files_keep_their_folders(app_client: httpx.AsyncClient) -> None:
-    made = await _upload(app_client, ("main.py", b"import pkg.a"), ("pkg/a.py", b"A"), ("pkg/deep/b.txt", b""))
+    made = await _upload(
+        app_client, ("main.py", b"import pkg.a"), ("pkg/a.py", b"A"), ("pkg/deep/b.txt", b"")
+    )
     assert made.files is not None
-    assert [(file.path, file.size) for file in made.files] == [("main.py", 12), ("pkg/a.py", 1), ("pkg/deep/b.txt", 0)]
+    assert [(file.path, file.size) for file in made.files] == [
+        ("main.py", 12),
+        ("pkg/a.py", 1),
+        ("pkg/deep/b.txt", 0),
+    ]
     whole = await app_client.get(f"/v1/scripts/{made.id}/content")
     assert whole.headers["content-type"] == "application/x-tar"
     with tarfile.open(fileobj=io.BytesIO(whole.content)) as archive:
-        assert {member.name: member.size for member in archive} == {"main.py": 12, "pkg/a.py": 1, "pkg/deep/b.txt": 0}
+        assert {member.name: member.size for member in archive} == {
+            "main.py": 12,
+            "pkg/a.py": 1,
+            "pkg/deep/b.txt": 0,
+        }
     one = await app_client.get(f"/v1/scripts/{made.id}/content", params={"path": "pkg/a.py"})
     assert (one.content, one.headers["content-length"]) == (b"A", "1")
     for path in ("pkg", "../main.py", "nothing"):
-        assert (await app_client.get(f"/v1/scripts/{made.id}/content", params={"path": path})).status_code == 404
+        assert (
+            await app_client.get(f"/v1/scripts/{made.id}/content", params={"path": path})
+        ).status_code == 404
 
 
 async def test_an_archive_is_opened(app_client: httpx.AsyncClient) -> None:
@@ -152,7 +185,13 @@ def _files(folder: Path) -> set[str]:
 async def test_other_bodies_and_wrong_fields(app_client: httpx.AsyncClient) -> None:
     assert (await app_client.post("/v1/scripts", json={})).status_code == 415
     file = [("file", ("a.py", b"x"))]
-    for field, value in (("labels", "[]"), ("labels", "{"), ("labels", '{"a": 1}'), ("entry", "other.py"), ("colour", "red")):
+    for field, value in (
+        ("labels", "[]"),
+        ("labels", "{"),
+        ("labels", '{"a": 1}'),
+        ("entry", "other.py"),
+        ("colour", "red"),
+    ):
         answer = await app_client.post("/v1/scripts", files=file, data={field: value})
         assert answer.status_code == 422, (field, value)
         assert field in answer.json()["detail"] or "other.py" in answer.json()["detail"]
@@ -162,8 +201,14 @@ async def test_other_bodies_and_wrong_fields(app_client: httpx.AsyncClient) -> N
 async def test_bounds_of_uploads(service: Service, admin_key: str) -> None:
     service.settings = replace(service.settings, server=ServerSettings(upload_bytes=1000, upload_files=2))
     transport = httpx.ASGITransport(create_app(service))
-    async with httpx.AsyncClient(transport=transport, base_url="http://x", headers={"X-API-Key": admin_key}) as client:
-        for files in ([("a.py", b"x" * 1001)], [("a.py", b"x"), ("b.py", b"x"), ("c.py", b"x")], [("a.py", b"x" * 3 * MIB)]):
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://x", headers={"X-API-Key": admin_key}
+    ) as client:
+        for files in (
+            [("a.py", b"x" * 1001)],
+            [("a.py", b"x"), ("b.py", b"x"), ("c.py", b"x")],
+            [("a.py", b"x" * 3 * MIB)],
+        ):
             answer = await client.post("/v1/scripts", files=[("file", file) for file in files])
             assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
         await _upload(client, ("a.py", b"x" * 500), ("main.py", b"x" * 500))
@@ -181,7 +226,7 @@ async def test_an_upload_of_100_mib(served: Served) -> None:
         yield b"\r\n--b--\r\n"
 
     headers = served.headers | {"Content-Type": "multipart/form-data; boundary=b"}
-    async with httpx.AsyncClient(base_url=served.url, headers=headers, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=served.url, headers=headers, timeout=PATIENCE_S) as client:
         answer = await client.post("/v1/scripts", content=body())
         assert (answer.status_code, answer.json()["size"]) == (201, size)
         taken = 0
@@ -197,9 +242,12 @@ async def test_an_upload_that_breaks_off_leaves_nothing(served: Served) -> None:
     _, writer = await asyncio.open_connection(host, int(port))
     head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.py"\r\n\r\n'
     writer.write(
-        b"POST /v1/scripts HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 9000000\r\n"
-        + f"X-API-Key: {served.secret}\r\n\r\n".encode() + head + b"x" * 3 * MIB
-    )  # fmt: skip
+        b"POST /v1/scripts HTTP/1.1\r\nHost: x\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 9000000\r\n"
+        + f"X-API-Key: {served.secret}\r\n\r\n".encode()
+        + head
+        + b"x" * 3 * MIB
+    )
     await writer.drain()
     uploads = served.service.settings.data / "uploads"
     await _until(lambda: uploads.is_dir() and any(uploads.iterdir()))
@@ -208,7 +256,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(served: Served) -> None:
 
 
 async def _until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not holds():  # noqa: ASYNC110  nothing tells when another task has come so far
             await asyncio.sleep(0.01)
 
@@ -223,8 +271,12 @@ async def test_one_key_does_not_see_another_s_scripts(
     )
     assert theirs.sha256 == mine.sha256
     for method, path in (
-        ("GET", ""), ("GET", "/content"), ("GET", "/content?path=a.py"), ("DELETE", ""), ("POST", "/run"),
-    ):  # fmt: skip
+        ("GET", ""),
+        ("GET", "/content"),
+        ("GET", "/content?path=a.py"),
+        ("DELETE", ""),
+        ("POST", "/run"),
+    ):
         answer = await app_client.request(method, f"/v1/scripts/{mine.id}{path}", headers=other)
         missing = await app_client.request(method, f"/v1/scripts/scr_{'0' * 26}{path}", headers=other)
         assert answer.status_code == missing.status_code == 404
@@ -236,10 +288,17 @@ async def test_one_key_does_not_see_another_s_scripts(
 
 
 async def test_pages_and_filters(app_client: httpx.AsyncClient) -> None:
-    made = [await _upload(app_client, (f"{n}.py", b"print(%d)" % n), labels=f'{{"n": "{n % 2}"}}') for n in range(5)]
+    made = [
+        await _upload(app_client, (f"{n}.py", b"print(%d)" % n), labels=f'{{"n": "{n % 2}"}}')
+        for n in range(5)
+    ]
     await _upload(app_client, ("x.sh", b"echo"))
     first = (await app_client.get("/v1/scripts", params={"limit": 3, "runtime": "python"})).json()
-    rest = (await app_client.get("/v1/scripts", params={"limit": 3, "runtime": "python", "cursor": first["next_cursor"]})).json()
+    rest = (
+        await app_client.get(
+            "/v1/scripts", params={"limit": 3, "runtime": "python", "cursor": first["next_cursor"]}
+        )
+    ).json()
     assert [item["id"] for item in first["items"] + rest["items"]] == [script.id for script in made[::-1]]
     assert rest["next_cursor"] is None
     assert all(item["files"] is None for item in first["items"])
@@ -253,5 +312,9 @@ async def test_runtimes(app_client: httpx.AsyncClient) -> None:
     listed = (await app_client.get("/v1/runtimes")).json()["items"]
     python = next(item for item in listed if item["name"] == "python")
     assert ".py" in python["extensions"]
-    assert (await app_client.get("/v1/runtimes/py")).json() == (await app_client.get("/v1/runtimes/PYTHON")).json() == python
+    assert (
+        (await app_client.get("/v1/runtimes/py")).json()
+        == (await app_client.get("/v1/runtimes/PYTHON")).json()
+        == python
+    )
     assert (await app_client.get("/v1/runtimes/cobol")).json()["code"] == "unknown_runtime"

@@ -1,4 +1,7 @@
-"""The client and the command against a served API. The database does not matter to them: one kind is enough."""
+"""The client and the command against a served API.
+
+The database does not matter to them: one kind is enough.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from emberbox.client import AsyncClient
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,7 +23,6 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Served
 
 ROOT = Path(__file__).parents[3]
-COMMAND_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,17 @@ async def client(served: Served) -> AsyncIterator[AsyncClient]:
 def environment(served: Served, tmp_path: Path) -> dict[str, str]:
     """The variables of a user who was told of the server."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("EMBERBOX", "XDG"))}
-    found = {"EMBERBOX_SERVER": served.url, "EMBERBOX_API_KEY": served.secret, "EMBERBOX_DATA": str(tmp_path / "none")}
-    return {**clean, **found, "HOME": str(tmp_path / "home"), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    found = {
+        "EMBERBOX_SERVER": served.url,
+        "EMBERBOX_API_KEY": served.secret,
+        "EMBERBOX_DATA": str(tmp_path / "none"),
+    }
+    return {
+        **clean,
+        **found,
+        "HOME": str(tmp_path / "home"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
 
 
 @pytest.fixture
@@ -62,7 +74,13 @@ def emberbox(environment: dict[str, str], tmp_path: Path) -> Command:
 
     async def run(*words: str, stdin: bytes = b"", **variables: str) -> Done:
         return await run_program(
-            sys.executable, "-m", "emberbox.cli.main", *words, stdin=stdin, cwd=tmp_path, env={**environment, **variables}
+            sys.executable,
+            "-m",
+            "emberbox.cli.main",
+            *words,
+            stdin=stdin,
+            cwd=tmp_path,
+            env={**environment, **variables},
         )
 
     return run
@@ -71,9 +89,11 @@ def emberbox(environment: dict[str, str], tmp_path: Path) -> Command:
 async def run_program(*words: str, cwd: Path, env: dict[str, str], stdin: bytes = b"") -> Done:
     """Run a program beside the server, which lives in this process."""
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe, stderr=pipe, cwd=cwd, env=env)
+    process = await asyncio.create_subprocess_exec(
+        *words, stdin=pipe, stdout=pipe, stderr=pipe, cwd=cwd, env=env
+    )
     try:
-        async with asyncio.timeout(COMMAND_S):
+        async with asyncio.timeout(PATIENCE_S):
             out, err = await process.communicate(stdin)
     finally:
         if process.returncode is None:

@@ -19,7 +19,9 @@ EXAMPLES = ROOT / "examples"
 
 
 async def test_submit(environment: dict[str, str], tmp_path: Path) -> None:
-    done = await run_program(sys.executable, str(EXAMPLES / "service_submit.py"), cwd=tmp_path, env=environment)
+    done = await run_program(
+        sys.executable, str(EXAMPLES / "service_submit.py"), cwd=tmp_path, env=environment
+    )
     assert (done.code, done.err) == (0, "")
     assert "succeeded, exit code 0\nthe sum is 12\nresult: {" in done.out
 
@@ -32,7 +34,9 @@ async def test_submit_without_a_server(environment: dict[str, str], tmp_path: Pa
 
 
 async def test_follow_logs(environment: dict[str, str], tmp_path: Path) -> None:
-    done = await run_program(sys.executable, str(EXAMPLES / "service_follow_logs.py"), cwd=tmp_path, env=environment)
+    done = await run_program(
+        sys.executable, str(EXAMPLES / "service_follow_logs.py"), cwd=tmp_path, env=environment
+    )
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     for name in ("one", "two", "three"):
@@ -42,7 +46,9 @@ async def test_follow_logs(environment: dict[str, str], tmp_path: Path) -> None:
 
 
 async def test_archive(environment: dict[str, str], tmp_path: Path, client: AsyncClient) -> None:
-    done = await run_program(sys.executable, str(EXAMPLES / "service_archive.py"), cwd=tmp_path, env=environment)
+    done = await run_program(
+        sys.executable, str(EXAMPLES / "service_archive.py"), cwd=tmp_path, env=environment
+    )
     assert (done.code, done.err) == (0, "")
     assert "3 files, runs main.py with python" in done.out
     assert "wrote a report of 3 words\n  1  one\n  2  two\n  3  three\n" in done.out

@@ -26,7 +26,9 @@ async def test_submit_shows_why_it_does_not_compile(emberbox: Command) -> None:
 
 async def test_what_compiles_shows_the_program_alone(emberbox: Command) -> None:
     for told in ("compiled", "cached"):
-        done = await emberbox("submit", "-c", "#!compile echo warned >&2\necho out; exit 3", "-r", LANGUAGE, "--wait")
+        done = await emberbox(
+            "submit", "-c", "#!compile echo warned >&2\necho out; exit 3", "-r", LANGUAGE, "--wait"
+        )
         assert (done.code, done.out, done.err) == (3, "out\n", "")
         (job, *_) = json.loads((await emberbox("jobs", "list", "--json")).out)
         assert f"{told}" in (await emberbox("jobs", "get", job["id"])).out

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from emberbox.jobs.expiry import expire_logs
+from emberbox.service.accounts.usage import Usage
+from emberbox.service.upkeep.expiry import expire_logs
 from emberbox.store.tables import results
-from emberbox.store.usage import Usage
 from tests.integration.compiling.conftest import LUCKY
 from tests.integration.jobs.conftest import caller, other  # noqa: F401
 from tests.integration.jobs_api.speaking import ended as wait
@@ -20,7 +20,7 @@ from tests.integration.jobs_api.speaking import run
 if TYPE_CHECKING:
     import httpx
 
-    from emberbox.jobs.service import Service
+    from emberbox.service.service import Service
     from tests.integration.jobs.conftest import Caller
 
 LANGUAGE = "shell-compiled"
@@ -37,27 +37,42 @@ async def test_a_job_tells_of_its_compile_stage(app_client: httpx.AsyncClient, s
     job = await ended(app_client, code)
     told = job["compile"]
     assert (job["status"], job["stdout"], job["stderr"]) == ("succeeded", "out\n", "")
-    assert (told["ok"], told["reason"], told["cached"], told["exit_code"], told["message"]) == (True, "compiled", False, 0, None)
+    assert (told["ok"], told["reason"], told["cached"], told["exit_code"], told["message"]) == (
+        True,
+        "compiled",
+        False,
+        0,
+        None,
+    )
     assert (told["stdout"], told["stderr"], told["stderr_bytes"]) == ("a\0\ufffdb", "warned\n", 7)
     assert job["metrics"]["compile_ms"] == told["wall_ms"] > 0
-    service.jobs.forget()
+    service.recent.forget()
     assert (await app_client.get(f"/v1/jobs/{job['id']}")).json() == job
     again = await ended(app_client, code)
-    assert (again["compile"]["reason"], again["compile"]["cached"], again["stdout"]) == ("cached", True, "out\n")
+    assert (again["compile"]["reason"], again["compile"]["cached"], again["stdout"]) == (
+        "cached",
+        True,
+        "out\n",
+    )
     (listed, _) = (await app_client.get("/v1/jobs")).json()["items"]
     assert "compile" not in listed
 
 
 async def test_a_job_that_does_not_compile(app_client: httpx.AsyncClient, service: Service) -> None:
     job = await ended(app_client, "echo a\nif\n", retries=3, artifacts=["**"])
-    assert (job["status"], job["reason"], job["exit_code"], job["signal"]) == ("compile_failed", "exited", None, None)
+    assert (job["status"], job["reason"], job["exit_code"], job["signal"]) == (
+        "compile_failed",
+        "exited",
+        None,
+        None,
+    )
     assert (job["attempt"], [attempt["outcome"] for attempt in job["attempts"]]) == (1, ["compile_failed"])
     assert job["message"] == "compile failed: the compiler ended with exit code 2"
     assert (job["compile"]["ok"], job["compile"]["exit_code"]) == (False, 2)
     assert "line 3: syntax error" in job["compile"]["stderr"]
     assert (job["stdout"], job["stderr"]) == ("", job["compile"]["stderr"])
     assert job["times"]["started_at"] is None
-    service.jobs.forget()
+    service.recent.forget()
     assert (await app_client.get(f"/v1/jobs/{job['id']}")).json() == job
     log = await app_client.get(f"/v1/jobs/{job['id']}/logs", params={"format": "text"})
     assert "syntax error" in log.text
@@ -94,8 +109,15 @@ async def test_programs_are_a_keys_own(caller: Caller, other: Caller) -> None:  
     theirs = await other.run(LUCKY, runtime=LANGUAGE, files=files)
     outputs = [await caller.stdout(mine[0]), await caller.stdout(mine[1]), await other.stdout(theirs)]
     assert outputs[0] == outputs[1] != outputs[2]
-    told = [await who.service.jobs.output(job) for who, job in ((caller, mine[0]), (caller, mine[1]), (other, theirs))]
-    assert [output.compile and output.compile["reason"] for output in told] == ["compiled", "cached", "compiled"]
+    told = [
+        await who.service.jobs.output(job)
+        for who, job in ((caller, mine[0]), (caller, mine[1]), (other, theirs))
+    ]
+    assert [output.compile and output.compile["reason"] for output in told] == [
+        "compiled",
+        "cached",
+        "compiled",
+    ]
 
 
 async def test_the_compilers_time_is_charged(caller: Caller, service: Service) -> None:  # noqa: F811
@@ -104,7 +126,9 @@ async def test_the_compilers_time_is_charged(caller: Caller, service: Service) -
     assert job.metrics["cpu_user_ms"] == 0
     assert job.metrics["compile_cpu_ms"] > 50
     async with service.db.reading() as connection:
-        row = (await connection.execute(select(results.c.compile).where(results.c.job_id == job.id))).scalar_one()
+        row = (
+            await connection.execute(select(results.c.compile).where(results.c.job_id == job.id))
+        ).scalar_one()
     assert (row["reason"], "stderr" in row) == ("failed", False)
     (day,) = await Usage(service.db).read(key_id=caller.key.id, since="2000-01-01", until="9999-12-31")
     assert day.cpu_s * 1000 == pytest.approx(job.metrics["compile_cpu_ms"], rel=0.01)
@@ -114,7 +138,7 @@ async def test_what_a_compiler_said_goes_with_the_log(caller: Caller, service: S
     job = await caller.run("#!compile echo warned >&2\n", runtime=LANGUAGE)
     assert job.finished_at is not None
     await expire_logs(service.db, (0, ""), job.finished_at + 1)
-    service.jobs.forget()
+    service.recent.forget()
     told = (await service.jobs.output(replace(job))).compile
     assert told is not None
     assert (told["reason"], told["stderr_bytes"], told.get("stderr")) == ("compiled", 7, None)

@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.patience import PATIENCE_S
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 USER, PASSWORD = "ali", "open sesame"
 _HASH = "$2b$05$abcdefghijklmnopqrstuupx2xBUC4954936wVIjyyPHmUBFu0wCW"
-_START_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,17 @@ class Registry:
     def push(self, layout: Path, tag: str, name: str) -> None:
         """Push an image of an OCI layout as `name:tag`."""
         target = f"docker://{self.host}/{name}:{tag}"
-        options = ["--dest-tls-verify=false", f"--dest-authfile={self.auth_file}", "--all", "--insecure-policy"]
+        options = [
+            "--dest-tls-verify=false",
+            f"--dest-authfile={self.auth_file}",
+            "--all",
+            "--insecure-policy",
+        ]
         done = subprocess.run(
             [program("skopeo"), "copy", *options, f"oci:{layout}:{tag}", target],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -79,20 +85,22 @@ def registry(folder: Path, *, protected: bool) -> Iterator[Registry]:
     }
     (folder / "config.yml").write_text(json.dumps(config))
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program("docker-registry"), "serve", str(folder / "config.yml")], stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [program("docker-registry"), "serve", str(folder / "config.yml")], stdout=log, stderr=log
+        )
     try:
         _wait(port, process, folder)
         host = f"127.0.0.1:{port}"
         yield Registry(host, folder / "storage", credentials(folder / "auth.json", host))
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE_S)
 
 
 def _wait(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:
-    deadline = time.monotonic() + _START_S
+    deadline = time.monotonic() + PATIENCE_S
     while True:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         try:
             connection.request("GET", "/v2/")
             if connection.getresponse().status in {200, 401}:

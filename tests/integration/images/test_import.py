@@ -1,4 +1,4 @@
-"""`emberbox images import` but for what boots: real skopeo, real registry, real file systems; the kernel is a stand-in."""
+"""`emberbox images import` without a boot: skopeo, registry and file systems are real, the kernel is not."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emberbox.cli.images_import import import_runtime
+from emberbox.cli.local.images_import import import_runtime
 from emberbox.errors import EmberboxError, ImageImportFailed, InvalidInput, NoSpace
 from emberbox.images import ImageStore, build, store
-from emberbox.images.kernel import Kernel
-from emberbox.images.modules import Module
+from emberbox.images.kernels.kernel import Kernel
+from emberbox.images.kernels.module import Module
 from emberbox.images.oci import Access, ImportOptions, Reference, RuntimeText, importer
 from emberbox.runtimes import load
 from tests.integration.images.registry import PASSWORD, Registry, credentials, program, registry
 from tests.oci.layouts import Layout, Made, docker_archive, entry, layer
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,11 @@ if TYPE_CHECKING:
     from emberbox.images.oci import ImportedRoot
 
 OPEN = Access(insecure=True)
-BASE = layer(entry("etc/passwd", b"app:x:7:8::/home/app:\n"), entry("bin/app", b"first", uid=7, gid=8), entry("gone", b"x"))
+BASE = layer(
+    entry("etc/passwd", b"app:x:7:8::/home/app:\n"),
+    entry("bin/app", b"first", uid=7, gid=8),
+    entry("gone", b"x"),
+)
 ABOVE = layer(entry(".wh.gone", b""), entry("data", b"d" * 5000))
 RUN = {"Entrypoint": ["/bin/app"], "User": "app", "Env": ["A=1"]}
 APP = Made([BASE, ABOVE], RUN)
@@ -54,7 +59,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         (folder / "agent").write_bytes(b"agent")
         self.folder = folder
-        self.store = ImageStore(folder / "images", architecture="amd64", suite="bookworm", agent=folder / "agent")
+        self.store = ImageStore(folder / "images", architecture="amd64", agent=folder / "agent")
         self.layout = Layout(folder / "layout")
         self.steps = Steps()
 
@@ -77,16 +82,21 @@ class Bench:
 
     def left(self) -> list[str]:
         """Return what lies where an import works, and half a root filesystem or runtime."""
-        places = [*(self.folder / "images").glob("building/*"), *(self.folder / "images/parts").glob("rootfs/*")]
+        places = [
+            *(self.folder / "images").glob("building/*"),
+            *(self.folder / "images/parts").glob("rootfs/*"),
+        ]
         return sorted(path.name for path in [*places, *(self.folder / "runtimes").glob("*")])
 
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    async def fetch_kernel(architecture: str, folder: Path, progress: Progress) -> Kernel:
+    async def fetch_kernel(suite: str, architecture: str, folder: Path, progress: Progress) -> Kernel:
         vmlinux = folder / "vmlinux"
         vmlinux.write_text("kernel")
-        return Kernel(package="linux", version="6", vmlinux=vmlinux, modules=(Module("virtio", b"module", ()),))
+        return Kernel(
+            package="linux", version="6", vmlinux=vmlinux, modules=(Module("virtio", b"module", ()),)
+        )
 
     monkeypatch.setattr(build, "fetch_kernel", fetch_kernel)
     monkeypatch.setattr(store, "BUILD_SPACE", 1)
@@ -108,7 +118,11 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Registry
 def inside(image: Image, command: str) -> str:
     """Ask the root filesystem by debugfs."""
     done = subprocess.run(
-        [program("debugfs"), "-R", command, str(image.rootfs)], capture_output=True, text=True, timeout=20, check=True
+        [program("debugfs"), "-R", command, str(image.rootfs)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
     )
     return done.stdout
 
@@ -130,7 +144,11 @@ async def test_from_a_registry_and_again(bench: Bench, servers: tuple[Registry, 
     assert (runtime.argv, dict(runtime.env)) == (("/bin/app",), {"HOME": "/home/app", "A": "1"})
     assert bench.store.find(runtime) == image
     listed = bench.store.list()[0].imported
-    assert (listed["source"], listed["digest"]) == (reference, runtime.image.imported) == (reference, root.digest)
+    assert (
+        (listed["source"], listed["digest"])
+        == (reference, runtime.image.imported)
+        == (reference, root.digest)
+    )
     again, same = await bench.take(reference)
     assert (again.known, same.key) == (True, image.key)
     assert "copying the image" not in bench.steps.steps
@@ -139,7 +157,9 @@ async def test_from_a_registry_and_again(bench: Bench, servers: tuple[Registry, 
 async def test_a_tag_that_moved_is_another_image(bench: Bench) -> None:
     old_digest = bench.layout.add("1", APP)
     _, old = await bench.take(f"oci:{bench.layout.folder}:1")
-    new_digest = bench.layout.add("1", Made([layer(entry("bin/app", b"second"))], {"Entrypoint": ["/bin/app"]}))
+    new_digest = bench.layout.add(
+        "1", Made([layer(entry("bin/app", b"second"))], {"Entrypoint": ["/bin/app"]})
+    )
     root, new = await bench.take(f"oci:{bench.layout.folder}:1")
     assert (root.digest, root.known) == (new_digest, False)
     assert new_digest != old_digest
@@ -190,7 +210,9 @@ async def test_another_user_is_another_file_system(bench: Bench) -> None:
     assert same.rootfs != image.rootfs
 
 
-async def test_registries_that_do_not_give_it(bench: Bench, servers: tuple[Registry, Registry], tmp_path: Path) -> None:
+async def test_registries_that_do_not_give_it(
+    bench: Bench, servers: tuple[Registry, Registry], tmp_path: Path
+) -> None:
     free, protected = servers
     assert "plain HTTP" in await bench.refused(f"docker://{free.host}/team/app:1", Access())
     assert "check its name and tag" in await bench.refused(f"docker://{free.host}/team/app:2")
@@ -199,8 +221,12 @@ async def test_registries_that_do_not_give_it(bench: Bench, servers: tuple[Regis
     reference = f"docker://{protected.host}/team/app:1"
     assert "--auth-file" in await bench.refused(reference)
     wrong = credentials(tmp_path / "wrong.json", protected.host, "no sesame")
-    assert "refuses these credentials" in await bench.refused(reference, Access(insecure=True, auth_file=wrong))
-    assert "no file of credentials" in await bench.refused(reference, Access(insecure=True, auth_file=tmp_path / "none"))
+    assert "refuses these credentials" in await bench.refused(
+        reference, Access(insecure=True, auth_file=wrong)
+    )
+    assert "no file of credentials" in await bench.refused(
+        reference, Access(insecure=True, auth_file=tmp_path / "none")
+    )
 
 
 async def test_with_credentials_which_are_never_shown(

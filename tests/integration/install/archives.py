@@ -21,7 +21,8 @@ OTHER = Release("1.16.1", "aarch64" if RELEASE.architecture == "x86_64" else "x8
 def program(name: str, version: str = "1.16.1") -> bytes:
     """Return a program that tells its version as Firecracker and its jailer do."""
     title = name.capitalize()
-    return f'#!/bin/sh\n[ "$1" = --version ] || exit 2\nprintf "{title} v{version}\\n\\nmore lines\\n"\n'.encode()
+    said = f"{title} v{version}\\n\\nmore lines\\n"
+    return f'#!/bin/sh\n[ "$1" = --version ] || exit 2\nprintf "{said}"\n'.encode()
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,10 @@ class Archive:
 
     def pages(self) -> dict[str, bytes]:
         """Return the two files of a release page."""
-        return {self.path: self.content, f"{self.path}.sha256.txt": f"{self.sha256}  {self.release.archive}\n".encode()}
+        return {
+            self.path: self.content,
+            f"{self.path}.sha256.txt": f"{self.sha256}  {self.release.archive}\n".encode(),
+        }
 
 
 def make_archive(
@@ -60,7 +64,11 @@ def make_archive(
         also: More members by their whole name.
         change: Changes a program's entry before it is written.
     """
-    made = programs if programs is not None else {name: program(name, release.version) for name in ("firecracker", "jailer")}
+    made = (
+        programs
+        if programs is not None
+        else {name: program(name, release.version) for name in ("firecracker", "jailer")}
+    )
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as archive:
         for name, content in (also or {"release-notes.txt": b"notes"}).items():

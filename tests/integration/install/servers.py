@@ -1,4 +1,4 @@
-"""A release page, and a forwarding proxy in front of it: real ones, on loopback, that can be made to misbehave."""
+"""A release page and a forwarding proxy on loopback, real ones that can be made to misbehave."""
 
 from __future__ import annotations
 
@@ -55,8 +55,9 @@ class Listener:
 class Page(Listener):
     """Serves files by their path, one request for each connection.
 
-    `cut` ends a file after so many bytes; `pause_after` stops there (`paused`) until `go_on` is set; `redirects` lead elsewhere;
-    `status` answers everything with a code of its own; `announced` is a false length. `asked` counts requests by path.
+    `cut` ends a file after so many bytes; `pause_after` stops there (`paused`) until `go_on` is
+    set; `redirects` lead elsewhere; `status` answers everything with a code of its own; `announced`
+    is a false length. `asked` counts requests by path.
     """
 
     def __init__(self, files: dict[str, bytes], tls: ssl.SSLContext | None = None) -> None:
@@ -80,7 +81,8 @@ class Page(Listener):
         path = head.split(" ")[1].removeprefix(f"http://localhost:{self.port}")
         self.asked[path] += 1
         if path in self.redirects:
-            writer.write(f"HTTP/1.1 302 Found\r\nLocation: {self.redirects[path]}\r\nContent-Length: 0\r\n\r\n".encode())
+            place = self.redirects[path]
+            writer.write(f"HTTP/1.1 302 Found\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n".encode())
         elif self.status != 200 or path not in self.files:
             status = self.status if self.status != 200 else 404
             writer.write(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
@@ -106,7 +108,10 @@ class Page(Listener):
 
 
 class Proxy(Listener):
-    """Forwards `CONNECT` and plain requests to loopback, whatever host they name; `refuse` is a status to answer instead."""
+    """Forwards `CONNECT` and plain requests to loopback, whatever host they name.
+
+    `refuse` is a status to answer instead.
+    """
 
     def __init__(self, refuse: str | None = None) -> None:
         super().__init__()
@@ -149,9 +154,20 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def self_made_tls(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """Return a server's context with a certificate for localhost, and the file that makes clients trust it."""
+    """Return a server's context with a certificate for localhost, and the file for clients' trust."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ]
     command += [
         "-subj",
         "/CN=localhost",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emberbox.errors import EmberboxError
-from emberbox.vmm.firecracker.install import installed
 from emberbox.vmm.firecracker.install.installation import install
+from emberbox.vmm.firecracker.install.present import installed
 from emberbox.vmm.firecracker.install.sources import ReleaseFile
 from tests.integration.install.archives import OTHER, RELEASE, Archive, make_archive, program
 
@@ -53,7 +53,9 @@ async def test_without_a_hash_it_is_asked_for(folder: Path, file: Path, archive:
 
 
 @pytest.mark.parametrize(("sha256", "told"), [("f" * 64, "wrong SHA-256"), ("abc", "64 hexadecimal digits")])
-async def test_with_a_hash_that_is_not_its_own(folder: Path, file: Path, archive: Archive, sha256: str, told: str) -> None:
+async def test_with_a_hash_that_is_not_its_own(
+    folder: Path, file: Path, archive: Archive, sha256: str, told: str
+) -> None:
     assert told in await bring(folder, file, archive, sha256)
     assert file.exists()
 
@@ -76,7 +78,9 @@ async def test_an_archive_for_another_machine(folder: Path, file: Path) -> None:
 
 
 async def test_an_archive_without_the_jailer(folder: Path, file: Path) -> None:
-    assert RELEASE.member("jailer") in await bring(folder, file, make_archive(programs={"firecracker": program("firecracker")}))
+    assert RELEASE.member("jailer") in await bring(
+        folder, file, make_archive(programs={"firecracker": program("firecracker")})
+    )
 
 
 async def test_names_in_an_archive_lead_nowhere(folder: Path, file: Path, tmp_path: Path) -> None:
@@ -90,7 +94,9 @@ async def test_names_in_an_archive_lead_nowhere(folder: Path, file: Path, tmp_pa
     assert not list(tmp_path.rglob("absolute"))
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE])
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE]
+)
 async def test_only_plain_files_are_taken(folder: Path, file: Path, kind: bytes) -> None:
     def change(entry: tarfile.TarInfo) -> None:
         entry.type, entry.linkname, entry.size = kind, "/etc/shadow", 0
@@ -115,6 +121,8 @@ async def test_a_program_that_is_far_too_large(folder: Path, file: Path) -> None
     ],
 )
 async def test_a_program_that_does_not_run(folder: Path, file: Path, content: bytes, told: str) -> None:
-    said = await bring(folder, file, make_archive(programs={"firecracker": program("firecracker"), "jailer": content}))
+    said = await bring(
+        folder, file, make_archive(programs={"firecracker": program("firecracker"), "jailer": content})
+    )
     assert told in said
     assert "jailer" in said

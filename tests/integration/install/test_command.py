@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emberbox.vmm.firecracker.install import installed
+from emberbox.vmm.firecracker.install.present import installed
 from tests.integration.install.archives import RELEASE, Archive, make_archive
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,18 +22,26 @@ if TYPE_CHECKING:
 
 EMBERBOX = [sys.executable, "-c", "import sys; from emberbox.cli.main import main; sys.exit(main())", "setup"]
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
-PATIENCE_S = 60
 
 
 class Command:
     """The command with a data folder of its own."""
 
     def __init__(self, data: Path, releases: str) -> None:
-        self.environment = {**os.environ, "EMBERBOX_DATA": str(data), "EMBERBOX_FIRECRACKER_RELEASES": releases}
+        self.environment = {
+            **os.environ,
+            "EMBERBOX_DATA": str(data),
+            "EMBERBOX_FIRECRACKER_RELEASES": releases,
+        }
 
     async def start(self, *arguments: str, before: tuple[str, ...] = ()) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            *before, *EMBERBOX, *arguments, env=self.environment, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
+            *before,
+            *EMBERBOX,
+            *arguments,
+            env=self.environment,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
         )
 
     async def run(self, *arguments: str, before: tuple[str, ...] = ()) -> tuple[int | None, str]:
@@ -125,10 +134,20 @@ async def test_a_disk_that_is_full(command: Command, tmp_path: Path, page: Page)
     large = make_archive(also={"filler": os.urandom(300_000)})
     page.files.update(large.pages())
     code, said = await command.run("--vmm", "firecracker", before=mounted(tmp_path / "data", "size=100k"))
-    assert (code, "no space left" in said, "EMBERBOX_DATA" in said, "Traceback" in said) == (70, True, True, False)
+    assert (code, "no space left" in said, "EMBERBOX_DATA" in said, "Traceback" in said) == (
+        70,
+        True,
+        True,
+        False,
+    )
 
 
 @ROOT
 async def test_a_disk_on_which_nothing_may_be_run(command: Command, tmp_path: Path) -> None:
     code, said = await command.run("--vmm", "firecracker", before=mounted(tmp_path / "data", "noexec"))
-    assert (code, "mounted noexec" in said, "EMBERBOX_DATA" in said, "Traceback" in said) == (69, True, True, False)
+    assert (code, "mounted noexec" in said, "EMBERBOX_DATA" in said, "Traceback" in said) == (
+        69,
+        True,
+        True,
+        False,
+    )

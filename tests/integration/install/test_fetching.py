@@ -1,4 +1,4 @@
-"""Installing from a release page: what goes well, and every way in which it does not, told with what to do."""
+"""Installing from a release page: success, and each failure told with what to do."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emberbox.errors import EmberboxError, RequirementMissing
-from emberbox.vmm.firecracker.install import installed
 from emberbox.vmm.firecracker.install.installation import install
+from emberbox.vmm.firecracker.install.present import installed
 from emberbox.vmm.firecracker.install.sources import PublishedRelease
 from tests.integration.install.archives import RELEASE, Archive, make_archive, program
 from tests.integration.install.servers import Page, Proxy, self_made_tls
+from tests.patience import PATIENCE_S
 from tests.peers.binaries import make_binaries
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from emberbox.vmm.firecracker.install.release import Release
 
 
-async def fetch(folder: Path, page: str, *, timeout_s: float = 20, release: Release = RELEASE) -> str:
+async def fetch(folder: Path, page: str, *, timeout_s: float = PATIENCE_S, release: Release = RELEASE) -> str:
     """Install, and return what was said about it."""
     try:
         return (await install(folder, release, PublishedRelease(page, timeout_s=timeout_s))).version
@@ -40,7 +41,9 @@ def nothing_is_left(folder: Path) -> bool:
 
 async def test_both_programs_are_put_in_place(folder: Path, page: Page) -> None:
     seen: list[tuple[str, float | None]] = []
-    found = await install(folder, RELEASE, PublishedRelease(page.url), lambda name, share: seen.append((name, share)))
+    found = await install(
+        folder, RELEASE, PublishedRelease(page.url), lambda name, share: seen.append((name, share))
+    )
     assert found == installed(folder)
     assert (found.version, found.firecracker) == ("1.16.1", folder / "1.16.1/firecracker")
     for path in (found.firecracker, found.jailer):
@@ -55,7 +58,9 @@ async def test_both_programs_are_put_in_place(folder: Path, page: Page) -> None:
 async def test_the_peers_are_a_release_too(folder: Path, tmp_path: Path) -> None:
     made = make_binaries(tmp_path / "peers", version="1.17.0")
     release = replace(RELEASE, version="1.17.0")
-    archive = make_archive(release, programs={"firecracker": made.firecracker.read_bytes(), "jailer": made.jailer.read_bytes()})
+    archive = make_archive(
+        release, programs={"firecracker": made.firecracker.read_bytes(), "jailer": made.jailer.read_bytes()}
+    )
     page = Page(archive.pages())
     async with page:
         assert await fetch(folder, page.url, release=release) == "1.17.0"
@@ -171,7 +176,7 @@ async def test_not_an_archive(folder: Path, tmp_path: Path) -> None:
     assert nothing_is_left(folder)
 
 
-# -- proxies ------------------------------------------------------------------------------------------------------
+# -- proxies -------------------------------------------------------------------------------------
 
 
 async def test_through_a_proxy(folder: Path, page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +196,9 @@ async def test_not_through_a_proxy(folder: Path, page: Page, monkeypatch: pytest
     assert proxy.lines == []
 
 
-async def test_tls_through_a_proxy(folder: Path, tmp_path: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tls_through_a_proxy(
+    folder: Path, tmp_path: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tls, authority = await self_made_tls(tmp_path)
     page, proxy = Page(archive.pages(), tls), Proxy()
     async with page, proxy:
@@ -226,7 +233,8 @@ async def test_a_proxy_that_refuses(folder: Path, refusal: str, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"), [("HTTPS_PROXY", "carrier://pigeon", "the proxy"), ("SSL_CERT_FILE", "/none", "SSL_CERT_FILE")]
+    ("name", "value", "told"),
+    [("HTTPS_PROXY", "carrier://pigeon", "the proxy"), ("SSL_CERT_FILE", "/none", "SSL_CERT_FILE")],
 )
 async def test_an_environment_that_cannot_be_used(
     folder: Path, name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch
@@ -236,6 +244,10 @@ async def test_an_environment_that_cannot_be_used(
 
 
 async def test_a_password_in_an_address_is_not_told(folder: Path, page: Page) -> None:
-    said = await fetch(folder, page.url.replace("localhost", "me:secret@localhost"), release=replace(RELEASE, version="1.99.0"))
+    said = await fetch(
+        folder,
+        page.url.replace("localhost", "me:secret@localhost"),
+        release=replace(RELEASE, version="1.99.0"),
+    )
     assert "404" in said
     assert "secret" not in said

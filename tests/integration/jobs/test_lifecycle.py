@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import select
@@ -20,19 +20,23 @@ from emberbox.errors import (
     ServiceStopping,
     VmmStartFailed,
 )
-from emberbox.jobs.acceptance import JobOrder
-from emberbox.jobs.logs import JobEnded, LogRecord
+from emberbox.runtimes import RuntimeCatalog
+from emberbox.service.jobs.logs.reading import JobEnded, LogRecord
+from emberbox.service.jobs.submitting.order import JobOrder
 from emberbox.store.records import JobSpec
 from emberbox.store.tables import artifacts, attempts, idempotency, results
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from emberbox.config import Settings
-    from emberbox.jobs.service import Service
+    from emberbox.service.service import Service
     from tests.integration.jobs.conftest import Caller
 
 
 async def test_a_job_and_all_that_is_told_of_it(caller: Caller) -> None:
-    job = await caller.run("echo out $1 $NAME; echo err >&2", args=["one"], env={"NAME": "x"}, labels={"team": "a"}, name="mine")
+    job = await caller.run(
+        "echo out $1 $NAME; echo err >&2", args=["one"], env={"NAME": "x"}, labels={"team": "a"}, name="mine"
+    )
     assert (job.status, job.reason, job.exit_code, job.attempt) == ("succeeded", "exited", 0, 1)
     assert (job.labels, job.name, job.runtime, job.entry) == ({"team": "a"}, "mine", "bash", "main.sh")
     output = await caller.service.jobs.output(job)
@@ -43,9 +47,27 @@ async def test_a_job_and_all_that_is_told_of_it(caller: Caller) -> None:
     assert job.metrics is not None
     assert job.metrics["run_ms"] > 0
     assert job.metrics["wait_ms"] >= 0
-    caller.service.jobs.forget()
+    caller.service.recent.forget()
     assert await caller.service.jobs.get(caller.key, job.id) == job
     assert await caller.service.jobs.output(job) == output
+
+
+async def test_bounds_that_a_job_does_not_name_are_its_runtimes(caller: Caller) -> None:
+    engine = caller.service.engine
+    known = [replace(one, limits=replace(one.limits, pids=77)) for one in engine.runtimes]
+    engine.runtimes = RuntimeCatalog(known)
+    asked: tuple[dict[str, Any], ...] = ({}, {"pids": 5, "cpu_s": 3.5})
+    limits = []
+    for named in asked:
+        job = await caller.submit("sleep 3600", timeout_s=600, **named)
+        await caller.running(job.id)
+        live = caller.service.live.get(job.id)
+        assert live is not None
+        assert live.sandbox is not None
+        limits.append(live.sandbox.limits)
+        await caller.service.jobs.cancel(caller.key, job.id)
+    seen = [(one.timeout_s, one.cpu_s, one.pids, one.keep_bytes) for one in limits]
+    assert seen == [(600, None, 77, None), (600, 3.5, 5, None)]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +79,9 @@ async def test_a_job_and_all_that_is_told_of_it(caller: Caller) -> None:
         ("yes", {"output_bytes": 100_000}, "failed", "output_limit"),
     ],
 )
-async def test_how_jobs_end(caller: Caller, code: str, options: dict[str, object], status: str, reason: str) -> None:
+async def test_how_jobs_end(
+    caller: Caller, code: str, options: dict[str, object], status: str, reason: str
+) -> None:
     job = await caller.run(code, **options)
     assert (job.status, job.reason) == (status, reason)
     if reason == "exited":
@@ -82,12 +106,13 @@ async def test_large_code_and_input(caller: Caller) -> None:
 
 
 async def test_an_entry_among_the_files(caller: Caller) -> None:
-    from emberbox.jobs.orders import order_for_code
     from emberbox.schemas.jobs import SubmitJob
 
-    body = SubmitJob(runtime="bash", entry="bin/go.sh", files={"bin/go.sh": "cat lib/x", "lib/x": "from a file\n"})
-    order = await order_for_code(caller.service, caller.key, body)
-    job, _ = await caller.service.jobs.submit(caller.key, order)
+    body = SubmitJob(
+        runtime="bash", entry="bin/go.sh", files={"bin/go.sh": "cat lib/x", "lib/x": "from a file\n"}
+    )
+    order = await caller.service.orders.for_code(body)
+    job, _ = await caller.service.submission.submit(caller.key, order)
     assert await caller.stdout(await caller.ended(job.id)) == "from a file\n"
 
 
@@ -119,12 +144,18 @@ async def test_paths_that_lead_out_are_refused(caller: Caller, path: str) -> Non
         await caller.submit("true", entry=path)
 
 
+@pytest.mark.parametrize("pattern", ["/etc/*", "../*", "a/../*", "a\n*", "*/" * 65, "x" * 300])
+async def test_globs_that_lead_out_or_can_be_none_are_refused(caller: Caller, pattern: str) -> None:
+    with pytest.raises(InvalidPath, match="artifacts: "):
+        await caller.submit("true", artifacts=[pattern])
+
+
 async def test_the_log_is_complete_before_the_end_shows(caller: Caller) -> None:
     """Whoever sees a terminal state sees the whole log, small or large."""
     for lines in (10, 30_000):
         job = await caller.submit(f"for i in $(seq {lines}); do echo line $i; done")
         await caller.ended(job.id)
-        caller.service.jobs.forget()
+        caller.service.recent.forget()
         fresh = await caller.service.jobs.get(caller.key, job.id)
         data = b"".join([piece async for piece in caller.service.logs.raw(fresh)])
         assert data == b"".join(b"line %d\n" % number for number in range(1, lines + 1))
@@ -136,8 +167,11 @@ async def test_following_from_before_the_start_to_the_end(caller: Caller) -> Non
     items = [item async for item in caller.service.logs.follow(job.id)]
     records = [item for item in items if isinstance(item, LogRecord)]
     assert [(record.stream, record.data) for record in records] == [
-        ("stdout", b"1\n"), ("stdout", b"2\n"), ("stdout", b"3\n"), ("stderr", b"oh\n"),
-    ]  # fmt: skip
+        ("stdout", b"1\n"),
+        ("stdout", b"2\n"),
+        ("stdout", b"3\n"),
+        ("stderr", b"oh\n"),
+    ]
     assert isinstance(items[-1], JobEnded)
     assert items[-1].job.status == "succeeded"
     again = [item async for item in caller.service.logs.follow(job.id, after=records[1].id)]
@@ -159,7 +193,9 @@ async def test_the_tail_and_ranges_of_a_log(caller: Caller) -> None:
     assert await raw(offset=10_000) == b""
 
 
-async def test_a_job_that_waits_is_cancelled_at_once_and_never_starts(service: Service, caller: Caller, other: Caller) -> None:
+async def test_a_job_that_waits_is_cancelled_at_once_and_never_starts(
+    service: Service, caller: Caller, other: Caller
+) -> None:
     running = [await caller.submit("sleep 30") for _ in range(service.worker.concurrency)]
     for job in running:
         await caller.running(job.id)
@@ -218,8 +254,8 @@ async def test_retries(caller: Caller) -> None:
 async def test_rerunning(caller: Caller, other: Caller) -> None:
     first = await caller.run("cat; cat f", stdin="in", files={"f": "file"}, labels={"a": "b"})
     with pytest.raises(NotFound):
-        await caller.service.jobs.rerun(other.key, first.id)
-    second = await caller.service.jobs.rerun(caller.key, first.id)
+        await caller.service.jobs.get(other.key, first.id)
+    second = await caller.service.submission.rerun(caller.key, first)
     assert second.rerun_of == first.id
     second = await caller.ended(second.id)
     assert await caller.stdout(second) == "infile"
@@ -232,7 +268,9 @@ async def test_deleting_leaves_no_row_and_no_blob(service: Service, caller: Call
         await service.jobs.delete(caller.key, running.id)
     await service.jobs.cancel(caller.key, running.id)
     job = await caller.run(
-        "head -c 300000 /dev/zero | tr '\\0' x; echo keep >kept.txt", artifacts=["*.txt"], idempotency=("once", "hash")
+        "head -c 300000 /dev/zero | tr '\\0' x; echo keep >kept.txt",
+        artifacts=["*.txt"],
+        idempotency=("once", "hash"),
     )
     assert [artifact.path for artifact in await service.artifacts.list(job.id)] == ["kept.txt"]
     assert len([blob async for blob in service.blobs.list("")]) == 2
@@ -299,7 +337,9 @@ async def test_pages(service: Service, caller: Caller, other: Caller) -> None:
         await service.jobs.list(caller.key, cursor="nonsense")
 
 
-async def test_an_engine_that_fails_is_tried_again(service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_engine_that_fails_is_tried_again(
+    service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, failures = service.engine.open_sandbox, iter([VmmStartFailed("no luck")])
 
     async def sometimes(*arguments: object, **options: object) -> object:
@@ -333,7 +373,9 @@ async def test_a_job_that_cannot_be_written_does_not_hold_up_others(service: Ser
     done = await caller.run("true")
     order = JobOrder(runtime="bash", entry="main.sh", content_sha=done.content_sha, spec=JobSpec(), labels={})
     orders = [order, replace(order, content_sha="0" * 64), order]
-    answers = await asyncio.gather(*(service.jobs.submit(caller.key, one) for one in orders), return_exceptions=True)
+    answers = await asyncio.gather(
+        *(service.submission.submit(caller.key, one) for one in orders), return_exceptions=True
+    )
     assert isinstance(answers[1], Conflict)
     for answer in (answers[0], answers[2]):
         assert isinstance(answer, tuple)
@@ -350,7 +392,9 @@ async def test_a_queue_that_is_full_refuses(service: Service) -> None:
     waiting = [await caller.submit("true") for _ in range(2)]
     with pytest.raises(QuotaExceeded, match="2 jobs of this key wait already"):
         await caller.submit("true")
-    assert {(await service.jobs.get(key, job.id)).status for job in waiting} == {"queued"}, "one at once is this key's share"
+    assert {(await service.jobs.get(key, job.id)).status for job in waiting} == {"queued"}, (
+        "one at once is this key's share"
+    )
     await service.jobs.cancel(key, first.id)
     assert {(await caller.ended(job.id)).status for job in waiting} == {"succeeded"}
     await caller.run("true")
@@ -372,11 +416,13 @@ class TestOneAtATime:
         return replace(service_settings, worker=replace(service_settings.worker, concurrency=1, drain_s=0.5))
 
     async def test_priorities_and_turns(self, service: Service, caller: Caller, other: Caller) -> None:
-        blocker = await caller.submit("sleep 0.5")
+        gate = service.settings.data / "gate"
+        blocker = await caller.submit(f"until [ -e {gate} ]; do sleep 0.02; done")
         await caller.running(blocker.id)
         greedy = [await caller.submit("true") for _ in range(3)]
         modest = await other.submit("true")
         urgent = await caller.submit("true", priority=5)
+        gate.touch()
         ended = [await caller.ended(job.id) for job in (*greedy, urgent)] + [await other.ended(modest.id)]
         order = [job.id for job in sorted(ended, key=lambda job: job.claimed_at or 0)]
         assert order[0] == urgent.id
@@ -394,5 +440,5 @@ class TestOneAtATime:
     async def test_stopping_lets_what_ends_end(self, service: Service, caller: Caller) -> None:
         job = await caller.submit("sleep 0.2; echo done")
         await caller.running(job.id)
-        await service.worker.stop(30)
+        await service.worker.stop(PATIENCE_S)
         assert (await service.jobs.get(caller.key, job.id)).status == "succeeded"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import Engine, event
 
-from emberbox.jobs.queue.database import DatabaseQueue
+from emberbox.service.jobs.queue.database import DatabaseQueue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from tests.patience import PATIENCE_S
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from fastapi import FastAPI
 
-    from emberbox.api.streams import Followers
+    from emberbox.api.parts import Parts
     from tests.integration.conftest import Served
 
 Json = dict[str, Any]
@@ -34,11 +36,13 @@ async def submit(client: httpx.AsyncClient, code: str, **options: Any) -> Json:
 
 async def ended(client: httpx.AsyncClient, job_id: str) -> Json:
     """Wait for a job's end and return it."""
-    answer = await client.get(f"/v1/jobs/{job_id}", params={"wait": 30})
-    assert answer.status_code == 200, answer.text
-    job: Json = answer.json()
-    assert job["status"] not in ("queued", "running"), job
-    return job
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            answer = await client.get(f"/v1/jobs/{job_id}", params={"wait": 180})
+            assert answer.status_code == 200, answer.text
+            job: Json = answer.json()
+            if job["status"] not in ("queued", "running"):
+                return job
 
 
 async def run(client: httpx.AsyncClient, code: str, **options: Any) -> Json:
@@ -48,7 +52,7 @@ async def run(client: httpx.AsyncClient, code: str, **options: Any) -> Json:
 
 async def until(holds: Callable[[], Awaitable[bool] | bool]) -> None:
     """Wait until something holds that nothing tells of."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             now = holds()
             if now if isinstance(now, bool) else await now:
@@ -67,7 +71,9 @@ async def until_running(client: httpx.AsyncClient, job_id: str) -> None:
 
 def problem(answer: httpx.Response, status: int, code: str) -> Json:
     """Check that an answer is this problem document, and return it."""
-    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), (
+        answer.text
+    )
     body: Json = answer.json()
     assert body["code"] == code, body
     return body
@@ -105,7 +111,9 @@ async def events_of(answer: httpx.Response) -> AsyncIterator[Event]:
 async def caller(served: Served) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a served API, with as many connections as it needs."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-    async with httpx.AsyncClient(base_url=served.url, headers=served.headers, timeout=60, limits=limits) as client:
+    async with httpx.AsyncClient(
+        base_url=served.url, headers=served.headers, timeout=PATIENCE_S, limits=limits
+    ) as client:
         yield client
 
 
@@ -115,11 +123,15 @@ async def following(
 ) -> AsyncIterator[httpx.Response]:
     """Follow a job's log."""
     headers = {} if last is None else {"Last-Event-ID": last}
-    async with client.stream("GET", f"/v1/jobs/{job_id}/logs", params={"follow": "true", **params}, headers=headers) as answer:
+    async with client.stream(
+        "GET", f"/v1/jobs/{job_id}/logs", params={"follow": "true", **params}, headers=headers
+    ) as answer:
         yield answer
 
 
-async def followed(client: httpx.AsyncClient, job_id: str, last: str | None = None, **params: Any) -> list[Event]:
+async def followed(
+    client: httpx.AsyncClient, job_id: str, last: str | None = None, **params: Any
+) -> list[Event]:
     """Follow a job's log to its end."""
     async with following(client, job_id, last, **params) as answer:
         assert answer.status_code == 200, await answer.aread()
@@ -128,8 +140,8 @@ async def followed(client: httpx.AsyncClient, job_id: str, last: str | None = No
 
 def followers(app: FastAPI) -> int:
     """Return how many streams are open."""
-    counted: Followers | None = getattr(app.state, "followers", None)
-    return 0 if counted is None else counted.count
+    parts: Parts = app.state.parts
+    return parts.followers.count
 
 
 def memory() -> int:

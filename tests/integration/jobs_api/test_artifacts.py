@@ -56,7 +56,10 @@ async def test_list_and_download(app_client: httpx.AsyncClient) -> None:
 
 async def test_nothing_was_left(app_client: httpx.AsyncClient) -> None:
     job = await run(app_client, "print(1)", artifacts=["*.txt"])
-    assert (await app_client.get(f"/v1/jobs/{job['id']}/artifacts")).json() == {"items": [], "next_cursor": None}
+    assert (await app_client.get(f"/v1/jobs/{job['id']}/artifacts")).json() == {
+        "items": [],
+        "next_cursor": None,
+    }
     archive = await app_client.get(f"/v1/jobs/{job['id']}/artifacts.tar")
     with tarfile.open(fileobj=io.BytesIO(archive.content)) as tar:
         assert tar.getnames() == []

@@ -9,7 +9,6 @@ import json
 import random
 import resource
 import socket
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,7 @@ from tests.integration.jobs_api.speaking import (
     until,
     until_running,
 )
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -126,7 +126,7 @@ async def test_who_comes_back_misses_and_repeats_nothing(served: Served, seed: i
                     if left < 0:
                         break
             cuts += 1
-        assert cuts > 2
+        assert cuts >= min(len(events) / 4, 30), "each cut came after at most four events"
         seen = b"".join(event.output for event in events)
         whole = await client.get(f"/v1/jobs/{job}/logs", params={"format": "text", **asked})
         assert seen == whole.content
@@ -142,13 +142,14 @@ for byte in ('ä€😀' * 5).encode():
     async with caller(served) as client:
         events = await followed(client, (await submit(client, code))["id"])
         assert "".join(e.data["data"] for e in events[:-1]) == "ä€😀" * 5
-        assert len(events) > 5
 
 
 async def test_a_cut_in_the_middle_of_an_event(served: Served) -> None:
     """What a reader got of an event that was cut counts for nothing: it comes again, whole."""
     async with caller(served) as client:
-        job = await run(client, "import time\nfor n in range(5): print('é' * 2000, flush=True); time.sleep(0.02)")
+        job = await run(
+            client, "import time\nfor n in range(5): print('é' * 2000, flush=True); time.sleep(0.02)"
+        )
         whole = "".join(e.data["data"] for e in (await followed(client, job["id"]))[:-1])
         for cut in (60, 700, 4100, 9000):
             async with following(client, job["id"]) as answer:
@@ -277,13 +278,15 @@ def _follow_without_reading(served: Served, job: str) -> socket.socket:
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.connect((host, int(port)))
-    head = f"GET /v1/jobs/{job}/logs?follow=true HTTP/1.1\r\nHost: {host}\r\nX-API-Key: {served.secret}\r\n\r\n"
+    head = (
+        f"GET /v1/jobs/{job}/logs?follow=true HTTP/1.1\r\nHost: {host}\r\nX-API-Key: {served.secret}\r\n\r\n"
+    )
     connection.sendall(head.encode())
     return connection
 
 
 async def test_heartbeats(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emberbox.api.streams.HEARTBEAT_S", 0.05)
+    monkeypatch.setattr("emberbox.api.streaming.pulse.HEARTBEAT_S", 0.05)
     async with caller(served) as client:
         job = (await submit(client, ECHO, interactive=True))["id"]
         async with following(client, job) as answer:
@@ -293,9 +296,11 @@ async def test_heartbeats(served: Served, monkeypatch: pytest.MonkeyPatch) -> No
         await client.post(f"/v1/jobs/{job}/cancel")
 
 
-async def test_who_takes_nothing_for_long_is_let_go(served: Served, app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emberbox.api.streams.HEARTBEAT_S", 0.05)
-    monkeypatch.setattr("emberbox.api.streams.STALLED_S", 0.3)
+async def test_who_takes_nothing_for_long_is_let_go(
+    served: Served, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emberbox.api.streaming.pulse.HEARTBEAT_S", 0.05)
+    monkeypatch.setattr("emberbox.api.streaming.pulse.STALLED_S", 0.3)
     async with caller(served) as client:
         job = await run(client, "import sys\nsys.stdout.write('x' * 8_000_000)")
         connection = _follow_without_reading(served, job["id"])
@@ -317,14 +322,18 @@ async def test_text_followed(served: Served) -> None:
 
 
 async def test_output_comes_at_once(served: Served) -> None:
-    """Not a measurement: only far from it is a failure. Each line says when it was written."""
-    code = "import time\nfor n in range(20): print(time.time(), flush=True); time.sleep(0.05)"
+    """Each line comes while the program waits for the next to be asked for."""
     async with caller(served) as client:
-        job = (await submit(client, code))["id"]
-        async with following(client, job) as answer:
-            came = [(time.time(), event) async for event in events_of(answer) if event.name == "output"]
-        delays = sorted(at - float(event.data["data"].split()[0]) for at, event in came)
-        assert delays[len(delays) // 2] < 0.5
+        job = (await submit(client, ECHO, interactive=True))["id"]
+        await until_running(client, job)
+        live = served.service.live.get(job)
+        assert live is not None
+        async with following(client, job) as answer, asyncio.timeout(PATIENCE_S):
+            events = events_of(answer)
+            for line in ("one\n", "two\n", "three\n"):
+                await live.write_stdin(line.encode())
+                assert (await anext(events)).data["data"] == line
+        await client.post(f"/v1/jobs/{job}/cancel")
 
 
 async def test_followers_are_let_go_when_the_service_ends(served: Served) -> None:
@@ -334,8 +343,8 @@ async def test_followers_are_let_go_when_the_service_ends(served: Served) -> Non
         async with following(client, job) as answer:
             lines = answer.aiter_lines()
             await anext(lines)
-            served.service.let_go()
-            async with asyncio.timeout(10):
+            served.service.release_followers()
+            async with asyncio.timeout(PATIENCE_S):
                 assert [line async for line in lines if line and not line.startswith(":")] == []
 
 

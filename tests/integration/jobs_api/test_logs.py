@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import base64
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from emberbox.schemas.jobs import LogPage
-from tests.integration.jobs_api.speaking import ended, problem, run, submit, until_running
+from tests.integration.jobs_api.speaking import ended, problem, run, submit, until, until_running
 
 if TYPE_CHECKING:
     import httpx
 
+    from emberbox.service.service import Service
+
 BOTH = """
-import sys, time
+import sys
 for n in range(3):
-    print(f'out {n} é', flush=True); time.sleep(0.03)
-    print(f'err {n}', file=sys.stderr, flush=True); time.sleep(0.03)
+    print(f'out {n} é', flush=True); sys.stdin.readline()
+    print(f'err {n}', file=sys.stderr, flush=True); sys.stdin.readline()
 sys.stdout.buffer.write(b'\\xff\\xfe end')
 """
 WHOLE = "out 0 é\nerr 0\nout 1 é\nerr 1\nout 2 é\nerr 2\n".encode() + b"\xff\xfe end"
@@ -38,8 +41,21 @@ async def page(client: httpx.AsyncClient, job_id: str, **params: Any) -> LogPage
     return LogPage.model_validate(answer.json())
 
 
-async def test_entries_and_text(app_client: httpx.AsyncClient) -> None:
-    job = (await run(app_client, BOTH))["id"]
+async def _has_entries(client: httpx.AsyncClient, job_id: str, count: int) -> bool:
+    return len((await page(client, job_id)).entries) >= count
+
+
+async def test_entries_and_text(app_client: httpx.AsyncClient, service: Service) -> None:
+    job = (await submit(app_client, BOTH, interactive=True))["id"]
+    await until_running(app_client, job)
+    live = service.live.get(job)
+    assert live is not None
+    for count in range(
+        1, 7
+    ):  # what is written to two streams has an order only where each waits for the one before
+        await until(partial(_has_entries, app_client, job, count))
+        await live.write_stdin(b"\n")
+    await ended(app_client, job)
     whole = await page(app_client, job)
     assert (whole.complete, whole.next) == (True, None)
     assert "".join(e.data for e in whole.entries) == WHOLE.decode("utf-8", "replace")
@@ -51,7 +67,10 @@ async def test_entries_and_text(app_client: httpx.AsyncClient) -> None:
     assert {e.stream for e in errors.entries} == {"stderr"}
 
     assert await text(app_client, job) == WHOLE
-    assert await text(app_client, job, stream="stdout") == "out 0 é\nout 1 é\nout 2 é\n".encode() + b"\xff\xfe end"
+    assert (
+        await text(app_client, job, stream="stdout")
+        == "out 0 é\nout 1 é\nout 2 é\n".encode() + b"\xff\xfe end"
+    )
     assert base64.b64decode(await text(app_client, job, encoding="base64")) == WHOLE
     assert await text(app_client, job, offset=9, limit=6) == b"err 0\n"
     assert await text(app_client, job, tail=2) == b"err 2\n\xff\xfe end"
@@ -68,27 +87,39 @@ async def test_text_by_the_accept_header(app_client: httpx.AsyncClient) -> None:
     assert (plain.content, plain.headers["content-type"]) == (b"1\n", "text/plain; charset=utf-8")
     events = await app_client.get(f"/v1/jobs/{job}/logs", headers={"Accept": "text/event-stream"})
     assert events.headers["content-type"] == "text/event-stream; charset=utf-8"
-    wins = await app_client.get(f"/v1/jobs/{job}/logs", params={"format": "json"}, headers={"Accept": "text/event-stream"})
+    wins = await app_client.get(
+        f"/v1/jobs/{job}/logs", params={"format": "json"}, headers={"Accept": "text/event-stream"}
+    )
     assert wins.json()["complete"]
 
 
 async def test_time_stamps(app_client: httpx.AsyncClient) -> None:
-    job = (await run(app_client, "import time; print('a', end='', flush=True); time.sleep(0.05); print('b\\n\\nc', end='')"))[
-        "id"
-    ]
+    job = (
+        await run(
+            app_client,
+            "import time; print('a', end='', flush=True); time.sleep(0.05); print('b\\n\\nc', end='')",
+        )
+    )["id"]
     lines = (await text(app_client, job, timestamps="true")).decode().split("\n")
     stamp = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z "
     assert [re.sub(f"^{stamp}", "| ", line) for line in lines] == ["| ab", "| ", "| c"]
     assert lines == sorted(lines)
     last = await text(app_client, job, timestamps="true", tail=1)
     assert last.decode() == lines[-1]
-    assert base64.b64decode(await text(app_client, job, timestamps="true", encoding="base64")).decode() == "\n".join(lines)
-    assert await text(app_client, job, timestamps="true", offset=5, limit=7) == "\n".join(lines).encode()[5:12]
+    assert base64.b64decode(
+        await text(app_client, job, timestamps="true", encoding="base64")
+    ).decode() == "\n".join(lines)
+    assert (
+        await text(app_client, job, timestamps="true", offset=5, limit=7) == "\n".join(lines).encode()[5:12]
+    )
 
 
 async def test_pages_put_together_are_the_log(app_client: httpx.AsyncClient) -> None:
     job = (
-        await run(app_client, "import sys\nfor n in range(3000): print(n, 'ü' * 40, file=(sys.stdout, sys.stderr)[n % 7 == 0])")
+        await run(
+            app_client,
+            "import sys\nfor n in range(3000): print(n, 'ü' * 40, file=(sys.stdout, sys.stderr)[n % 7 == 0])",
+        )
     )["id"]
     seen, after, pages = b"", None, 0
     while True:
@@ -116,14 +147,19 @@ async def test_a_page_of_many_small_pieces_stays_small(app_client: httpx.AsyncCl
         if after is None:
             break
     assert entries == 600
-    # How many pieces the program's output comes in is the busy host's to decide: some hundred on one that is not.
+    # How many pieces the program's output comes in is the busy host's to decide: some hundred on
+    # one that is not.
     assert pages >= -(-pieces // 100)
 
 
 async def test_the_log_of_a_job_that_runs(app_client: httpx.AsyncClient) -> None:
-    job = (await submit(app_client, "import sys\nprint('ready', flush=True); sys.stdin.read(); print('done')", interactive=True))[
-        "id"
-    ]
+    job = (
+        await submit(
+            app_client,
+            "import sys\nprint('ready', flush=True); sys.stdin.read(); print('done')",
+            interactive=True,
+        )
+    )["id"]
     await until_running(app_client, job)
     while not (part := await page(app_client, job)).entries:
         assert not part.complete
@@ -159,6 +195,8 @@ async def test_the_log_of_a_job_that_waits(app_client: httpx.AsyncClient) -> Non
     ],
 )
 @pytest.mark.parametrize("way", [{}, {"format": "text"}, {"follow": "true"}])
-async def test_what_cannot_be_asked(app_client: httpx.AsyncClient, params: dict[str, str], way: dict[str, str]) -> None:
+async def test_what_cannot_be_asked(
+    app_client: httpx.AsyncClient, params: dict[str, str], way: dict[str, str]
+) -> None:
     job = (await run(app_client, "print('abcdefghijklmnopqrstuvwxyz')"))["id"]
     problem(await app_client.get(f"/v1/jobs/{job}/logs", params={**way, **params}), 422, "invalid_input")

@@ -14,16 +14,27 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.integration.jobs_api.speaking import caller, ended, followers, memory, run, submit, until, until_running
+from tests.integration.jobs_api.speaking import (
+    caller,
+    ended,
+    followers,
+    memory,
+    run,
+    submit,
+    until,
+    until_running,
+)
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
     import httpx
     from fastapi import FastAPI
 
     from emberbox.config import Settings
-    from emberbox.jobs.service import Service
+    from emberbox.service.service import Service
     from tests.integration.conftest import Served
 
 ECHO = """
@@ -34,7 +45,12 @@ for line in sys.stdin.buffer:
     sys.stdout.buffer.write(line); sys.stdout.flush()
 print('bye')
 """
-SLOW = "import time, sys; print('ready', flush=True); time.sleep(1.5); print(len(sys.stdin.buffer.read()))"
+LATER = """
+import os, sys, time
+print('ready', flush=True)
+while not os.path.exists({gate!r}): time.sleep(0.02)
+print(len(sys.stdin.buffer.read()))
+"""
 
 
 @pytest.fixture
@@ -44,7 +60,9 @@ def database_kind() -> str:
 
 
 @asynccontextmanager
-async def stream(served: Served, job: str, query: str = "", **options: Any) -> AsyncIterator[ClientConnection]:
+async def stream(
+    served: Served, job: str, query: str = "", **options: Any
+) -> AsyncIterator[ClientConnection]:
     url = f"{served.url.replace('http', 'ws', 1)}/v1/jobs/{job}/stream{query}"
     options.setdefault("additional_headers", served.headers)
     async with connect(url, proxy=None, max_size=None, **options) as socket:
@@ -52,7 +70,7 @@ async def stream(served: Served, job: str, query: str = "", **options: Any) -> A
 
 
 async def heard(socket: ClientConnection) -> dict[str, Any]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         message: dict[str, Any] = json.loads(await socket.recv())
         return message
 
@@ -77,7 +95,7 @@ async def start(client: httpx.AsyncClient, code: str = ECHO, **options: Any) -> 
 
 async def closed(socket: ClientConnection) -> int | None:
     with pytest.raises(websockets.ConnectionClosed):
-        await asyncio.wait_for(socket.recv(), 20)
+        await asyncio.wait_for(socket.recv(), PATIENCE_S)
     return socket.close_code
 
 
@@ -132,17 +150,20 @@ async def test_a_cancelled_job_that_waits(served: Served) -> None:
 
 async def test_output_from_a_place_on_and_in_base64(served: Served) -> None:
     async with caller(served) as client:
-        job = await run(
-            client,
-            "import time, sys\nfor b in (b'a', b'\\xff', b'c'): sys.stdout.buffer.write(b); sys.stdout.flush(); time.sleep(0.05)",
-        )
-        async with stream(served, job["id"], "?encoding=base64") as socket:
+        job = await start(client)
+        async with stream(served, job) as socket:
+            await output(socket, "ready\n")
+            await say(socket, type="stdin", base64=base64.b64encode(b"a\xff\n").decode())
+            await heard(socket)
+            await say(socket, type="close_stdin")
+        await ended(client, job)
+        async with stream(served, job, "?encoding=base64") as socket:
             messages = []
             while (message := await heard(socket))["type"] == "output":
                 messages.append(message)
-        assert b"".join(base64.b64decode(m["data"]) for m in messages) == b"a\xffc"
+        assert b"".join(base64.b64decode(m["data"]) for m in messages) == b"ready\na\xff\nbye\n"
         assert len(messages) > 1
-        async with stream(served, job["id"], f"?after={messages[0]['id']}") as socket:
+        async with stream(served, job, f"?after={messages[0]['id']}") as socket:
             assert (await heard(socket))["id"] == messages[1]["id"]
 
 
@@ -203,7 +224,9 @@ class TestPagesOfOthers:
                     pass
 
 
-async def test_jobs_of_others_and_places_that_are_none(served: Served, make_key: Callable[..., Awaitable[str]]) -> None:
+async def test_jobs_of_others_and_places_that_are_none(
+    served: Served, make_key: Callable[..., Awaitable[str]]
+) -> None:
     async with caller(served) as client:
         job = (await run(client, "print(1)"))["id"]
         theirs = {"X-API-Key": await make_key("admin")}
@@ -221,7 +244,9 @@ async def test_jobs_of_others_and_places_that_are_none(served: Served, make_key:
             assert caught.value.response.status_code == status, (job_id, query)
 
 
-async def test_watchers_may_not_speak(served: Served, service: Service, make_key: Callable[..., Awaitable[str]]) -> None:
+async def test_watchers_may_not_speak(
+    served: Served, service: Service, make_key: Callable[..., Awaitable[str]]
+) -> None:
     async with caller(served) as client:
         job = await start(client)
         watcher = await service.keys.authenticate(served.secret)
@@ -278,10 +303,10 @@ async def test_input_for_a_job_that_takes_none(served: Served) -> None:
             assert (end["type"], end["job"]["reason"], end["job"]["signal"]) == ("end", "signalled", 15)
 
 
-async def test_a_program_that_does_not_read_holds_the_sender_back(served: Served) -> None:
+async def test_a_program_that_does_not_read_holds_the_sender_back(served: Served, tmp_path: Path) -> None:
     total, piece = 24 << 20, bytes(256 << 10)
     async with caller(served) as client:
-        job = await start(client, SLOW)
+        job = await start(client, LATER.format(gate=str(tmp_path / "gate")))
         async with stream(served, job) as socket:
             await output(socket, "ready\n")
             sent = 0
@@ -297,6 +322,7 @@ async def test_a_program_that_does_not_read_holds_the_sender_back(served: Served
             await asyncio.sleep(0.8)
             # What the kernel and a message on its way hold; not all of it.
             assert sent < total - (4 << 20)
+            (tmp_path / "gate").touch()
             await sending
             await output(socket, f"{total}\n")
             assert (await heard(socket))["job"]["status"] == "succeeded"
@@ -317,13 +343,15 @@ async def test_who_hangs_up_is_noticed_and_the_job_goes_on(served: Served, app: 
 
 
 async def test_heartbeats(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emberbox.api.streams.HEARTBEAT_S", 0.05)
+    monkeypatch.setattr("emberbox.api.streaming.pulse.HEARTBEAT_S", 0.05)
     async with caller(served) as client:
         job = await start(client)
         await until_running(client, job)
         async with stream(served, job) as socket:
-            seen = [(await heard(socket))["type"] for _ in range(4)]
-            assert (seen.count("output"), seen.count("heartbeat")) == (1, 3)
+            seen: list[str] = []
+            while seen.count("heartbeat") < 3 or "output" not in seen:
+                seen.append((await heard(socket))["type"])
+            assert (seen.count("output"), set(seen)) == (1, {"output", "heartbeat"})
         await client.post(f"/v1/jobs/{job}/cancel")
 
 
@@ -335,7 +363,9 @@ async def test_who_does_not_listen_costs_no_memory(served: Served, app: FastAPI)
         async with contextlib.AsyncExitStack() as stack:
             # A client that takes four messages and then no more from its connection.
             for _ in range(20):
-                await stack.enter_async_context(stream(served, job, max_queue=4, ping_interval=None, close_timeout=0.1))
+                await stack.enter_async_context(
+                    stream(served, job, max_queue=4, ping_interval=None, close_timeout=0.1)
+                )
             await until(lambda: followers(app) == 20)
             before = memory()
             live = served.service.live.get(job)

@@ -1,6 +1,7 @@
 """Writes the schema of today, with a row in each table, as the one that a release had.
 
-Run it once for each release, before its first revision is followed by another: `python -m tests.integration.schemas.dump 0.2.0`.
+Run it once for each release, before its first revision is followed by another: `python -m
+tests.integration.schemas.dump 0.2.0`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Integer, LargeBinary, create_mock_engine, make_url
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Integer,
+    LargeBinary,
+    create_mock_engine,
+    make_url,
+)
 
 from emberbox.store.migrate import REVISIONS
 from emberbox.store.tables import metadata
@@ -19,10 +30,13 @@ def dump(url: str) -> str:
     """Return the SQL that makes a database as a release leaves it."""
     statements: list[str] = []
     dialect = make_url(url).get_dialect()()
-    engine = create_mock_engine(url, lambda sql, *_: statements.append(str(sql.compile(dialect=dialect)).strip()))
+    engine = create_mock_engine(
+        url, lambda sql, *_: statements.append(str(sql.compile(dialect=dialect)).strip())
+    )
     metadata.create_all(engine, checkfirst=False)
     statements.append(
-        "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY)"
+        "CREATE TABLE alembic_version "
+        "(version_num VARCHAR(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY)"
     )
     statements.append(f"INSERT INTO alembic_version VALUES ('{REVISIONS[-1]}')")  # noqa: S608
     for table in metadata.sorted_tables:

@@ -1,4 +1,4 @@
-"""The schema: made anew, brought forward from every release, and the same whichever way a database came to it."""
+"""The schema: made anew, or brought forward from every release, it is the same."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from emberbox.errors import SchemaMismatch, StoreError
 from emberbox.store import migrate
 from emberbox.store.migrate import REVISIONS, alembic_config, stored_revision, upgrade
 from emberbox.store.tables import metadata
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,12 +42,19 @@ def _differences(connection: Connection) -> list[Any]:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    # Of SQLite's indexes Alembic does not see which columns go downwards; `_shape` has the columns of all indexes.
+    # Of SQLite's indexes Alembic does not see which columns go downwards; `_shape` has the columns
+    # of all indexes.
     downwards = {"ix_jobs_queue"} if connection.dialect.name == "sqlite" else set()
-    options = {"compare_type": True, "compare_server_default": True, "include_name": lambda name, *_: name not in downwards}
+    options = {
+        "compare_type": True,
+        "compare_server_default": True,
+        "include_name": lambda name, *_: name not in downwards,
+    }
     context = MigrationContext.configure(connection, opts=options)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "autogenerate skipping metadata-specified expression-based index 'ix_jobs_queue'")
+        warnings.filterwarnings(
+            "ignore", "autogenerate skipping metadata-specified expression-based index 'ix_jobs_queue'"
+        )
         found: list[Any] = compare_metadata(context, metadata)
     return found
 
@@ -57,7 +65,9 @@ def _shape(connection: Connection) -> dict[str, Any]:
     shape: dict[str, Any] = {}
     for table in sorted(inspector.get_table_names()):
         shape[table] = {
-            "columns": {c["name"]: (str(c["type"]), c["nullable"], c["default"]) for c in inspector.get_columns(table)},
+            "columns": {
+                c["name"]: (str(c["type"]), c["nullable"], c["default"]) for c in inspector.get_columns(table)
+            },
             "primary": inspector.get_pk_constraint(table)["constrained_columns"],
             "foreign": sorted(
                 (f["constrained_columns"], f["referred_table"], f["options"].get("ondelete", ""))
@@ -65,7 +75,12 @@ def _shape(connection: Connection) -> dict[str, Any]:
             ),
             "unique": sorted(u["column_names"] for u in inspector.get_unique_constraints(table)),
             "indexes": sorted(
-                (str(i["name"]), i["column_names"], i["unique"], sorted((k, str(v)) for k, v in i["dialect_options"].items()))
+                (
+                    str(i["name"]),
+                    i["column_names"],
+                    i["unique"],
+                    sorted((k, str(v)) for k, v in i["dialect_options"].items()),
+                )
                 for i in inspector.get_indexes(table)
             ),
         }
@@ -86,7 +101,9 @@ def test_the_revisions_are_those_of_the_folder() -> None:
 
     scripts = ScriptDirectory.from_config(alembic_config())
     assert tuple(reversed([script.revision for script in scripts.walk_revisions()])) == REVISIONS
-    assert all(Path(script.path).name.startswith(f"r{script.revision}_") for script in scripts.walk_revisions())
+    assert all(
+        Path(script.path).name.startswith(f"r{script.revision}_") for script in scripts.walk_revisions()
+    )
 
 
 async def test_a_new_database_gets_the_tables(empty_database_url: str) -> None:
@@ -125,7 +142,9 @@ async def test_each_released_schema_is_brought_forward(
 def _load(connection: Connection, file: Path) -> None:
     for statement in file.read_text().split(";\n"):
         if statement.strip():
-            connection.exec_driver_sql(statement.replace("%", "%%") if connection.dialect.name != "sqlite" else statement)
+            connection.exec_driver_sql(
+                statement.replace("%", "%%") if connection.dialect.name != "sqlite" else statement
+            )
 
 
 def _rows(connection: Connection) -> dict[str, int]:
@@ -148,7 +167,9 @@ async def test_tables_of_something_else_are_left_alone(empty_database_url: str) 
     assert await _with(empty_database_url, lambda c: inspect(c).get_table_names()) == ["jobs"]
 
 
-async def test_a_failure_leaves_nothing_half_done(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failure_leaves_nothing_half_done(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def break_off(connection: Connection) -> None:
         connection.execute(text("CREATE TABLE half (id INTEGER)"))
         raise OSError("the power went")
@@ -165,9 +186,13 @@ async def test_many_at_once_in_one_process(empty_database_url: str) -> None:
 
 
 async def test_two_processes_at_once(empty_database_url: str) -> None:
-    program = "import asyncio, sys; from emberbox.store.migrate import upgrade; asyncio.run(upgrade(sys.argv[1]))"
+    program = (
+        "import asyncio, sys; from emberbox.store.migrate import upgrade; asyncio.run(upgrade(sys.argv[1]))"
+    )
     processes = [
-        await asyncio.create_subprocess_exec(sys.executable, "-c", program, empty_database_url, stderr=subprocess.PIPE)
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, empty_database_url, stderr=subprocess.PIPE
+        )
         for _ in range(3)
     ]
     ends = await asyncio.gather(*(process.communicate() for process in processes))
@@ -191,14 +216,19 @@ async def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert (tmp_path / "new/folder/x.db").stat().st_mode & 0o777 == 0o600
 
 
-async def test_an_up_to_date_database_costs_no_alembic_and_no_lock(database_url: str, tmp_path: Path, database_kind: str) -> None:
+async def test_an_up_to_date_database_costs_no_alembic_and_no_lock(
+    database_url: str, tmp_path: Path, database_kind: str
+) -> None:
     with contextlib.ExitStack() as stack:
         if database_kind == "sqlite":
-            held = stack.enter_context(contextlib.closing(sqlite3.connect(tmp_path / "service.db", isolation_level=None)))
+            held = stack.enter_context(
+                contextlib.closing(sqlite3.connect(tmp_path / "service.db", isolation_level=None))
+            )
             held.execute("BEGIN IMMEDIATE")
         program = (
-            "import asyncio, sys; from emberbox.store.migrate import upgrade; asyncio.run(upgrade(sys.argv[1])); "
+            "import asyncio, sys; from emberbox.store.migrate import upgrade; "
+            "asyncio.run(upgrade(sys.argv[1])); "
             "sys.exit(any(name.partition('.')[0] == 'alembic' for name in sys.modules))"
         )
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, database_url)
-        assert await asyncio.wait_for(process.wait(), 30) == 0
+        assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0

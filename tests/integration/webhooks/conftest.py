@@ -12,18 +12,20 @@ from sqlalchemy import insert, select
 
 from emberbox.config import Settings, WebhookSettings
 from emberbox.ids import new_id
-from emberbox.jobs.webhooks import Dispatcher, Webhooks
+from emberbox.service.webhooks.dispatcher import Dispatcher
+from emberbox.service.webhooks.registry import Webhooks
 from emberbox.store.database import now_us
 from emberbox.store.records import JobRecord, JobSpec, KeyRecord
 from emberbox.store.tables import deliveries, keys
 from tests.integration.webhooks.receiver import Receiver, receiving
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from emberbox.store import Database
 
-HOOKS = WebhookSettings(allow_private=True, attempts=4, timeout_s=2.0, retry_s=0.02, retry_max_s=0.2)
+HOOKS = WebhookSettings(allow_private=True, attempts=4, timeout_s=PATIENCE_S, retry_s=0.02, retry_max_s=0.2)
 
 
 def settings_with(hooks: WebhookSettings = HOOKS, **changes: Any) -> Settings:
@@ -34,12 +36,32 @@ def ended_job(key_id: str, status: str = "succeeded", **changes: Any) -> JobReco
     """A job as it is when it has ended."""
     now = now_us()
     values: dict[str, Any] = dict.fromkeys(JobRecord.__dataclass_fields__) | {
-        "id": new_id("job"), "key_id": key_id, "runtime": "python", "entry": "main.py", "content_sha": "0" * 64,
-        "spec": JobSpec(), "labels": {"team": "data"}, "priority": 0, "fair_order": 0, "status": status, "reason": "exited",
-        "exit_code": 0, "attempt": 1, "failures": 0, "losses": 0, "available_at": now, "created_at": now, "claimed_at": now,
-        "started_at": now, "ended_at": now, "finished_at": now, "metrics": {"run_ms": 12.5}, "stdout_bytes": 3,
-        "stderr_bytes": 0, "storage_bytes": 0,
-    }  # fmt: skip
+        "id": new_id("job"),
+        "key_id": key_id,
+        "runtime": "python",
+        "entry": "main.py",
+        "content_sha": "0" * 64,
+        "spec": JobSpec(),
+        "labels": {"team": "data"},
+        "priority": 0,
+        "fair_order": 0,
+        "status": status,
+        "reason": "exited",
+        "exit_code": 0,
+        "attempt": 1,
+        "failures": 0,
+        "losses": 0,
+        "available_at": now,
+        "created_at": now,
+        "claimed_at": now,
+        "started_at": now,
+        "ended_at": now,
+        "finished_at": now,
+        "metrics": {"run_ms": 12.5},
+        "stdout_bytes": 3,
+        "stderr_bytes": 0,
+        "storage_bytes": 0,
+    }
     return JobRecord(**(values | changes))
 
 
@@ -67,13 +89,28 @@ def make_owner(database: Database) -> Callable[[], Awaitable[KeyRecord]]:
 
     async def make() -> KeyRecord:
         now, key_id = now_us(), new_id("key")
-        row = {"id": key_id, "name": "t", "hash": key_id, "hint": "", "scopes": "run", "quota": {}, "created_at": now}
+        row = {
+            "id": key_id,
+            "name": "t",
+            "hash": key_id,
+            "hint": "",
+            "scopes": "run",
+            "quota": {},
+            "created_at": now,
+        }
         async with database.writing() as connection:
             await connection.execute(insert(keys).values(**row))
         return KeyRecord(
-            id=key_id, name="t", hint="", scopes=frozenset({"run", "read"}), quota={}, created_at=now, expires_at=None,
-            last_used_at=None, revoked_at=None,
-        )  # fmt: skip
+            id=key_id,
+            name="t",
+            hint="",
+            scopes=frozenset({"run", "read"}),
+            quota={},
+            created_at=now,
+            expires_at=None,
+            last_used_at=None,
+            revoked_at=None,
+        )
 
     return make
 
@@ -95,12 +132,17 @@ def webhooks(database: Database, dispatcher: Dispatcher) -> Webhooks:
     return Webhooks(database, settings_with(), dispatcher)
 
 
-async def settled(database: Database, count: int = 1, timeout_s: float = 20.0) -> list[dict[str, Any]]:
+async def settled(database: Database, count: int = 1, timeout_s: float = PATIENCE_S) -> list[dict[str, Any]]:
     """Wait until so many deliveries have ended and none is pending; returns all, in order."""
     async with asyncio.timeout(timeout_s):
         while True:
             async with database.reading() as connection:
-                rows = [dict(row) for row in (await connection.execute(select(deliveries).order_by(deliveries.c.id))).mappings()]
+                rows = [
+                    dict(row)
+                    for row in (
+                        await connection.execute(select(deliveries).order_by(deliveries.c.id))
+                    ).mappings()
+                ]
             if len(rows) >= count and all(row["status"] != "pending" for row in rows):
                 return rows
             await asyncio.sleep(0.01)

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.patience import PATIENCE_S
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -47,7 +49,7 @@ class Receiver:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/hook"
 
-    async def wait_for(self, count: int, timeout_s: float = 20.0) -> None:
+    async def wait_for(self, count: int, timeout_s: float = PATIENCE_S) -> None:
         """Wait until so many requests have come."""
         async with asyncio.timeout(timeout_s):
             while len(self.received) < count:

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import select
 
-from emberbox.jobs.webhooks import Dispatcher, Webhooks
-from emberbox.jobs.webhooks.outbox import Outbox
 from emberbox.schemas.signatures import verify_signature
 from emberbox.schemas.webhooks import Event
-from emberbox.store.deliveries import enqueue_for_job
+from emberbox.service.webhooks.dispatcher import Dispatcher
+from emberbox.service.webhooks.news import enqueue_for_job
+from emberbox.service.webhooks.outbox import Outbox
+from emberbox.service.webhooks.registry import Webhooks
 from emberbox.store.tables import deliveries
 from tests.integration.webhooks.conftest import dispatching, ended_job, settings_with, settled
 from tests.integration.webhooks.receiver import OK, Receiver, answer, receiving
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from emberbox.store import Database
@@ -39,7 +41,12 @@ async def test_news_of_a_job_arrive_signed(
     job = ended_job(owner.id, name="ünï", message="x" * 5000)
     assert await tell(database, job, dispatcher) == 1
     [row] = await settled(database)
-    assert (row["status"], row["attempt"], row["webhook_id"], row["next_at"]) == ("delivered", 1, hook.id, None)
+    assert (row["status"], row["attempt"], row["webhook_id"], row["next_at"]) == (
+        "delivered",
+        1,
+        hook.id,
+        None,
+    )
     assert row["history"][0]["status"] == 204
     [request] = receiver.received
     assert request.line == "POST /hook?a=b HTTP/1.1"
@@ -52,8 +59,17 @@ async def test_news_of_a_job_arrive_signed(
     assert not verify_signature(request.body, request.headers["emberbox-signature"], "whsec_other")
     event = Event.model_validate_json(request.body)
     assert event.data.job is not None
-    assert (event.id, event.version, event.event, event.data.job.id) == (row["id"], 1, "job.succeeded", job.id)
-    assert (event.data.job.name, event.data.job.labels, event.data.job.exit_code) == ("ünï", {"team": "data"}, 0)
+    assert (event.id, event.version, event.event, event.data.job.id) == (
+        row["id"],
+        1,
+        "job.succeeded",
+        job.id,
+    )
+    assert (event.data.job.name, event.data.job.labels, event.data.job.exit_code) == (
+        "ünï",
+        {"team": "data"},
+        0,
+    )
     assert len(request.body) < 4000
     assert not {"stdout", "stderr", "env", "args"} & set(json.loads(request.body)["data"]["job"])
     assert secret not in json.dumps(row)
@@ -62,12 +78,20 @@ async def test_news_of_a_job_arrive_signed(
 async def test_each_webhook_hears_of_what_it_asked_for(
     database: Database, owner: KeyRecord, webhooks: Webhooks, receiver: Receiver
 ) -> None:
-    wanted = {"any": ["*"], "end": ["job.finished"], "bad": ["job.failed", "job.lost"], "test": ["webhook.test"]}
+    wanted = {
+        "any": ["*"],
+        "end": ["job.finished"],
+        "bad": ["job.failed", "job.lost"],
+        "test": ["webhook.test"],
+    }
     for name, events in wanted.items():
         await webhooks.create(owner, url=f"http://127.0.0.1:{receiver.port}/{name}", events=events)
     switched_off, _ = await webhooks.create(owner, url=receiver.url, events=["*"])
     await webhooks.update(owner, switched_off.id, active=False)
-    counts = [await tell(database, ended_job(owner.id, status)) for status in ("succeeded", "failed", "cancelled", "lost")]
+    counts = [
+        await tell(database, ended_job(owner.id, status))
+        for status in ("succeeded", "failed", "cancelled", "lost")
+    ]
     assert counts == [2, 3, 2, 3]
     await settled(database, 10)
     heard = [(one.line.split()[1], one.headers["emberbox-event"]) for one in receiver.received]
@@ -88,7 +112,9 @@ async def test_a_jobs_own_webhook_is_signed_when_it_has_a_secret(
     assert verify_signature(signatures[1][1], signatures[1][0], "a-secret-of-ours")
 
 
-async def test_other_keys_hear_nothing(database: Database, owner: KeyRecord, webhooks: Webhooks, receiver: Receiver) -> None:
+async def test_other_keys_hear_nothing(
+    database: Database, owner: KeyRecord, webhooks: Webhooks, receiver: Receiver
+) -> None:
     await webhooks.create(owner, url=receiver.url, events=["*"])
     assert await tell(database, ended_job("key_another")) == 0
 
@@ -104,7 +130,9 @@ async def test_failures_are_tried_again_with_the_same_id_and_a_new_signature(
     assert [(one["attempt"], one["status"]) for one in row["history"]] == [(1, 500), (2, 404), (3, 204)]
     assert row["history"][0]["response"] == "no \ufffd[31m\ufffd"
     assert len({one.body for one in receiver.received}) == 1
-    assert all(verify_signature(one.body, one.headers["emberbox-signature"], secret) for one in receiver.received)
+    assert all(
+        verify_signature(one.body, one.headers["emberbox-signature"], secret) for one in receiver.received
+    )
 
 
 async def test_a_delivery_is_dead_after_the_last_attempt_and_can_be_revived(
@@ -151,18 +179,35 @@ async def test_what_is_pending_when_a_webhook_is_switched_off_is_given_up(
     assert receiver.received == []
 
 
-async def test_retry_after_is_waited_for_up_to_the_bound(database: Database, owner: KeyRecord, receiver: Receiver) -> None:
+async def test_retry_after_is_waited_for_up_to_the_bound(
+    database: Database, owner: KeyRecord, receiver: Receiver
+) -> None:
     settings = settings_with(retry_s=0.0001, retry_max_s=0.6)
-    receiver.answers = [answer(429, Retry_After="1"), answer(503, Retry_After="86400"), answer(500, Retry_After="86400")]
+    receiver.answers = [
+        answer(429, Retry_After="1"),
+        answer(503, Retry_After="86400"),
+        answer(500, Retry_After="86400"),
+    ]
     async with dispatching(Dispatcher(database, settings)) as dispatcher:
         await tell(database, ended_job(owner.id, webhook={"url": receiver.url}), dispatcher)
         [row] = await settled(database)
     at = [one["at"] for one in row["history"]]
     pauses = [(later - sooner) / 1e6 for sooner, later in itertools.pairwise(at)]
     assert len(pauses) == 3
-    assert 0.5 < pauses[0] < 5
-    assert 0.5 < pauses[1] < 5
-    assert pauses[2] < 0.5
+    assert pauses[0] > 0.5
+    assert pauses[1] > 0.5
+
+
+async def test_only_who_has_too_much_to_do_may_ask_for_a_pause(
+    database: Database, owner: KeyRecord, receiver: Receiver
+) -> None:
+    receiver.answers = [answer(500, Retry_After="86400")]
+    async with dispatching(
+        Dispatcher(database, settings_with(retry_s=0.0001, retry_max_s=3600))
+    ) as dispatcher:
+        await tell(database, ended_job(owner.id, webhook={"url": receiver.url}), dispatcher)
+        [row] = await settled(database)
+    assert (row["status"], row["attempt"]) == ("delivered", 2)
 
 
 async def test_a_new_url_and_a_new_secret_hold_for_what_is_pending(
@@ -181,7 +226,9 @@ async def test_a_new_url_and_a_new_secret_hold_for_what_is_pending(
     assert verify_signature(request.body, request.headers["emberbox-signature"], secret)
 
 
-async def test_many_deliveries_arrive_once_each(database: Database, owner: KeyRecord, receiver: Receiver) -> None:
+async def test_many_deliveries_arrive_once_each(
+    database: Database, owner: KeyRecord, receiver: Receiver
+) -> None:
     for _ in range(60):
         await tell(database, ended_job(owner.id, webhook={"url": receiver.url}))
     settings = settings_with(concurrency=4)
@@ -193,9 +240,11 @@ async def test_many_deliveries_arrive_once_each(database: Database, owner: KeyRe
     assert receiver.most_open <= 4
 
 
-async def test_a_destination_that_hangs_does_not_hold_up_others(database: Database, owner: KeyRecord, receiver: Receiver) -> None:
+async def test_a_destination_that_hangs_does_not_hold_up_others(
+    database: Database, owner: KeyRecord, receiver: Receiver
+) -> None:
     async def hang(writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(60)
+        await asyncio.sleep(3600)
 
     async with receiving() as slow:
         slow.always = hang
@@ -203,8 +252,8 @@ async def test_a_destination_that_hangs_does_not_hold_up_others(database: Databa
             await tell(database, ended_job(owner.id, webhook={"url": slow.url}))
         for _ in range(10):
             await tell(database, ended_job(owner.id, webhook={"url": receiver.url}))
-        async with dispatching(Dispatcher(database, settings_with(timeout_s=30.0, concurrency=4))):
-            await receiver.wait_for(10, 10.0)
+        async with dispatching(Dispatcher(database, settings_with(timeout_s=3600.0, concurrency=4))):
+            await receiver.wait_for(10, PATIENCE_S)
             assert slow.most_open <= 2
 
 
@@ -225,20 +274,22 @@ async def test_attempts_under_way_are_handed_back_when_the_dispatcher_stops(
     database: Database, owner: KeyRecord, receiver: Receiver
 ) -> None:
     async def hang(writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(60)
+        await asyncio.sleep(3600)
 
     receiver.answers = [hang]
-    settings = settings_with(timeout_s=30.0)
+    settings = settings_with(timeout_s=3600.0)
     await tell(database, ended_job(owner.id, webhook={"url": receiver.url}))
     async with dispatching(Dispatcher(database, settings)):
         await receiver.wait_for(1)
     async with dispatching(Dispatcher(database, settings)):
-        [row] = await settled(database, timeout_s=5)
+        [row] = await settled(database, timeout_s=PATIENCE_S)
     assert (row["status"], row["attempt"], len(receiver.received)) == ("delivered", 1, 2)
 
 
 @pytest.mark.parametrize("outcome", ["delivered", "dead"])
-async def test_attempts_are_counted(database: Database, owner: KeyRecord, receiver: Receiver, outcome: str) -> None:
+async def test_attempts_are_counted(
+    database: Database, owner: KeyRecord, receiver: Receiver, outcome: str
+) -> None:
     class Counts:
         outcomes: list[str] = []  # noqa: RUF012
 
@@ -252,11 +303,13 @@ async def test_attempts_are_counted(database: Database, owner: KeyRecord, receiv
     async with dispatching(Dispatcher(database, settings_with(attempts=2), counts)) as dispatcher:
         await tell(database, ended_job(owner.id, webhook={"url": receiver.url}), dispatcher)
         await settled(database)
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(PATIENCE_S):
+            while len(counts.outcomes) < 2:  # noqa: ASYNC110  they are counted after they are written
+                await asyncio.sleep(0.01)
     assert counts.outcomes == ["failed", outcome]
 
 
 def _pending(owner: KeyRecord, webhook_id: str, receiver: Receiver) -> dict[str, object]:
-    from emberbox.store.deliveries import delivery_row
+    from emberbox.service.webhooks.news import delivery_row
 
     return delivery_row(key_id=owner.id, event="job.failed", data={}, url=receiver.url, webhook_id=webhook_id)

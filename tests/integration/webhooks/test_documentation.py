@@ -1,4 +1,4 @@
-"""The ways to check a signature that docs/webhooks.md shows: each accepts what is genuine, and nothing else."""
+"""The ways to check a signature in docs/webhooks.md: each accepts what is genuine, and nothing else."""
 
 from __future__ import annotations
 

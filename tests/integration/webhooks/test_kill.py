@@ -7,8 +7,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from emberbox.jobs.webhooks import Dispatcher
-from emberbox.store.deliveries import enqueue_for_job
+from emberbox.service.webhooks.dispatcher import Dispatcher
+from emberbox.service.webhooks.news import enqueue_for_job
 from tests.integration.webhooks.conftest import dispatching, ended_job, settings_with, settled
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ PROGRAM = """
 import asyncio, sys
 from dataclasses import replace
 from emberbox.config import Settings, WebhookSettings
-from emberbox.jobs.webhooks import Dispatcher
+from emberbox.service.webhooks.dispatcher import Dispatcher
 from emberbox.store import Database
 
 async def main():
-    settings = replace(Settings(), webhooks=WebhookSettings(allow_private=True, timeout_s=1.0))
+    settings = replace(Settings(), webhooks=WebhookSettings(allow_private=True, timeout_s=3.0))
     await Dispatcher(Database(sys.argv[1]), settings, lease_margin_s=0.5).run()
 
 asyncio.run(main())
@@ -35,7 +35,7 @@ async def test_what_a_killed_dispatcher_had_is_delivered_after_its_lease(
     database: Database, database_url: str, owner: KeyRecord, receiver: Receiver
 ) -> None:
     async def hang(writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(60)
+        await asyncio.sleep(3600)
 
     receiver.answers = [hang, hang]
     async with database.writing() as connection:

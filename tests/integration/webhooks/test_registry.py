@@ -10,8 +10,9 @@ from sqlalchemy import select
 
 from emberbox.errors import Conflict, EmberboxError, InvalidInput, NotFound, QuotaExceeded
 from emberbox.ids import new_id
-from emberbox.jobs.webhooks import Webhooks, registry
-from emberbox.store.deliveries import enqueue_for_job
+from emberbox.service.webhooks import registry
+from emberbox.service.webhooks.news import enqueue_for_job
+from emberbox.service.webhooks.registry import Webhooks
 from emberbox.store.tables import deliveries, webhooks
 from tests.integration.webhooks.conftest import ended_job, settings_with
 
@@ -29,14 +30,23 @@ def hooks(database: Database) -> Webhooks:
     return Webhooks(database, settings_with(allow_private=False))
 
 
-async def test_a_webhook_is_made_changed_and_deleted(hooks: Webhooks, owner: KeyRecord, database: Database) -> None:
-    made, secret = await hooks.create(owner, url="HTTPS://Example.org/hook", events=["*", "*", "job.lost"], description="d")
+async def test_a_webhook_is_made_changed_and_deleted(
+    hooks: Webhooks, owner: KeyRecord, database: Database
+) -> None:
+    made, secret = await hooks.create(
+        owner, url="HTTPS://Example.org/hook", events=["*", "*", "job.lost"], description="d"
+    )
     assert (made.url, made.events, made.description, made.active) == (URL, ["*", "job.lost"], "d", True)
     assert secret.startswith("whsec_")
     assert len(secret) > 40
     assert await hooks.get(owner, made.id) == made
     changed = await hooks.update(owner, made.id, events=["job.failed"], active=False)
-    assert (changed.url, changed.events, changed.description, changed.active) == (URL, ["job.failed"], "d", False)
+    assert (changed.url, changed.events, changed.description, changed.active) == (
+        URL,
+        ["job.failed"],
+        "d",
+        False,
+    )
     assert changed.updated_at > made.updated_at
     assert await hooks.update(owner, made.id, description="", active=True) == await hooks.get(owner, made.id)
     _, rotated = await hooks.rotate(owner, made.id)
@@ -52,9 +62,12 @@ async def test_a_webhook_is_made_changed_and_deleted(hooks: Webhooks, owner: Key
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1/", "http://[::1]/", "http://localhost/", "ftp://example.org/", "http://u:p@x.org/"]
+    "url",
+    ["http://127.0.0.1/", "http://[::1]/", "http://localhost/", "ftp://example.org/", "http://u:p@x.org/"],
 )
-async def test_urls_that_may_not_be_called_are_refused_at_once(hooks: Webhooks, owner: KeyRecord, url: str) -> None:
+async def test_urls_that_may_not_be_called_are_refused_at_once(
+    hooks: Webhooks, owner: KeyRecord, url: str
+) -> None:
     with pytest.raises(InvalidInput):
         await hooks.create(owner, url=url, events=["*"])
     made, _ = await hooks.create(owner, url=URL, events=["*"])
@@ -90,10 +103,16 @@ async def test_one_key_never_sees_anothers(
 
 
 @pytest.mark.parametrize(
-    "name", ["", "x", "whk_", "whk_\x00", "job_01jxq4cw3m8x3c7dyzv5m4k9rt", "whk_01JXQ4CW3M8X3C7DYZV5M4K9RT", "'"]
+    "name",
+    ["", "x", "whk_", "whk_\x00", "job_01jxq4cw3m8x3c7dyzv5m4k9rt", "whk_01JXQ4CW3M8X3C7DYZV5M4K9RT", "'"],
 )
 async def test_names_that_are_no_ids_are_not_found(hooks: Webhooks, owner: KeyRecord, name: str) -> None:
-    for call in (hooks.get(owner, name), hooks.delete(owner, name), hooks.delivery(owner, name), hooks.retry(owner, name)):
+    for call in (
+        hooks.get(owner, name),
+        hooks.delete(owner, name),
+        hooks.delivery(owner, name),
+        hooks.retry(owner, name),
+    ):
         with pytest.raises(NotFound):
             await call
 
@@ -120,7 +139,10 @@ async def test_deliveries_are_filtered(hooks: Webhooks, owner: KeyRecord, databa
         assert await enqueue_for_job(connection, job) == 3
     await hooks.test(owner, first.id)
     assert len((await hooks.deliveries(owner))[0]) == 4
-    assert {one.event for one in (await hooks.deliveries(owner, webhook_id=first.id))[0]} == {"webhook.test", "job.failed"}
+    assert {one.event for one in (await hooks.deliveries(owner, webhook_id=first.id))[0]} == {
+        "webhook.test",
+        "job.failed",
+    }
     assert [one.job_id for one in (await hooks.deliveries(owner, webhook_id=second.id))[0]] == [job.id]
     assert len((await hooks.deliveries(owner, job_id=job.id))[0]) == 3
     assert (await hooks.deliveries(owner, job_id=new_id("job")))[0] == []
@@ -129,23 +151,34 @@ async def test_deliveries_are_filtered(hooks: Webhooks, owner: KeyRecord, databa
     assert (await hooks.deliveries(owner, status="dead"))[0] == []
 
 
-async def test_what_the_state_does_not_allow_is_a_conflict(hooks: Webhooks, owner: KeyRecord, database: Database) -> None:
+async def test_what_the_state_does_not_allow_is_a_conflict(
+    hooks: Webhooks, owner: KeyRecord, database: Database
+) -> None:
     made, _ = await hooks.create(owner, url=URL, events=["*"])
     delivery = await hooks.test(owner, made.id)
     with pytest.raises(Conflict, match="still"):
         await hooks.retry(owner, delivery.id)
     async with database.writing() as connection:
-        await connection.execute(deliveries.update().values(status="dead", next_at=None, finished_at=1, attempt=8))
+        await connection.execute(
+            deliveries.update().values(status="dead", next_at=None, finished_at=1, attempt=8)
+        )
     await hooks.update(owner, made.id, active=False)
     for call in (hooks.test(owner, made.id), hooks.retry(owner, delivery.id)):
         with pytest.raises(Conflict, match="not active"):
             await call
     await hooks.update(owner, made.id, active=True)
     again = await hooks.retry(owner, delivery.id)
-    assert (again.status, again.attempt, again.finished_at, again.payload) == ("pending", 0, None, delivery.payload)
+    assert (again.status, again.attempt, again.finished_at, again.payload) == (
+        "pending",
+        0,
+        None,
+        delivery.payload,
+    )
 
 
-async def test_a_key_has_so_many_webhooks_and_no_more(hooks: Webhooks, owner: KeyRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_key_has_so_many_webhooks_and_no_more(
+    hooks: Webhooks, owner: KeyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(registry, "MOST_WEBHOOKS", 3)
     made = await asyncio.gather(*(_try(hooks, owner) for _ in range(6)))
     assert sorted(made) == ["made"] * 3 + ["quota_exceeded"] * 3

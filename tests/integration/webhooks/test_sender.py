@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import ssl
 import subprocess
-import time
 from typing import TYPE_CHECKING, Any
 
 import httpcore
 import pytest
 
 from emberbox.config import WebhookSettings
-from emberbox.jobs.webhooks.pinned import SystemResolver
-from emberbox.jobs.webhooks.sender import RESPONSE_BYTES, Reply, Sender
+from emberbox.net.names import SystemResolver
+from emberbox.service.webhooks.sender import RESPONSE_BYTES, Reply, Sender
 from tests.integration.webhooks.receiver import Receiver, answer, receiving
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from emberbox.jobs.webhooks.pinned import Resolver
+    from emberbox.net.names import Resolver
 
 PUBLIC = "93.184.216.34"
 OTHER_PUBLIC = "2606:4700::1111"
@@ -34,7 +35,12 @@ class Network(httpcore.AsyncNetworkBackend):
         self._real = httpcore.AnyIOBackend()
 
     async def connect_tcp(
-        self, host: str, port: int, timeout: float | None = None, local_address: str | None = None, socket_options: Any = None
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Any = None,
     ) -> httpcore.AsyncNetworkStream:
         self.connected.append(host)
         if host in self._dead:
@@ -64,7 +70,7 @@ async def post(
     *,
     network: Network | None = None,
     allow_private: bool = False,
-    timeout_s: float = 2.0,
+    timeout_s: float = PATIENCE_S,
 ) -> Reply:
     settings = WebhookSettings(allow_private=allow_private, timeout_s=timeout_s)
     sender = Sender(settings, names(table or {}), network=network)
@@ -74,18 +80,39 @@ async def post(
 @pytest.mark.parametrize(
     "host",
     [
-        "127.0.0.1", "[::1]", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1", "0177.1", "0", "private.test",
-        "mixed.test", "metadata.test", "mapped.test", "nat64.test", "sixtofour.test", "cgnat.test", "unspecified.test",
+        "127.0.0.1",
+        "[::1]",
+        "localhost",
+        "[::ffff:127.0.0.1]",
+        "2130706433",
+        "0x7f.1",
+        "0177.1",
+        "0",
+        "private.test",
+        "mixed.test",
+        "metadata.test",
+        "mapped.test",
+        "nat64.test",
+        "sixtofour.test",
+        "cgnat.test",
+        "unspecified.test",
         "many.test",
     ],
-)  # fmt: skip
+)
 async def test_private_addresses_are_never_connected_to(receiver: Receiver, host: str) -> None:
     network = Network()
     table = {
-        "localhost": ["127.0.0.1"], "private.test": ["10.0.0.5"], "mixed.test": [PUBLIC, "127.0.0.1"], "many.test": [PUBLIC] * 33,
-        "metadata.test": ["169.254.169.254"], "mapped.test": ["::ffff:127.0.0.1"], "nat64.test": ["64:ff9b::7f00:1"],
-        "sixtofour.test": ["2002:7f00:1::"], "cgnat.test": ["100.64.0.1"], "unspecified.test": ["0.0.0.0"],  # noqa: S104
-    }  # fmt: skip
+        "localhost": ["127.0.0.1"],
+        "private.test": ["10.0.0.5"],
+        "mixed.test": [PUBLIC, "127.0.0.1"],
+        "many.test": [PUBLIC] * 33,
+        "metadata.test": ["169.254.169.254"],
+        "mapped.test": ["::ffff:127.0.0.1"],
+        "nat64.test": ["64:ff9b::7f00:1"],
+        "sixtofour.test": ["2002:7f00:1::"],
+        "cgnat.test": ["100.64.0.1"],
+        "unspecified.test": ["0.0.0.0"],  # noqa: S104
+    }
     reply = await post(f"http://{host}:{receiver.port}/", table, network=network)
     assert reply.status is None
     assert "not public" in (reply.error or "")
@@ -94,7 +121,9 @@ async def test_private_addresses_are_never_connected_to(receiver: Receiver, host
 
 
 async def test_private_addresses_are_called_when_allowed(receiver: Receiver) -> None:
-    reply = await post(f"http://private.test:{receiver.port}/x", {"private.test": ["127.0.0.1"]}, allow_private=True)
+    reply = await post(
+        f"http://private.test:{receiver.port}/x", {"private.test": ["127.0.0.1"]}, allow_private=True
+    )
     assert (reply.status, reply.error) == (204, None)
     assert receiver.received[0].headers["host"] == f"private.test:{receiver.port}"
 
@@ -102,7 +131,7 @@ async def test_private_addresses_are_called_when_allowed(receiver: Receiver) -> 
 async def test_a_name_that_changes_after_the_check_changes_nothing(receiver: Receiver) -> None:
     network = Network()
     table: dict[str, Any] = {"rebinding.test": [[PUBLIC], ["127.0.0.1"], ["127.0.0.1"]]}
-    resolver, settings = names(table), WebhookSettings(timeout_s=2.0)
+    resolver, settings = names(table), WebhookSettings(timeout_s=PATIENCE_S)
     sender = Sender(settings, resolver, network=network)
     reply = await sender.send(f"http://rebinding.test:{receiver.port}/", {}, b"")
     assert reply.status == 204
@@ -115,7 +144,9 @@ async def test_a_name_that_changes_after_the_check_changes_nothing(receiver: Rec
 
 async def test_the_next_address_is_tried_when_one_does_not_answer(receiver: Receiver) -> None:
     network = Network(dead={OTHER_PUBLIC})
-    reply = await post(f"http://two.test:{receiver.port}/", {"two.test": [OTHER_PUBLIC, PUBLIC]}, network=network)
+    reply = await post(
+        f"http://two.test:{receiver.port}/", {"two.test": [OTHER_PUBLIC, PUBLIC]}, network=network
+    )
     assert (reply.status, network.connected) == (204, [OTHER_PUBLIC, PUBLIC])
 
 
@@ -125,10 +156,17 @@ async def test_only_redirects_that_keep_the_request_are_followed(receiver: Recei
         reply = await post(receiver.url, allow_private=True)
         assert reply.error == f"answered {status}; of redirects, only 307 and 308 are followed"
     receiver.received.clear()
-    receiver.answers = [answer(307, Location="/a"), answer(308, Location=f"http://127.0.0.1:{receiver.port}/b?c")]
+    receiver.answers = [
+        answer(307, Location="/a"),
+        answer(308, Location=f"http://127.0.0.1:{receiver.port}/b?c"),
+    ]
     reply = await post(receiver.url, allow_private=True)
     assert (reply.status, reply.error) == (204, None)
-    assert [one.line for one in receiver.received] == ["POST /hook HTTP/1.1", "POST /a HTTP/1.1", "POST /b?c HTTP/1.1"]
+    assert [one.line for one in receiver.received] == [
+        "POST /hook HTTP/1.1",
+        "POST /a HTTP/1.1",
+        "POST /b?c HTTP/1.1",
+    ]
     assert {one.body for one in receiver.received} == {b'{"a":1}'}
 
 
@@ -138,7 +176,9 @@ async def test_redirects_end(receiver: Receiver) -> None:
     assert (reply.error, len(receiver.received)) == ("more than 3 redirects", 4)
 
 
-@pytest.mark.parametrize("to", ["http://127.0.0.1:{port}/", "http://private.test:{port}/", "http://2130706433:{port}/"])
+@pytest.mark.parametrize(
+    "to", ["http://127.0.0.1:{port}/", "http://private.test:{port}/", "http://2130706433:{port}/"]
+)
 async def test_a_redirect_to_a_private_address_is_refused(receiver: Receiver, to: str) -> None:
     network = Network()
     receiver.always = answer(307, Location=to.format(port=receiver.port))
@@ -157,17 +197,15 @@ async def test_a_redirect_to_nowhere_is_a_failure(receiver: Receiver, location: 
 
 async def test_a_receiver_that_is_slow_is_given_up(receiver: Receiver) -> None:
     async def drip(writer: asyncio.StreamWriter) -> None:
-        for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"a" * 1000:
+        for byte in itertools.chain(b"HTTP/1.1 200 OK\r\nX-Slow: ", itertools.repeat(ord("a"))):
             writer.write(bytes([byte]))
             await writer.drain()
             await asyncio.sleep(0.05)
 
     receiver.always = drip
-    began = time.monotonic()
     reply = await post(receiver.url, allow_private=True, timeout_s=0.5)
     assert (reply.status, reply.error) == (None, "no answer within 0.5 s")
-    assert time.monotonic() - began < 3
-    assert 400 < reply.duration_ms < 3000
+    assert reply.duration_ms > 400
 
 
 async def test_endless_interim_answers_are_given_up(receiver: Receiver) -> None:
@@ -189,7 +227,7 @@ async def test_endless_headers_are_refused(receiver: Receiver) -> None:
             await writer.drain()
 
     receiver.always = endless
-    reply = await post(receiver.url, allow_private=True, timeout_s=5.0)
+    reply = await post(receiver.url, allow_private=True, timeout_s=PATIENCE_S)
     assert reply.error == "the answer is not HTTP"
 
 
@@ -203,15 +241,18 @@ async def test_an_endless_body_is_cut_and_the_status_counts(receiver: Receiver, 
             await asyncio.sleep(0.01 if slow else 0)
 
     receiver.always = endless
-    reply = await post(receiver.url, allow_private=True, timeout_s=5.0)
+    reply = await post(receiver.url, allow_private=True, timeout_s=PATIENCE_S)
     assert (reply.status, reply.error) == (200, None)
     assert 0 < len(reply.body) <= RESPONSE_BYTES
-    assert reply.duration_ms < 3000
 
 
 @pytest.mark.parametrize(
     ("raw", "error"),
-    [(b"SSH-2.0-x\r\n", "the answer is not HTTP"), (b"", "the answer is not HTTP"), (b"HTTP/1.1 200", "the answer is not HTTP")],
+    [
+        (b"SSH-2.0-x\r\n", "the answer is not HTTP"),
+        (b"", "the answer is not HTTP"),
+        (b"HTTP/1.1 200", "the answer is not HTTP"),
+    ],
 )
 async def test_what_is_not_http_is_a_failure(receiver: Receiver, raw: bytes, error: str) -> None:
     receiver.always = raw
@@ -230,7 +271,7 @@ async def test_names_that_are_not_there_and_ports_that_are_closed(receiver: Rece
 
 async def test_a_name_that_is_slow_to_resolve_is_given_up() -> None:
     async def slow(host: str, port: int) -> list[str]:
-        await asyncio.sleep(30)
+        await asyncio.sleep(3600)
         return []
 
     reply = await Sender(WebhookSettings(timeout_s=0.2), slow).send("http://slow.test/", {}, b"")
@@ -243,7 +284,9 @@ async def test_a_compressed_answer_is_not_unpacked(receiver: Receiver) -> None:
     assert reply.body.startswith(b"\x1f\x8b")
 
 
-async def test_proxies_of_the_environment_are_passed_by(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxies_of_the_environment_are_passed_by(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with receiving() as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
@@ -266,18 +309,23 @@ async def test_the_system_resolver_knows_localhost() -> None:
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for hook.test, and its key, in one file."""
     folder = tmp_path_factory.mktemp("tls")
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=hook.test"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=hook.test"
+    )
     command += " -addext subjectAltName=DNS:hook.test -keyout key.pem -out cert.pem"
     subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
     (folder / "both.pem").write_text((folder / "cert.pem").read_text() + (folder / "key.pem").read_text())
     return folder / "both.pem"
 
 
-@pytest.mark.parametrize(("host", "trusted", "error"), [
-    ("hook.test", True, None),
-    ("other.test", True, "TLS failed: Hostname mismatch"),
-    ("hook.test", False, "TLS failed: self-signed certificate"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("host", "trusted", "error"),
+    [
+        ("hook.test", True, None),
+        ("other.test", True, "TLS failed: Hostname mismatch"),
+        ("hook.test", False, "TLS failed: self-signed certificate"),
+    ],
+)
 async def test_certificates_are_checked_for_the_name(
     certificate: Path, monkeypatch: pytest.MonkeyPatch, host: str, trusted: bool, error: str | None
 ) -> None:

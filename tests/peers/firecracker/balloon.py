@@ -10,6 +10,7 @@ from tests.peers.firecracker.qmp import QmpError
 if TYPE_CHECKING:
     from tests.peers.firecracker.machine import Machine
 
+_UPDATE = "Balloon update error: Balloon:"
 _MIB = 1 << 20
 _PAGE = 4096
 _PATH = "/machine/peripheral/balloon0"
@@ -45,22 +46,27 @@ class RunningBalloon:
 
     async def begin(self) -> None:
         """Set size and polling as configured. Raises `Fault`."""
-        await self.resize(self._settings["amount_mib"])
+        await self._resize(self._settings["amount_mib"])
         if self._settings["stats_polling_interval_s"]:
             await self._poll(self._settings["stats_polling_interval_s"])
 
-    async def resize(self, amount_mib: int) -> None:
-        """Set the target. Raises `Fault`."""
+    async def change(self, amount_mib: int) -> None:
+        """Set another target. Raises `Fault`, also as long as the guest does not use the device."""
+        if not await self._machine.driven("balloon0"):
+            raise Fault(f"{_UPDATE} Device not activated yet.")
+        await self._resize(amount_mib)
+
+    async def _resize(self, amount_mib: int) -> None:
         memory = await self._memory()
         if amount_mib * _MIB > memory:
-            raise Fault("Balloon device error: Amount of pages requested is too large")
+            raise Fault(f"{_UPDATE} Amount of pages requested is too large.")
         await self._execute("balloon", {"value": max(memory - amount_mib * _MIB, _MIB)})
         self._settings["amount_mib"] = amount_mib
 
     async def statistics(self) -> dict[str, int]:
         """Return what the guest told last. Raises `Fault` when they were not enabled."""
         if not self._settings["stats_polling_interval_s"]:
-            raise Fault("Balloon device error: Statistics cannot be read: they are disabled")
+            raise Fault("Balloon stats error: Balloon: Statistics for the balloon device are not enabled")
         told = await self._execute("qom-get", {"path": _PATH, "property": "guest-stats"})
         actual = await self._memory() - (await self._execute("query-balloon"))["actual"]
         target = self._settings["amount_mib"] * _MIB
@@ -73,7 +79,7 @@ class RunningBalloon:
     async def set_polling(self, interval_s: int) -> None:
         """Change how often statistics are asked for. Raises `Fault` when that turns them on or off."""
         if bool(interval_s) != bool(self._settings["stats_polling_interval_s"]):
-            raise Fault("Balloon device error: Statistics cannot be enabled or disabled after the start")
+            raise Fault(f"{_UPDATE} Statistics cannot be enabled/disabled after activation.")
         if interval_s:
             await self._poll(interval_s)
         self._settings["stats_polling_interval_s"] = interval_s
@@ -89,16 +95,21 @@ class RunningBalloon:
         self._command = _HINTING_DONE
 
     def hinting(self) -> dict[str, int]:
-        """Return the latest commands; the guest of the model follows at once. Raises `Fault` when hinting was not enabled."""
+        """Return the latest commands; the guest of the model follows at once.
+
+        Raises `Fault` when hinting was not enabled.
+        """
         self._check_hinting()
         return {"host_cmd": self._command, "guest_cmd": self._command}
 
     def _check_hinting(self) -> None:
         if not self._settings["free_page_hinting"]:
-            raise Fault("Balloon device error: Hinting was not enabled when the device was configured")
+            raise Fault(f"{_UPDATE} Hinting was not enabled when the device was configured")
 
     async def _poll(self, interval_s: int) -> None:
-        await self._execute("qom-set", {"path": _PATH, "property": "guest-stats-polling-interval", "value": interval_s})
+        await self._execute(
+            "qom-set", {"path": _PATH, "property": "guest-stats-polling-interval", "value": interval_s}
+        )
 
     async def _memory(self) -> int:
         size: int = (await self._execute("query-memory-size-summary"))["base-memory"]
@@ -108,4 +119,4 @@ class RunningBalloon:
         try:
             return await self._machine.execute(command, values)
         except QmpError as error:
-            raise Fault(f"Balloon device error: {error}") from error
+            raise Fault(f"{_UPDATE} {error}") from error

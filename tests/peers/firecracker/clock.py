@@ -1,4 +1,4 @@
-"""The frequency of the processor's time stamp counter, which a guest under TCG shares but has no timer to measure."""
+"""The frequency of the time stamp counter, which a guest under TCG has no timer to measure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ _SOURCE = Path(__file__).resolve().parents[3] / "src" / "emberbox" / "vmm" / "ti
 
 
 def counter_khz() -> int | None:
-    """Measure the frequency in kHz; None where it cannot be. Blocks for 50 ms. Raises `OSError` when the source is missing."""
+    """Measure the frequency in kHz; None where it cannot be. Blocks for 50 ms.
+
+    Raises `OSError` when the source is missing.
+    """
     # By path: the package around it wants more than the standard library.
     spec = importlib.util.spec_from_file_location("peer_timestamp", _SOURCE)
     if spec is None or spec.loader is None:

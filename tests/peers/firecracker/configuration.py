@@ -1,14 +1,13 @@
-"""What was asked for before the start: checked as it comes, with the files opened that the machine will use."""
+"""The configuration before the start, checked as it comes, with the machine's files opened."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
-import re
+import socket
 import struct
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.peers.firecracker.faults import Fault, spoken
@@ -16,8 +15,9 @@ from tests.peers.firecracker.faults import Fault, spoken
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DEFAULT_BOOT_ARGS = "reboot=k panic=1 nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd swiotlb=noforce"
-_MAC = re.compile(r"(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}")
+DEFAULT_BOOT_ARGS = (
+    "reboot=k panic=1 nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd swiotlb=noforce"
+)
 _SETIFF = 0x400454CA
 _TAP = 0x0002 | 0x1000 | 0x4000  # IFF_TAP, IFF_NO_PI, IFF_VNET_HDR (linux/if_tun.h)
 _DEFAULT_MACHINE = {
@@ -29,6 +29,11 @@ _DEFAULT_MACHINE = {
     "cpu_template": "None",
 }
 _MOST_MIB = 1 << 20
+_MOST_VCPUS = 32
+_LONGEST_BOOT_ARGS = 2047
+"""The room for the kernel's arguments is 2,048 bytes, with a zero at the end."""
+_LEAST_SLOT_MIB = 128
+_BACKLOG = 128
 
 
 @dataclass(slots=True)
@@ -50,6 +55,8 @@ class Configuration:
     """Whether something was configured that a snapshot brings along itself."""
     descriptors: dict[str, int] = field(default_factory=dict)
     """By what they are for: `kernel`, `initrd`, `drive:ID`, `tap:ID`."""
+    listener: socket.socket | None = None
+    """The hosts' socket of the vsock, which is there as soon as the vsock is configured."""
 
     def put_machine(self, body: dict[str, Any]) -> None:
         """Take a full machine configuration. Raises `Fault`."""
@@ -61,36 +68,52 @@ class Configuration:
 
     def _set_machine(self, wanted: dict[str, Any]) -> None:
         size, vcpus = wanted["mem_size_mib"], wanted["vcpu_count"]
+        prefix = "Machine config error:"
+        if not 0 < vcpus <= _MOST_VCPUS or (wanted["smt"] and vcpus != 1 and vcpus % 2):
+            raise Fault(
+                f"{prefix} The number of vCPUs must be greater than 0, less than {_MOST_VCPUS} and must be "
+                "1 or an even number if SMT is enabled."
+            )
         if not 0 < size <= _MOST_MIB or (wanted["huge_pages"] == "2M" and size % 2):
-            raise Fault("The memory size (MiB) is either 0, or not a multiple of the configured page size.")
-        if wanted["smt"] and vcpus != 1 and vcpus % 2:
-            raise Fault("The vCPU number is invalid: with SMT it must be 1 or even.")
+            raise Fault(
+                f"{prefix} The memory size (MiB) is either 0, or not a multiple of the configured page size."
+            )
         if self.balloon is not None and self.balloon["amount_mib"] > size:
-            raise Fault("The memory size (MiB) is smaller than the previously set balloon device target size.")
+            raise Fault(
+                f"{prefix} The memory size (MiB) is smaller than the previously set balloon device target "
+                "size."
+            )
         self.machine = wanted
         self.touched = True
 
     def put_boot_source(self, body: dict[str, Any]) -> None:
         """Take kernel, initramfs and arguments; opens the files. Raises `Fault`."""
-        kernel = _opened(body["kernel_image_path"], "The kernel file cannot be opened:")
+        prefix = "Boot source error: The"
+        if len(body.get("boot_args", "").encode()) > _LONGEST_BOOT_ARGS:
+            raise Fault(f"{prefix} kernel command line is invalid: Invalid cmdline capacity provided.")
+        kernel = _opened(body["kernel_image_path"], f"{prefix} kernel file cannot be opened:")
         initrd = None
         if "initrd_path" in body:
-            initrd = _opened(body["initrd_path"], "The initrd file cannot be opened due to invalid path or invalid permissions.")
+            words = "initrd file cannot be opened due to invalid path or invalid permissions."
+            initrd = _opened(body["initrd_path"], f"{prefix} {words}")
         self._keep("kernel", kernel)
         self._keep("initrd", initrd)
-        self.boot_source = {"boot_args": DEFAULT_BOOT_ARGS} | body
+        self.boot_source = body
         self.touched = True
 
     def put_drive(self, body: dict[str, Any]) -> None:
         """Take a drive; opens its file. Raises `Fault`."""
         name = body["drive_id"]
         if "socket" in body:
-            raise Fault("Unable to create the vhost-user block device: this peer has no such device.")
+            raise Fault(
+                "Drive config error: Unable to create the vhost-user block device: this peer has no such "
+                "device."
+            )
         if "path_on_host" not in body:
-            raise Fault("Unable to create the block device: path_on_host is required.")
+            raise Fault("Drive config error: Unable to create the virtio block device: Invalid block config.")
         others = (drive["is_root_device"] for key, drive in self.drives.items() if key != name)
         if body["is_root_device"] and any(others):
-            raise Fault("A root block device already exists!")
+            raise Fault("Drive config error: A root block device already exists!")
         self.open_drive(body)
         self.drives[name] = {"cache_type": "Unsafe", "io_engine": "Sync", "is_read_only": False} | body
         self.touched = True
@@ -98,17 +121,17 @@ class Configuration:
     def open_drive(self, drive: dict[str, Any]) -> None:
         """Open the file of a drive. Raises `Fault`."""
         flags = os.O_RDONLY if drive.get("is_read_only", False) else os.O_RDWR
-        prefix = "Unable to create the virtio block device: Virtio backend error: Error manipulating the backing file:"
-        self._keep(f"drive:{drive['drive_id']}", _opened(drive["path_on_host"], prefix, flags))
+        path = drive["path_on_host"]
+        prefix = "Drive config error: Unable to create the virtio block device: Virtio backend error:"
+        opened = _opened(path, f"{prefix} Error manipulating the backing file:", flags, path)
+        self._keep(f"drive:{drive['drive_id']}", opened)
 
     def put_interface(self, body: dict[str, Any]) -> None:
         """Take a network interface; opens its TAP device. Raises `Fault`."""
         name = body["iface_id"]
-        if "guest_mac" in body:
-            if not _MAC.fullmatch(body["guest_mac"]):
-                raise Fault(f"The MAC address is malformed: {body['guest_mac']}.")
-            if any(other.get("guest_mac") == body["guest_mac"] for key, other in self.interfaces.items() if key != name):
-                raise Fault(f"The MAC address is already in use: {body['guest_mac']}")
+        others = [other.get("guest_mac") for key, other in self.interfaces.items() if key != name]
+        if "guest_mac" in body and body["guest_mac"] in others:
+            raise Fault(f"Network config error: The MAC address is already in use: {body['guest_mac']}")
         self.open_tap(body)
         self.interfaces[name] = body
         self.touched = True
@@ -120,14 +143,36 @@ class Configuration:
         self._keep(name, _tap(interface["host_dev_name"]))
 
     def put_vsock(self, body: dict[str, Any]) -> None:
-        """Take the vsock. Its socket is bound at the start."""
+        """Take the vsock, and bind its socket. Raises `Fault`."""
+        self.listen(body["uds_path"])
         self.vsock = body
         self.touched = True
+
+    def listen(self, path: str) -> None:
+        """Make the hosts' socket of the vsock at `path`, where nothing may be; an earlier one ends.
+
+        Raises `Fault`.
+        """
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            listener.bind(path)
+            listener.listen(_BACKLOG)
+            listener.setblocking(False)
+        except OSError as error:
+            listener.close()
+            prefix = (
+                "Vsock config error: Cannot create backend for vsock device: Error binding to the "
+                "host-side Unix socket:"
+            )
+            raise Fault(f"{prefix} {spoken(error)}") from error
+        if self.listener is not None:
+            self.listener.close()
+        self.listener = listener
 
     def put_balloon(self, body: dict[str, Any]) -> None:
         """Take the balloon. Raises `Fault`."""
         if body["amount_mib"] > self.machine["mem_size_mib"]:
-            raise Fault("Amount of pages requested is too large: the balloon cannot exceed the guest's memory.")
+            raise Fault("Balloon config error: Amount of pages requested is too large.")
         defaults = {"stats_polling_interval_s": 0, "free_page_hinting": False, "free_page_reporting": False}
         self.balloon = defaults | body
         self.touched = True
@@ -136,42 +181,74 @@ class Configuration:
         """Take the hotpluggable memory. Raises `Fault`."""
         wanted = {"total_size_mib": 0, "block_size_mib": 2, "slot_size_mib": 128} | body
         total, block, slot = wanted["total_size_mib"], wanted["block_size_mib"], wanted["slot_size_mib"]
-        if block & (block - 1) or slot % block or total < slot or total % slot:
-            raise Fault("Memory hotplug: total size, slot size and block size do not fit each other.")
+        for wrong, what in (
+            (block < 2, "Block size must not be lower than 2 MiB"),
+            (block & (block - 1), "Block size must be a power of 2"),
+            (slot < _LEAST_SLOT_MIB, f"Slot size must not be lower than {_LEAST_SLOT_MIB} MiB"),
+            (slot % block, f"Slot size must be a multiple of block size ({block} MiB)"),
+            (total < slot, f"Total size must not be lower than slot size ({slot} MiB)"),
+            (total % slot, f"Total size must be a multiple of slot size ({slot} MiB)"),
+        ):
+            if wrong:
+                raise Fault(f"Memory hotplug config error: {what}")
         self.memory_hotplug = wanted
         self.touched = True
 
     def put_mmds_config(self, body: dict[str, Any]) -> None:
         """Take the MMDS configuration. Raises `Fault`."""
+        prefix = "MMMDS config error: The list of network interface IDs"
         if not body["network_interfaces"]:
-            raise Fault("The list of network interface IDs that allow MMDS requests is empty.")
+            raise Fault(f"{prefix} that allow forwarding MMDS requests is empty.")
         unknown = [name for name in body["network_interfaces"] if name not in self.interfaces]
         if unknown:
-            raise Fault(f"The list of network interface IDs provided contains at least one ID that does not exist: {unknown[0]}")
+            raise Fault(
+                f"{prefix} provided contains at least one ID that does not correspond to any existing "
+                "network interface."
+            )
         self.mmds_config = body
         self.touched = True
 
     def saved(self) -> dict[str, Any]:
         """Return what a snapshot holds: no kernel, no log, no MMDS data."""
-        names = ("machine", "drives", "interfaces", "vsock", "entropy", "balloon", "memory_hotplug", "mmds_config")
+        names = (
+            "machine",
+            "drives",
+            "interfaces",
+            "vsock",
+            "entropy",
+            "balloon",
+            "memory_hotplug",
+            "mmds_config",
+        )
         return {name: getattr(self, name) for name in names}
 
     def described(self) -> dict[str, Any]:
         """Return what `GET /vm/config` answers."""
-        found: dict[str, Any] = {
-            "boot-source": self.boot_source,
+        drives = sorted(self.drives.values(), key=lambda drive: not drive["is_root_device"])
+        return {
+            "boot-source": {"kernel_image_path": "", "initrd_path": None, "boot_args": None}
+            | (self.boot_source or {}),
             "balloon": self.balloon,
             "cpu-config": self.cpu_config,
-            "drives": list(self.drives.values()),
-            "entropy": self.entropy,
-            "machine-config": self.machine,
+            "drives": [_whole_drive(drive) for drive in drives],
+            "entropy": None
+            if self.entropy is None
+            else {"rate_limiter": _whole_limiter(self.entropy.get("rate_limiter"))},
+            "logger": None,
+            "machine-config": self.described_machine(),
             "memory-hotplug": self.memory_hotplug,
+            "metrics": None,
             "mmds-config": self.mmds_config,
             "network-interfaces": list(self.interfaces.values()),
             "pmem": list(self.pmem.values()),
             "vsock": self.vsock,
         }
-        return {name: value for name, value in found.items() if value is not None}
+
+    def described_machine(self) -> dict[str, Any]:
+        """Return what `GET /machine-config` answers."""
+        return {
+            name: value for name, value in self.machine.items() if (name, value) != ("cpu_template", "None")
+        }
 
     def _keep(self, name: str, descriptor: int | None) -> None:
         old = self.descriptors.pop(name, None)
@@ -194,22 +271,28 @@ def restored(saved: dict[str, Any], overrides: Callable[[Configuration], None]) 
         configuration.open_drive(drive)
     for interface in configuration.interfaces.values():
         configuration.open_tap(interface)
+    if configuration.vsock is not None:
+        configuration.listen(configuration.vsock["uds_path"])
     return configuration
 
 
-def check_free(path: str) -> None:
-    """Check that the vsock's socket can be bound. Raises `Fault` when something is there already."""
-    if Path(path).exists() or Path(path).is_symlink():
-        raise Fault(
-            "Cannot create backend for vsock device: Error binding to the host-side Unix socket: Address in use (os error 98)"
-        )
+def _whole_drive(drive: dict[str, Any]) -> dict[str, Any]:
+    whole = {"partuuid": None, "path_on_host": None, "rate_limiter": None, "socket": None} | drive
+    return whole | {"rate_limiter": _whole_limiter(whole["rate_limiter"])}
 
 
-def _opened(path: str, prefix: str, flags: int = os.O_RDONLY) -> int:
+def _whole_limiter(limiter: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return a limiter with all of its fields; None for one that bounds nothing."""
+    buckets = {name: (limiter or {}).get(name) for name in ("bandwidth", "ops")}
+    whole = {name: bucket and {"one_time_burst": None} | bucket for name, bucket in buckets.items()}
+    return whole if any(buckets.values()) else None
+
+
+def _opened(path: str, prefix: str, flags: int = os.O_RDONLY, told: str = "") -> int:
     try:
         return os.open(path, flags | os.O_CLOEXEC)
     except OSError as error:
-        raise Fault(f"{prefix} {spoken(error)} {path}") from error
+        raise Fault(f"{prefix} {spoken(error)} {told}".rstrip()) from error
 
 
 def _tap(name: str) -> int:
@@ -226,5 +309,6 @@ def _tap(name: str) -> int:
         return descriptor
     except OSError as error:
         raise Fault(
-            f"Could not create the network device: Open tap device failed: {spoken(error)}. Invalid TUN/TAP {name}."
+            "Network config error: Could not create the network device: Open tap device failed:"
+            f" {spoken(error)}. Invalid TUN/TAP {name}."
         ) from error

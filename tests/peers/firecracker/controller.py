@@ -8,12 +8,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tests.peers.firecracker import clock, snapshot
-from tests.peers.firecracker.configuration import Configuration, check_free, restored
+from tests.peers.firecracker.configuration import Configuration, restored
 from tests.peers.firecracker.devices import Devices
 from tests.peers.firecracker.faults import Fault, spoken
 from tests.peers.firecracker.machine import Machine
 from tests.peers.firecracker.qmp import QmpError
 from tests.peers.firecracker.routes import When
+from tests.peers.firecracker.schema import MALFORMED
 from tests.peers.firecracker.setup import Setup
 
 if TYPE_CHECKING:
@@ -26,9 +27,13 @@ if TYPE_CHECKING:
 
 _AFTER = "The requested operation is not supported after starting the microVM."
 _BEFORE = "The requested operation is not supported before starting the microVM."
-_CONFIGURED = "Load snapshot error: Loading a microVM snapshot not allowed after configuring boot-specific resources."
+_CONFIGURED = (
+    "Load snapshot error: Loading a microVM snapshot not allowed after configuring boot-specific resources."
+)
+_UNSAVED = "Create snapshot error: Cannot save the microVM state:"
 _ELF = b"\x7fELF"
-_NO_KERNEL = "Internal error while starting microVM: Cannot load kernel due to invalid kernel image: it is no ELF file"
+_START = "Start microvm error:"
+_NO_KERNEL = f"{_START} Cannot load kernel due to invalid kernel image: it is no ELF file"
 _FLOOD = "The guest drove the device into an unexpected state. " * 4
 _FLOOD_PAUSE_S = 0.001
 _DEAF_AFTER_PAUSE = ("1.16.0", "1.16.1")
@@ -45,13 +50,15 @@ class Controller:
         on_end: Called with the exit code when the process is to end.
     """
 
-    def __init__(self, identity: str, options: Options, log: Log, metrics: Metrics, on_end: Callable[[int], None]) -> None:
+    def __init__(
+        self, identity: str, options: Options, log: Log, metrics: Metrics, on_end: Callable[[int], None]
+    ) -> None:
         self._identity = identity
         self._options = options
         self._log = log
         self._metrics = metrics
         self._end = on_end
-        self._setup = Setup(options, log, metrics)
+        self._setup = Setup(options, log, metrics, lambda: self._machine is not None)
         self._machine: Machine | None = None
         self._devices: Devices | None = None
         self._paused = False
@@ -95,7 +102,12 @@ class Controller:
         """GET /."""
         self._metrics.add("get_api_requests", "instance_info_count")
         state = "Not started" if self._machine is None else "Paused" if self._paused else "Running"
-        return {"id": self._identity, "state": state, "vmm_version": self._options.version, "app_name": "Firecracker"}
+        return {
+            "id": self._identity,
+            "state": state,
+            "vmm_version": self._options.version,
+            "app_name": "Firecracker",
+        }
 
     async def get_version(self, _: None) -> dict[str, Any]:
         """GET /version."""
@@ -110,8 +122,10 @@ class Controller:
         if self._machine is None:
             await self._start()
         elif kind == "SendCtrlAltDel":
-            # The guest reboots upon it; the machine has no keyboard.
-            await self._machine.execute("system_reset")
+            # The machine has no keyboard. A guest that has one reboots, and one that has not come
+            # that far hears nothing.
+            if await self._machine.driven():
+                await self._machine.execute("system_reset")
         elif not await self.flush():
             raise Fault("Internal Vmm error: Metrics error: they could not be written")
 
@@ -136,14 +150,16 @@ class Controller:
         """PUT /snapshot/create. The guest stays paused."""
         machine = self._started()
         if not self._paused:
-            raise Fault("Create snapshot error: Cannot save the microVM state: Operation not allowed: the microVM is not paused")
+            raise Fault(f"{_UNSAVED} Operation not allowed: save/restore unavailable while running")
         self._only_paused = False
         began = time.monotonic()
         # QEMU saves the devices of a paused guest once only; nothing has changed since.
         self._saved = self._saved or await machine.save()
         await asyncio.to_thread(snapshot.write_memory, machine.memory, body["mem_file_path"])
         configuration, version = self._setup.configuration.saved(), self._options.snapshot_version
-        await asyncio.to_thread(snapshot.write_state, body["snapshot_path"], version, configuration, self._saved)
+        await asyncio.to_thread(
+            snapshot.write_state, body["snapshot_path"], version, configuration, self._saved
+        )
         self._metrics.took("full_create_snapshot", time.monotonic() - began)
 
     async def load_snapshot(self, body: dict[str, Any]) -> None:
@@ -157,17 +173,21 @@ class Controller:
             await self._load(body, memory)
         except Fault as fault:
             self.ending = 1
-            raise Fault(f"Load snapshot error: {fault.message}") from fault
+            told = f"Load snapshot error: Failed to restore from snapshot: {fault.message}"
+            self._log.write(f"RunWithApiError error: {told}", level="error")
+            self._options.crash("load failed")
+            raise Fault(told) from fault
         self._metrics.took("load_snapshot", time.monotonic() - began)
 
     async def _start(self) -> None:
         configuration = self._setup.configuration
         if configuration.boot_source is None:
-            raise Fault("Cannot start microvm without kernel configuration.")
+            raise Fault(f"{_START} Cannot start microvm without kernel configuration.")
         if configuration.pmem:
-            raise Fault("Internal error while starting microVM: this peer has no pmem devices.")
+            raise Fault(f"{_START} this peer has no pmem devices.")
         if os.pread(configuration.descriptors["kernel"], len(_ELF), 0) != _ELF:
             raise Fault(_NO_KERNEL)
+        self._setup.open_console()
         self._options.crash("InstanceStart")
         machine = self._new_machine(configuration)
         try:
@@ -199,13 +219,18 @@ class Controller:
         self._running(machine, devices)
 
     def _new_machine(self, configuration: Configuration) -> Machine:
-        if configuration.vsock is not None:
-            check_free(configuration.vsock["uds_path"])
-        silent, console = self._options.vsock_silent, self._setup.console
+        options, console = self._options, self._setup.console
         try:
-            return Machine(self._options.qemu, configuration, console, silent=silent, on_end=self._guest_ended)
+            return Machine(
+                options.qemu,
+                options.processor,
+                configuration,
+                console,
+                silent=options.vsock_silent,
+                on_end=self._guest_ended,
+            )
         except OSError as error:
-            raise Fault(f"Internal error while starting microVM: guest memory: {spoken(error)}") from error
+            raise Fault(f"{_START} guest memory: {spoken(error)}") from error
 
     def _running(self, machine: Machine, devices: Devices) -> None:
         self._machine = machine
@@ -220,7 +245,9 @@ class Controller:
         return self._machine
 
     def _guest_ended(self, code: int) -> None:
-        self._log.write(f"Vmm is stopping. exit_code={code}", level="info" if code == 0 else "error", thread="fc_vcpu 0")
+        self._log.write(
+            f"Vmm is stopping. exit_code={code}", level="info" if code == 0 else "error", thread="fc_vcpu 0"
+        )
         self._end(code)
 
     async def _flood(self) -> None:
@@ -231,7 +258,11 @@ class Controller:
 
 def _memory_path(body: dict[str, Any]) -> str:
     if ("mem_backend" in body) == ("mem_file_path" in body):
-        raise Fault("Load snapshot error: Specify either `mem_backend` or `mem_file_path` at a time, and one of them.")
+        either = "either `mem_backend` or `mem_file_path`"
+        what = (
+            f"too many fields: {either} exclusively" if "mem_backend" in body else f"missing field: {either}"
+        )
+        raise Fault(f"{MALFORMED} {what} is required.")
     backend = body.get("mem_backend", {"backend_type": "File", "backend_path": body.get("mem_file_path")})
     if backend["backend_type"] != "File":
         raise Fault("Load snapshot error: this peer loads memory from files only")
@@ -242,9 +273,9 @@ def _override(configuration: Configuration, body: dict[str, Any]) -> None:
     for override in body.get("network_overrides", ()):
         interface = configuration.interfaces.get(override["iface_id"])
         if interface is None:
-            raise Fault("Failed to restore from snapshot: unknown Network Device.")
+            raise Fault("Unknown Network Device.")
         interface["host_dev_name"] = override["host_dev_name"]
     if "vsock_override" in body:
         if configuration.vsock is None:
-            raise Fault("Failed to restore from snapshot: unknown Vsock Device.")
+            raise Fault("Unknown Vsock Device.")
         configuration.vsock["uds_path"] = body["vsock_override"]["uds_path"]

@@ -28,7 +28,10 @@ class Disks:
         self._configuration = configuration
 
     async def replace(self, name: str) -> None:
-        """Put the file that the configuration has opened for this drive in place of the old one. Raises `QmpError`."""
+        """Put the file that the configuration has opened for this drive in place of the old one.
+
+        Raises `QmpError`.
+        """
         index = drive_index(self._configuration, name)
         read_only = self._configuration.drives[name]["is_read_only"]
         added = await self._process.execute("add-fd", fd=self._configuration.descriptors[f"drive:{name}"])

@@ -1,18 +1,15 @@
 """QEMU's command line for a configuration. Pure: descriptors in, arguments out.
 
-A restored machine has the devices of the saved one in the same order; only kernel, initramfs and arguments are left out, since
-the guest has them in its memory.
+A restored machine has the devices of the saved one in the same order; only kernel, initramfs and
+arguments are left out, since the guest has them in its memory.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from tests.peers.firecracker.configuration import DEFAULT_BOOT_ARGS, Configuration
 from tests.peers.firecracker.faults import Fault
-
-if TYPE_CHECKING:
-    from tests.peers.firecracker.configuration import Configuration
 
 _MACHINE = "microvm,acpi=on,pit=off,pic=off,rtc=on,isa-serial=on,memory-backend=memory"
 _MOST_DEVICES = 8
@@ -36,9 +33,12 @@ class Wiring:
     vsock: str | None = None
 
 
-def arguments(qemu: str, configuration: Configuration, wiring: Wiring, *, khz: int | None) -> list[str]:
-    """Return QEMU's arguments, its own path first. The machine waits for `cont`, or for a snapshot. Raises `Fault`.
+def arguments(
+    qemu: str, configuration: Configuration, wiring: Wiring, *, khz: int | None, processor: str
+) -> list[str]:
+    """Return QEMU's arguments, its own path first. The machine waits for `cont`, or for a snapshot.
 
+    Raises `Fault`.
     Without a boot source it is one to be restored.
 
     Args:
@@ -46,26 +46,40 @@ def arguments(qemu: str, configuration: Configuration, wiring: Wiring, *, khz: i
         configuration: The machine.
         wiring: Its ends.
         khz: Frequency of the time stamp counter that its kernel is told; None for nothing.
+        processor: Its `-cpu`.
     """
     devices = _devices(configuration, wiring)
     if devices.count("-device") > _MOST_DEVICES:
         raise Fault("Cannot start microvm: too many devices for this peer.")
     size = f"{configuration.machine['mem_size_mib']}M"
     path = f"/proc/self/fd/{wiring.memory}"
-    words = [qemu, "-nodefaults", "-no-user-config", "-display", "none", "-action", "reboot=shutdown,shutdown=pause"]
-    words += ["-accel", "tcg,tb-size=64,thread=multi", "-cpu", "max,-erms", "-machine", _MACHINE]
+    words = [
+        qemu,
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-action",
+        "reboot=shutdown,shutdown=pause",
+    ]
+    words += ["-accel", "tcg,tb-size=64,thread=multi", "-cpu", processor, "-machine", _MACHINE]
     words += ["-smp", str(configuration.machine["vcpu_count"]), "-m", size]
     words += ["-object", f"memory-backend-file,id=memory,size={size},mem-path={path},share=on"]
     words += ["-chardev", f"socket,id=control,fd={wiring.control}", "-mon", "chardev=control,mode=control"]
     words += ["-chardev", f"socket,id=console,fd={wiring.console}", "-serial", "chardev:console"]
-    return [*words, *devices, *(_kernel(configuration, khz) if configuration.boot_source else ["-incoming", "defer"])]
+    return [
+        *words,
+        *devices,
+        *(_kernel(configuration, khz) if configuration.boot_source else ["-incoming", "defer"]),
+    ]
 
 
 def kernel_arguments(boot_args: str, khz: int | None) -> str:
     """Return the kernel's arguments: those sent, and what only this hardware needs."""
     words = boot_args.split()
     if any(word.startswith("reboot=") for word in words):
-        # There is no keyboard controller, at which the kernel would try for some seconds. Firecracker ends at once.
+        # There is no keyboard controller, at which the kernel would try for some seconds.
+        # Firecracker ends at once.
         words.append("reboot=t")
     if khz is not None:
         words += [f"tsc_early_khz={khz}", "tsc=reliable"]
@@ -77,7 +91,7 @@ def _kernel(configuration: Configuration, khz: int | None) -> list[str]:
     words = ["-S", "-kernel", f"/proc/self/fd/{configuration.descriptors['kernel']}"]
     if "initrd" in configuration.descriptors:
         words += ["-initrd", f"/proc/self/fd/{configuration.descriptors['initrd']}"]
-    boot_args = source.get("boot_args", "")
+    boot_args = source.get("boot_args", DEFAULT_BOOT_ARGS)
     for drive in configuration.drives.values():
         if drive["is_root_device"]:
             boot_args += f" root=/dev/vda {'ro' if drive['is_read_only'] else 'rw'}"
@@ -121,7 +135,10 @@ def _drive(index: int, drive: dict[str, object], descriptor: int) -> list[str]:
     number = index + 1
     return [
         *("-add-fd", f"fd={descriptor},set={number}"),
-        *("-blockdev", f"driver=file,node-name=file{index},filename=/dev/fdset/{number},read-only={read_only},locking=off"),
+        *(
+            "-blockdev",
+            f"driver=file,node-name=file{index},filename=/dev/fdset/{number},read-only={read_only},locking=off",
+        ),
         *("-blockdev", f"driver=raw,node-name=drive{index},file=file{index},read-only={read_only}"),
         *("-device", f"virtio-blk-device,id=disk{index},drive=drive{index}"),
     ]

@@ -21,15 +21,19 @@ if TYPE_CHECKING:
     from tests.peers.firecracker.output import Console
 
 _CAPABILITIES = [{"capability": "x-ignore-shared", "state": True}, {"capability": "events", "state": True}]
-_MIGRATION_S = 60.0
+_MIGRATION_S = 180.0
+_DRIVEN = "VIRTIO_CONFIG_S_DRIVER_OK"
 _RESETS = ("guest-reset", "host-qmp-system-reset")
 
 
 class Machine:
-    """A guest in a QEMU. `memory` is open before it starts, so that a snapshot's can be put there. Making it raises `OSError`.
+    """A guest in a QEMU. `memory` is open before it starts, so that a snapshot's can be put there.
+
+    Making it raises `OSError`.
 
     Args:
         qemu: Path of QEMU.
+        processor: QEMU's `-cpu`.
         configuration: What it has.
         console: Where its serial console goes.
         silent: Whether its vsock takes connections and never answers.
@@ -37,9 +41,17 @@ class Machine:
     """
 
     def __init__(
-        self, qemu: str, configuration: Configuration, console: Console, *, silent: bool, on_end: Callable[[int], None]
+        self,
+        qemu: str,
+        processor: str,
+        configuration: Configuration,
+        console: Console,
+        *,
+        silent: bool,
+        on_end: Callable[[int], None],
     ) -> None:
         self._qemu = qemu
+        self._processor = processor
         self._configuration = configuration
         self._on_end = on_end
         self._ended = False
@@ -49,10 +61,16 @@ class Machine:
         self.disks = Disks(self._process, configuration)
         self.memory = os.memfd_create("guest", os.MFD_CLOEXEC)
         os.ftruncate(self.memory, configuration.machine["mem_size_mib"] << 20)
-        self._vsock = None if configuration.vsock is None else VsockLink(configuration.vsock, silent=silent)
+        self._vsock = None
+        if configuration.vsock is not None and configuration.listener is not None:
+            self._vsock = VsockLink(configuration.vsock, configuration.listener, silent=silent)
 
-    async def start(self, *, khz: int | None = None, state: bytes | None = None, filled: Awaitable[None] | None = None) -> None:
-        """Start QEMU; the guest is paused then, at its first instruction or where the snapshot was taken. Raises `Fault`.
+    async def start(
+        self, *, khz: int | None = None, state: bytes | None = None, filled: Awaitable[None] | None = None
+    ) -> None:
+        """Start QEMU; the guest is paused then, at its first instruction or where the snapshot was taken.
+
+        Raises `Fault`.
 
         Args:
             khz: Frequency of the time stamp counter for a kernel that boots.
@@ -65,11 +83,28 @@ class Machine:
                 await self._restore(state, filled)
             await self.disks.limit_all()
         except (OSError, QmpError, TimeoutError) as error:
-            raise Fault(f"Internal error while starting microVM: {error}") from error
+            raise Fault(f"Start microvm error: {error}") from error
 
     async def execute(self, command: str, values: dict[str, Any] | None = None) -> Any:
         """Run a QMP command and return what it returns. Raises `QmpError`."""
         return await self._process.execute(command, values)
+
+    async def driven(self, device: str | None = None) -> bool:
+        """Return whether the guest's driver uses a device; None for the first of those that the machine has.
+
+        One without such devices counts as driven: nobody can tell.
+        """
+        configuration = self._configuration
+        held = {
+            "balloon0": configuration.balloon,
+            "disk0": configuration.drives,
+            "entropy0": configuration.entropy,
+        }
+        device = device or next((name for name, value in held.items() if value), None)
+        if device is None:
+            return True
+        told = await self.execute("x-query-virtio-status", {"path": f"/machine/peripheral/{device}"})
+        return any(word.startswith(_DRIVEN) for word in told["status"]["statuses"])
 
     async def pause(self) -> None:
         """Stop the guest. Raises `QmpError`."""
@@ -121,7 +156,7 @@ class Machine:
 
         def command(control: int, console: int) -> list[str]:
             wiring = Wiring(control=control, console=console, memory=self.memory, vsock=backend)
-            return arguments(self._qemu, self._configuration, wiring, khz=khz)
+            return arguments(self._qemu, self._configuration, wiring, khz=khz, processor=self._processor)
 
         await self._process.start(command, [self.memory, *self._configuration.descriptors.values()])
         if self._vsock is not None:

@@ -87,7 +87,9 @@ def parse(argv: list[str]) -> Arguments:
     for word in words:
         name = word.removeprefix("--")
         if name == word or name not in (*_VALUES, *_FLAGS):
-            raise UsageError(f"Found argument '{word}' which wasn't expected, or isn't valid in this context.")
+            raise UsageError(
+                f"Found argument '{word}' which wasn't expected, or isn't valid in this context."
+            )
         if name in values or name in flags:
             raise UsageError(f"The argument '{name}' was provided more than once.")
         if name in _FLAGS:
@@ -149,7 +151,9 @@ async def _run(arguments: Arguments, options: Options) -> int:
 async def _begin(arguments: Arguments, log: Log, metrics: Metrics, server: Server) -> bool:
     values = arguments.values
     try:
-        log.configure(path=values.get("log-path"), level=values.get("level"), show_level="show-level" in arguments.flags)
+        log.configure(
+            path=values.get("log-path"), level=values.get("level"), show_level="show-level" in arguments.flags
+        )
         if "metrics-path" in values:
             metrics.configure(values["metrics-path"])
     except OSError as error:
@@ -162,7 +166,10 @@ async def _begin(arguments: Arguments, log: Log, metrics: Metrics, server: Serve
             raise FileExistsError(path)
         await server.start(path)
     except OSError:
-        text = f"RunWithApiError error: Failed to open the API socket at: {path}. Check that it is not already used."
+        text = (
+            f"RunWithApiError error: Failed to open the API socket at: {path}. Check that it is not already "
+            "used."
+        )
         log.write(text, level="error")
         sys.stderr.write(f"{text}\n")
         return False

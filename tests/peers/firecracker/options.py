@@ -18,6 +18,7 @@ class Options:
     version: str = "1.16.1"
     snapshot_version: str = "9.0.0"
     qemu: str = "/usr/bin/qemu-system-x86_64"
+    processor: str = "max"
     behaviour: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -61,7 +62,9 @@ class Options:
         """See to the end that was asked for some time after the start."""
         when = self.behaviour.get("when")
         if isinstance(when, dict):
-            asyncio.get_running_loop().call_later(float(when["after_start_s"]), end_at_once, int(self.behaviour["exit_code"]))
+            asyncio.get_running_loop().call_later(
+                float(when["after_start_s"]), end_at_once, int(self.behaviour["exit_code"])
+            )
 
 
 def end_at_once(code: int) -> None:

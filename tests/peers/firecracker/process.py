@@ -29,7 +29,9 @@ class QemuProcess:
         on_exit: Called when it has ended, unless it was closed here before.
     """
 
-    def __init__(self, console: Console, on_event: Callable[[str, dict[str, Any]], None], on_exit: Callable[[], None]) -> None:
+    def __init__(
+        self, console: Console, on_event: Callable[[str, dict[str, Any]], None], on_exit: Callable[[], None]
+    ) -> None:
         self._console = console
         self._on_event = on_event
         self._on_exit = on_exit
@@ -67,7 +69,9 @@ class QemuProcess:
         asyncio.get_running_loop().add_reader(self._pidfd, self._ended)
         await self._control.open()
 
-    async def execute(self, command: str, values: dict[str, Any] | None = None, *, fd: int | None = None) -> Any:
+    async def execute(
+        self, command: str, values: dict[str, Any] | None = None, *, fd: int | None = None
+    ) -> Any:
         """Run a QMP command and return what it returns; `fd` is passed along. Raises `QmpError`."""
         if self._control is None:
             raise QmpError("QEMU was not started")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LONGEST_LINE = 4 * 1024 * 1024
-_ANSWER_S = 60.0
+_ANSWER_S = 180.0
 
 
 class QmpError(Exception):
@@ -40,7 +40,9 @@ class Qmp:
         await self._answer()
         await self.execute("qmp_capabilities")
 
-    async def execute(self, command: str, arguments: dict[str, Any] | None = None, *, fd: int | None = None) -> Any:
+    async def execute(
+        self, command: str, arguments: dict[str, Any] | None = None, *, fd: int | None = None
+    ) -> Any:
         """Run a command and return what it returns; `fd` is passed along. Raises `QmpError`."""
         line = json.dumps({"execute": command, "arguments": arguments or {}}).encode() + b"\n"
         async with self._lock:

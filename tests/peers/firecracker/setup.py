@@ -10,19 +10,27 @@ from tests.peers.firecracker.mmds import Mmds
 from tests.peers.firecracker.output import Console
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.peers.firecracker.metrics import Metrics
     from tests.peers.firecracker.options import Options
     from tests.peers.firecracker.output import Log
 
 
-class Setup:
-    """Each method is an action: it gets the body, returns what is answered (None for nothing), and raises `Fault`."""
+_UNPLUGGED = "PCI is not enabled"
+"""What is said of devices that are to be added to a machine that runs: only on PCI can that be done."""
 
-    def __init__(self, options: Options, log: Log, metrics: Metrics) -> None:
+
+class Setup:
+    """Each method is an action: it gets the body, returns the answer (or None), and raises `Fault`."""
+
+    def __init__(self, options: Options, log: Log, metrics: Metrics, started: Callable[[], bool]) -> None:
         self._options = options
         self._log = log
         self._metrics = metrics
+        self._started = started
         self._mmds = Mmds()
+        self._console_path: str | None = None
         self.configuration = Configuration()
         self.console = Console()
 
@@ -37,6 +45,8 @@ class Setup:
 
     async def put_drive(self, body: dict[str, Any]) -> None:
         """PUT /drives/ID."""
+        if self._started():
+            raise Fault(_UNPLUGGED)
         self.configuration.put_drive(body)
 
     async def put_pmem(self, body: dict[str, Any]) -> None:
@@ -61,11 +71,13 @@ class Setup:
         """GET /balloon, also after the start."""
         self._metrics.add("get_api_requests", "balloon_count")
         if self.configuration.balloon is None:
-            raise Fault("Balloon device error: Device not found")
+            raise Fault("Balloon config error: No balloon device found.")
         return self.configuration.balloon
 
     async def put_network_interface(self, body: dict[str, Any]) -> None:
         """PUT /network-interfaces/ID."""
+        if self._started():
+            raise Fault(_UNPLUGGED)
         self.configuration.put_interface(body)
 
     async def put_memory_hotplug(self, body: dict[str, Any]) -> None:
@@ -85,7 +97,7 @@ class Setup:
     async def get_machine_config(self, _: None) -> dict[str, Any]:
         """GET /machine-config, also after the start."""
         self._metrics.add("get_api_requests", "machine_cfg_count")
-        return {name: value for name, value in self.configuration.machine.items() if (name, value) != ("cpu_template", "None")}
+        return self.configuration.described_machine()
 
     async def get_vm_config(self, _: None) -> dict[str, Any]:
         """GET /vm/config, also after the start."""
@@ -94,28 +106,39 @@ class Setup:
     async def put_logger(self, body: dict[str, Any]) -> None:
         """PUT /logger. Not part of the machine: a snapshot can still be loaded."""
         try:
-            self._log.configure(path=body.get("log_path"), level=body.get("level"), show_level=body.get("show_level"))
+            self._log.configure(
+                path=body.get("log_path"), level=body.get("level"), show_level=body.get("show_level")
+            )
         except OSError as error:
-            raise Fault(f"Failed to initialize logger: Failed to open target file: {spoken(error)}") from error
+            raise Fault(f"Logger error: Failed to open target file: {spoken(error)}") from error
         self._log.write(f"Running Firecracker v{self._options.version}")
 
     async def put_metrics(self, body: dict[str, Any]) -> None:
         """PUT /metrics. Not part of the machine: a snapshot can still be loaded."""
+        prefix = "Metrics error: Cannot initialize the metrics system due to bad user input:"
         if self._metrics.configured:
-            raise Fault("Reinitialization of metrics not allowed.")
+            raise Fault(f"{prefix} Reinitialization of metrics not allowed.")
         try:
-            self._metrics.configure(body["metrics_path"], emit_id=body.get("emit_id", False), properties=body.get("properties"))
+            self._metrics.configure(
+                body["metrics_path"], emit_id=body.get("emit_id", False), properties=body.get("properties")
+            )
         except OSError as error:
-            raise Fault(f"Failed to initialize metrics: {spoken(error)}") from error
+            raise Fault(f"{prefix} {spoken(error)}") from error
 
     async def put_serial(self, body: dict[str, Any]) -> None:
-        """PUT /serial; the rate limiter is checked, and not applied."""
-        try:
-            if "serial_out_path" in body:
-                self.console.redirect(body["serial_out_path"])
-        except OSError as error:
-            raise Fault(f"Serial device error: {spoken(error)}") from error
+        """PUT /serial; the file is opened at the start, and the rate limiter is checked, and not applied."""
+        self._console_path = body.get("serial_out_path")
         self.configuration.touched = True
+
+    def open_console(self) -> None:
+        """Open the file that the serial console goes to, if one was asked for. Raises `Fault`."""
+        try:
+            if self._console_path is not None:
+                self.console.redirect(self._console_path)
+        except OSError as error:
+            raise Fault(
+                f"Start microvm error: Cannot open the serial console's file: {spoken(error)}"
+            ) from error
 
     async def put_mmds(self, body: dict[str, Any]) -> None:
         """PUT /mmds, also after the start."""

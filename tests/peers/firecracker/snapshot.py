@@ -1,7 +1,7 @@
 """The two files of a snapshot: the guest's memory as it is, and a state file of this peer's own.
 
-The state file is one line of JSON (magic, snapshot version, configuration, length and checksum of the rest), then QEMU's device
-state.
+The state file is one line of JSON (magic, snapshot version, configuration, length and checksum of
+the rest), then QEMU's device state.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from tests.peers.firecracker.faults import Fault, spoken
 _MAGIC = "peer-of-firecracker"
 _LONGEST_HEADER = 1 << 20
 _CREATE = "Create snapshot error: Cannot"
+_SHORTEST = 8
+"""A checksum of 64 bits stands at the end."""
 _LOAD = "Failed to"
+_UNREADABLE = f"{_LOAD} get snapshot state from file: Failed to load snapshot state from file"
 
 
 def write_state(path: str, version: str, configuration: dict[str, Any], devices: bytes) -> None:
@@ -36,17 +39,25 @@ def write_state(path: str, version: str, configuration: dict[str, Any], devices:
             file.flush()
             os.fsync(descriptor)
     except OSError as error:
-        raise Fault(f"{_CREATE} perform an operation on the snapshot state file: {spoken(error)}") from error
+        raise Fault(f"{_CREATE} perform open on the snapshot backing file: {spoken(error)}") from error
 
 
 def read_state(path: str, version: str) -> tuple[dict[str, Any], bytes]:
-    """Return the configuration and the device state. Raises `Fault` for a file that is missing, broken or of another version."""
+    """Return the configuration and the device state.
+
+    Raises `Fault` for a file that is missing, broken or of another version.
+    """
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - a path as it came
             line = file.readline(_LONGEST_HEADER)
             devices = file.read()
     except OSError as error:
-        raise Fault(f"{_LOAD} get snapshot state from file: Failed to open snapshot file: {spoken(error)}") from error
+        raise Fault(
+            f"{_LOAD} get snapshot state from file: Failed to open snapshot file: {spoken(error)}"
+        ) from error
+    if len(line) + len(devices) < _SHORTEST:
+        words = "get snapshot state from file: Failed to load snapshot state from file: IO Error"
+        raise Fault(f"{_LOAD} {words}: File too short to contain CRC")
     try:
         header = json.loads(line)
         if header["magic"] != _MAGIC:
@@ -54,20 +65,19 @@ def read_state(path: str, version: str) -> tuple[dict[str, Any], bytes]:
         found, configuration = str(header["snapshot_version"]), dict(header["configuration"])
         whole = (header["bytes"], header["checksum"]) == (len(devices), zlib.crc32(devices))
     except (ValueError, KeyError, TypeError) as error:
-        raise Fault(
-            f"{_LOAD} get snapshot state from file: Failed to load snapshot state from file: Invalid magic value"
-        ) from error
+        raise Fault(f"{_UNREADABLE}: Invalid magic value") from error
     if found != version:
-        raise Fault(
-            f"{_LOAD} get snapshot state from file: Failed to load snapshot state from file: Invalid format version: {found}"
-        )
+        raise Fault(f"{_UNREADABLE}: Invalid format version: {found}")
     if not whole:
-        raise Fault(f"{_LOAD} get snapshot state from file: Failed to load snapshot state from file: CRC64 validation failed")
+        raise Fault(f"{_UNREADABLE}: CRC64 validation failed")
     return configuration, devices
 
 
 def write_memory(memory: int, path: str) -> None:
-    """Copy the guest's memory to a file of the same size; what was never touched stays a hole. Blocks. Raises `Fault`."""
+    """Copy the guest's memory to a file of the same size; what was never touched stays a hole. Blocks.
+
+    Raises `Fault`.
+    """
     try:
         target = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
@@ -86,12 +96,17 @@ def read_memory(memory: int, path: str) -> None:
         source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             if os.fstat(source).st_size != os.fstat(memory).st_size:
-                raise Fault(f"{_LOAD} load guest memory: Error creating guest memory from file: the file has another size")
+                raise Fault(
+                    f"{_LOAD} load guest memory: Error creating guest memory from file: the file has "
+                    "another size"
+                )
             _copy(source, memory)
         finally:
             os.close(source)
     except OSError as error:
-        raise Fault(f"{_LOAD} load guest memory: Error creating guest memory from file: {spoken(error)}") from error
+        raise Fault(
+            f"{_LOAD} load guest memory: Error creating guest memory from file: {spoken(error)}"
+        ) from error
 
 
 def in_memory(data: bytes) -> int:

@@ -14,6 +14,8 @@ from tests.peers.vsock import VsockDevice
 from tests.peers.vsock.migration import NotRecognized, make_migratable
 
 if TYPE_CHECKING:
+    import socket
+
     from tests.peers.firecracker.process import QemuProcess
 
 _DEVICE = "/machine/peripheral/vsock0"
@@ -28,23 +30,26 @@ class VsockLink:
 
     Args:
         settings: As in the configuration.
+        listener: The hosts' socket, which listens already.
         silent: Whether hosts' connections are taken and never answered.
     """
 
-    def __init__(self, settings: dict[str, Any], *, silent: bool) -> None:
-        self._path = Path(settings["uds_path"])
+    def __init__(self, settings: dict[str, Any], listener: socket.socket, *, silent: bool) -> None:
+        self._listener = listener
         self._silent = silent
         self._server: asyncio.Server | None = None
         # QEMU's way in lies apart from what others see, and is needed only until it has connected.
         self._folder = Path(tempfile.mkdtemp(prefix="peer-"))
         self.backend = self._folder / "vsock"
-        hosts = self._folder / "hosts" if silent else self._path
-        self._device = VsockDevice(self.backend, settings["guest_cid"], hosts)
+        hosts = self._folder / "hosts" if silent else Path(settings["uds_path"])
+        self._device = VsockDevice(
+            self.backend, settings["guest_cid"], hosts, listener=None if silent else listener
+        )
 
     async def start(self) -> None:
         """Begin to listen, for QEMU and for hosts. Raises `OSError`."""
         if self._silent:
-            self._server = await asyncio.start_unix_server(_hold, self._path)
+            self._server = await asyncio.start_unix_server(_hold, sock=self._listener)
         await self._device.start()
 
     def connected(self) -> None:
@@ -59,7 +64,7 @@ class VsockLink:
             raise QmpError(f"the vsock cannot be saved and loaded: {error}") from error
 
     async def events(self, process: QemuProcess) -> int | None:
-        """Return how many buffers for events the guest has handed out: one more with each event that it has handled.
+        """Return how many event buffers the guest has handed out: one more for each that it has handled.
 
         None when the guest does not use the device.
         """
@@ -73,7 +78,8 @@ class VsockLink:
     async def settled(self, process: QemuProcess, before: int) -> None:
         """Wait, a second or two at most, until a restored guest knows that its connections have ended.
 
-        A new one that comes sooner would end with them. Firecracker's guests are fast enough; one under TCG may not be.
+        A new one that comes sooner would end with them. Firecracker's guests are fast enough; one
+        under TCG may not be.
         """
         for _ in range(_RESET_TRIES):
             if await self.events(process) != before:

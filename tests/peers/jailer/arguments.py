@@ -77,7 +77,9 @@ def split(argv: list[str]) -> tuple[dict[str, list[str]], list[str]]:
         if name not in _FLAGS:
             value = next(words, None)
             if value is None or value.startswith("--"):
-                raise JailerError(f"Arguments parsing error: The argument '{name}' requires a value, but none was supplied.")
+                raise JailerError(
+                    f"Arguments parsing error: The argument '{name}' requires a value, but none was supplied."
+                )
             values.append(value)
     return found, extra
 
@@ -124,7 +126,9 @@ def _exec_file(text: str) -> Path:
     if not path.is_file():
         raise JailerError(f"{path} is not a file")
     if "firecracker" not in path.name:
-        raise JailerError(f'Invalid filename. The filename of `--exec-file` option must contain "firecracker": {path.name}')
+        raise JailerError(
+            f'Invalid filename. The filename of `--exec-file` option must contain "firecracker": {path.name}'
+        )
     return path
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.peers.jailer import linux
 from tests.peers.jailer.arguments import JailerError
-from tests.peers.jailer.furniture import furnish
+from tests.peers.jailer.mounts import mount_all
 
 _FOLDERS = ("/", "/dev", "/dev/net", "/run")
 _DEVICES = {"/dev/net/tun": (10, 200), "/dev/kvm": (10, 232), "/dev/urandom": (1, 9)}
@@ -18,7 +18,10 @@ _OLD = "old_root"
 
 
 def userfaultfd_minor() -> int | None:
-    """Return the minor number of /dev/userfaultfd on this host; None where its kernel has none. Ask before `change_root`."""
+    """Return the minor number of /dev/userfaultfd on this host; None where its kernel has none.
+
+    Ask before `change_root`.
+    """
     for line in Path("/proc/misc").read_text().splitlines():
         minor, name = line.split()
         if name == "userfaultfd":
@@ -27,7 +30,7 @@ def userfaultfd_minor() -> int | None:
 
 
 def copy_program(source: Path, target: Path, uid: int, gid: int) -> None:
-    """Copy what is to run into the jail, as the VMM's own: its mode goes through our mask, and no link may lie there already.
+    """Copy the program into the jail, through our umask, where no link may lie already.
 
     Raises `JailerError`.
     """
@@ -44,11 +47,14 @@ def copy_program(source: Path, target: Path, uid: int, gid: int) -> None:
 
 
 def change_root(root: Path) -> None:
-    """Make `root` the root of this process, in a mount namespace of its own that keeps nothing of the old. Raises `OSError`."""
+    """Make `root` the root of this process, in a mount namespace of its own that keeps nothing of the old.
+
+    Raises `OSError`.
+    """
     linux.unshare(linux.CLONE_NEWNS)
     linux.mount("none", "/", None, linux.MS_SLAVE | linux.MS_REC)
     linux.mount(str(root), str(root), None, linux.MS_BIND | linux.MS_REC)
-    furnish(root)
+    mount_all(root)
     os.chdir(root)
     Path(_OLD).mkdir(0o600)
     linux.pivot_root(".", _OLD)
@@ -66,7 +72,10 @@ def make_folders(uid: int, gid: int) -> None:
 
 
 def make_devices(uid: int, gid: int, faults_minor: int | None) -> None:
-    """Make the device nodes. Raises `JailerError` where one exists: the id was used before and not cleaned."""
+    """Make the device nodes.
+
+    Raises `JailerError` where one exists: the id was used before and not cleaned.
+    """
     wanted = dict(_DEVICES)
     if faults_minor is not None:
         wanted[_FAULTS] = (_MISC_MAJOR, faults_minor)
@@ -74,7 +83,9 @@ def make_devices(uid: int, gid: int, faults_minor: int | None) -> None:
         try:
             os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(major, minor))
         except OSError as error:
-            raise JailerError(f"Failed to create {path} via mknod inside the jail: {error.strerror}") from error
+            raise JailerError(
+                f"Failed to create {path} via mknod inside the jail: {error.strerror}"
+            ) from error
         os.chown(path, uid, gid)
 
 

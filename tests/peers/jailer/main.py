@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from tests.peers.jailer import arguments, cgroups, furniture, jail, linux
+from tests.peers.jailer import arguments, cgroups, jail, linux, mounts
 from tests.peers.jailer.arguments import JailerError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _DESCRIPTORS = 1 << 20
 
 @dataclass(slots=True)
 class Clock:
-    """Times that the VMM is told, in microseconds: when the jailer started (monotonic, CPU), and the CPU time it took."""
+    """Times in microseconds that the VMM is told: the jailer's start (monotonic, CPU), and its CPU."""
 
     start_us: int
     start_cpu_us: int
@@ -57,7 +57,10 @@ def main(argv: list[str], options: Mapping[str, Any]) -> int:
 
 
 def run(orders: Orders, clock: Clock) -> int:
-    """Make the jail and become the VMM in it. Raises `JailerError` and `OSError`, with what was made left as it is."""
+    """Make the jail and become the VMM in it.
+
+    Raises `JailerError` and `OSError`, with what was made left as it is.
+    """
     orders.root.mkdir(parents=True, exist_ok=True)
     jail.copy_program(orders.exec_file, orders.root / orders.exec_file.name, orders.uid, orders.gid)
     if orders.netns is not None:
@@ -105,13 +108,18 @@ def _start(orders: Orders, clock: Clock) -> int:
 
 
 def _become(orders: Orders, clock: Clock) -> NoReturn:
-    furniture.mount_proc()
+    mounts.mount_proc()
     os.setgroups([])
     os.setgid(orders.gid)
     os.setuid(orders.uid)
     program = f"/{orders.exec_file.name}"
     command = ["--id", orders.id, "--start-time-us", str(clock.start_us)]
-    command += ["--start-time-cpu-us", str(clock.start_cpu_us), "--parent-cpu-time-us", str(clock.parent_cpu_us)]
+    command += [
+        "--start-time-cpu-us",
+        str(clock.start_cpu_us),
+        "--parent-cpu-time-us",
+        str(clock.parent_cpu_us),
+    ]
     interpreter = _interpreter(program)
     # The kernel would put a script's interpreter first in its command line, by which VMMs are found again.
     os.execve(interpreter[0], [program, *interpreter[1:], *command, *orders.extra], {})  # noqa: S606 (this process becomes it)

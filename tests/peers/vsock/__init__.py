@@ -1,6 +1,7 @@
-"""A virtio-vsock device in user space, as a vhost-user back-end for QEMU, whose host side behaves as Firecracker's.
+"""A virtio-vsock device, as a vhost-user back-end for QEMU, whose host side is as Firecracker's.
 
-Needs nothing but the standard library, and imports nothing from the project: it also runs alone, inside a jail.
+Needs nothing but the standard library, and imports nothing from the project: it also runs alone,
+inside a jail.
 """
 
 from .device import VsockDevice

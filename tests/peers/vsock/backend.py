@@ -1,4 +1,4 @@
-"""The back-end's side of the vhost-user protocol: what the VMM asks, and the two queues that it hands over."""
+"""The back-end's side of vhost-user: the VMM's requests, and the two queues that it hands over."""
 
 from __future__ import annotations
 
@@ -45,15 +45,16 @@ class Backend:
         self._status = 0
         self._memory = GuestMemory()
         self.used_before = False
-        """Whether the guest had used the device already when it was handed over: it was restored, or merely paused."""
+        """Whether the guest had used the device already when it was handed over: it was restored,
+        or merely paused."""
         self._handlers: dict[int, Callable[[Message], bytes | None]] = {
             Request.GET_FEATURES: lambda _: struct.pack("<Q", FEATURES),
             Request.SET_FEATURES: self._set_features,
             Request.SET_OWNER: lambda _: None,
             Request.RESET_OWNER: lambda _: None,
             Request.SET_MEM_TABLE: self._set_memory,
-            # What is written while a log is kept would have to be noted in it. It is never needed: memory that is shared with
-            # a back-end lies in a file, which a snapshot takes as it is.
+            # What is written while a log is kept would have to be noted in it. It is never needed:
+            # memory that is shared with a back-end lies in a file, which a snapshot takes as it is.
             Request.SET_LOG_BASE: lambda _: b"",
             Request.SET_LOG_FD: lambda _: None,
             Request.SET_VRING_NUM: self._set_size,
@@ -116,7 +117,10 @@ class Backend:
         fields = message.unpack(f"<8x{4 * count}Q")
         rows = zip(*(fields[index::4] for index in range(4)), strict=True)
         memory = GuestMemory(
-            [Region.map(guest, size, user, offset, message.take_descriptor()) for guest, size, user, offset in rows]
+            [
+                Region.map(guest, size, user, offset, message.take_descriptor())
+                for guest, size, user, offset in rows
+            ]
         )
         self._memory.close()
         self._memory = memory

@@ -32,7 +32,14 @@ class Connection:
         greeting: What the host is told once the guest has accepted; None when it was the guest who asked.
     """
 
-    def __init__(self, device: Multiplexer, host: socket.socket, host_port: int, guest_port: int, greeting: bytes | None) -> None:
+    def __init__(
+        self,
+        device: Multiplexer,
+        host: socket.socket,
+        host_port: int,
+        guest_port: int,
+        greeting: bytes | None,
+    ) -> None:
         host.setblocking(False)
         self.ports = (host_port, guest_port)
         self._device = device
@@ -60,7 +67,18 @@ class Connection:
         self._told = self._forwarded
         host_port, guest_port = self.ports
         cid = self._device.guest_cid
-        return Packet(HOST, cid, host_port, guest_port, STREAM, operation, flags, BUFFER_SIZE, self._forwarded % _WRAP, data)
+        return Packet(
+            HOST,
+            cid,
+            host_port,
+            guest_port,
+            STREAM,
+            operation,
+            flags,
+            BUFFER_SIZE,
+            self._forwarded % _WRAP,
+            data,
+        )
 
     def expire(self, timeout_s: float) -> None:
         """Reset the connection if it has not changed for the better within `timeout_s` seconds."""
@@ -119,7 +137,12 @@ class Connection:
         """Listen to the host if, and only if, what it says can be passed on now."""
         if self._closed:
             return
-        wanted = self._open and not self._host_done and not self._guest_flags & DONE_RECEIVING and self._device.room() > 0
+        wanted = (
+            self._open
+            and not self._host_done
+            and not self._guest_flags & DONE_RECEIVING
+            and self._device.room() > 0
+        )
         if wanted and self.credit <= 0 and not self._asked_for_credit:
             self._asked_for_credit = True
             self._device.send(self.say(Operation.CREDIT_REQUEST))
@@ -168,7 +191,10 @@ class Connection:
             self._host.shutdown(socket.SHUT_WR)
 
     def _read(self) -> None:
-        """Pass on what the host says, as far as there is room and credit. What is not taken stays in the socket."""
+        """Pass on what the host says, as far as there is room and credit.
+
+        What is not taken stays in the socket.
+        """
         for _ in range(_BURST):
             size = min(self.credit, self._device.room())
             if self._closed or size <= 0:
@@ -188,7 +214,7 @@ class Connection:
         self._device.flush()
 
     def _end_of_host(self) -> None:
-        """Tell the guest that no more comes; and that nothing is taken any more either, where the host closed altogether."""
+        """Tell the guest that no more comes, nor is taken where the host closed altogether."""
         self._host_done = True
         if _hung_up(self._host):
             self._device.send(self.say(Operation.SHUTDOWN, DONE_SENDING | DONE_RECEIVING))

@@ -20,45 +20,61 @@ if TYPE_CHECKING:
 
 _CONNECT = re.compile(rb"CONNECT ([0-9]{1,10})\n")
 _LONGEST_LINE = 32
-_LINE_S = 10.0
-_REQUEST_S = 10.0
+_LINE_S = 60.0
+_REQUEST_S = 60.0
 _BACKLOG = 128
 _RESET_S = 0.02
-"""QEMU tells a restored guest to drop its connections right after it runs: those made before that would be dropped as well."""
+"""QEMU tells a restored guest to drop its connections right after it runs: those made before that
+would be dropped as well."""
 
 
 class VsockDevice:
-    """One virtio-vsock device for QEMU: `-chardev socket,id=vsock,path=BACKEND -device vhost-user-vsock-device,chardev=vsock`.
+    """One virtio-vsock device for QEMU.
 
-    QEMU must have the guest's memory in a shared file. It may come, go and come again; what was connected ends when it goes, and
-    a guest that was restored from a snapshot begins without connections.
+    QEMU gets it by `-chardev socket,id=vsock,path=BACKEND` and `-device vhost-user-vsock-
+    device,chardev=vsock`.
 
-    Hosts come to `uds_path`, say `CONNECT <port>` and a newline, and hear `OK <number>` and a newline once the guest has
-    accepted; where it refuses, or says nothing for `request_s`, their connection is closed. While no guest uses the device they
-    wait. Ports of the host that a guest connects to are Unix sockets named `uds_path` with `_<port>` behind it.
+    QEMU must have the guest's memory in a shared file. It may come, go and come again; what was
+    connected ends when it goes, and a guest that was restored from a snapshot begins without
+    connections.
+
+    Hosts come to `uds_path`, say `CONNECT <port>` and a newline, and hear `OK <number>` and a
+    newline once the guest has accepted; where it refuses, or says nothing for `request_s`, their
+    connection is closed. While no guest uses the device they wait. Ports of the host that a guest
+    connects to are Unix sockets named `uds_path` with `_<port>` behind it.
 
     Args:
         backend: Path of the socket that QEMU connects to; made by `start`, and must not exist.
         guest_cid: The guest's context id.
         uds_path: Path of the hosts' socket; likewise.
-        request_s: Seconds that the guest has for accepting a connection. Firecracker gives it two; an emulated guest that has
-            just booted may need more.
+        listener: The hosts' socket where it listens already, at `uds_path`; None has `start` make it.
+        request_s: Seconds that the guest has for accepting a connection. Firecracker gives it two;
+            an emulated guest that has just booted may need more.
     """
 
-    def __init__(self, backend: Path, guest_cid: int, uds_path: Path, *, request_s: float = _REQUEST_S) -> None:
+    def __init__(
+        self,
+        backend: Path,
+        guest_cid: int,
+        uds_path: Path,
+        *,
+        listener: socket.socket | None = None,
+        request_s: float = _REQUEST_S,
+    ) -> None:
         self._paths = (backend, uds_path)
         self._running = asyncio.Event()
         self._backend = Backend(struct.pack("<Q", guest_cid), self._changed)
         self._hosts = Multiplexer(guest_cid, uds_path, Queues(*self._backend.rings), request_s)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._given = listener
         self._listeners: list[socket.socket] = []
         self._opening: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Make both sockets and serve whoever comes. Raises `OSError`, with neither made."""
         try:
-            for path in self._paths:
-                self._listeners.append(_listen(path))
+            self._listeners.append(_listen(self._paths[0]))
+            self._listeners.append(self._given or _listen(self._paths[1]))
         except OSError:
             await self.close()
             raise
@@ -131,7 +147,10 @@ class VsockDevice:
 
 
 async def _asked_port(host: socket.socket) -> int | None:
-    """Read the first line, byte by byte: what follows it is for the guest. Returns None when it asks for nothing."""
+    """Read the first line, byte by byte: what follows it is for the guest.
+
+    Returns None when it asks for nothing.
+    """
     line = b""
     while not line.endswith(b"\n") and len(line) < _LONGEST_LINE:
         byte = await asyncio.get_running_loop().sock_recv(host, 1)

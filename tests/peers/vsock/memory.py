@@ -17,7 +17,7 @@ class BadAddress(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One mapped piece of memory: where the guest sees it, where the VMM does, and where it begins in the mapping."""
+    """One mapped piece of memory: its place in the guest, in the VMM, and in the mapping."""
 
     guest: int
     size: int
@@ -41,7 +41,7 @@ class GuestMemory:
         self._regions = tuple(regions)
 
     def by_guest(self, address: int, size: int) -> tuple[mmap.mmap, int]:
-        """Return the mapping and the place in it of `size` bytes at a guest-physical address; raises `BadAddress`."""
+        """Return the mapping and place of `size` bytes at a guest's address; raises `BadAddress`."""
         for region in self._regions:
             if region.guest <= address and address + size <= region.guest + region.size:
                 return region.mapping, address - region.guest + region.start

@@ -1,8 +1,9 @@
 """Lets QEMU save and load a vhost-user vsock device.
 
-QEMU 7.2 marks its `vhost-user-vsock` as not migratable, though all there is to save is what its `vhost-vsock` saves as well: both
-are one implementation (hw/virtio/vhost-vsock-common.c), and this back-end keeps nothing that would have to move along. So
-the description of the one's state is laid over the other's, in the memory of a running QEMU.
+QEMU 7.2 marks its `vhost-user-vsock` as not migratable, though all there is to save is what its
+`vhost-vsock` saves as well: both are one implementation (hw/virtio/vhost-vsock-common.c), and this
+back-end keeps nothing that would have to move along. So the description of the one's state is laid
+over the other's, in the memory of a running QEMU.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from pathlib import Path
 _TARGET = b"\0vhost-user-vsock\0"
 _SOURCE = b"\0virtio-vhost_vsock\0"
 _DESCRIPTION = struct.Struct("<Q4I6Q2Q")
-"""struct VMStateDescription (include/migration/vmstate.h): the name, four numbers, six functions, fields, subsections."""
+"""struct VMStateDescription (include/migration/vmstate.h): the name, four numbers, six functions,
+fields, subsections."""
 _POINTER = 8
 
 
@@ -72,7 +74,7 @@ def _pieces(pid: int, descriptor: int) -> list[_Piece]:
 
 
 def _description(pieces: list[_Piece], name: bytes) -> tuple[int, tuple[int, ...]]:
-    """Return the place and content of the one description with that name: the one table that begins with a pointer to it."""
+    """Return the one description of that name, whose table begins with a pointer to it: place, content."""
     found = {}
     for text in _places(pieces, name, 1):
         for place in _places(pieces, (text + 1).to_bytes(_POINTER, "little"), _POINTER):
@@ -80,7 +82,9 @@ def _description(pieces: list[_Piece], name: bytes) -> tuple[int, tuple[int, ...
             if content is not None and content[1] in (0, 1) and max(content[2:5]) < 1000:
                 found[place] = content
     if len(found) != 1:
-        raise NotRecognized(f"QEMU has {len(found)} descriptions of a state named {name.strip(bytes(1)).decode()}")
+        raise NotRecognized(
+            f"QEMU has {len(found)} descriptions of a state named {name.strip(bytes(1)).decode()}"
+        )
     return found.popitem()
 
 

@@ -47,7 +47,10 @@ class Multiplexer:
         """Whether the guest gets nothing any more."""
 
     def request(self, host: socket.socket, guest_port: int) -> None:
-        """Ask the guest for a connection to one of its ports. The host hears `OK <its port>`, or that its socket is closed."""
+        """Ask the guest for a connection to one of its ports.
+
+        The host hears `OK <its port>`, or that its socket is closed.
+        """
         if len(self._connections) >= _MAX_CONNECTIONS:
             host.close()
             return
@@ -59,7 +62,7 @@ class Multiplexer:
         self.flush()
 
     def room(self) -> int:
-        """Return how many bytes of data the guest's next buffer takes; negative when other packets come first."""
+        """Return how many data bytes the guest's next buffer takes; negative when others come first."""
         return -1 if self._waiting or self.deaf else self._queues.room()
 
     def send(self, packet: Packet) -> None:

@@ -45,7 +45,9 @@ class Packet:
         """Return header and data."""
         ends = (self.source_cid, self.target_cid, self.source_port, self.target_port)
         return (
-            HEADER.pack(*ends, len(self.data), self.kind, self.operation, self.flags, self.buffer_size, self.forwarded)
+            HEADER.pack(
+                *ends, len(self.data), self.kind, self.operation, self.flags, self.buffer_size, self.forwarded
+            )
             + self.data
         )
 
@@ -59,8 +61,21 @@ class Packet:
         data = raw[HEADER.size : HEADER.size + length] if operation == Operation.RW else b""
         if operation == Operation.RW and len(data) != length:
             return None
-        return cls(source_cid, target_cid, source_port, target_port, kind, operation, flags, buffer_size, forwarded, data)
+        return cls(
+            source_cid,
+            target_cid,
+            source_port,
+            target_port,
+            kind,
+            operation,
+            flags,
+            buffer_size,
+            forwarded,
+            data,
+        )
 
     def reset(self) -> Packet:
         """Return the answer that refuses it."""
-        return Packet(self.target_cid, self.source_cid, self.target_port, self.source_port, self.kind, Operation.RST)
+        return Packet(
+            self.target_cid, self.source_cid, self.target_port, self.source_port, self.kind, Operation.RST
+        )

@@ -18,14 +18,17 @@ _MAX_PACKET = 64 * 1024 + HEADER.size
 
 
 class Queues:
-    """What the guest receives from, and what it transmits to. A queue that holds nonsense is not read any more."""
+    """What the guest receives from, and what it transmits to.
+
+    A queue that holds nonsense is not read any more.
+    """
 
     def __init__(self, receive: Ring, transmit: Ring) -> None:
         self._receive = receive
         self._transmit = transmit
 
     def room(self) -> int:
-        """Return how many bytes the next packet to the guest may carry; negative where none can be sent now."""
+        """Return how many bytes the next packet to the guest may carry; negative where none can be sent."""
         chain = self._peek(self._receive)
         return -1 if chain is None else chain.room - HEADER.size
 
@@ -42,7 +45,7 @@ class Queues:
             self._give_up(self._receive, error)
 
     def take(self) -> tuple[Packet | None] | None:
-        """Return the guest's next packet, in a tuple: None in it where there was nonsense; None when there is none."""
+        """Return the guest's next packet in a tuple, with None for nonsense; None when there is none."""
         chain = self._peek(self._transmit)
         if chain is None:
             return None

@@ -34,7 +34,10 @@ class Chain:
 
 
 class Ring:
-    """One virtqueue. It takes part once it has its addresses, is kicked through a descriptor and is enabled."""
+    """One virtqueue.
+
+    It takes part once it has its addresses, is kicked through a descriptor and is enabled.
+    """
 
     def __init__(self) -> None:
         self.memory = GuestMemory()
@@ -50,17 +53,29 @@ class Ring:
     @property
     def running(self) -> bool:
         """Whether buffers can be taken."""
-        return self.enabled and self.kick is not None and self.addresses is not None and 0 < self.size <= _MAX_SIZE
+        return (
+            self.enabled
+            and self.kick is not None
+            and self.addresses is not None
+            and 0 < self.size <= _MAX_SIZE
+        )
 
     def place(self, descriptors: int, used: int, available: int) -> None:
         """Take the three tables' addresses, which are the VMM's; raises `BadAddress`."""
-        for address, size in ((descriptors, 16 * self.size), (used, 4 + 8 * self.size), (available, 4 + 2 * self.size)):
+        for address, size in (
+            (descriptors, 16 * self.size),
+            (used, 4 + 8 * self.size),
+            (available, 4 + 2 * self.size),
+        ):
             self.memory.by_user(address, size)
         self.addresses = (descriptors, used, available)
         self._next_used = self._half(used + 2)
 
     def peek(self) -> Chain | None:
-        """Return the next chain and leave it where it is; None when there is none. Raises `BadAddress` for nonsense."""
+        """Return the next chain and leave it where it is; None when there is none.
+
+        Raises `BadAddress` for nonsense.
+        """
         if not self.running or self.addresses is None:
             return None
         available = self.addresses[2]

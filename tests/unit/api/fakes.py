@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
+from fastapi import Request  # noqa: TC002  FastAPI looks at it when it runs
 
 from emberbox.api.app import create_app
-from emberbox.config import Settings
+from emberbox.config import ServerSettings, Settings
 from emberbox.errors import NotAuthenticated
 from emberbox.store.records import KeyRecord
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from emberbox.jobs.service import Service
+    from emberbox.service.service import Service
 
 SECRET = "ember_" + "k" * 43
 HEADERS = {"Authorization": f"Bearer {SECRET}"}
@@ -24,9 +27,16 @@ HEADERS = {"Authorization": f"Bearer {SECRET}"}
 
 def key_record(*scopes: str, **quota: float) -> KeyRecord:
     return KeyRecord(
-        id="key_0", name="k", hint="kkkk", scopes=frozenset(scopes or ("admin", "run", "read")), quota=quota,
-        created_at=0, expires_at=None, last_used_at=None, revoked_at=None,
-    )  # fmt: skip
+        id="key_0",
+        name="k",
+        hint="kkkk",
+        scopes=frozenset(scopes or ("admin", "run", "read")),
+        quota=quota,
+        created_at=0,
+        expires_at=None,
+        last_used_at=None,
+        revoked_at=None,
+    )
 
 
 class FakeKeys:
@@ -63,6 +73,7 @@ def fake_service(record: KeyRecord | None = None, settings: Settings | None = No
         settings=settings or Settings(data=Path("/nonexistent")),
         keys=FakeKeys(record or key_record()),
         telemetry=FakeTelemetry(),
+        live=SimpleNamespace(closing=asyncio.Event()),
     )
 
 
@@ -71,5 +82,26 @@ def app_of(service: Any) -> FastAPI:
 
 
 def client_of(app: Any, **options: Any) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=options.pop("address", ("127.0.0.1", 5000)))
+    transport = httpx.ASGITransport(
+        app, raise_app_exceptions=False, client=options.pop("address", ("127.0.0.1", 5000))
+    )
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8470", **options)
+
+
+def server_settings(**server: Any) -> Settings:
+    return Settings(data=Path("/nonexistent"), server=replace(ServerSettings(), **server))
+
+
+def echo_app(service: Any) -> FastAPI:
+    """The API with two addresses more."""
+    app = app_of(service)
+
+    @app.post("/v1/echo")
+    async def echo(request: Request) -> int:
+        return len(await request.body())
+
+    @app.get("/v1/things/{thing}")
+    async def thing(thing: str) -> str:
+        return thing
+
+    return app

@@ -47,14 +47,19 @@ async def _read(body: bytes, content_type: str, folder: Path, *, piece: int = 10
     return await read_form(request, folder, files=("file", "script"), fields=("runtime", "name"), **limits)
 
 
-def _encode(files: list[tuple[str, tuple[str, bytes]]], fields: dict[str, str] | None = None) -> tuple[bytes, str]:
+def _encode(
+    files: list[tuple[str, tuple[str, bytes]]], fields: dict[str, str] | None = None
+) -> tuple[bytes, str]:
     request = httpx.Request("POST", "http://x", files=files, data=fields or {})
     return request.read(), request.headers["content-type"]
 
 
 @pytest.mark.parametrize("piece", [1, 7, 65_536])
 async def test_files_and_fields_arrive_as_they_were_sent(tmp_path: Path, piece: int) -> None:
-    files = [("file", (name, f"print({number})\r\n--not the boundary\r\n".encode())) for number, name in enumerate(FILENAMES)]
+    files = [
+        ("file", (name, f"print({number})\r\n--not the boundary\r\n".encode()))
+        for number, name in enumerate(FILENAMES)
+    ]
     form = await _read(*_encode(files, {"runtime": "python", "name": "наш"}), tmp_path, piece=piece)
     # A form has no other way to write a quotation mark in a name.
     assert [part.filename.replace("%22", '"') for part in form.files] == FILENAMES
@@ -79,7 +84,10 @@ async def test_names_in_the_form_are_no_paths_on_the_disk(tmp_path: Path) -> Non
 async def test_a_large_file_is_on_the_disk_and_not_in_memory(tmp_path: Path) -> None:
     content = bytes(range(256)) * 40_000
     form = await _read(
-        *_encode([("file", ("big", content)), ("file", ("small", b"s"))]), tmp_path, piece=65_536, max_bytes=20_000_000
+        *_encode([("file", ("big", content)), ("file", ("small", b"s"))]),
+        tmp_path,
+        piece=65_536,
+        max_bytes=20_000_000,
     )
     assert form.files[0].path.read_bytes() == content
     assert form.files[1].path.read_bytes() == b"s"
@@ -95,7 +103,11 @@ async def test_a_large_file_is_on_the_disk_and_not_in_memory(tmp_path: Path) -> 
     ],
 )
 async def test_bounds(
-    tmp_path: Path, files: list[tuple[str, tuple[str, bytes]]], fields: dict[str, str], bounds: dict[str, Any], words: str
+    tmp_path: Path,
+    files: list[tuple[str, tuple[str, bytes]]],
+    fields: dict[str, str],
+    bounds: dict[str, Any],
+    words: str,
 ) -> None:
     with pytest.raises(PayloadTooLarge, match=words):
         await _read(*_encode(files, fields), tmp_path, **bounds)
@@ -110,12 +122,21 @@ TYPE = "multipart/form-data; boundary=b"
         (b"", "cut off"),
         (b"nonsense", "cannot be read"),
         (b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nhalf', "cut off"),
-        (b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nx\r\n--b--\r\n', "must be a file with a name"),
-        (b'--b\r\nContent-Disposition: form-data; name="file"; filename=""\r\n\r\nx\r\n--b--\r\n', "must be a file with a name"),
+        (
+            b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nx\r\n--b--\r\n',
+            "must be a file with a name",
+        ),
+        (
+            b'--b\r\nContent-Disposition: form-data; name="file"; filename=""\r\n\r\nx\r\n--b--\r\n',
+            "must be a file with a name",
+        ),
         (b'--b\r\nContent-Disposition: form-data; name="colour"\r\n\r\nred\r\n--b--\r\n', "'colour'"),
         (b"--b\r\n\r\nx\r\n--b--\r\n", "''"),
         (b'--b\r\nContent-Disposition: form-data; name="name"\r\n\r\n\xff\r\n--b--\r\n', "UTF-8"),
-        (b'--b\r\nContent-Disposition: form-data; name="name"\r\n\r\nx\r\n' * 2 + b"--b--\r\n", "more than one"),
+        (
+            b'--b\r\nContent-Disposition: form-data; name="name"\r\n\r\nx\r\n' * 2 + b"--b--\r\n",
+            "more than one",
+        ),
         (b"--b\r\n" + b"X: y\r\n" * 50 + b"\r\nx\r\n--b--\r\n", "cannot be read"),
         (b"--b\r\nX: " + b"y" * 100_000 + b"\r\n\r\nx\r\n--b--\r\n", "cannot be read"),
     ],
@@ -126,7 +147,14 @@ async def test_forms_that_are_broken(tmp_path: Path, body: bytes, words: str) ->
 
 
 @pytest.mark.parametrize(
-    "kind", ["application/json", "multipart/form-data", "multipart/mixed; boundary=b", "", "multipart/form-data; boundary="]
+    "kind",
+    [
+        "application/json",
+        "multipart/form-data",
+        "multipart/mixed; boundary=b",
+        "",
+        "multipart/form-data; boundary=",
+    ],
 )
 async def test_other_types_of_body(tmp_path: Path, kind: str) -> None:
     with pytest.raises(HTTPException) as caught:
@@ -144,7 +172,11 @@ async def test_a_boundary_that_is_too_long(tmp_path: Path) -> None:
 async def test_nothing_but_our_own_errors_comes_of_nonsense(
     tmp_path_factory: pytest.TempPathFactory, body: bytes, cut: int, piece: int
 ) -> None:
-    whole = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nx\r\n' + body + b"\r\n--b--\r\n"
+    whole = (
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nx\r\n'
+        + body
+        + b"\r\n--b--\r\n"
+    )
     folder = tmp_path_factory.getbasetemp() / "nonsense"
     folder.mkdir(exist_ok=True)
     try:

@@ -4,15 +4,16 @@ from typing import Any
 
 import pytest
 
-from emberbox.api.app import create_app
+from emberbox.api.app import bare_app
 from emberbox.api.openapi import OTHERS, TAGS, document
 from emberbox.api.problems import MEDIA_TYPE
 from emberbox.schemas.base import Problem
-from tests.unit.api.fakes import fake_service
 
-DOCUMENT = document(create_app(fake_service()))
+DOCUMENT = document(bare_app())
 OPERATIONS = [
-    (f"{method.upper()} {path}", operation) for path, item in DOCUMENT["paths"].items() for method, operation in item.items()
+    (f"{method.upper()} {path}", operation)
+    for path, item in DOCUMENT["paths"].items()
+    for method, operation in item.items()
 ]
 PUBLIC = {"GET /healthz", "GET /readyz"}
 
@@ -36,8 +37,19 @@ def _references(value: object) -> list[str]:
 def test_operations_have_names_of_their_own() -> None:
     names = [operation["operationId"] for _, operation in OPERATIONS]
     assert len(names) == len(set(names))
-    assert {"create_script", "submit_job", "get_job", "get_logs", "create_key", "get_me", "other_execute"} <= set(names)
-    assert all(operation["operationId"].startswith("other_") == (operation["tags"] == [OTHERS]) for _, operation in OPERATIONS)
+    assert {
+        "create_script",
+        "submit_job",
+        "get_job",
+        "get_logs",
+        "create_key",
+        "get_me",
+        "other_execute",
+    } <= set(names)
+    assert all(
+        operation["operationId"].startswith("other_") == (operation["tags"] == [OTHERS])
+        for _, operation in OPERATIONS
+    )
 
 
 @pytest.mark.parametrize(("name", "operation"), OPERATIONS, ids=[name for name, _ in OPERATIONS])
@@ -57,7 +69,9 @@ def test_each_operation_is_described(name: str, operation: dict[str, Any]) -> No
 def test_each_error_is_a_problem_document(name: str, operation: dict[str, Any]) -> None:
     for status, response in operation["responses"].items():
         if status >= "400":
-            assert _resolved(response)["content"][MEDIA_TYPE]["schema"] == {"$ref": "#/components/schemas/Problem"}, status
+            assert _resolved(response)["content"][MEDIA_TYPE]["schema"] == {
+                "$ref": "#/components/schemas/Problem"
+            }, status
         elif name not in PUBLIC:
             assert {"RateLimit", "RateLimit-Policy"} <= set(response["headers"])
 

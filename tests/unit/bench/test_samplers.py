@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from emberbox.bench.samplers.base import BenchError, Unavailable, time_process
+from emberbox.bench.samplers.base import BenchError, time_process
 from emberbox.bench.samplers.cold import copy_bytes
-from emberbox.bench.samplers.processes import HostProcess
 from emberbox.bench.samplers.throughput import rates_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.patience import until
 
 
 async def test_a_process_is_timed_from_start_to_end() -> None:
-    elapsed_ms = await time_process([sys.executable, "-c", "import time; time.sleep(0.1); print('hello world')"])
-    assert 100 <= elapsed_ms < 10_000
+    begun = time.monotonic()
+    elapsed_ms = await time_process(
+        [sys.executable, "-c", "import time; time.sleep(0.1); print('hello world')"]
+    )
+    assert 100 <= elapsed_ms <= (time.monotonic() - begun) * 1000
 
 
 @pytest.mark.parametrize("code", ["print('hello')", "print('hello world'); raise SystemExit(3)", ""])
@@ -29,15 +30,18 @@ async def test_another_output_or_exit_code_is_a_failure(code: str) -> None:
 
 
 async def test_a_process_that_hangs_is_killed_with_its_children() -> None:
-    begun = time.monotonic()
     with pytest.raises(BenchError, match="-9"):
-        await time_process(["/bin/sh", "-c", "sleep 60 & sleep 60; exit"], timeout_s=0.3)
-    assert time.monotonic() - begun < 10
+        await time_process(["/bin/sh", "-c", "sleep 3600 & sleep 3600; exit"], timeout_s=0.3)
 
 
-async def test_what_is_not_installed_is_unavailable() -> None:
-    with pytest.raises(Unavailable, match="not installed"):
-        await HostProcess("x", "x", ("no-such-wrapper-here",)).open()
+async def test_a_process_does_not_outlive_who_waits_for_it(tmp_path: Path) -> None:
+    number = tmp_path / "pid"
+    timing = asyncio.create_task(time_process(["/bin/sh", "-c", f"echo $$ > {number}; exec sleep 3600"]))
+    await until(lambda: number.is_file() and number.read_text().endswith("\n"))
+    timing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await timing
+    await until(lambda: not Path(f"/proc/{number.read_text().strip()}").exists())
 
 
 def test_ends_are_counted_in_their_windows() -> None:

@@ -24,7 +24,9 @@ from emberbox.bench.statistics import Series, Summary, percentile
         ([0.0, 10.0], 99, 9.9),
     ],
 )
-def test_percentiles_lie_between_the_two_nearest_samples(samples: list[float], percent: float, expected: float) -> None:
+def test_percentiles_lie_between_the_two_nearest_samples(
+    samples: list[float], percent: float, expected: float
+) -> None:
     assert percentile(samples, percent) == pytest.approx(expected)
 
 

@@ -16,6 +16,7 @@ import pytest
 from emberbox.blobs.local import LocalBlobs
 from emberbox.errors import BlobError, NoSpace
 from emberbox.model import MIB
+from tests.patience import PATIENCE_S
 from tests.unit.blobs.mounts import small_disk
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ async def pieces():
     for _ in range(30):
         yield bytes(1 << 20)
     print("half", flush=True)
-    await asyncio.sleep(60)
+    await asyncio.sleep(3600)
 
 asyncio.run(LocalBlobs(Path(sys.argv[1])).put("contents/a/b", pieces()))
 """
@@ -45,13 +46,15 @@ async def listed(store: LocalBlobs) -> list[str]:
     return [info.key async for info in store.list()]
 
 
-async def test_a_killed_process_leaves_nothing_that_shows_and_tidying_removes_the_rest(tmp_path: Path) -> None:
+async def test_a_killed_process_leaves_nothing_that_shows_and_tidying_removes_the_rest(
+    tmp_path: Path,
+) -> None:
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE)
     assert process.stdout is not None
     with process.stdout:
         assert await asyncio.to_thread(process.stdout.readline) == b"half\n"
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.wait(PATIENCE_S)
     store = LocalBlobs(tmp_path)
     assert await listed(store) == []
     assert len(files(tmp_path)) == 1, "the half that was written"

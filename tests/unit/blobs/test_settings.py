@@ -15,7 +15,17 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    "url", ["file:///x", "s3://", "s3://Bucket", "s3://ab", "s3://bucket/../x", "s3://bucket/a b", "s3://bucket?x=1", "bucket"]
+    "url",
+    [
+        "file:///x",
+        "s3://",
+        "s3://Bucket",
+        "s3://ab",
+        "s3://bucket/../x",
+        "s3://bucket/a b",
+        "s3://bucket?x=1",
+        "bucket",
+    ],
 )
 def test_a_wrong_url_says_what_is_right(url: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match="s3://BUCKET"):
@@ -40,7 +50,11 @@ async def test_plain_http_beyond_this_host_is_warned_of(caplog: pytest.LogCaptur
 
 
 async def test_a_server_that_is_not_there_is_an_error_of_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "hidden-secret", "REGION": "us-east-1"}.items():
+    for name, value in {
+        "ACCESS_KEY_ID": "a",
+        "SECRET_ACCESS_KEY": "hidden-secret",
+        "REGION": "us-east-1",
+    }.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     store = S3Blobs("s3://bucket", endpoint="http://127.0.0.1:9", retries=0)
     with pytest.raises(BlobError, match="cannot be reached") as caught:

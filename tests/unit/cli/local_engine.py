@@ -1,4 +1,4 @@
-"""A stand-in for the engine that runs scripts as plain processes of the host, so that the command can be tried without VMs.
+"""A stand-in for the engine that runs scripts as plain processes of the host.
 
 As a program it is `emberbox` on top of that engine: `python -m tests.unit.cli.local_engine run …`.
 """
@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from emberbox.errors import VmmStartFailed
-from emberbox.model import Limits, Output, RunMetrics, RunResult, RunStatus
+from emberbox.model import Output, RunMetrics, RunResult, RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+
+    from emberbox.model import Limits, RunOptions
 
 LOG = "LOCAL_ENGINE_LOG"
 """Names the file to which the end of each part is written."""
@@ -107,9 +109,12 @@ class LocalProcess:
             exit_code=code if code >= 0 else None,
             signal=-code if code < 0 else None,
             message=f"ended by signal {-code}" if code < 0 else None,
-            stdout_data=stdout, stderr_data=stderr, stdout_bytes=len(stdout), stderr_bytes=len(stderr),
+            stdout_data=stdout,
+            stderr_data=stderr,
+            stdout_bytes=len(stdout),
+            stderr_bytes=len(stderr),
             metrics=RunMetrics(queue_ms=1.0, boot_ms=2.0, run_ms=3.0, total_ms=7.0, source="clone"),
-        )  # fmt: skip
+        )
 
 
 async def _nothing() -> AsyncIterator[bytes]:
@@ -119,20 +124,25 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 
 class LocalSandbox:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, options: RunOptions, limits: Limits) -> None:
+        self.folder, self.options, self.limits = folder, options, options.limits(limits)
 
     async def start_script(
-        self, code: Path | bytes, args: Sequence[str], *, stdin: bool, env: Mapping[str, str], files: Mapping[str, Path],
-        limits: Limits, name: str | None,
-    ) -> LocalProcess:  # fmt: skip
+        self,
+        code: Path | bytes,
+        *,
+        stdin: bool,
+        files: Mapping[str, Path],
+        name: str | None,
+    ) -> LocalProcess:
         script = self.folder / (name or (code.name if isinstance(code, Path) else "main.py"))
         script.write_bytes(code.read_bytes() if isinstance(code, Path) else code)
         for path, source in files.items():
             (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / path).write_bytes(source.read_bytes())
-        note(f"limits {limits.timeout_s} {limits.keep_bytes} {limits.output_bytes}")
-        return LocalProcess([sys.executable, str(script), *args], {"PATH": "/usr/bin:/bin", **env}, self.folder, stdin=stdin)
+        note(f"limits {self.limits.timeout_s} {self.limits.keep_bytes} {self.limits.output_bytes}")
+        argv = [sys.executable, str(script), *self.options.args]
+        return LocalProcess(argv, {"PATH": "/usr/bin:/bin", **self.options.env}, self.folder, stdin=stdin)
 
 
 class LocalEngine:
@@ -150,17 +160,30 @@ class LocalEngine:
     async def image(self, runtime: Any, progress: Any) -> None:
         await asyncio.sleep(0)
 
-    async def template(self, runtime: str, *, memory_mib: int | None, vcpus: int | None, progress: Any) -> None:
+    async def template(
+        self, runtime: str, *, memory_mib: int | None, vcpus: int | None, progress: Any
+    ) -> None:
         if os.environ.get("LOCAL_ENGINE_BUILDS"):
             progress.step("kernel", 0.5)
             await asyncio.sleep(float(os.environ["LOCAL_ENGINE_BUILDS"]))
 
     @contextlib.asynccontextmanager
-    async def sandbox(self, runtime: str, **options: Any) -> AsyncIterator[LocalSandbox]:
-        note(f"sandbox {runtime} {options}")
+    async def sandbox(
+        self,
+        runtime: str,
+        options: RunOptions,
+        *,
+        limits: Limits,
+        console: Callable[[str], None] | None = None,
+    ) -> AsyncIterator[LocalSandbox]:
+        if console is not None:
+            console("a line of the guest's kernel \x1b[2J")
+        unseen = ("args", "env", "network")
+        named = {name: value for name, value in options.to_json().items() if value and name not in unseen}
+        note(f"sandbox {runtime} {named}")
         with tempfile.TemporaryDirectory() as folder:
             try:
-                yield LocalSandbox(Path(folder))
+                yield LocalSandbox(Path(folder), options, limits)
             finally:
                 note("sandbox closed")
 

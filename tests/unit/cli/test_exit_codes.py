@@ -28,7 +28,9 @@ def test_results(result: RunResult, expected: int) -> None:
 
 
 def test_every_status_is_told() -> None:
-    told = {status for status in RunStatus if exit_codes.of_result(RunResult(status=status, exit_code=5)) != 5}
+    told = {
+        status for status in RunStatus if exit_codes.of_result(RunResult(status=status, exit_code=5)) != 5
+    }
     assert told == set(RunStatus) - {RunStatus.FAILED}
 
 

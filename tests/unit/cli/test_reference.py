@@ -9,5 +9,5 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_reference_is_what_the_command_says() -> None:
-    written = runpy.run_path(str(ROOT / "scripts/cli_reference.py"))["reference"]()
-    assert written == (ROOT / "docs/cli.md").read_text(), "run: .venv/bin/python scripts/cli_reference.py"
+    written = runpy.run_module("scripts.cli_reference")["reference"]()
+    assert written == (ROOT / "docs/cli.md").read_text(), "run: .venv/bin/python -m scripts.cli_reference"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from emberbox.cli.streams import Sink, read_pieces
+from tests.patience import PATIENCE_S
 
 
 async def test_a_slow_reader_is_waited_for_without_blocking_the_loop() -> None:
@@ -23,7 +24,7 @@ async def test_a_slow_reader_is_waited_for_without_blocking_the_loop() -> None:
             received.extend(os.read(reader, 50_000))
 
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(Sink(writer).write(data), drain())
         assert bytes(received) == data
         assert ticks >= 10

@@ -42,7 +42,20 @@ def connect(pauses: list[float]) -> Callable[..., AsyncClient]:
 def job_values(**changes: object) -> dict[str, object]:
     """A job as the server shows it."""
     return {
-        "id": "job_01", "runtime": "python", "entry": "main.py", "status": "succeeded", "exit_code": 0, "attempt": 1,
-        "priority": 0, "retries": 0, "args": [], "env_names": [], "labels": {}, "network": "off", "interactive": False,
-        "limits": {"timeout_s": 30.0, "output_bytes": 1000}, "times": {"created_at": "2030-01-01T00:00:00Z"}, **changes,
-    }  # fmt: skip
+        "id": "job_01",
+        "runtime": "python",
+        "entry": "main.py",
+        "status": "succeeded",
+        "exit_code": 0,
+        "attempt": 1,
+        "priority": 0,
+        "retries": 0,
+        "args": [],
+        "env_names": [],
+        "labels": {},
+        "network": "off",
+        "interactive": False,
+        "limits": {"timeout_s": 30.0, "output_bytes": 1000},
+        "times": {"created_at": "2030-01-01T00:00:00Z"},
+        **changes,
+    }

@@ -9,5 +9,5 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_reference_is_what_the_service_says() -> None:
-    written = runpy.run_path(str(ROOT / "scripts/api_reference.py"))["reference"]()
-    assert written == (ROOT / "docs/api.md").read_text(), "run: .venv/bin/python scripts/api_reference.py"
+    written = runpy.run_module("scripts.api_reference")["reference"]()
+    assert written == (ROOT / "docs/api.md").read_text(), "run: .venv/bin/python -m scripts.api_reference"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from emberbox.client._async import artifacts
 from emberbox.errors import InvalidPath, ServerUnreachable
 
 if TYPE_CHECKING:
@@ -21,10 +23,15 @@ CONTENT = b"content" * 1000
 
 def _server(*paths: str, sent: bytes = CONTENT) -> Callable[[httpx.Request], httpx.Response]:
     listed = [
-        {"id": f"art_{number}", "path": path, "size": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest(),
-         "created_at": "2030-01-01T00:00:00Z"}
+        {
+            "id": f"art_{number}",
+            "path": path,
+            "size": len(CONTENT),
+            "sha256": hashlib.sha256(CONTENT).hexdigest(),
+            "created_at": "2030-01-01T00:00:00Z",
+        }
         for number, path in enumerate(paths)
-    ]  # fmt: skip
+    ]
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/artifacts"):
@@ -41,10 +48,25 @@ async def test_all_below_their_folder(connect: Callable[..., AsyncClient], tmp_p
 
 
 @pytest.mark.parametrize("path", ["../x", "/x", "a/../../x", "a//b", "", ".", "..", "a\0b", "a/./b"])
-async def test_names_that_lead_elsewhere(connect: Callable[..., AsyncClient], tmp_path: Path, path: str) -> None:
+async def test_names_that_lead_elsewhere(
+    connect: Callable[..., AsyncClient], tmp_path: Path, path: str
+) -> None:
     with pytest.raises(InvalidPath):
         await connect(_server("good", path)).jobs.download_all("job_01", tmp_path / "to")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a\\b", "..\\x", "C:", "C:x", "C:\\x", "\\\\host\\share"])
+async def test_names_that_lead_elsewhere_on_windows(
+    connect: Callable[..., AsyncClient], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    jobs = connect(_server(name)).jobs
+    assert await jobs.download_all("job_01", tmp_path) == [tmp_path / name], "here, these are names"
+    monkeypatch.setattr(artifacts, "_is_name", lambda part: PureWindowsPath(part).name == part)
+    with pytest.raises(InvalidPath):
+        await jobs.download_all("job_01", tmp_path)
+    with pytest.raises(InvalidPath):
+        await jobs.download("job_01", "art_0", tmp_path)
 
 
 @pytest.mark.parametrize(("path", "name"), [("../x", "x"), ("/etc/x", "x"), ("a/b.txt", "b.txt")])

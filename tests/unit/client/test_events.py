@@ -28,7 +28,10 @@ def streams(draw: st.DrawFn) -> tuple[bytes, list[Event]]:
         if event_id is not None:
             parts.append(f"id: {event_id}")
             last_id = event_id or None
-        parts.insert(draw(st.integers(0, len(parts))), draw(st.sampled_from([": heartbeat", "retry: 5", "unknown: x", "data2"])))
+        parts.insert(
+            draw(st.integers(0, len(parts))),
+            draw(st.sampled_from([": heartbeat", "retry: 5", "unknown: x", "data2"])),
+        )
         text += "".join(part + end for part in parts) + end
         expected.append(Event("\n".join(lines), kind or "message", last_id))
     return text.encode(), expected

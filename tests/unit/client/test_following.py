@@ -27,10 +27,17 @@ def _event(kind: str, event_id: str, values: object) -> bytes:
 
 def _log() -> list[tuple[str, bytes]]:
     output = [
-        (f"1.{n}", _event("output", f"1.{n}", {"stream": "stdout", "time": "2030-01-01T00:00:00Z", "data": line}))
+        (
+            f"1.{n}",
+            _event("output", f"1.{n}", {"stream": "stdout", "time": "2030-01-01T00:00:00Z", "data": line}),
+        )
         for n, line in enumerate(LINES)
     ]
-    return [("1.0a", _event("attempt", "1.0a", {"attempt": 1})), *output, ("end", _event("end", "end", job_values()))]
+    return [
+        ("1.0a", _event("attempt", "1.0a", {"attempt": 1})),
+        *output,
+        ("end", _event("end", "end", job_values())),
+    ]
 
 
 class Pieces(httpx.AsyncByteStream):
@@ -62,11 +69,14 @@ class Breaking:
         start = 0 if last is None else [event_id for event_id, _ in log].index(last) + 1
         part = [data for _, data in log[start : start + self.events_each]]
         half = [data[: len(data) // 2] for _, data in log[start + self.events_each :][:1]]
-        return httpx.Response(200, stream=Pieces([b"retry: 1000\n\n", *part, *half], self.error if half else None))
+        return httpx.Response(
+            200, stream=Pieces([b"retry: 1000\n\n", *part, *half], self.error if half else None)
+        )
 
 
 @pytest.mark.parametrize(
-    "error", [None, httpx.ReadError("reset"), httpx.RemoteProtocolError("closed"), httpx.ReadTimeout("silent")]
+    "error",
+    [None, httpx.ReadError("reset"), httpx.RemoteProtocolError("closed"), httpx.ReadTimeout("silent")],
 )
 @pytest.mark.parametrize("events_each", [1, 3, 100])
 async def test_nothing_is_missed_or_repeated(
@@ -85,7 +95,9 @@ async def test_logs_are_the_output_alone(connect: Callable[..., AsyncClient]) ->
     assert [(entry.id, entry.data) for entry in entries] == [(f"1.{n}", line) for n, line in enumerate(LINES)]
 
 
-async def test_a_stream_that_never_gets_on_is_given_up(connect: Callable[..., AsyncClient], pauses: list[float]) -> None:
+async def test_a_stream_that_never_gets_on_is_given_up(
+    connect: Callable[..., AsyncClient], pauses: list[float]
+) -> None:
     server = Breaking(0, httpx.ReadError("reset"))
     with pytest.raises(ServerUnreachable, match="reset"):
         [entry async for entry in connect(server).jobs.logs("job_01", follow=True)]
@@ -93,22 +105,34 @@ async def test_a_stream_that_never_gets_on_is_given_up(connect: Callable[..., As
 
 
 async def test_a_refusal_is_told_at_once(connect: Callable[..., AsyncClient]) -> None:
-    client = connect(lambda request: httpx.Response(404, json={"code": "not_found", "detail": "there is no such job"}))
+    client = connect(
+        lambda request: httpx.Response(404, json={"code": "not_found", "detail": "there is no such job"})
+    )
     with pytest.raises(NotFound, match="no such job"):
         [entry async for entry in client.jobs.logs("job_01", follow=True)]
 
 
 @pytest.mark.parametrize(
-    "data", [b"event: output\ndata: {\n\n", b"event: end\nid: end\ndata: {}\n\n", b"event: attempt\ndata: []\n\n"]
+    "data",
+    [b"event: output\ndata: {\n\n", b"event: end\nid: end\ndata: {}\n\n", b"event: attempt\ndata: []\n\n"],
 )
 async def test_what_cannot_be_read_is_told(connect: Callable[..., AsyncClient], data: bytes) -> None:
     with pytest.raises(ServerUnreachable, match="cannot be read"):
-        [entry async for entry in connect(lambda request: httpx.Response(200, content=data)).jobs.logs("job_01", follow=True)]
+        [
+            entry
+            async for entry in connect(lambda request: httpx.Response(200, content=data)).jobs.logs(
+                "job_01", follow=True
+            )
+        ]
 
 
 async def test_who_comes_back_behind_the_end_is_told_the_end(connect: Callable[..., AsyncClient]) -> None:
     def server(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(204) if request.url.path.endswith("/logs") else httpx.Response(200, json=job_values())
+        return (
+            httpx.Response(204)
+            if request.url.path.endswith("/logs")
+            else httpx.Response(200, json=job_values())
+        )
 
     events = [event async for event in connect(server).jobs.events("job_01", after="end")]
     assert [type(event) for event in events] == [JobEnded]
@@ -122,7 +146,8 @@ async def test_a_log_is_read_part_by_part(connect: Callable[..., AsyncClient]) -
             for n in range(start, min(start + 5, 12))
         ]
         return httpx.Response(
-            200, json={"entries": entries, "next": None if start + 5 >= 12 else str(start + 5), "complete": True}
+            200,
+            json={"entries": entries, "next": None if start + 5 >= 12 else str(start + 5), "complete": True},
         )
 
     client = connect(server)

@@ -23,7 +23,8 @@ async def test_run_goes_on_waiting(connect: Callable[..., AsyncClient], pauses: 
         requests.append(request)
         ended = len(requests) == 4
         return httpx.Response(
-            200 if ended else 202, json=job_values(status="succeeded" if ended else "running", stdout="x" * ended)
+            200 if ended else 202,
+            json=job_values(status="succeeded" if ended else "running", stdout="x" * ended),
         )
 
     job = await connect(server).run("1", runtime="python")
@@ -33,12 +34,18 @@ async def test_run_goes_on_waiting(connect: Callable[..., AsyncClient], pauses: 
     assert len(pauses) == 2, "a server that answers at once is not asked again at once"
 
 
-async def test_waiting_without_time_asks_once(connect: Callable[..., AsyncClient], pauses: list[float]) -> None:
-    job = await connect(lambda request: httpx.Response(200, json=job_values(status="queued"))).jobs.wait("job_01", timeout_s=0)
+async def test_waiting_without_time_asks_once(
+    connect: Callable[..., AsyncClient], pauses: list[float]
+) -> None:
+    job = await connect(lambda request: httpx.Response(200, json=job_values(status="queued"))).jobs.wait(
+        "job_01", timeout_s=0
+    )
     assert (job.status, pauses) == ("queued", [])
 
 
-@pytest.mark.parametrize(("limit", "fetched"), [(None, [100, 100, 100]), (150, [100, 50]), (100, [100]), (1, [1]), (0, [])])
+@pytest.mark.parametrize(
+    ("limit", "fetched"), [(None, [100, 100, 100]), (150, [100, 50]), (100, [100]), (1, [1]), (0, [])]
+)
 async def test_pages(connect: Callable[..., AsyncClient], limit: int | None, fetched: list[int]) -> None:
     sizes: list[int] = []
 
@@ -46,7 +53,9 @@ async def test_pages(connect: Callable[..., AsyncClient], limit: int | None, fet
         start, size = int(request.url.params.get("cursor", 0)), int(request.url.params["limit"])
         sizes.append(size)
         items = [job_values(id=f"job_{number}") for number in range(start, min(start + size, 250))]
-        return httpx.Response(200, json={"items": items, "next_cursor": str(start + size) if start + size < 250 else None})
+        return httpx.Response(
+            200, json={"items": items, "next_cursor": str(start + size) if start + size < 250 else None}
+        )
 
     ids = [job.id async for job in connect(server).jobs.list(limit=limit)]
     assert ids == [f"job_{number}" for number in range(min(250, 250 if limit is None else limit))]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from emberbox.client.orders import encode_code, encode_options
 from emberbox.errors import InvalidInput
+from emberbox.model import RunParameters
 from emberbox.schemas.jobs import EncodedFile, RunOptions, SubmitJob
 
 if TYPE_CHECKING:
@@ -19,14 +20,30 @@ if TYPE_CHECKING:
 
 def test_the_server_takes_all_options() -> None:
     options = {
-        "name": "n", "args": ("a", "b"), "stdin": "in", "interactive": True, "env": {"A": "b"},
+        "name": "n",
+        "args": ("a", "b"),
+        "stdin": "in",
+        "interactive": True,
+        "env": {"A": "b"},
         "files": {"x": "text", "y": b"\xff"},
-        "artifacts": ["*"], "timeout_s": 1.5, "cpu_s": 2.0, "memory_mib": 128, "vcpus": 1, "disk_mib": 10, "pids": 5,
-        "output_bytes": 100, "network": "off", "priority": -1, "retries": 2, "labels": {"k": "v"}, "webhook": "https://x.example/",
+        "artifacts": ["*"],
+        "timeout_s": 1.5,
+        "cpu_s": 2.0,
+        "memory_mib": 128,
+        "vcpus": 1,
+        "disk_mib": 10,
+        "pids": 5,
+        "output_bytes": 100,
+        "network": "off",
+        "priority": -1,
+        "retries": 2,
+        "labels": {"k": "v"},
+        "webhook": "https://x.example/",
         "cold": True,
-    }  # fmt: skip
+    }
     body = RunOptions.model_validate(encode_options(options))
-    assert set(options) == set(RunOptions.model_fields) - {"stdin_base64"}
+    assert set(options) <= set(RunOptions.model_fields)
+    assert set(RunOptions.model_fields) - set(options) <= {"stdin_base64", *RunParameters.__annotations__}
     assert (body.args, body.files["x"], body.files["y"]) == (["a", "b"], "text", EncodedFile(base64="/w=="))
     assert str(body.webhook.url if body.webhook else "") == "https://x.example/"
 

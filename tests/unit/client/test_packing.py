@@ -33,7 +33,9 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def _listed(source: Source | list[str | Path], leave_out: tuple[str, ...] = LEFT_OUT) -> tuple[str, dict[str, tuple[str, int]]]:
+def _listed(
+    source: Source | list[str | Path], leave_out: tuple[str, ...] = LEFT_OUT
+) -> tuple[str, dict[str, tuple[str, int]]]:
     with packed(source, None, leave_out) as (name, path), tarfile.open(path) as archive:
         found = {}
         for entry in archive:
@@ -46,8 +48,18 @@ def _listed(source: Source | list[str | Path], leave_out: tuple[str, ...] = LEFT
 def test_a_folder(project: Path) -> None:
     name, found = _listed(project)
     assert name == "project.tar.gz"
-    assert found == {"main.py": ("1", 0o644), "lib/a.py": ("2", 0o644), "lib/é ü.txt": ("3", 0o644), "tool": ("6", 0o755)}
-    assert set(_listed(str(project), ("*.py",))[1]) == {"__pycache__/x.pyc", "lib/.git/config", "lib/é ü.txt", "tool"}
+    assert found == {
+        "main.py": ("1", 0o644),
+        "lib/a.py": ("2", 0o644),
+        "lib/é ü.txt": ("3", 0o644),
+        "tool": ("6", 0o755),
+    }
+    assert set(_listed(str(project), ("*.py",))[1]) == {
+        "__pycache__/x.pyc",
+        "lib/.git/config",
+        "lib/é ü.txt",
+        "tool",
+    }
 
 
 def test_the_folder_that_one_is_in(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +69,11 @@ def test_the_folder_that_one_is_in(project: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_several_paths(project: Path, tmp_path: Path) -> None:
     (tmp_path / "other.py").write_text("7")
-    assert set(_listed([project / "lib", tmp_path / "other.py"])[1]) == {"lib/a.py", "lib/é ü.txt", "other.py"}
+    assert set(_listed([project / "lib", tmp_path / "other.py"])[1]) == {
+        "lib/a.py",
+        "lib/é ü.txt",
+        "other.py",
+    }
     (project / "other.py").write_text("8")
     with pytest.raises(InvalidInput, match="same name"):
         _listed([project / "other.py", tmp_path / "other.py"])

@@ -64,7 +64,9 @@ def test_what_was_saved_comes_back(profiles: Profiles) -> None:
     assert (profiles.all(), profiles.current(), profiles.get()) == (saved[1:], None, None)
 
 
-@pytest.mark.parametrize("profile", [Profile("", "http://a"), Profile("a.b", "http://a"), Profile("a", "http://a", "x\n[y]")])
+@pytest.mark.parametrize(
+    "profile", [Profile("", "http://a"), Profile("a.b", "http://a"), Profile("a", "http://a", "x\n[y]")]
+)
 def test_what_cannot_be_saved_changes_nothing(profiles: Profiles, profile: Profile) -> None:
     profiles.save(Profile("default", "http://a", "ember_1"))
     with pytest.raises(InvalidInput):
@@ -111,7 +113,9 @@ def test_the_order_of_places(profiles: Profiles, environment: dict[str, str], tm
     assert found("http://given", "ember_given") == ("http://given", "ember_given")
 
 
-def test_keys_are_sent_to_their_own_server_alone(profiles: Profiles, environment: dict[str, str], tmp_path: Path) -> None:
+def test_keys_are_sent_to_their_own_server_alone(
+    profiles: Profiles, environment: dict[str, str], tmp_path: Path
+) -> None:
     _serve(tmp_path / "data")
     profiles.save(Profile("one", "http://one", "ember_one"))
     assert find_place("http://evil", environment=environment).api_key is None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from emberbox.api.statuses import STATUSES
 from emberbox.client import AsyncClient
 from emberbox.client.retries import RetryPolicy
 from emberbox.errors import (
@@ -45,7 +46,7 @@ class Server:
 
 def refusal(kind: type[EmberboxError], **headers: str) -> httpx.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return httpx.Response(kind.status, json={"code": kind.code, "detail": "no"}, headers=named)
+    return httpx.Response(STATUSES[kind.code], json={"code": kind.code, "detail": "no"}, headers=named)
 
 
 JOB = httpx.Response(200, json=job_values())
@@ -54,12 +55,21 @@ JOB = httpx.Response(200, json=job_values())
 @pytest.mark.parametrize(
     "failure",
     [
-        httpx.ConnectError("refused"), httpx.ReadTimeout("slow"), httpx.RemoteProtocolError("broke off"), refusal(StoreError),
-        refusal(ServiceStopping), refusal(RateLimited, Retry_After="1"), httpx.Response(502, content=b"<html>"),
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("slow"),
+        httpx.RemoteProtocolError("broke off"),
+        refusal(StoreError),
+        refusal(ServiceStopping),
+        refusal(RateLimited, Retry_After="1"),
+        httpx.Response(502, content=b"<html>"),
     ],
-    ids=lambda failure: type(failure).__name__ if isinstance(failure, Exception) else str(failure.content[:30]),
-)  # fmt: skip
-async def test_what_passes_is_tried_again(connect: Callable[..., AsyncClient], pauses: list[float], failure: object) -> None:
+    ids=lambda failure: (
+        type(failure).__name__ if isinstance(failure, Exception) else str(failure.content[:30])
+    ),
+)
+async def test_what_passes_is_tried_again(
+    connect: Callable[..., AsyncClient], pauses: list[float], failure: object
+) -> None:
     server = Server(failure, failure, JOB)  # type: ignore[arg-type]
     assert (await connect(server).jobs.get("job_01")).ok
     assert (len(server.requests), len(pauses)) == (3, 2)
@@ -77,14 +87,18 @@ async def test_what_does_not_is_told_at_once(
 
 async def test_it_gives_up_in_the_end(connect: Callable[..., AsyncClient], pauses: list[float]) -> None:
     server = Server(httpx.ConnectError("refused"))
-    with pytest.raises(ServerUnreachable, match=r"no answer from http://127\.0\.0\.1:1: refused; is `emberbox serve` running"):
+    with pytest.raises(
+        ServerUnreachable, match=r"no answer from http://127\.0\.0\.1:1: refused; is `emberbox serve` running"
+    ):
         await connect(server, retries=3).jobs.get("job_01")
     assert len(server.requests) == 4
     assert all(0.5 * 0.25 * 2**n <= pause <= 0.25 * 2**n for n, pause in enumerate(pauses))
 
 
 async def test_a_submission_is_repeated_under_the_same_key(connect: Callable[..., AsyncClient]) -> None:
-    server = Server(httpx.ReadTimeout("slow"), refusal(StoreError), httpx.Response(202, json=job_values(status="queued")))
+    server = Server(
+        httpx.ReadTimeout("slow"), refusal(StoreError), httpx.Response(202, json=job_values(status="queued"))
+    )
     await connect(server).jobs.submit("1", runtime="python")
     keys = {request.headers["Idempotency-Key"] for request in server.requests}
     assert (len(server.requests), len(keys)) == (3, 1)
@@ -95,10 +109,13 @@ async def test_a_submission_is_repeated_under_the_same_key(connect: Callable[...
 @pytest.mark.parametrize(
     ("failure", "tries"),
     [
-        (httpx.ReadTimeout("slow"), 1), (refusal(StoreError), 1), (httpx.ConnectError("refused"), 2),
-        (refusal(RateLimited), 2), (refusal(ServiceStopping), 2),
+        (httpx.ReadTimeout("slow"), 1),
+        (refusal(StoreError), 1),
+        (httpx.ConnectError("refused"), 2),
+        (refusal(RateLimited), 2),
+        (refusal(ServiceStopping), 2),
     ],
-)  # fmt: skip
+)
 async def test_what_may_have_been_done_is_not_done_again(
     connect: Callable[..., AsyncClient], failure: httpx.Response | Exception, tries: int
 ) -> None:
@@ -126,11 +143,21 @@ async def test_a_server_that_asks_for_too_long_is_not_waited_for(
 
 
 def test_pauses_grow_up_to_their_bound() -> None:
-    policy = RetryPolicy(retries=20, first_s=1, longest_s=5)
+    policy = RetryPolicy(retries=20)
     error = ServerUnreachable("x")
-    longest = [max(policy.pause_s(error, tried, safe=True) or 0 for _ in range(200)) for tried in range(1, 6)]
-    assert [round(value) for value in longest] == [1, 2, 4, 5, 5]
+    pauses = [[policy.pause_s(error, tried, safe=True) or 0 for _ in range(200)] for tried in range(1, 8)]
+    bounds = [0.25, 0.5, 1, 2, 4, 8, 8]
+    assert [max(some) for some in pauses] == pytest.approx(bounds, rel=0.1)
+    for some, bound in zip(pauses, bounds, strict=True):
+        assert bound / 2 <= min(some) <= max(some) <= bound
     assert policy.pause_s(error, 21, safe=True) is None
+
+
+def test_the_time_that_is_left_ends_the_tries() -> None:
+    policy, error = RetryPolicy(), ServerUnreachable("x")
+    assert policy.pause_s(error, 1, safe=True, left_s=0.25) is not None
+    assert policy.pause_s(error, 1, safe=True, left_s=0.1) is None
+    assert policy.pause_s(error, 1, safe=True, asked_s=3, left_s=3) is None
 
 
 async def test_redirections_do_not_carry_the_key_away(connect: Callable[..., AsyncClient]) -> None:

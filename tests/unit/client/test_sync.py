@@ -22,7 +22,11 @@ def test_it_is_up_to_date() -> None:
 def test_nothing_of_it_is_asynchronous() -> None:
     for path in (ROOT / "src/emberbox/client/_sync").glob("*.py"):
         code = "\n".join(line for line in path.read_text().splitlines() if not line.startswith("#"))
-        assert not [word for word in ("await ", "async def", "async for", "async with", "Async", "asyncio") if word in code], path
+        assert not [
+            word
+            for word in ("await ", "async def", "async for", "async with", "Async", "asyncio")
+            if word in code
+        ], path
 
 
 @pytest.mark.parametrize("part", [None, "jobs", "scripts", "keys", "webhooks"])

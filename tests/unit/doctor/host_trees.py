@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from emberbox.doctor.checks.processors import EXPECTED
 from emberbox.doctor.hostfiles import HostFiles
-from emberbox.doctor.processors import EXPECTED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,9 @@ GOOD = {
     "proc/stat": "cpu  100 0 100 800 0 0 0 0 0 0",
     "proc/swaps": "Filename\tType\tSize\tUsed\tPriority",
     "proc/self/mounts": "cgroup2 /sys/fs/cgroup cgroup2 rw,favordynmods 0 0",
-    "proc/version": "Linux version 6.1.0-40-amd64 (d@d.org) #1 SMP PREEMPT_DYNAMIC Debian 6.1.150-1 (2026-10-20)",
+    "proc/version": (
+        "Linux version 6.1.0-40-amd64 (d@d.org) #1 SMP PREEMPT_DYNAMIC Debian 6.1.150-1 (2026-10-20)"
+    ),
     "proc/sys/kernel/osrelease": "6.1.0-40-amd64",
     "proc/sys/kernel/dmesg_restrict": "1",
     "proc/sys/kernel/kptr_restrict": "1",
@@ -44,8 +46,12 @@ GOOD = {
     f"{CPU}/smt/control": "forceoff",
     f"{CPU}/vulnerabilities/old_microcode": "Not affected",
     **{f"{CPU}/vulnerabilities/{name}": "Not affected" for name in EXPECTED},
-    f"{CPU}/vulnerabilities/spectre_v2": "Mitigation: Enhanced / Automatic IBRS; IBPB: conditional; RSB filling; BHI: BHI_DIS_S",
-    f"{CPU}/vulnerabilities/spec_store_bypass": "Mitigation: Speculative Store Bypass disabled via prctl and seccomp",
+    f"{CPU}/vulnerabilities/spectre_v2": (
+        "Mitigation: Enhanced / Automatic IBRS; IBPB: conditional; RSB filling; BHI: BHI_DIS_S"
+    ),
+    f"{CPU}/vulnerabilities/spec_store_bypass": (
+        "Mitigation: Speculative Store Bypass disabled via prctl and seccomp"
+    ),
     f"{CPU}/vulnerabilities/itlb_multihit": "KVM: Mitigation: Split huge pages",
     "etc/default/grub": 'GRUB_CMDLINE_LINUX=""',
     "etc/passwd": "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh",

@@ -8,13 +8,17 @@ import pytest
 
 from emberbox.guest import GuestClient
 from emberbox.testing import FakeAgent
+from tests.patience import PATIENCE_S
 
 Connect = Callable[..., Any]
 
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Connect]:
-    """Makes a client of a fake agent that was greeted unless it is a clone; checks that the host kept the protocol."""
+    """Makes a client of a fake agent that was greeted unless it is a clone.
+
+    It checks that the host kept the protocol.
+    """
     async with AsyncExitStack() as stack:
 
         async def make(*, greet: bool = True, **arguments: Any) -> tuple[GuestClient, FakeAgent]:
@@ -23,7 +27,7 @@ async def connect() -> AsyncIterator[Connect]:
             client = GuestClient.attach(*await agent.connect(), name="test")
             stack.push_async_callback(client.close)
             if greet and not agent.clone:
-                await client.hello(timeout_s=5)
+                await client.hello(timeout_s=PATIENCE_S)
             agents.append(agent)
             return client, agent
 

@@ -20,6 +20,7 @@ from emberbox.guest import ExecRequest, GuestClient, WaitingSpec
 from emberbox.guest.frames import FrameType, encode
 from emberbox.guest.session import MAX_CHANNELS
 from emberbox.testing import FakeAgent, FakeProgram
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,37 +33,40 @@ HELLO = encode(FrameType.HELLO, 0, b'{"protocol":1,"minor":0,"agent":"x","featur
 
 async def test_hello_tells_who_answers(connect: Connect) -> None:
     client, agent = await connect(greet=False)
-    info = await client.hello(timeout_s=5)
+    info = await client.hello(timeout_s=PATIENCE_S)
     assert (info.agent, info.features) == ("0.1.0", ("exec", "files", "tar", "waiting"))
     assert agent.requests == []
     await client.ping()
     assert agent.greetings[0]["protocol"] == 1
 
 
-async def test_hello_that_was_lost_is_asked_for_again(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_hello_that_was_lost_is_asked_for_again(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client, agent = await connect(clone=True)
     agent.greetings.append({})  # so that the next HELLO counts as a later one, which the agent answers
     monkeypatch.setattr("emberbox.guest.greeting.HELLO_AGAIN_S", 0.05)
-    assert (await client.hello(timeout_s=5)).agent == "0.1.0"
+    assert (await client.hello(timeout_s=PATIENCE_S)).agent == "0.1.0"
     await client.ping()
 
 
 async def test_another_version_is_refused_with_both_named(connect: Connect) -> None:
     client, agent = await connect(greet=False, hello={"protocol": 2})
     with pytest.raises(GuestVersionMismatch, match=r"host speaks protocol 1, the agent 2.*rebuild the image"):
-        await client.hello(timeout_s=5)
-    for _ in range(50):
-        if agent.greetings:
-            break
-        await asyncio.sleep(0.01)
+        await client.hello(timeout_s=PATIENCE_S)
+    async with asyncio.timeout(PATIENCE_S):
+        while not agent.greetings:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     assert agent.greetings[0]["code"] == "protocol_version"
 
 
 async def test_agent_that_refuses(connect: Connect) -> None:
     client, agent = await connect(greet=False, clone=True)
-    agent.send_raw(bytes.fromhex("0000003002000000 00000000") + b'{"code":"protocol_version","message":"I want 2"}')
+    agent.send_raw(
+        bytes.fromhex("0000003002000000 00000000") + b'{"code":"protocol_version","message":"I want 2"}'
+    )
     with pytest.raises(GuestVersionMismatch, match="I want 2"):
-        await client.hello(timeout_s=5)
+        await client.hello(timeout_s=PATIENCE_S)
 
 
 async def test_agent_that_never_greets_is_given_up(connect: Connect) -> None:
@@ -77,7 +81,7 @@ async def test_clone_goes_on_with_resume_and_exec_right_behind(connect: Connect)
     pending = client.start_resume(entropy=bytes(64), unix_ns=123, hostname="box-1", disk_bytes=None)
     process = await client.start(RUN)
     assert await pending.result(5) == 123
-    outcome = await process.collect(keep_stdout=10, keep_stderr=10, timeout_s=5)
+    outcome = await process.collect(keep_stdout=10, keep_stderr=10, timeout_s=PATIENCE_S)
     assert outcome.stdout == b"hi"
     assert [request["op"] for request in agent.requests] == ["resume", "exec"]
     with pytest.raises(InvalidInput):
@@ -96,13 +100,13 @@ async def test_clone_whose_agent_greets_all_the_same(connect: Connect) -> None:
 
 async def test_small_operations(connect: Connect) -> None:
     client, _ = await connect()
-    await client.resume(entropy=bytes(32), unix_ns=5, hostname="a", disk_bytes=10, timeout_s=5)
-    assert await client.clock(7, timeout_s=5) == (5, 7)
+    await client.resume(entropy=bytes(32), unix_ns=5, hostname="a", disk_bytes=10, timeout_s=PATIENCE_S)
+    assert await client.clock(7, timeout_s=PATIENCE_S) == (5, 7)
     assert (await client.info()).cpus == 1
     assert (await client.metrics()).processes == 4
-    assert (await client.prepare(waiting=None, timeout_s=5)).waiting is False
-    assert (await client.prepare(waiting=WaitingSpec(("python3",)), timeout_s=5)).waiting is True
-    await client.flush(timeout_s=5)
+    assert (await client.prepare(waiting=None, timeout_s=PATIENCE_S)).waiting is False
+    assert (await client.prepare(waiting=WaitingSpec(("python3",)), timeout_s=PATIENCE_S)).waiting is True
+    await client.flush(timeout_s=PATIENCE_S)
     await client.shutdown()
 
 
@@ -183,31 +187,31 @@ async def test_path_that_is_not_utf8_travels_in_base64(connect: Connect) -> None
 
 async def test_slow_agent_is_waited_for(connect: Connect) -> None:
     client, _ = await connect(slow_s=0.1)
-    await client.ping(timeout_s=5)
+    await client.ping(timeout_s=PATIENCE_S)
 
 
 async def test_silent_agent_costs_its_sandbox(connect: Connect) -> None:
-    client, _ = await connect(silent=True, program=FakeProgram(delay_s=60))
+    client, _ = await connect(silent=True, program=FakeProgram(delay_s=3600))
     process = await client.start(RUN)
     with pytest.raises(GuestTimeout, match=r"ping within 0\.05 s"):
         await client.ping(timeout_s=0.05)
     with pytest.raises(GuestTimeout, match="ping"):
-        await process.result(timeout_s=5)
+        await process.result(timeout_s=PATIENCE_S)
     with pytest.raises(GuestTimeout):
         await client.ping()
-    await asyncio.wait_for(client.wait_closed(), 1)
+    await asyncio.wait_for(client.wait_closed(), PATIENCE_S)
 
 
 async def test_abandoned_work_must_end_in_time(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emberbox.guest.channel.ABANDON_S", 0.05)
     client, _ = await connect(silent=True)
     (await client.start(RUN)).abandon()
-    await asyncio.wait_for(client.wait_closed(), 2)
+    await asyncio.wait_for(client.wait_closed(), PATIENCE_S)
     assert isinstance(client.failure, GuestTimeout)
 
 
 async def test_cancelled_request_gives_its_channel_back(connect: Connect) -> None:
-    client, agent = await connect(program=FakeProgram(delay_s=60))
+    client, agent = await connect(program=FakeProgram(delay_s=3600))
     for _ in range(3 * MAX_CHANNELS):
         process = await client.start(RUN)
         process.abandon()
@@ -216,13 +220,13 @@ async def test_cancelled_request_gives_its_channel_back(connect: Connect) -> Non
 
 
 async def test_channels_are_bounded(connect: Connect) -> None:
-    client, _ = await connect(program=FakeProgram(delay_s=60))
+    client, _ = await connect(program=FakeProgram(delay_s=3600))
     processes = [await client.start(RUN) for _ in range(MAX_CHANNELS)]
     with pytest.raises(GuestRequestFailed) as caught:
         await client.ping()
     assert caught.value.reason == "busy"
     await processes[0].kill()
-    await processes[0].result(timeout_s=5)
+    await processes[0].result(timeout_s=PATIENCE_S)
     await client.ping()
 
 
@@ -230,14 +234,16 @@ async def test_many_at_once(connect: Connect) -> None:
     client, _ = await connect(program=FakeProgram(stdout=b"x" * 100_000), slow_s=0.001)
 
     async def one() -> int:
-        outcome = await (await client.start(RUN)).collect(keep_stdout=None, keep_stderr=0, timeout_s=20)
+        outcome = await (await client.start(RUN)).collect(
+            keep_stdout=None, keep_stderr=0, timeout_s=PATIENCE_S
+        )
         return len(outcome.stdout)
 
     assert await asyncio.gather(*(one() for _ in range(60))) == [100_000] * 60
 
 
 async def test_close_fails_what_waits_and_may_be_repeated(connect: Connect) -> None:
-    client, _ = await connect(program=FakeProgram(delay_s=60))
+    client, _ = await connect(program=FakeProgram(delay_s=3600))
     process = await client.start(RUN)
     waiting = asyncio.create_task(process.result(timeout_s=None))
     await asyncio.sleep(0)

@@ -29,7 +29,9 @@ def test_vectors_as_their_receiver_counts(vector: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "vector", [v for v in VECTORS["credit"] if not any("end" in s for s in v["steps"])], ids=lambda v: v["name"]
+    "vector",
+    [v for v in VECTORS["credit"] if not any("end" in s for s in v["steps"])],
+    ids=lambda v: v["name"],
 )
 def test_vectors_as_their_sender_counts(vector: dict[str, Any]) -> None:
     credit = SendCredit()

@@ -37,7 +37,11 @@ def payload_of(vector: dict[str, Any]) -> bytes:
 
 
 def bytes_of(vector: dict[str, Any]) -> bytes:
-    return bytes.fromhex(vector["hex"]) if "hex" in vector else bytes.fromhex(vector["header_hex"]) + payload_of(vector)
+    return (
+        bytes.fromhex(vector["hex"])
+        if "hex" in vector
+        else bytes.fromhex(vector["header_hex"]) + payload_of(vector)
+    )
 
 
 def decode(data: bytes, allowed: frozenset[FrameType] = ALL) -> list[Frame]:
@@ -67,7 +71,9 @@ def test_vectors_decode_and_encode(vector: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "vector", [v for v in VECTORS["violations"] if "told by the header alone" in v["reason"]], ids=lambda v: v["name"]
+    "vector",
+    [v for v in VECTORS["violations"] if "told by the header alone" in v["reason"]],
+    ids=lambda v: v["name"],
 )
 def test_header_alone_tells_the_violation(vector: dict[str, Any]) -> None:
     header = bytes_of(vector)[:HEADER_BYTES]
@@ -90,7 +96,11 @@ def test_same_frames_wherever_the_stream_is_cut(sent: list[Frame], data: st.Data
     wire = b"".join(map(encode_frame, sent))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(wire)), max_size=20)))
     decoder = FrameDecoder(ALL)
-    got = [frame for a, b in zip([0, *cuts], [*cuts, len(wire)], strict=True) for frame in decoder.feed(wire[a:b])]
+    got = [
+        frame
+        for a, b in zip([0, *cuts], [*cuts, len(wire)], strict=True)
+        for frame in decoder.feed(wire[a:b])
+    ]
     assert got == sent
     assert decoder.buffered == 0
 

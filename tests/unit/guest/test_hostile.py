@@ -8,7 +8,7 @@ import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emberbox.errors import GuestError, GuestRequestFailed, GuestVersionMismatch, GuestViolation
@@ -16,6 +16,7 @@ from emberbox.guest import ExecRequest, GuestClient
 from emberbox.guest.credit import INITIAL_CREDIT
 from emberbox.guest.frames import Frame, FrameType, encode, encode_frame
 from emberbox.testing import FakeAgent, FakeRun, Misconduct
+from tests.patience import PATIENCE_S
 from tests.unit.guest.test_frames import VECTORS, bytes_of, frames
 
 if TYPE_CHECKING:
@@ -26,18 +27,21 @@ HELLO = encode(FrameType.HELLO, 0, b'{"protocol":1,"minor":0,"agent":"x","featur
 
 
 async def collect(client: GuestClient) -> Any:
-    return await (await client.start(RUN)).collect(keep_stdout=100, keep_stderr=100, timeout_s=5)
+    return await (await client.start(RUN)).collect(keep_stdout=100, keep_stderr=100, timeout_s=PATIENCE_S)
 
 
 async def babble(data: bytes, *, opened: bool = True, greeted: bool = True) -> tuple[GuestClient, Any]:
-    """Connect a client to a guest that says `data` once channel 1 is open, then hangs up; returns what became of the run."""
+    """Connect a client to a guest that says `data` once channel 1 is open, then hangs up.
+
+    Returns what became of the run.
+    """
     mine, theirs = socket.socketpair()
     reader, writer = await asyncio.open_connection(sock=mine)
     client = GuestClient.attach(*await asyncio.open_connection(sock=theirs))
     try:
         if greeted:
             writer.write(HELLO)
-            await client.hello(timeout_s=5)
+            await client.hello(timeout_s=PATIENCE_S)
             await reader.readexactly(12)
         run = asyncio.create_task(collect(client)) if opened else None
         if run is not None:
@@ -45,9 +49,9 @@ async def babble(data: bytes, *, opened: bool = True, greeted: bool = True) -> t
         writer.write(data)
         writer.write_eof()
         if run is not None:
-            await asyncio.wait((run,), timeout=10)
+            await asyncio.wait((run,), timeout=PATIENCE_S)
             assert run.done()
-        await asyncio.wait_for(client.wait_closed(), 10)
+        await asyncio.wait_for(client.wait_closed(), PATIENCE_S)
         return client, run.exception() if run is not None else client.failure
     finally:
         await client.close()
@@ -58,7 +62,10 @@ async def babble(data: bytes, *, opened: bool = True, greeted: bool = True) -> t
 async def test_misconduct_ends_the_session_for_all_who_wait(connect: Connect, kind: Misconduct) -> None:
     client, _ = await connect(misconduct=kind)
     process = await client.start(RUN)
-    results = await asyncio.wait_for(asyncio.gather(process.result(timeout_s=5), client.ping(), return_exceptions=True), 10)
+    results = await asyncio.wait_for(
+        asyncio.gather(process.result(timeout_s=PATIENCE_S), client.ping(), return_exceptions=True),
+        PATIENCE_S,
+    )
     if kind is Misconduct.RESULT_TWICE:
         assert isinstance(results[0], GuestRequestFailed | GuestViolation)
     else:
@@ -68,14 +75,18 @@ async def test_misconduct_ends_the_session_for_all_who_wait(connect: Connect, ki
     assert "sandbox was ended" in client.failure.message
 
 
-@pytest.mark.parametrize("vector", [v for v in VECTORS["violations"] if v["side"] != "agent"], ids=lambda v: v["name"])
+@pytest.mark.parametrize(
+    "vector", [v for v in VECTORS["violations"] if v["side"] != "agent"], ids=lambda v: v["name"]
+)
 async def test_vectors_of_violations(vector: dict[str, Any]) -> None:
     client, error = await babble(bytes_of(vector))
     assert isinstance(client.failure, GuestViolation)
     assert isinstance(error, GuestViolation)
 
 
-@pytest.mark.parametrize("vector", [v for v in VECTORS["sessions"] if v["side"] == "host"], ids=lambda v: v["name"])
+@pytest.mark.parametrize(
+    "vector", [v for v in VECTORS["sessions"] if v["side"] == "host"], ids=lambda v: v["name"]
+)
 async def test_vectors_of_sessions(vector: dict[str, Any]) -> None:
     data = b"".join(bytes.fromhex(frame) for frame in vector["frames"])
     client, _ = await babble(data, opened=False, greeted=False)
@@ -83,7 +94,7 @@ async def test_vectors_of_sessions(vector: dict[str, Any]) -> None:
     assert isinstance(client.failure, expected)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(st.binary(max_size=300))
 def test_any_bytes_end_in_a_guest_error(data: bytes) -> None:
     _, error = asyncio.run(babble(data))
@@ -110,7 +121,7 @@ _SENSE = st.sampled_from(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80)
 @given(st.lists(st.one_of(_SENSE, frames()), max_size=10))
 def test_any_frames_end_in_a_guest_error(sent: list[Frame]) -> None:
     _, error = asyncio.run(babble(b"".join(map(encode_frame, sent))))
@@ -133,7 +144,7 @@ async def test_what_comes_after_giving_up_is_thrown_away_and_granted(connect: Co
     agent.send(FrameType.DATA, 1, b"", 0x81)
     agent.send(FrameType.RESULT, 1, b'{"ok":false,"error":{"code":"cancelled","message":"as asked"}}')
     with pytest.raises(GuestRequestFailed):
-        await process.result(timeout_s=5)
+        await process.result(timeout_s=PATIENCE_S)
     assert [piece async for piece in process.output()] == []
     assert client.failure is None
 
@@ -154,7 +165,7 @@ async def test_memory_of_a_session_is_bounded(connect: Connect) -> None:
     try:
         before = tracemalloc.get_traced_memory()[0]
         process = await client.start(RUN)
-        await asyncio.wait_for(filled.wait(), 60)
+        await asyncio.wait_for(filled.wait(), PATIENCE_S)
         await client.ping()
         assert tracemalloc.get_traced_memory()[0] - before < 4 * INITIAL_CREDIT
     finally:
@@ -163,7 +174,9 @@ async def test_memory_of_a_session_is_bounded(connect: Connect) -> None:
     await agent.wait_idle()
 
 
-async def test_flood_is_read_no_faster_than_allowed(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_flood_is_read_no_faster_than_allowed(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("emberbox.guest.session.FRAMES_PER_SECOND", 1000)
 
     async def drip(run: FakeRun) -> int:
@@ -187,8 +200,10 @@ async def test_guest_that_reads_nothing_holds_up_only_its_writers(monkeypatch: p
     _, writer = await asyncio.open_connection(sock=mine, limit=1)
     writer.write(HELLO)
     client = GuestClient.attach(*await asyncio.open_connection(sock=theirs))
-    await client.hello(timeout_s=5)
-    errors = await asyncio.gather(*(client.write_file(f"f{n}", bytes(INITIAL_CREDIT)) for n in range(8)), return_exceptions=True)
+    await client.hello(timeout_s=PATIENCE_S)
+    errors = await asyncio.gather(
+        *(client.write_file(f"f{n}", bytes(INITIAL_CREDIT)) for n in range(8)), return_exceptions=True
+    )
     assert all(isinstance(error, GuestError) for error in errors)
     assert client.closed
     await client.close()
@@ -198,7 +213,7 @@ async def test_guest_that_reads_nothing_holds_up_only_its_writers(monkeypatch: p
 async def test_agent_may_end_a_run_ahead_of_everything_else() -> None:
     async with FakeAgent(misconduct=Misconduct.RESULT_WITHOUT_OK) as agent:
         client = GuestClient.attach(*await agent.connect())
-        await client.hello(timeout_s=5)
+        await client.hello(timeout_s=PATIENCE_S)
         with pytest.raises(GuestViolation):
             await client.read_bytes("x", 10)
         await client.close()

@@ -9,6 +9,7 @@ from emberbox.errors import GuestGone, GuestTimeout, GuestViolation, InvalidInpu
 from emberbox.guest import ExecRequest, GuestProcess, InlineFile
 from emberbox.guest.credit import INITIAL_CREDIT
 from emberbox.testing import FakeProgram, FakeRun
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,11 +29,22 @@ async def endless(run: FakeRun) -> int:
         await run.write(bytes(65_536))
 
 
+async def unending(run: FakeRun) -> int:
+    await run.write(b"before")
+    await asyncio.Event().wait()
+    return 0
+
+
 async def test_hello(connect: Connect) -> None:
     client, agent = await connect(program=FakeProgram(stdout=b"hello\n", stderr=b"oh\n", exit_code=3))
     process = await client.start(ExecRequest(argv=("python3", "-c", "…"), env={"A": "ä"}))
     outcome = await collect(process)
-    assert (outcome.reason, outcome.exit_code, outcome.stdout, outcome.stderr) == ("exited", 3, b"hello\n", b"oh\n")
+    assert (outcome.reason, outcome.exit_code, outcome.stdout, outcome.stderr) == (
+        "exited",
+        3,
+        b"hello\n",
+        b"oh\n",
+    )
     assert (outcome.stdout_bytes, outcome.stderr_bytes, process.pid) == (6, 3, 101)
     assert agent.requests[0]["argv"] == ["python3", "-c", "…"]
     assert agent.requests[0]["env"] == {"A": "ä"}
@@ -41,7 +53,12 @@ async def test_hello(connect: Connect) -> None:
 async def test_host_keeps_no_more_than_asked_for(connect: Connect) -> None:
     client, _ = await connect(program=FakeProgram(stdout=bytes(700_000), stderr=b"x" * 5000))
     outcome = await collect(await client.start(RUN), keep_stdout=10, keep_stderr=0)
-    assert (len(outcome.stdout), outcome.stdout_bytes, outcome.stderr, outcome.stderr_bytes) == (10, 700_000, b"", 5000)
+    assert (len(outcome.stdout), outcome.stdout_bytes, outcome.stderr, outcome.stderr_bytes) == (
+        10,
+        700_000,
+        b"",
+        5000,
+    )
 
 
 async def test_counts_are_never_below_what_came(connect: Connect) -> None:
@@ -85,7 +102,7 @@ async def test_endless_stdin_stops_with_the_program(connect: Connect) -> None:
 async def test_stdin_after_the_end_is_dropped(connect: Connect) -> None:
     client, _ = await connect()
     process = await client.start(FED)
-    await process.result(timeout_s=5)
+    await process.result(timeout_s=PATIENCE_S)
     await process.write_stdin(bytes(1_000_000))
     await process.close_stdin()
 
@@ -113,7 +130,7 @@ async def test_interactive(connect: Connect) -> None:
     with pytest.raises(InvalidInput):
         await process.write_stdin(b"after the end")
     assert [piece async for piece in output] == []
-    assert (await process.result(timeout_s=5)).exit_code == 0
+    assert (await process.result(timeout_s=PATIENCE_S)).exit_code == 0
     await process.signal(15)
 
 
@@ -126,13 +143,13 @@ async def test_no_stdin_was_asked_for(connect: Connect) -> None:
 
 
 async def test_signals_kill_and_cancel(connect: Connect) -> None:
-    client, agent = await connect(program=FakeProgram(delay_s=60))
+    client, agent = await connect(program=FakeProgram(delay_s=3600))
     killed, cancelled = await client.start(RUN), await client.start(RUN)
     await killed.signal(15)
     await killed.kill()
     await cancelled.cancel()
-    assert (await killed.result(timeout_s=5)).reason == "signalled"
-    assert (await cancelled.result(timeout_s=5)).reason == "cancelled"
+    assert (await killed.result(timeout_s=PATIENCE_S)).reason == "signalled"
+    assert (await cancelled.result(timeout_s=PATIENCE_S)).reason == "cancelled"
     await agent.wait_idle()
 
 
@@ -142,7 +159,7 @@ async def test_result_that_takes_too_long_harms_nothing(connect: Connect) -> Non
     with pytest.raises(GuestTimeout):
         await process.result(timeout_s=0.01)
     assert not client.closed
-    assert (await process.result(timeout_s=5)).exit_code == 0
+    assert (await process.result(timeout_s=PATIENCE_S)).exit_code == 0
 
 
 async def test_collect_that_takes_too_long_abandons_the_run(connect: Connect) -> None:
@@ -178,12 +195,12 @@ async def test_flood_stops_at_its_credit_and_holds_up_nobody(connect: Connect) -
 async def test_output_is_still_there_after_the_end(connect: Connect) -> None:
     client, _ = await connect(program=FakeProgram(stdout=b"a" * 100_000))
     process = await client.start(RUN)
-    await process.result(timeout_s=5)
+    await process.result(timeout_s=PATIENCE_S)
     assert b"".join([piece.data async for piece in process.output()]) == b"a" * 100_000
 
 
 async def test_guest_that_goes_away_ends_everything(connect: Connect) -> None:
-    client, agent = await connect(program=FakeProgram(delay_s=60))
+    client, agent = await connect(program=FakeProgram(delay_s=3600))
     process, fed = await client.start(RUN), await client.start(FED)
     waits = [
         asyncio.create_task(collect(process)),
@@ -227,7 +244,12 @@ async def test_outcome_that_cannot_be_is_a_violation(connect: Connect, wrong: di
 
 
 async def test_messages_are_bounded_and_cannot_steer_a_terminal(connect: Connect) -> None:
-    failed = {"reason": "start_failed", "exit_code": None, "message": "\x1b[2J\u202e\ud800no\n" * 5000, "errno_name": "E\x07"}
+    failed = {
+        "reason": "start_failed",
+        "exit_code": None,
+        "message": "\x1b[2J\u202e\ud800no\n" * 5000,
+        "errno_name": "E\x07",
+    }
     client, _ = await connect(program=FakeProgram(result=failed))
     outcome = await collect(await client.start(RUN))
     assert outcome.message is not None
@@ -267,3 +289,64 @@ async def test_arguments_that_are_too_long(connect: Connect) -> None:
     with pytest.raises(InvalidInput):
         await client.start(ExecRequest(argv=("x" * 300_000,)))
     await client.ping()
+
+
+async def test_an_agent_that_never_begins_ends_the_session_by_the_hosts_clock(connect: Connect) -> None:
+    client, _ = await connect(silent=True)
+    process = await client.start(RUN, started_s=0.2, ended_s=0.2)
+    assert [piece async for piece in process.output()] == []
+    with pytest.raises(GuestTimeout, match="began no program within"):
+        await process.result(timeout_s=None)
+    assert (client.closed, process.pid) == (True, None)
+
+
+async def test_a_program_that_goes_on_after_its_limit_ends_the_session(connect: Connect) -> None:
+    client, _ = await connect(program=unending)
+    process = await client.start(RUN, started_s=60, ended_s=0.5)
+    assert [piece.data async for piece in process.output()] == [b"before"]
+    with pytest.raises(GuestTimeout, match="still ran after"):
+        await process.result(timeout_s=None)
+    assert process.pid is not None
+
+
+async def test_an_agent_that_does_not_heed_a_cancellation_ends_the_session(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emberbox.guest.process.ABANDON_S", 0.3)
+    client, _ = await connect(silent=True)
+    process = await client.start(RUN)
+    await process.cancel()
+    with pytest.raises(GuestTimeout, match="did not end the program"):
+        await process.result(timeout_s=None)
+
+
+async def test_an_agent_that_waits_for_its_host_is_not_late(connect: Connect) -> None:
+    client, _ = await connect(program=FakeProgram(stdout=bytes(2 * INITIAL_CREDIT)))
+    process = await client.start(RUN)
+    async with asyncio.timeout(PATIENCE_S):
+        await process._channel.arrival()
+    # Nobody has read: the agent may send no more, and the end cannot come.
+    process._channel._deadline._over(PATIENCE_S, "late")
+    assert not client.closed
+    assert sum([len(piece.data) async for piece in process.output()]) == 2 * INITIAL_CREDIT
+    assert (await process.result(timeout_s=None)).exit_code == 0
+
+
+async def test_an_agent_is_late_again_once_its_output_was_taken(connect: Connect) -> None:
+    client, _ = await connect(program=unending)
+    process = await client.start(RUN)
+    async with asyncio.timeout(PATIENCE_S):
+        await process._channel.arrival()
+    process._channel._deadline._over(0.2, "late")
+    assert [piece.data async for piece in process.output()] == [b"before"]
+    with pytest.raises(GuestTimeout, match="late"):
+        await process.result(timeout_s=None)
+
+
+async def test_a_clone_without_a_first_answer_is_ended_though_nobody_waits(connect: Connect) -> None:
+    client, _ = await connect(clone=True, silent=True)
+    pending = client.start_resume(entropy=bytes(32), unix_ns=1, hostname="clone", within_s=0.2)
+    async with asyncio.timeout(PATIENCE_S):
+        await client.wait_closed()
+    with pytest.raises(GuestTimeout, match="no first answer"):
+        await pending.result(60)

@@ -15,6 +15,7 @@ import pytest
 import emberbox
 from emberbox.errors import GuestGone, GuestRequestFailed
 from emberbox.guest import ExecLimits, ExecOutcome, ExecRequest, GuestClient, InlineFile
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,11 +36,11 @@ async def client(tmp_path: Path) -> AsyncIterator[GuestClient]:
     server = await asyncio.start_unix_server(lambda r, w: arrived.set_result(GuestClient.attach(r, w)), path)
     agent = await asyncio.create_subprocess_exec(AGENT, "--socket", path, "--work", work)
     try:
-        client = await asyncio.wait_for(arrived, 10)
-        await client.hello(timeout_s=10)
+        client = await asyncio.wait_for(arrived, PATIENCE_S)
+        await client.hello(timeout_s=PATIENCE_S)
         yield client
         await client.close()
-        await asyncio.wait_for(agent.wait(), 10)
+        await asyncio.wait_for(agent.wait(), PATIENCE_S)
     finally:
         server.close()
         if agent.returncode is None:
@@ -51,9 +52,11 @@ def shell(script: str, *, stdin: bool = False, limits: ExecLimits | None = None)
     return ExecRequest(argv=("/bin/sh", "-c", script), cwd=".", stdin=stdin, limits=limits or ExecLimits())
 
 
-async def run(client: GuestClient, request: ExecRequest, stdin: bytes | None = None, keep: int | None = None) -> ExecOutcome:
+async def run(
+    client: GuestClient, request: ExecRequest, stdin: bytes | None = None, keep: int | None = None
+) -> ExecOutcome:
     process = await client.start(request)
-    return await process.collect(stdin=stdin, keep_stdout=keep, keep_stderr=keep, timeout_s=30)
+    return await process.collect(stdin=stdin, keep_stdout=keep, keep_stderr=keep, timeout_s=PATIENCE_S)
 
 
 async def test_who_answers(client: GuestClient) -> None:
@@ -79,40 +82,45 @@ async def test_inline_files_environment_and_folder(client: GuestClient, tmp_path
 
 async def test_programs_that_cannot_start(client: GuestClient) -> None:
     outcome = await run(client, ExecRequest(argv=("no-such-program",), cwd="."))
-    assert (outcome.reason, outcome.exit_code, outcome.signal, outcome.errno_name) == ("start_failed", None, None, "ENOENT")
+    assert (outcome.reason, outcome.exit_code, outcome.signal, outcome.errno_name) == (
+        "start_failed",
+        None,
+        None,
+        "ENOENT",
+    )
     assert outcome.message
 
 
 async def test_signals_and_limits(client: GuestClient) -> None:
     assert (await run(client, shell("kill -TERM $$"))).signal == 15
-    assert (await run(client, shell("sleep 60", limits=ExecLimits(wall_ms=100)))).reason == "timed_out"
+    assert (await run(client, shell("sleep 3600", limits=ExecLimits(wall_ms=100)))).reason == "timed_out"
     outcome = await run(client, shell("yes", limits=ExecLimits(output_max=MIB)))
     assert outcome.reason == "output_limit"
 
 
 async def test_cancel_kill_and_signal(client: GuestClient) -> None:
-    cancelled, killed, signalled = [await client.start(shell("echo up; sleep 60")) for _ in range(3)]
+    cancelled, killed, signalled = [await client.start(shell("echo up; sleep 3600")) for _ in range(3)]
     for process in (cancelled, killed, signalled):
         assert (await anext(process.output())).data == b"up\n"
     await cancelled.cancel()
     await killed.kill()
     await signalled.signal(10)
-    assert (await cancelled.result(timeout_s=10)).reason == "cancelled"
-    assert (await killed.result(timeout_s=10)).signal == 9
-    assert (await signalled.result(timeout_s=10)).signal == 10
+    assert (await cancelled.result(timeout_s=PATIENCE_S)).reason == "cancelled"
+    assert (await killed.result(timeout_s=PATIENCE_S)).signal == 9
+    assert (await signalled.result(timeout_s=PATIENCE_S)).signal == 10
 
 
 async def test_abandoned_flood_ends(client: GuestClient) -> None:
     process = await client.start(shell("yes", limits=ExecLimits(stdout_keep=None, output_max=None)))
     assert await anext(process.output())
     process.abandon()
-    await asyncio.wait_for(_ended(process), 10)
+    await asyncio.wait_for(_ended(process), PATIENCE_S)
     await client.ping()
 
 
 async def _ended(process: object) -> None:
     try:
-        await process.result(timeout_s=10)  # type: ignore[attr-defined]
+        await process.result(timeout_s=PATIENCE_S)  # type: ignore[attr-defined]
     except GuestRequestFailed as error:
         assert error.reason == "cancelled"
 
@@ -131,7 +139,7 @@ async def test_flood_blocks_at_its_pipe_and_holds_up_nobody(client: GuestClient)
     assert (await run(client, shell("echo through"))).stdout == b"through\n"
     for flood in floods:
         await flood.kill()
-        assert (await flood.collect(keep_stdout=0, keep_stderr=0, timeout_s=10)).stdout == b""
+        assert (await flood.collect(keep_stdout=0, keep_stderr=0, timeout_s=PATIENCE_S)).stdout == b""
 
 
 async def test_interactive(client: GuestClient) -> None:
@@ -142,7 +150,7 @@ async def test_interactive(client: GuestClient) -> None:
         assert (await anext(output)).data == f"got {word}\n".encode()
     await process.close_stdin()
     assert [piece async for piece in output] == []
-    assert (await process.result(timeout_s=10)).exit_code == 0
+    assert (await process.result(timeout_s=PATIENCE_S)).exit_code == 0
 
 
 async def test_many_channels(client: GuestClient) -> None:
@@ -177,7 +185,9 @@ async def test_folders(client: GuestClient) -> None:
     entries = {entry.name: entry for entry in await client.list_dir("d")}
     assert {name: entry.type for name, entry in entries.items()} == {"e": "directory", "f.txt": "file"}
     assert (await client.stat("d/f.txt")).size == entries["f.txt"].size == 5
-    assert [entry.name for entry in await client.list_dir(".", recursive=True) if entry.type == "file"] == ["d/f.txt"]
+    assert [entry.name for entry in await client.list_dir(".", recursive=True) if entry.type == "file"] == [
+        "d/f.txt"
+    ]
     await client.delete("d", recursive=True)
     with pytest.raises(GuestRequestFailed) as caught:
         await client.stat("d")
@@ -223,4 +233,4 @@ async def test_tar_that_leads_out_is_refused(client: GuestClient) -> None:
 async def test_agent_that_is_gone(client: GuestClient) -> None:
     process = await client.start(shell("kill -9 $PPID; sleep 60"))
     with pytest.raises(GuestGone):
-        await process.result(timeout_s=10)
+        await process.result(timeout_s=PATIENCE_S)

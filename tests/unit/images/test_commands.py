@@ -1,4 +1,4 @@
-"""`emberbox images build FOLDER`, `import`, `list`, `remove`: what is refused before anything is built, and what is left."""
+"""`emberbox images build FOLDER`, `import`, `list` and `remove`: refusals, and what is left."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typer.testing import CliRunner
 
 from emberbox.cli.app import make_app
 from emberbox.errors import EmberboxError
-from emberbox.images.rootfs import _line_of
+from emberbox.images.rootfs.build import _line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-IMPORTED = 'name = "{name}"\nversion = "1"\n[image]\nimported = "sha256:' + "a" * 64 + '"\n[run]\nargv = ["/x"]\n'
+IMPORTED = (
+    'name = "{name}"\nversion = "1"\n[image]\nimported = "sha256:' + "a" * 64 + '"\n[run]\nargv = ["/x"]\n'
+)
 
 
 @pytest.fixture
@@ -42,7 +44,8 @@ def test_folders_that_are_no_runtimes(refused: Callable[..., str], tmp_path: Pat
     assert "there is no folder" in refused("build", str(tmp_path / "none"))
     assert "no runtime.toml" in refused("build", str(tmp_path))
     bad = runtime(
-        tmp_path / "bad", 'name = "bad"\nversion = "1"\n[image]\npackages = ["No Package"]\n[run]\nargv = ["x", "{script}"]\n'
+        tmp_path / "bad",
+        'name = "bad"\nversion = "1"\n[image]\npackages = ["No Package"]\n[run]\nargv = ["x", "{script}"]\n',
     )
     message = refused("build", str(bad))
     assert "bad/runtime.toml" in message
@@ -71,14 +74,20 @@ def test_a_package_that_does_not_exist_is_named_with_its_line(tmp_path: Path) ->
         (["x"], "names no image"),
     ],
 )
-def test_imports_that_are_refused_at_once(refused: Callable[..., str], words: list[str], says: str, tmp_path: Path) -> None:
+def test_imports_that_are_refused_at_once(
+    refused: Callable[..., str], words: list[str], says: str, tmp_path: Path
+) -> None:
     assert says in refused("import", *words)
     assert not (tmp_path / "data/runtimes").exists()
 
 
-def test_a_folder_that_is_no_imported_runtime_is_not_replaced(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_a_folder_that_is_no_imported_runtime_is_not_replaced(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
     (tmp_path / "mine/app").mkdir(parents=True)
-    assert "remove it" in refused("import", "oci:x", "--name", "app", "--runtime-folder", str(tmp_path / "mine"))
+    assert "remove it" in refused(
+        "import", "oci:x", "--name", "app", "--runtime-folder", str(tmp_path / "mine")
+    )
 
 
 def test_imported_runtimes_are_found_and_removed(
@@ -91,4 +100,6 @@ def test_imported_runtimes_are_found_and_removed(
     assert removed.exit_code == 0, removed
     assert not folder.exists()
     assert "neither a runtime nor an image 'app'" in refused("remove", "app")
-    assert CliRunner().invoke(make_app(), ["images", "remove", "python"]).exit_code == 0, "a built-in one stays and can be built"
+    assert CliRunner().invoke(make_app(), ["images", "remove", "python"]).exit_code == 0, (
+        "a built-in one stays and can be built"
+    )

@@ -43,12 +43,16 @@ def ran(stdout: bytes = b"", stderr: bytes = b"", *, exit_code: int = 0, **value
     """Return the result of a program that ended by itself."""
     status = RunStatus.SUCCEEDED if exit_code == 0 else RunStatus.FAILED
     metrics = RunMetrics(peak_memory_mib=3.5, source="clone")
-    return RunResult(status=status, stdout_data=stdout, stderr_data=stderr, exit_code=exit_code, metrics=metrics, **values)
+    return RunResult(
+        status=status, stdout_data=stdout, stderr_data=stderr, exit_code=exit_code, metrics=metrics, **values
+    )
 
 
 def refused(message: bytes = b"main.toy:2: what is this?", reason: str = "failed") -> RunResult:
     """Return the result of a program that did not compile."""
-    compiled = CompileResult(ok=False, reason=reason, stderr_data=message, exit_code=1, message="the compiler refused it")
+    compiled = CompileResult(
+        ok=False, reason=reason, stderr_data=message, exit_code=1, message="the compiler refused it"
+    )
     return RunResult(status=RunStatus.COMPILE_FAILED, compile=compiled)
 
 
@@ -67,6 +71,7 @@ class FakeEngine:
     greets_as: bytes = GREETING
     drawn: Any = field(default_factory=itertools.count)
     seen: list[str] = field(default_factory=list)
+    bounds: list[Any] = field(default_factory=list)
     settings: Any = None
     runtimes: Any = None
 
@@ -80,6 +85,7 @@ class FakeEngine:
         return SimpleNamespace(record=record, size=SimpleNamespace(memory_mib=64))
 
     async def run(self, code: Path | bytes, *, runtime: str, **options: Any) -> RunResult:
+        self.bounds.append(options.get("timeout_s"))
         name = code.stem if isinstance(code, Path) else self.named(code)
         found = self._answer(name)
         if found is not None:
@@ -87,7 +93,11 @@ class FakeEngine:
         if name == "twins":
             return ran(f"random {next(self.drawn)}\nother {next(self.drawn)}\n".encode())
         if name == "compile_error":
-            return refused() if self.runtime.compile is not None else ran(stderr=b"toy: line 2: what?", exit_code=2)
+            return (
+                refused()
+                if self.runtime.compile is not None
+                else ran(stderr=b"toy: line 2: what?", exit_code=2)
+            )
         if name == "runtime_error":
             return ran(b"before\n", b"toy: oh no", exit_code=1)
         if name == "source" and not bytes(code).startswith(b"hello"):
@@ -120,9 +130,10 @@ class FakeSandbox:
     async def command(self, argv: object, **options: object) -> RunResult:
         return ran(self.engine.version)
 
-    async def run(self, path: Path, stdin: bytes = NUMBERS) -> RunResult:
+    async def run(self, path: Path, stdin: bytes = NUMBERS, **options: Any) -> RunResult:
         if path.stem != "program":
-            return await self.engine.run(path, runtime="toy")
+            return await self.engine.run(path, runtime="toy", **options)
+        self.engine.bounds.append(options.get("timeout_s"))
         numbers = sorted(map(int, stdin.split()))
         usual = ran(f"{' '.join(map(str, numbers))}\nsum {sum(numbers)}\n".encode(), exit_code=3)
         found = self.engine.answers.get("program", usual)

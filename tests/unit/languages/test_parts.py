@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +11,6 @@ from emberbox.errors import InvalidInput
 from emberbox.languages.bad_input import LARGE_BYTES, bad_inputs
 from emberbox.languages.folders import with_folder
 from emberbox.languages.programs import names_line
-from emberbox.languages.results import SCHEMA, merged, read_results, write_results
 from emberbox.languages.subject import ended
 from emberbox.languages.timings import Spread, unseen
 from emberbox.languages.twins import compare
@@ -66,7 +64,9 @@ def test_every_language_is_given_the_same_bad_input(tmp_path: Path) -> None:
     assert b"#include" in bad["wrong language"].code
     assert (
         b"#include"
-        not in {one.name: one for one in bad_inputs(make_runtime(tmp_path / "c"), b"#include <x>\n")}["wrong language"].code
+        not in {one.name: one for one in bad_inputs(make_runtime(tmp_path / "c"), b"#include <x>\n")}[
+            "wrong language"
+        ].code
     )
 
 
@@ -80,7 +80,12 @@ async def test_a_verdict_takes_what_a_check_raises() -> None:
     async def slow() -> str:
         raise TimeoutError
 
-    assert (await verdict("x", wrong, 1)).to_dict() == {"name": "x", "level": "wrong", "found": "a b", "mend": "do c"}
+    assert (await verdict("x", wrong, 1)).to_dict() == {
+        "name": "x",
+        "level": "wrong",
+        "found": "a b",
+        "mend": "do c",
+    }
     assert (await verdict("x", skipped, 1)).level == "skipped"
     assert "not done within 1 s" in (await verdict("x", slow, 1)).found
     assert len(one_line("x" * 1000)) == 300
@@ -108,28 +113,17 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
         assert found.fingerprint == runtime.fingerprint
     with with_folder(Settings(data=tmp_path), tmp_path) as (_, names):
         assert names == ("broken", "toy")
-    with pytest.raises(InvalidInput, match=r"no runtime\.toml"), with_folder(Settings(data=tmp_path), tmp_path / "toy/examples"):
+    with (
+        pytest.raises(InvalidInput, match=r"no runtime\.toml"),
+        with_folder(Settings(data=tmp_path), tmp_path / "toy/examples"),
+    ):
         pass
-
-
-def test_results_keep_what_was_not_measured_again(tmp_path: Path) -> None:
-    file = tmp_path / "a/languages.json"
-    with pytest.raises(InvalidInput, match="measure first"):
-        read_results(file)
-    known = ("a", "b", "c")
-    write_results(file, {"taken_at": "1", "languages": [{"name": "b", "n": 1}, {"name": "a", "n": 1}, {"name": "gone"}]}, known)
-    write_results(file, {"taken_at": "2", "languages": [{"name": "b", "n": 2}]}, known)
-    assert read_results(file) == {
-        "schema": SCHEMA, "taken_at": "2", "languages": [{"name": "a", "n": 1}, {"name": "b", "n": 2}], "not_measured": ["c"],
-    }  # fmt: skip
-    assert merged(None, {"languages": []}, ("a",)) == {"languages": [], "not_measured": ["a"]}
-    file.write_text(json.dumps({"schema": SCHEMA + 1}))
-    with pytest.raises(InvalidInput, match="schema"):
-        read_results(file)
 
 
 def test_how_a_run_ended_is_told_in_one_line() -> None:
     assert ended(refused(b"main.toy:2: what?\nmain.toy:9: and what?")) == "compile_failed: main.toy:2: what?"
     assert ended(refused(b"")) == "compile_failed: the compiler refused it"
-    assert ended(ran(stderr=b"Traceback:\n  line 2\nError: no", exit_code=1)) == "failed, exit code 1: Error: no"
+    assert (
+        ended(ran(stderr=b"Traceback:\n  line 2\nError: no", exit_code=1)) == "failed, exit code 1: Error: no"
+    )
     assert ended(ran(b"fine\n")) == "succeeded, exit code 0"

@@ -8,22 +8,29 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
+
 ROOT = Path(__file__).parents[3]
 UNIT = ROOT / "packaging/systemd/emberbox.service"
 GUIDE = ROOT / "docs/deployment.md"
 
-needs_systemd = pytest.mark.skipif(not Path("/usr/bin/systemd-analyze").exists(), reason="systemd is not installed")
+needs_systemd = pytest.mark.skipif(
+    not Path("/usr/bin/systemd-analyze").exists(), reason="systemd is not installed"
+)
 
 
 def _analyze(*words: str) -> str:
-    done = subprocess.run(["/usr/bin/systemd-analyze", *words], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["/usr/bin/systemd-analyze", *words], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     return done.stdout + done.stderr
 
 
 @needs_systemd
 def test_systemd_understands_it(tmp_path: Path) -> None:
     here = tmp_path / "emberbox.service"
-    # The program is not installed there, and the documentation neither: only what the unit itself says is looked at.
+    # The program is not installed there, and the documentation neither: only what the unit itself
+    # says is looked at.
     here.write_text(UNIT.read_text().replace("/opt/emberbox/bin/emberbox", "/bin/true"))
     assert _analyze("verify", "--man=no", str(here)) == ""
     here.write_text(here.read_text() + "NoSuchSetting=1\n")
@@ -33,7 +40,8 @@ def test_systemd_understands_it(tmp_path: Path) -> None:
 @needs_systemd
 def test_it_is_as_closed_as_the_documentation_says() -> None:
     found = re.search(
-        r"Overall exposure level for \S+: ([\d.]+)", _analyze("security", "--offline=true", "--no-pager", str(UNIT))
+        r"Overall exposure level for \S+: ([\d.]+)",
+        _analyze("security", "--offline=true", "--no-pager", str(UNIT)),
     )
     said = re.search(r"an exposure of \*\*([\d.]+)", GUIDE.read_text())
     assert found is not None
@@ -42,7 +50,9 @@ def test_it_is_as_closed_as_the_documentation_says() -> None:
 
 
 def test_every_capability_is_explained() -> None:
-    bounding = next(line for line in UNIT.read_text().splitlines() if line.startswith("CapabilityBoundingSet="))
+    bounding = next(
+        line for line in UNIT.read_text().splitlines() if line.startswith("CapabilityBoundingSet=")
+    )
     capabilities = set(re.findall(r"CAP_\w+", bounding))
     assert capabilities
     explained = GUIDE.read_text().partition("## systemd")[2].partition("## Behind a proxy")[0]

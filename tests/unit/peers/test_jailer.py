@@ -1,4 +1,7 @@
-"""The jailer's peer does on this host what the jailer does. As root, in bubblewrap as the driver starts it where that matters."""
+"""The jailer's peer does on this host what the jailer does.
+
+As root, in bubblewrap as the driver starts it where that matters.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.peers.binaries import make_binaries, system_python
 from tests.peers.jailer import cgroups
 from tests.peers.jailer.arguments import parse
@@ -20,12 +24,23 @@ from tests.peers.jailer.arguments import parse
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0 or shutil.which("bwrap") is None, reason="takes root and bubblewrap")
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("bwrap") is None, reason="takes root and bubblewrap"
+)
 
 UID = 790_123
-PATIENCE_S = 30
 GROUPS = Path("/sys/fs/cgroup")
-BUBBLEWRAP = ["bwrap", "--dev-bind", "/", "/", "--proc", "/proc", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+BUBBLEWRAP = [
+    "bwrap",
+    "--dev-bind",
+    "/",
+    "/",
+    "--proc",
+    "/proc",
+    "--unshare-pid",
+    "--unshare-ipc",
+    "--unshare-uts",
+]
 BUBBLEWRAP += ["--unshare-net", "--cap-add", "ALL", "--die-with-parent", "--"]
 REPORT = """\
 #!{python} -I
@@ -39,15 +54,19 @@ def attempt(action):
 
 def owner(path):
     found = os.stat(path)
-    return [oct(found.st_mode & 0o7777), found.st_uid, found.st_gid, os.major(found.st_rdev), os.minor(found.st_rdev)]
+    return [oct(found.st_mode & 0o7777), found.st_uid, found.st_gid, \
+os.major(found.st_rdev), os.minor(found.st_rdev)]
 
-said = dict(argv=sys.argv, uids=os.getresuid(), gids=os.getresgid(), groups=os.getgroups(), pid=os.getpid(), env=dict(os.environ),
+said = dict(argv=sys.argv, uids=os.getresuid(), gids=os.getresgid(), \
+groups=os.getgroups(), pid=os.getpid(), env=dict(os.environ),
     files=resource.getrlimit(resource.RLIMIT_NOFILE), length=resource.getrlimit(resource.RLIMIT_FSIZE),
     open=sorted(int(fd) for fd in os.listdir("/proc/self/fd"))[:3], cgroups=open("/proc/self/cgroup").read(),
     net=os.readlink("/proc/self/ns/net"), root=sorted(os.listdir("/")), session=os.getsid(0),
-    owners={{path: owner(path) for path in ("/", "/dev", "/dev/net", "/run", "/dev/net/tun", "/dev/kvm", "/dev/urandom",
+    owners={{path: owner(path) for path in ("/", "/dev", "/dev/net", "/run", \
+"/dev/net/tun", "/dev/kvm", "/dev/urandom",
         "/kept")}},
-    urandom=attempt(lambda: len(open("/dev/urandom", "rb").read(4))), null=attempt(lambda: open("/dev/null").read()),
+    urandom=attempt(lambda: len(open("/dev/urandom", "rb").read(4))), \
+null=attempt(lambda: open("/dev/null").read()),
     usr=attempt(lambda: open("/usr/emberbox-test", "w")),
     capable=[x for x in open("/proc/self/status") if x.startswith("CapEff")],
     shell=subprocess.run(["/bin/sh", "-c", "exit 7"]).returncode)
@@ -73,12 +92,23 @@ class Place:
         return self.base / self.program.name / name / "root"
 
     def arguments(self, name: str, *more: str, program: Path | None = None) -> list[str]:
-        given = ["--id", name, "--exec-file", str(program or self.program), "--uid", str(UID), "--gid", str(UID + 1)]
+        given = [
+            "--id",
+            name,
+            "--exec-file",
+            str(program or self.program),
+            "--uid",
+            str(UID),
+            "--gid",
+            str(UID + 1),
+        ]
         return [*given, "--chroot-base-dir", str(self.base), "--parent-cgroup", self.parent, *more]
 
     def run(self, *arguments: str, wrapped: bool = False) -> subprocess.CompletedProcess[str]:
         command = [*(BUBBLEWRAP if wrapped else []), str(self.jailer), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, cwd="/")
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, cwd="/"
+        )
 
     def prepare(self, name: str) -> Path:
         """Make the jail's root with a file of ours in it, as a driver does."""
@@ -109,12 +139,18 @@ def has_version_1(*controllers: str) -> bool:
 def test_says_its_version(place: Place, tmp_path: Path) -> None:
     assert place.run("--version").stdout.splitlines()[0] == "Jailer v1.16.1"
     other = make_binaries(tmp_path / "other", version="1.17.0")
-    assert subprocess.run([other.jailer, "--version"], capture_output=True, text=True, check=True).stdout == "Jailer v1.17.0\n"
+    assert (
+        subprocess.run([other.jailer, "--version"], capture_output=True, text=True, check=True).stdout
+        == "Jailer v1.17.0\n"
+    )
 
 
 def test_a_program_runs_in_its_jail_with_nothing_of_the_host(place: Place) -> None:
     root = place.prepare("m-1")
-    done = place.run(*place.arguments("m-1", "--resource-limit", "fsize=100000", "--", "--api-sock", "/api.sock"), wrapped=True)
+    done = place.run(
+        *place.arguments("m-1", "--resource-limit", "fsize=100000", "--", "--api-sock", "/api.sock"),
+        wrapped=True,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "ran\n", "")
     said = place.said("m-1")
     assert said["uids"] == [UID] * 3
@@ -197,10 +233,20 @@ def test_an_id_that_was_not_cleaned_is_refused(place: Place) -> None:
 @pytest.mark.skipif(not has_version_1("memory", "pids", "cpu"), reason="no control groups of version 1")
 def test_groups_of_version_1_hold_the_process(place: Place) -> None:
     place.prepare("m-5")
-    groups = ["--cgroup", "memory.limit_in_bytes=209715200", "--cgroup", "pids.max=50", "--cgroup", "cpu.cfs_quota_us=50000"]
+    groups = [
+        "--cgroup",
+        "memory.limit_in_bytes=209715200",
+        "--cgroup",
+        "pids.max=50",
+        "--cgroup",
+        "cpu.cfs_quota_us=50000",
+    ]
     assert place.run(*place.arguments("m-5", *groups), wrapped=True).returncode == 0
     said = dict(line.split(":")[1:] for line in place.said("m-5")["cgroups"].splitlines())
-    for controller, file, value in (("memory", "memory.limit_in_bytes", "209715200"), ("pids", "pids.max", "50")):
+    for controller, file, value in (
+        ("memory", "memory.limit_in_bytes", "209715200"),
+        ("pids", "pids.max", "50"),
+    ):
         assert said[controller] == f"/{place.parent}/m-5"
         assert (GROUPS / controller / place.parent / "m-5" / file).read_text().strip() == value
 
@@ -220,13 +266,17 @@ def test_a_controller_that_is_not_there_is_an_error(place: Place) -> None:
     assert "memory is unavailable" in done.stderr or "Hierarchy not found" in done.stderr
 
 
-def test_groups_of_version_2_are_offered_down_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Place) -> None:
+def test_groups_of_version_2_are_offered_down_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Place
+) -> None:
     """On a tree of plain files: where version 1 holds the controllers, version 2 has none to try."""
     mount = tmp_path / "unified"
     group = mount / "outer/inner/m-16"
     group.mkdir(parents=True)
     (mount / "cgroup.controllers").write_text("memory pids\n")
-    for file in (*(folder / "cgroup.subtree_control" for folder in (mount, mount / "outer", mount / "outer/inner")),):
+    for file in (
+        *(folder / "cgroup.subtree_control" for folder in (mount, mount / "outer", mount / "outer/inner")),
+    ):
         file.touch()
     for name in ("memory.max", "cgroup.procs"):
         (group / name).touch()
@@ -274,7 +324,9 @@ def test_inherited_descriptors_and_environment_do_not_reach_the_jail(place: Plac
 def test_a_namespace_is_joined(place: Place) -> None:
     place.prepare("m-11")
     with subprocess.Popen(
-        ["/usr/bin/unshare", "-n", "sh", "-c", "echo up; read x"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ["/usr/bin/unshare", "-n", "sh", "-c", "echo up; read x"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as other:
         assert other.stdout is not None
         other.stdout.readline()
@@ -324,7 +376,9 @@ def test_a_daemon_says_nothing_and_has_a_session_of_its_own(place: Place) -> Non
         (["--netns"], "netns"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_done(place: Place, change: list[str], told: str) -> None:
+def test_what_cannot_be_is_refused_before_anything_is_done(
+    place: Place, change: list[str], told: str
+) -> None:
     arguments = place.arguments("m-14")
     if change[0] in arguments:
         at = arguments.index(change[0])

@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 
 
 def add(
-    folder: Path, name: str, *, aliases: str = "", extensions: str = "", version: str = "1", program: str | None = None
+    folder: Path,
+    name: str,
+    *,
+    aliases: str = "",
+    extensions: str = "",
+    version: str = "1",
+    program: str | None = None,
 ) -> Path:
     place = folder / name
     place.mkdir(parents=True)
@@ -81,7 +87,9 @@ def test_for_file(catalog: RuntimeCatalog, tmp_path: Path, name: str, content: s
     assert catalog.for_file(file).name == expected
 
 
-@pytest.mark.parametrize("content", [b"", b"#!\n", b"#!/usr/bin/env\n", b"print()", b"#!/bin/perl\n", b"\xff\xfe#!"])
+@pytest.mark.parametrize(
+    "content", [b"", b"#!\n", b"#!/usr/bin/env\n", b"print()", b"#!/bin/perl\n", b"\xff\xfe#!"]
+)
 def test_for_file_without_a_hint(catalog: RuntimeCatalog, tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "tool.xyz"
     file.write_bytes(content)
@@ -92,7 +100,8 @@ def test_for_file_without_a_hint(catalog: RuntimeCatalog, tmp_path: Path, conten
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "field"), [("aliases", "aliases", "aliases"), ("extensions", "extensions", "extensions")]
+    ("first", "second", "field"),
+    [("aliases", "aliases", "aliases"), ("extensions", "extensions", "extensions")],
 )
 def test_two_claims_are_refused_naming_both(tmp_path: Path, first: str, second: str, field: str) -> None:
     value = '"x"' if field == "aliases" else '".x"'

@@ -34,12 +34,18 @@ def test_the_worked_example_loads_and_lacks_nothing(tmp_path: Path) -> None:
     runtime = discover([tmp_path]).get("zsh")
     assert runtime.command("/work/hello.zsh", ["a"]) == ("zsh", "/work/hello.zsh", "a")
     assert Examples.of(runtime).missing == ()
-    assert {file.relative_to(tmp_path / "zsh").as_posix() for file in tmp_path.rglob("*") if file.is_file()} == {
-        "runtime.toml", "warm.zsh", *(f"examples/{name}.zsh" for name in ("hello", "program", "compile_error", "runtime_error")),
-    }  # fmt: skip
+    assert {
+        file.relative_to(tmp_path / "zsh").as_posix() for file in tmp_path.rglob("*") if file.is_file()
+    } == {
+        "runtime.toml",
+        "warm.zsh",
+        *(f"examples/{name}.zsh" for name in ("hello", "program", "compile_error", "runtime_error")),
+    }
 
 
-@pytest.mark.parametrize("table", ["", "image.", "run.", "compile.", "packages.", "waiting.", "warm.", "limits."])
+@pytest.mark.parametrize(
+    "table", ["", "image.", "run.", "compile.", "packages.", "waiting.", "warm.", "limits."]
+)
 def test_every_field_of_a_manifest_is_described(tmp_path: Path, table: str) -> None:
     folder = tmp_path / "toy"
     folder.mkdir()

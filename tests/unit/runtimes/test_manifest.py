@@ -6,6 +6,7 @@ import pytest
 
 from emberbox.errors import InvalidManifest
 from emberbox.runtimes import load
+from emberbox.runtimes.runtime import DEFAULT_SUITE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,13 @@ def write(tmp_path: Path, text: str, folder: str = "toy") -> Path:
 
 def test_minimal_manifest_has_the_usual_limits(tmp_path: Path) -> None:
     runtime = load(write(tmp_path, MINIMAL))
-    assert (runtime.name, runtime.version, runtime.aliases, runtime.waiting, runtime.compile) == ("toy", "1", (), None, None)
+    assert (runtime.name, runtime.version, runtime.aliases, runtime.waiting, runtime.compile) == (
+        "toy",
+        "1",
+        (),
+        None,
+        None,
+    )
     assert (runtime.limits.memory_mib, runtime.limits.vcpus, runtime.limits.timeout_s) == (256, 1, 30.0)
     assert runtime.image.packages == () and runtime.image.files == ()
     assert len(runtime.fingerprint) == 64
@@ -36,7 +43,10 @@ def test_minimal_manifest_has_the_usual_limits(tmp_path: Path) -> None:
 
 
 def test_the_command_that_tells_the_version(tmp_path: Path) -> None:
-    assert load(write(tmp_path, f'version_argv = ["toy", "--version"]\n{MINIMAL}')).version_argv == ("toy", "--version")
+    assert load(write(tmp_path, f'version_argv = ["toy", "--version"]\n{MINIMAL}')).version_argv == (
+        "toy",
+        "--version",
+    )
     with pytest.raises(InvalidManifest, match="version_argv: must be a list"):
         load(write(tmp_path, f'version_argv = "toy --version"\n{MINIMAL}'))
 
@@ -77,9 +87,18 @@ LEVEL = "3"
     (file.parent / "prime.toy").write_text("p")
     runtime = load(file)
     assert runtime.command("/work/s", ["a", "{script}"]) == ("toy", "--file=/work/s", "-x", "a", "{script}")
-    assert runtime.waiting is not None and runtime.waiting.env == {"A": "1"} and runtime.waiting.preload == ("a.b",)
+    assert (
+        runtime.waiting is not None
+        and runtime.waiting.env == {"A": "1"}
+        and runtime.waiting.preload == ("a.b",)
+    )
     assert runtime.warm.run == (file.parent / "warm.toy",) and runtime.warm.prime == file.parent / "prime.toy"
-    assert (runtime.limits.memory_mib, runtime.limits.vcpus, runtime.limits.timeout_s, runtime.limits.disk_mib) == (
+    assert (
+        runtime.limits.memory_mib,
+        runtime.limits.vcpus,
+        runtime.limits.timeout_s,
+        runtime.limits.disk_mib,
+    ) == (
         128,
         2,
         5.0,
@@ -90,7 +109,10 @@ LEVEL = "3"
 
 
 def test_compiled_runtime_fills_both_places(tmp_path: Path) -> None:
-    text = MINIMAL.replace('["toy", "{script}"]', '["{output}"]') + '[compile]\nargv = ["cc", "-o", "{output}", "{script}"]\n'
+    text = (
+        MINIMAL.replace('["toy", "{script}"]', '["{output}"]')
+        + '[compile]\nargv = ["cc", "-o", "{output}", "{script}"]\n'
+    )
     runtime = load(write(tmp_path, text))
     assert runtime.compile_command("/work/a.c") == ("cc", "-o", "/work/a.c.out", "/work/a.c")
     assert runtime.compile_command("a.c", output="a") == ("cc", "-o", "a", "a.c")
@@ -128,11 +150,23 @@ def test_compiled_runtime_fills_both_places(tmp_path: Path) -> None:
         (MINIMAL + '[image]\nremove = ["usr/../etc"]', "image.remove[0]", "without '..'"),
         (MINIMAL + '[image]\nremove = ["**"]', "image.remove[0]", "glob"),
         (MINIMAL + '[waiting]\nargv = ["toy"]', "waiting.argv", "{placeholder} exactly once"),
-        (MINIMAL + '[waiting]\nargv = ["toy", "{placeholder}"]\npreload = ["a b"]', "waiting.preload[0]", "module"),
-        (MINIMAL + '[waiting]\nargv = ["toy", "{placeholder}"]\nenv = {1a = "x"}', "waiting.env.1a", "variable"),
+        (
+            MINIMAL + '[waiting]\nargv = ["toy", "{placeholder}"]\npreload = ["a b"]',
+            "waiting.preload[0]",
+            "module",
+        ),
+        (
+            MINIMAL + '[waiting]\nargv = ["toy", "{placeholder}"]\nenv = {1a = "x"}',
+            "waiting.env.1a",
+            "variable",
+        ),
         (MINIMAL + '[waiting]\nhold = "exec"', "waiting.hold", "open or read"),
         (MINIMAL + '[waiting]\nhold = "open"\nargv = ["toy", "{placeholder}"]', "waiting.argv", "hold"),
-        (MINIMAL.replace("[run]", '[run]\ncwd = "/srv"') + '[waiting]\nhold = "open"', "waiting.hold", "work folder"),
+        (
+            MINIMAL.replace("[run]", '[run]\ncwd = "/srv"') + '[waiting]\nhold = "open"',
+            "waiting.hold",
+            "work folder",
+        ),
         (MINIMAL + '[warm]\nrun = ["gone"]', "warm.run", "no file 'gone'"),
         (MINIMAL + '[warm]\nprime = "../x"', "warm.prime", "beside the manifest"),
         (MINIMAL + "[limits]\nmemory_mib = 8", "limits.memory_mib", "64 to 65536"),
@@ -145,7 +179,9 @@ def test_compiled_runtime_fills_both_places(tmp_path: Path) -> None:
         ("limits = 3" + MINIMAL, "limits", "must be a table"),
     ],
 )
-def test_mistakes_name_file_field_and_what_is_allowed(tmp_path: Path, text: str, field: str, part: str) -> None:
+def test_mistakes_name_file_field_and_what_is_allowed(
+    tmp_path: Path, text: str, field: str, part: str
+) -> None:
     file = write(tmp_path, text)
     with pytest.raises(InvalidManifest) as caught:
         load(file)
@@ -187,7 +223,12 @@ def test_an_image_may_be_another_runtimes(tmp_path: Path) -> None:
     )
     file = write(tmp_path, MINIMAL.replace("[run]", '[run]\nuser = "1:2"') + '[image]\nsame_as = "other"')
     image, theirs = load(file).image, load(other / "runtime.toml").image
-    assert (image.packages, image.files, image.remove, image.user) == (("toy",), (other / "files",), ("usr/doc",), "1:2")
+    assert (image.packages, image.files, image.remove, image.user) == (
+        ("toy",),
+        (other / "files",),
+        ("usr/doc",),
+        "1:2",
+    )
     assert theirs.user is None
     file.write_text(MINIMAL + '[image]\nsame_as = "other"\npackages = ["more"]')
     with pytest.raises(InvalidManifest, match=r"image\.packages"):
@@ -199,6 +240,24 @@ def test_an_image_may_be_another_runtimes(tmp_path: Path) -> None:
     file.write_text(MINIMAL + '[image]\nsame_as = "gone"')
     with pytest.raises(InvalidManifest, match=r"image\.same_as.*no runtime 'gone' beside"):
         load(file)
+
+
+def test_an_image_names_its_release(tmp_path: Path) -> None:
+    other = load(
+        write(
+            tmp_path, MINIMAL.replace('name = "toy"', 'name = "other"') + '[image]\nsuite = "trixie"', "other"
+        )
+    )
+    assert other.image.suite == "trixie"
+    assert load(write(tmp_path, MINIMAL)).image.suite == DEFAULT_SUITE == "bookworm"
+    assert load(write(tmp_path, MINIMAL + '[image]\nsame_as = "other"')).image.suite == "trixie"
+    for wrong, told in (
+        ("stable", "stands for another one"),
+        ("sid", "stands for another one"),
+        ("13", "name of a Debian release"),
+    ):
+        with pytest.raises(InvalidManifest, match=rf"image\.suite.*{told}"):
+            load(write(tmp_path, MINIMAL + f'[image]\nsuite = "{wrong}"'))
 
 
 def test_files_may_be_another_runtimes(tmp_path: Path) -> None:
@@ -215,7 +274,8 @@ def test_files_may_be_another_runtimes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../../other/files", "../files", "../other/../files", "../other/files/more", "other/files", "../.x/f"]
+    "name",
+    ["../../other/files", "../files", "../other/../files", "../other/files/more", "other/files", "../.x/f"],
 )
 def test_files_lie_nowhere_else(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidManifest, match=r"image\.files"):

@@ -16,7 +16,12 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def test_both_wait_and_draw_by_the_same_files() -> None:
-    [python], [data] = (load(builtin_folder() / name / "runtime.toml").image.files for name in ("python", "python-data"))
+    [python], [data] = (
+        load(builtin_folder() / name / "runtime.toml").image.files for name in ("python", "python-data")
+    )
     assert data.samefile(python)
     found = content(python)
-    assert {"usr/lib/emberbox/python/sitecustomize.py", "usr/lib/python3/dist-packages/emberbox_figures.py"} <= set(found)
+    assert {
+        "usr/lib/emberbox/python/sitecustomize.py",
+        "usr/lib/python3/dist-packages/emberbox_figures.py",
+    } <= set(found)

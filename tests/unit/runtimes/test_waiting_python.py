@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
+
 FOLDER = Path(__file__).parents[3] / "runtimes/python/files/usr/lib/emberbox/python"
 PYTHON = "/usr/bin/python3"
 PLACEHOLDER = "/emberbox-waiting-" + "x" * 3882
@@ -31,7 +33,7 @@ class Waiting:
     def __init__(self, preload: str = "", folder: Path = Path("/tmp")) -> None:
         self.folder = folder
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.socket.settimeout(10)
+        self.socket.settimeout(PATIENCE_S)
         environment = ENVIRONMENT | {
             "PYTHONPATH": str(FOLDER),
             "EMBERBOX_WAITING_FD": str(theirs.fileno()),
@@ -56,12 +58,12 @@ class Waiting:
         order = "\0".join([str(script), folder, str(len(argv)), *argv, *added])
         self.socket.send(order.encode())
         self.socket.close()
-        out, error = self.process.communicate(stdin, timeout=20)
+        out, error = self.process.communicate(stdin, timeout=PATIENCE_S)
         return Outcome(out.decode(), error.decode(), self.process.returncode)
 
     def close(self) -> int:
         self.socket.close()
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=PATIENCE_S)
         return self.process.returncode
 
 
@@ -73,7 +75,13 @@ def run_waiting(script: Path, argv: list[str], stdin: bytes, environment: dict[s
 
 def run_plain(script: Path, argv: list[str], stdin: bytes, environment: dict[str, str]) -> Outcome:
     done = subprocess.run(
-        [PYTHON, *argv], env=environment, cwd=script.parent, input=stdin, capture_output=True, timeout=20, start_new_session=True
+        [PYTHON, *argv],
+        env=environment,
+        cwd=script.parent,
+        input=stdin,
+        capture_output=True,
+        timeout=PATIENCE_S,
+        start_new_session=True,
     )
     return Outcome(done.stdout.decode(), done.stderr.decode(), done.returncode)
 
@@ -123,7 +131,9 @@ def test_a_folder_of_modules_runs_as_one(tmp_path: Path) -> None:
 def test_another_folder_than_the_waiting_one(tmp_path: Path) -> None:
     script = tmp_path / "s.py"
     script.write_text("import os, sys; print(os.getcwd(), sys.path[0])")
-    assert Waiting(folder=Path("/")).run(script, ["s.py"], b"", ENVIRONMENT).stdout == f"{tmp_path} {tmp_path}\n"
+    assert (
+        Waiting(folder=Path("/")).run(script, ["s.py"], b"", ENVIRONMENT).stdout == f"{tmp_path} {tmp_path}\n"
+    )
 
 
 def test_preloaded_modules_are_reseeded_and_may_be_shadowed(tmp_path: Path) -> None:
@@ -137,7 +147,9 @@ def test_preloaded_modules_are_reseeded_and_may_be_shadowed(tmp_path: Path) -> N
 
 def test_what_came_along_with_a_preloaded_module_may_be_shadowed_too(tmp_path: Path) -> None:
     script = tmp_path / "s.py"
-    script.write_text("import datetime, locale, heapq; print(datetime.__file__, locale.__file__, heapq.__file__)")
+    script.write_text(
+        "import datetime, locale, heapq; print(datetime.__file__, locale.__file__, heapq.__file__)"
+    )
     (tmp_path / "locale.py").write_text("")
     (tmp_path / "datetime").mkdir()  # no package: it shadows nothing
     (tmp_path / "heapq").mkdir()
@@ -162,10 +174,16 @@ def test_without_an_order_it_just_ends() -> None:
 def test_a_child_of_the_waiting_environment_is_an_ordinary_one(tmp_path: Path) -> None:
     done = subprocess.run(
         [PYTHON, "-c", "import sys; print('sitecustomize' in sys.modules, sys.path)"],
-        env=ENVIRONMENT | {"PYTHONPATH": str(FOLDER)}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        env=ENVIRONMENT | {"PYTHONPATH": str(FOLDER)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     plain = subprocess.run(
         [PYTHON, "-c", "import sys; print('sitecustomize' in sys.modules, sys.path)"],
-        env=ENVIRONMENT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert (done.stdout, done.stderr) == (plain.stdout, plain.stderr)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emberbox import Engine, Settings
+from emberbox.files.locks import is_locked, take_lock
 from emberbox.images import Image
-from emberbox.images.locks import is_locked, locked_now
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,8 +29,8 @@ def image(tmp_path: Path) -> Image:
 async def test_an_image_is_leased_until_the_engine_ends(tmp_path: Path, image: Image) -> None:
     engine = Engine(Settings(data=tmp_path))
     lease = tmp_path / "images/locks/image-abc.lock"
-    await engine._lease(image)
-    await engine._lease(image)
+    await engine._leases.lease(image)
+    await engine._leases.lease(image)
     assert is_locked(lease)
     assert not is_locked(tmp_path / "images/locks/store.lock"), "others may build"
     engine._leases.close()
@@ -38,9 +39,9 @@ async def test_an_image_is_leased_until_the_engine_ends(tmp_path: Path, image: I
 
 async def test_a_lease_waits_for_pruning_to_end(tmp_path: Path, image: Image) -> None:
     engine = Engine(Settings(data=tmp_path))
-    with locked_now(tmp_path / "images/locks/store.lock", what="pruning images"):
-        leasing = asyncio.create_task(engine._lease(image))
+    with take_lock(tmp_path / "images/locks/store.lock", what="pruning images"):
+        leasing = asyncio.create_task(engine._leases.lease(image))
         await asyncio.sleep(0.2)
         assert not leasing.done()
-    await asyncio.wait_for(leasing, 5)
+    await asyncio.wait_for(leasing, PATIENCE_S)
     engine._leases.close()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from emberbox.guest import GuestClient
 from emberbox.sandbox.sources import SourceLog, TrackedFiles
 from emberbox.testing.agent import FakeAgent
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -32,7 +33,7 @@ async def pieces(*data: bytes) -> AsyncIterator[bytes]:
 async def digest_after(*changes: Callable[[Files], Awaitable[object]], kept: bool = True) -> str | None:
     async with FakeAgent() as agent:
         client = GuestClient.attach(*await agent.connect())
-        await client.hello(timeout_s=5)
+        await client.hello(timeout_s=PATIENCE_S)
         files = Files(client, kept=kept)
         try:
             for change in changes:
@@ -59,8 +60,12 @@ async def test_each_difference_makes_another_digest() -> None:
         await digest_after(lambda files: files.write_file("a", b"y")),
         await digest_after(lambda files: files.write_file("a", b"x", mode=0o755)),
         await digest_after(lambda files: files.write_file("a", b"x", append=True)),
-        await digest_after(lambda files: files.write_file("a", b"x"), lambda files: files.write_file("b", b"x")),
-        await digest_after(lambda files: files.write_file("b", b"x"), lambda files: files.write_file("a", b"x")),
+        await digest_after(
+            lambda files: files.write_file("a", b"x"), lambda files: files.write_file("b", b"x")
+        ),
+        await digest_after(
+            lambda files: files.write_file("b", b"x"), lambda files: files.write_file("a", b"x")
+        ),
         await digest_after(lambda files: files.make_folder("a")),
         await digest_after(lambda files: files.write_file("a", b"x"), lambda files: files.delete_file("a")),
     ]

@@ -5,11 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from emberbox.config import VmmSettings
 from emberbox.errors import InvalidInput
-from emberbox.vmm import Drive, MachineSpec, choose
+from emberbox.vmm.base import Drive, MachineSpec
+from emberbox.vmm.driver import DriverOptions
+from emberbox.vmm.qemu.driver import QemuDriver
 from emberbox.vmm.recorded import spec_from_json
+from emberbox.vmm.registry import make_driver
 
-SPEC = MachineSpec(id="a-1", run_dir=Path("/run/a"), vcpus=1, memory_mib=256, kernel=Path("/k"), initramfs=Path("/i"))
+SPEC = MachineSpec(
+    id="a-1", run_dir=Path("/run/a"), vcpus=1, memory_mib=256, kernel=Path("/k"), initramfs=Path("/i")
+)
 
 
 @pytest.mark.parametrize(
@@ -44,17 +50,19 @@ def test_a_spec_survives_its_trip_through_json(tmp_path: Path) -> None:
     import json
     from dataclasses import asdict
 
-    from emberbox.vmm import NetworkAttachment
+    from emberbox.vmm.base import NetworkAttachment
 
     network = NetworkAttachment(tap="t0", mac="02:00:00:00:00:01", netns=Path("/run/netns/x"))
-    spec = replace(SPEC, drives=(Drive(path=Path("/d"), read_only=False),), kernel_args=("a=1",), network=network, slot=7)
+    spec = replace(
+        SPEC, drives=(Drive(path=Path("/d"), read_only=False),), kernel_args=("a=1",), network=network, slot=7
+    )
     assert spec_from_json(json.loads(json.dumps(asdict(spec), default=str))) == spec
     assert spec_from_json(json.loads(json.dumps(asdict(SPEC), default=str))) == SPEC
 
 
 def test_an_unknown_driver_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="there are: auto, firecracker, qemu"):
-        choose("xen", tmp_path)
+        make_driver("xen", VmmSettings(), tmp_path)
     with pytest.raises(InvalidInput, match="kvm or tcg"):
-        choose("auto", tmp_path, accelerator="hax")
-    assert choose("auto", tmp_path).name == "qemu"
+        QemuDriver(tmp_path, DriverOptions(accelerator="hax"))
+    assert make_driver("qemu", VmmSettings(), tmp_path).name == "qemu"

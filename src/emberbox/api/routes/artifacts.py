@@ -6,21 +6,24 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 
-from emberbox.api.auth import Reader, ServiceDep
+from emberbox.api.auth import Reader
 from emberbox.api.downloads import BINARY, TAR, attachment
+from emberbox.api.parts import ArtifactsPart, JobsPart
 from emberbox.api.requests import JobId, job_of
-from emberbox.api.streams import StreamAnswer
-from emberbox.api.views import answer, artifact_view
+from emberbox.api.streaming.answers import StreamAnswer
+from emberbox.api.views import artifact_view, page
 from emberbox.errors import BlobError, NotFound
 from emberbox.ids import is_id
-from emberbox.jobs.service import Service
 from emberbox.schemas.base import Page
 from emberbox.schemas.jobs import Artifact
+from emberbox.service.jobs.running.artifacts import Artifacts
 from emberbox.store.records import ArtifactRecord
 
 router = APIRouter(tags=["artifacts"])
 
-ArtifactId = Annotated[str, Path(description="The artifact's id.", examples=["art_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
+ArtifactId = Annotated[
+    str, Path(description="The artifact's id.", examples=["art_01jxq4cw3m8x3c7dyzv5m4k9rt"])
+]
 
 _FILE: dict[int | str, dict[str, Any]] = {
     200: {"content": {BINARY: {"schema": {"type": "string", "format": "binary"}}}, "description": "The file."}
@@ -31,48 +34,61 @@ _ARCHIVE: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("/v1/jobs/{job_id}/artifacts", response_model=Page[Artifact], summary="List artifacts")
-async def list_artifacts(job_id: JobId, service: ServiceDep, key: Reader) -> Response:
+async def list_artifacts(job_id: JobId, key: Reader, jobs: JobsPart, artifacts: ArtifactsPart) -> Response:
     """List all files that the job left behind and that it was asked to keep. There is one page only."""
-    job = await job_of(service, key, job_id)
-    artifacts = await service.artifacts.list(job.id)
-    return answer(Page[Artifact].model_construct(items=[artifact_view(artifact) for artifact in artifacts], next_cursor=None))
+    job = await job_of(jobs, key, job_id)
+    return page(Page[Artifact], [artifact_view(artifact) for artifact in await artifacts.list(job.id)])
 
 
-@router.get("/v1/jobs/{job_id}/artifacts.tar", response_class=Response, responses=_ARCHIVE, summary="Download all artifacts")
-async def get_all_artifacts(job_id: JobId, service: ServiceDep, key: Reader) -> Response:
+@router.get(
+    "/v1/jobs/{job_id}/artifacts.tar",
+    response_class=Response,
+    responses=_ARCHIVE,
+    summary="Download all artifacts",
+)
+async def get_all_artifacts(job_id: JobId, key: Reader, jobs: JobsPart, artifacts: ArtifactsPart) -> Response:
     """Download all artifacts of a job as one tar archive."""
-    job = await job_of(service, key, job_id)
-    artifacts = await service.artifacts.list(job.id)
-    return StreamAnswer(_archive(service, artifacts), media_type=TAR, headers=attachment(f"{job.id}.tar"))
+    job = await job_of(jobs, key, job_id)
+    archive = _archive(artifacts, await artifacts.list(job.id))
+    return StreamAnswer(archive, media_type=TAR, headers=attachment(f"{job.id}.tar"))
 
 
-@router.get("/v1/jobs/{job_id}/artifacts/{artifact_id}", response_class=Response, responses=_FILE, summary="Download an artifact")
-async def get_artifact(job_id: JobId, artifact_id: ArtifactId, service: ServiceDep, key: Reader) -> Response:
+@router.get(
+    "/v1/jobs/{job_id}/artifacts/{artifact_id}",
+    response_class=Response,
+    responses=_FILE,
+    summary="Download an artifact",
+)
+async def get_artifact(
+    job_id: JobId, artifact_id: ArtifactId, key: Reader, jobs: JobsPart, artifacts: ArtifactsPart
+) -> Response:
     """Download one file. It is hostile: it is sent so that no browser shows or runs it."""
-    job = await job_of(service, key, job_id)
+    job = await job_of(jobs, key, job_id)
     if not is_id(artifact_id, artifact_id.partition("_")[0]):
         raise NotFound("there is no such artifact")
-    artifact = await service.artifacts.get(job.id, artifact_id)
+    artifact = await artifacts.get(job.id, artifact_id)
     headers = attachment(artifact.path.rpartition("/")[2], artifact.size)
-    return StreamAnswer(_whole(service, artifact), media_type=BINARY, headers=headers)
+    return StreamAnswer(_whole(artifacts, artifact), media_type=BINARY, headers=headers)
 
 
-async def _whole(service: Service, artifact: ArtifactRecord) -> AsyncGenerator[bytes, None]:
+async def _whole(artifacts: Artifacts, artifact: ArtifactRecord) -> AsyncGenerator[bytes, None]:
     """Yield exactly as many bytes as were promised. Raises `BlobError` when they are not there."""
     left = artifact.size
-    async for piece in service.artifacts.stream(artifact):
+    async for piece in artifacts.stream(artifact):
         left -= len(piece)
         if left < 0:
             break
         yield piece
     if left:
-        raise BlobError("a stored artifact has not the size that it had; run the job again", detail=artifact.id)
+        raise BlobError(
+            "a stored artifact has not the size that it had; run the job again", detail=artifact.id
+        )
 
 
-async def _archive(service: Service, artifacts: Sequence[ArtifactRecord]) -> AsyncGenerator[bytes, None]:
-    for artifact in artifacts:
+async def _archive(artifacts: Artifacts, records: Sequence[ArtifactRecord]) -> AsyncGenerator[bytes, None]:
+    for artifact in records:
         yield _tar_header(artifact)
-        async for piece in _whole(service, artifact):
+        async for piece in _whole(artifacts, artifact):
             yield piece
         yield bytes(-artifact.size % tarfile.BLOCKSIZE)
     yield bytes(2 * tarfile.BLOCKSIZE)

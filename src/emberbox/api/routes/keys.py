@@ -3,11 +3,12 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Response
 
-from emberbox.api.auth import Admin, Reader, ServiceDep
-from emberbox.api.requests import cursor_of
-from emberbox.api.views import answer, moment
+from emberbox.api.auth import Admin, Reader
+from emberbox.api.parts import KeysPart
+from emberbox.api.requests import Limit, cursor_of
+from emberbox.api.views import answer, moment, moment_or_none, page
 from emberbox.errors import InvalidInput
 from emberbox.schemas.base import Page
 from emberbox.schemas.keys import CreateKey, Key, KeyQuota, KeyWithSecret, RotateKey, Scope, UpdateKey
@@ -20,14 +21,20 @@ KeyId = Annotated[str, Path(description="The key's id.", examples=["key_01jxq4cw
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LOCATION = {"Location": {"description": "Where the key is found.", "schema": {"type": "string"}}}
 _MADE: dict[int | str, dict[str, Any]] = {
-    201: {"model": KeyWithSecret, "description": "The key is there. Its secret is shown this once.", "headers": _LOCATION}
+    201: {
+        "model": KeyWithSecret,
+        "description": "The key is there. Its secret is shown this once.",
+        "headers": _LOCATION,
+    }
 }
 
 
-@router.post("/v1/keys", status_code=201, response_model=KeyWithSecret, responses=_MADE, summary="Create a key")
-async def create_key(body: CreateKey, service: ServiceDep, admin: Admin) -> Response:
+@router.post(
+    "/v1/keys", status_code=201, response_model=KeyWithSecret, responses=_MADE, summary="Create a key"
+)
+async def create_key(body: CreateKey, _: Admin, keys: KeysPart) -> Response:
     """Make a key. The answer holds its secret, which is stored as a hash only: keep it now."""
-    record, secret = await service.keys.create(
+    record, secret = await keys.create(
         body.name, body.scopes, expires_at=_microseconds(body.expires_at), quota=_quota(body.quota)
     )
     return answer(_with_secret(record, secret), 201, {"Location": f"/v1/keys/{record.id}"})
@@ -35,14 +42,14 @@ async def create_key(body: CreateKey, service: ServiceDep, admin: Admin) -> Resp
 
 @router.get("/v1/keys", response_model=Page[Key], summary="List keys")
 async def list_keys(
-    service: ServiceDep,
-    admin: Admin,
+    _: Admin,
+    keys: KeysPart,
     cursor: Annotated[str | None, cursor_of("key")] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    limit: Limit = 50,
 ) -> Response:
     """List all keys, newest first, revoked ones as well."""
-    records, following = await service.keys.list(cursor=cursor, limit=limit)
-    return answer(Page[Key].model_construct(items=[_key(record) for record in records], next_cursor=following))
+    records, following = await keys.list(cursor=cursor, limit=limit)
+    return page(Page[Key], [_key(record) for record in records], following)
 
 
 @router.get("/v1/me", response_model=Key, summary="Look at the key in use")
@@ -52,28 +59,31 @@ async def get_me(key: Reader) -> Response:
 
 
 @router.get("/v1/keys/{key_id}", response_model=Key, summary="Look at a key")
-async def get_key(key_id: KeyId, service: ServiceDep, admin: Admin) -> Response:
+async def get_key(key_id: KeyId, _: Admin, keys: KeysPart) -> Response:
     """Return one key, without its secret."""
-    return answer(_key(await service.keys.get(key_id)))
+    return answer(_key(await keys.get(key_id)))
 
 
 @router.patch("/v1/keys/{key_id}", response_model=Key, summary="Change a key")
-async def update_key(key_id: KeyId, body: UpdateKey, service: ServiceDep, admin: Admin) -> Response:
-    """Change what is given. It holds from now on; the last admin key cannot become less, or end."""
-    return answer(_key(await service.keys.update(key_id, **_changes(body))))
+async def update_key(key_id: KeyId, body: UpdateKey, _: Admin, keys: KeysPart) -> Response:
+    """Change the values that are given, from now on. The last admin key keeps its scope and gets no end."""
+    return answer(_key(await keys.update(key_id, **_changes(body))))
 
 
 @router.post("/v1/keys/{key_id}/rotate", response_model=KeyWithSecret, summary="Rotate a key")
-async def rotate_key(key_id: KeyId, service: ServiceDep, admin: Admin, body: RotateKey | None = None) -> Response:
+async def rotate_key(key_id: KeyId, _: Admin, keys: KeysPart, body: RotateKey | None = None) -> Response:
     """Give a key another secret. The one until now ends at once, or after `grace_s`."""
-    record, secret = await service.keys.rotate(key_id, (body or RotateKey()).grace_s)
+    record, secret = await keys.rotate(key_id, (body or RotateKey()).grace_s)
     return answer(_with_secret(record, secret))
 
 
 @router.post("/v1/keys/{key_id}/revoke", response_model=Key, summary="Revoke a key")
-async def revoke_key(key_id: KeyId, service: ServiceDep, admin: Admin) -> Response:
-    """End a key for good, at once. What it made stays until it expires. The last admin key cannot be revoked."""
-    return answer(_key(await service.keys.revoke(key_id)))
+async def revoke_key(key_id: KeyId, _: Admin, keys: KeysPart) -> Response:
+    """End a key for good, at once. What it made stays until it expires.
+
+    The last admin key cannot be revoked.
+    """
+    return answer(_key(await keys.revoke(key_id)))
 
 
 def _changes(body: UpdateKey) -> dict[str, Any]:
@@ -109,9 +119,9 @@ def _fields(record: KeyRecord) -> dict[str, Any]:
         "scopes": [scope for scope in Scope if scope in record.scopes],
         "quota": record.quota,
         "created_at": moment(record.created_at),
-        "expires_at": None if record.expires_at is None else moment(record.expires_at),
-        "last_used_at": None if record.last_used_at is None else moment(record.last_used_at),
-        "revoked_at": None if record.revoked_at is None else moment(record.revoked_at),
+        "expires_at": moment_or_none(record.expires_at),
+        "last_used_at": moment_or_none(record.last_used_at),
+        "revoked_at": moment_or_none(record.revoked_at),
     }
 
 

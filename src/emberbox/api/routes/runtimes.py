@@ -6,41 +6,44 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
-from emberbox.api.auth import Reader, ServiceDep
-from emberbox.api.views import answer
+from emberbox.api.auth import Reader
+from emberbox.api.parts import EnginePart
+from emberbox.api.views import answer, page
 from emberbox.errors import RequirementMissing
 from emberbox.images import ImageStore
-from emberbox.jobs.service import Service
 from emberbox.runtimes import Runtime
-from emberbox.sandbox.stored_templates import stored_templates
+from emberbox.sandbox import Engine
+from emberbox.sandbox.templates.stored import stored_templates
 from emberbox.schemas.base import Page
 from emberbox.schemas.runtimes import RuntimeInfo, RuntimeLimits
 
 router = APIRouter(tags=["runtimes"])
 
-RuntimeName = Annotated[str, Path(description="The runtime's name or one of its aliases.", examples=["python"])]
+RuntimeName = Annotated[
+    str, Path(description="The runtime's name or one of its aliases.", examples=["python"])
+]
 
 
 @router.get("/v1/runtimes", response_model=Page[RuntimeInfo], summary="List runtimes")
-async def list_runtimes(service: ServiceDep, key: Reader) -> Response:
+async def list_runtimes(_: Reader, engine: EnginePart) -> Response:
     """List the languages that can be run, by name. There is one page only."""
-    found = await asyncio.to_thread(_describe_all, service, list(service.engine.runtimes))
-    return answer(Page[RuntimeInfo].model_construct(items=found, next_cursor=None))
+    found = await asyncio.to_thread(_describe_all, engine, list(engine.runtimes))
+    return page(Page[RuntimeInfo], found)
 
 
 @router.get("/v1/runtimes/{name}", response_model=RuntimeInfo, summary="Look at a runtime")
-async def get_runtime(name: RuntimeName, service: ServiceDep, key: Reader) -> Response:
+async def get_runtime(name: RuntimeName, _: Reader, engine: EnginePart) -> Response:
     """Return one runtime, by its name or an alias."""
-    runtime = service.engine.runtimes.get(name)
-    return answer((await asyncio.to_thread(_describe_all, service, [runtime]))[0])
+    runtime = engine.runtimes.get(name)
+    return answer((await asyncio.to_thread(_describe_all, engine, [runtime]))[0])
 
 
-def _describe_all(service: Service, runtimes: Collection[Runtime]) -> list[RuntimeInfo]:
+def _describe_all(engine: Engine, runtimes: Collection[Runtime]) -> list[RuntimeInfo]:
     # Engines of tests have no images.
-    store: ImageStore | None = getattr(service.engine, "images", None)
+    store: ImageStore | None = getattr(engine, "images", None)
     if store is None:
         return [_describe(runtime, None, None) for runtime in runtimes]
-    frozen = {record.runtime for record in stored_templates(service.settings.data / "templates")}
+    frozen = {record.runtime for record in stored_templates(engine.settings.data / "templates")}
     return [_describe(runtime, _built(store, runtime), runtime.name in frozen) for runtime in runtimes]
 
 
@@ -52,7 +55,6 @@ def _built(store: ImageStore, runtime: Runtime) -> bool:
 
 
 def _describe(runtime: Runtime, built: bool | None, template: bool | None) -> RuntimeInfo:
-    limits = runtime.limits
     return RuntimeInfo(
         name=runtime.name,
         version=runtime.version,
@@ -62,13 +64,7 @@ def _describe(runtime: Runtime, built: bool | None, template: bool | None) -> Ru
         main=list(runtime.main),
         compiled=runtime.compile is not None,
         waiting=runtime.waiting is not None,
-        limits=RuntimeLimits(
-            timeout_s=limits.timeout_s,
-            memory_mib=limits.memory_mib,
-            vcpus=limits.vcpus,
-            disk_mib=limits.disk_mib,
-            pids=limits.pids,
-        ),
+        limits=RuntimeLimits.model_validate(runtime.limits, from_attributes=True),
         built=built,
         template=template,
     )

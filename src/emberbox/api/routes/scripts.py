@@ -5,12 +5,21 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from emberbox.api.auth import Reader, Runner, ServiceDep
+from emberbox.api.auth import Reader, Runner
 from emberbox.api.downloads import BINARY, TAR, attachment
-from emberbox.api.requests import ScriptId, cursor_of, script_id_of
-from emberbox.api.streams import StreamAnswer
-from emberbox.api.uploads import form_description, upload_script
-from emberbox.api.views import answer, moment
+from emberbox.api.parts import ContentsPart, ScriptsPart, UploadsPart
+from emberbox.api.requests import (
+    LabelFilter,
+    Limit,
+    RuntimeFilter,
+    ScriptId,
+    cursor_of,
+    label_of,
+    script_id_of,
+)
+from emberbox.api.streaming.answers import StreamAnswer
+from emberbox.api.uploads import form_description
+from emberbox.api.views import answer, moment, page
 from emberbox.errors import NotFound
 from emberbox.schemas.base import Page
 from emberbox.schemas.scripts import Script, ScriptFile
@@ -34,67 +43,71 @@ _CONTENT: dict[int | str, dict[str, Any]] = {
     openapi_extra=form_description("file"),
     summary="Upload a script",
 )
-async def create_script(request: Request, service: ServiceDep, key: Runner) -> Response:
+async def create_script(
+    request: Request, key: Runner, uploads: UploadsPart, scripts: ScriptsPart
+) -> Response:
     """Upload a script: one file, several with their folders in their names, or a .zip, .tar or .tar.gz.
 
     The same content is stored once, however often it is uploaded.
     """
-    script = await upload_script(request, service, key)
-    _, content = await service.scripts.content(key, script.id)
+    script = await uploads.store(request, key)
+    _, content = await scripts.content(key, script.id)
     return answer(_script(script, content), 201, {"Location": f"/v1/scripts/{script.id}"})
 
 
 @router.get("/v1/scripts", response_model=Page[Script], summary="List scripts")
 async def list_scripts(
-    service: ServiceDep,
     key: Reader,
+    scripts: ScriptsPart,
     cursor: Annotated[str | None, cursor_of("scr")] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    runtime: Annotated[str | None, Query(max_length=64, pattern=r"^[^\x00]*$")] = None,
+    limit: Limit = 50,
+    runtime: RuntimeFilter = None,
     name: Annotated[str | None, Query(max_length=255, pattern=r"^[^\x00]*$")] = None,
-    label: Annotated[
-        str | None,
-        Query(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,62}:[^\x00]{0,200}$", description="`name:value`", examples=["team:data"]),
-    ] = None,
+    label: LabelFilter = None,
 ) -> Response:
     """List this key's scripts, newest first."""
-    label_name, _, value = (label or "").partition(":")
-    scripts, following = await service.scripts.list(
-        key, cursor=cursor, limit=limit, runtime=runtime, name=name, label=(label_name, value) if label else None
+    found, following = await scripts.list(
+        key, cursor=cursor, limit=limit, runtime=runtime, name=name, label=label_of(label)
     )
-    return answer(Page[Script].model_construct(items=[_script(script) for script in scripts], next_cursor=following))
+    return page(Page[Script], [_script(script) for script in found], following)
 
 
 @router.get("/v1/scripts/{script_id}", response_model=Script, summary="Look at a script")
-async def get_script(script_id: ScriptId, service: ServiceDep, key: Reader) -> Response:
+async def get_script(script_id: ScriptId, key: Reader, scripts: ScriptsPart) -> Response:
     """Return a script with the list of its files."""
-    return answer(_script(*await service.scripts.content(key, script_id_of(script_id))))
+    return answer(_script(*await scripts.content(key, script_id_of(script_id))))
 
 
-@router.get("/v1/scripts/{script_id}/content", response_class=Response, responses=_CONTENT, summary="Download a script")
+@router.get(
+    "/v1/scripts/{script_id}/content",
+    response_class=Response,
+    responses=_CONTENT,
+    summary="Download a script",
+)
 async def get_script_content(
     script_id: ScriptId,
-    service: ServiceDep,
     key: Reader,
+    scripts: ScriptsPart,
+    contents: ContentsPart,
     path: Annotated[str | None, Query(max_length=1024, description="One file of it.")] = None,
 ) -> Response:
     """Download a script: the file, or a tar archive of all its files, or one of them."""
-    script, content = await service.scripts.content(key, script_id_of(script_id))
+    script, content = await scripts.content(key, script_id_of(script_id))
     if path is not None:
         size = next((entry["size"] for entry in content.entries if entry["path"] == path), None)
         if size is None:
             raise NotFound("the script has no such file")
-        return _download(service.contents.stream_file(content, path), path.rpartition("/")[2], size)
-    stream = service.contents.stream(content)
+        return _download(contents.stream_file(content, path), path.rpartition("/")[2], size)
+    stream = contents.stream(content)
     if content.kind == "file":
         return _download(stream, script.entry.rpartition("/")[2], content.size)
     return _download(stream, f"{script.name}.tar", content.size, TAR)
 
 
 @router.delete("/v1/scripts/{script_id}", status_code=204, summary="Delete a script")
-async def delete_script(script_id: ScriptId, service: ServiceDep, key: Runner) -> None:
+async def delete_script(script_id: ScriptId, key: Runner, scripts: ScriptsPart) -> None:
     """Delete a script. Its jobs stay, those that wait as well."""
-    await service.scripts.delete(key, script_id_of(script_id))
+    await scripts.delete(key, script_id_of(script_id))
 
 
 def _download(chunks: AsyncIterator[bytes], name: str, size: int, media_type: str = BINARY) -> Response:

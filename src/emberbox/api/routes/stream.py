@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, WebSocket
 
-from emberbox.api.auth import Reader, ServiceDep
-from emberbox.api.conversation import Conversation
-from emberbox.api.requests import job_of
-from emberbox.api.routes.logs import Encoding
-from emberbox.api.streams import followers_of
+from emberbox.api.auth import Reader
+from emberbox.api.parts import FollowersPart, FullJobsPart, JobsPart, LiveJobsPart, LogsPart, ServerPart
+from emberbox.api.requests import Encoding, job_of
+from emberbox.api.streaming.conversation import Conversation
+from emberbox.api.streaming.incoming import Inbox
 from emberbox.errors import NotAllowed
 
 router = APIRouter()
@@ -20,22 +20,30 @@ PROTOCOL = "emberbox"
 async def stream_job(
     socket: WebSocket,
     job_id: str,
-    service: ServiceDep,
     key: Reader,
+    jobs: JobsPart,
+    logs: LogsPart,
+    live: LiveJobsPart,
+    full_jobs: FullJobsPart,
+    followers: FollowersPart,
+    server: ServerPart,
     after: Annotated[str | None, Query()] = None,
     encoding: Annotated[Encoding, Query()] = Encoding.TEXT,
 ) -> None:
-    """Send output as it comes, and take input, signals and a cancellation; see `emberbox.api.conversation`.
+    """Send output as it comes, and take input, signals and a cancellation.
 
-    What speaks against it is said before the connection is opened, as the answer to an ordinary request.
+    The messages are described in `emberbox.api.streaming.conversation`. What speaks against it is
+    said before the connection is opened, as the answer to an ordinary request.
     """
-    _check_origin(socket, service.settings.server.cors_origins)
-    job = await job_of(service, key, job_id)
+    _check_origin(socket, server.cors_origins)
+    job = await job_of(jobs, key, job_id)
     if after is not None:
-        await service.logs.read(job, after=after, limit_bytes=1)
-    with followers_of(socket.app, service.settings.server.followers).one():
+        await logs.read(job, after=after, limit_bytes=1)
+    with followers.one():
         await socket.accept(PROTOCOL if PROTOCOL in socket.scope["subprotocols"] else None)
-        await Conversation(socket, service, key, job, after=after, encoding=encoding).run()
+        items = logs.follow(job.id, after=after)
+        inbox = Inbox(jobs, live, key, job)
+        await Conversation(socket, items, inbox, full_jobs, encoding).run()
 
 
 def _check_origin(socket: WebSocket, allowed: str) -> None:
@@ -44,4 +52,6 @@ def _check_origin(socket: WebSocket, allowed: str) -> None:
     if origin is None or origin in [one.strip().rstrip("/") for one in allowed.split(",") if one.strip()]:
         return
     if origin.partition("://")[2] != socket.headers.get("host"):
-        raise NotAllowed(f"pages of {origin[:200]!r} may not call this service; server.cors_origins names those that may")
+        raise NotAllowed(
+            f"pages of {origin[:200]!r} may not call this service; server.cors_origins names those that may"
+        )

@@ -2,12 +2,14 @@
 
 from fastapi import APIRouter, Request, Response
 
-from emberbox.api.auth import Reader, ServiceDep
+from emberbox.api.auth import Reader
+from emberbox.api.parts import NodePart, TelemetryPart
 from emberbox.api.problems import problem
+from emberbox.api.statuses import status_of
 from emberbox.api.views import answer
 from emberbox.errors import NotReady, ServiceStopping
-from emberbox.jobs.telemetry import CONTENT_TYPE
 from emberbox.schemas.system import Health, Node, Readiness
+from emberbox.service.status.telemetry import CONTENT_TYPE
 
 router = APIRouter(tags=["system"])
 
@@ -19,14 +21,17 @@ async def get_health() -> Response:
 
 
 @router.get("/readyz", response_model=Readiness, summary="Is new work taken?")
-async def get_readiness(request: Request, service: ServiceDep) -> Response:
-    """Look at database, blob store, engine and disk. 503 while the service starts or stops, or a part fails. Needs no key."""
+async def get_readiness(request: Request, node: NodePart) -> Response:
+    """Look at database, blob store, engine and disk. 503 while the service starts or stops, or a part fails.
+
+    Needs no key.
+    """
     try:
-        return answer(Readiness(checks=await service.node.check_ready()))
+        return answer(Readiness(checks=await node.check_ready()))
     except (NotReady, ServiceStopping) as error:
         # An answer and no failure: whoever asks every second must not fill the log.
         return problem(
-            status=error.status,
+            status=status_of(error),
             code=error.code,
             detail=error.message,
             retryable=True,
@@ -38,15 +43,23 @@ async def get_readiness(request: Request, service: ServiceDep) -> Response:
 @router.get(
     "/metrics",
     response_class=Response,
-    responses={200: {"description": "Prometheus's text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={
+        200: {
+            "description": "Prometheus's text format.",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        }
+    },
     summary="Read the metrics",
 )
-async def get_metrics(service: ServiceDep, _: Reader) -> Response:
-    """Return everything that is counted and measured, for Prometheus. No label names a key, a job or a script."""
-    return Response(await service.telemetry.scrape(), media_type=CONTENT_TYPE)
+async def get_metrics(_: Reader, telemetry: TelemetryPart) -> Response:
+    """Return everything that is counted and measured, for Prometheus.
+
+    No label names a key, a job or a script.
+    """
+    return Response(await telemetry.scrape(), media_type=CONTENT_TYPE)
 
 
 @router.get("/v1/node", response_model=Node, summary="Look at the node")
-async def get_node(service: ServiceDep, _: Reader) -> Response:
+async def get_node(_: Reader, node: NodePart) -> Response:
     """Return what the service runs on, how much of it is used, the queue's length and the workers."""
-    return answer(await service.node.read())
+    return answer(await node.read())

@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from pydantic import BeforeValidator
 
-from emberbox.api.auth import Reader, ServiceDep
+from emberbox.api.auth import Reader
+from emberbox.api.parts import UsagePart
 from emberbox.api.views import answer
 from emberbox.errors import InvalidInput, NotAllowed
 from emberbox.schemas.usage import UsageDay, UsageReport
@@ -30,11 +31,14 @@ _USUAL = timedelta(days=29)
 
 @router.get("/v1/usage", response_model=UsageReport, summary="Look at usage")
 async def get_usage(
-    service: ServiceDep,
     key: Reader,
-    since: Annotated[Day | None, Query(description="First day (UTC); 29 days before `until` if not given.")] = None,
+    usage: UsagePart,
+    since: Annotated[
+        Day | None, Query(description="First day (UTC); 29 days before `until` if not given.")
+    ] = None,
     until: Annotated[
-        Day | None, Query(description="Last day (UTC), included; today if not given, but not more than 366 days in all.")
+        Day | None,
+        Query(description="Last day (UTC), included; today if not given, but not more than 366 days in all."),
     ] = None,
     all_keys: Annotated[bool, Query(description="Of all keys; needs the scope `admin`.")] = False,
 ) -> Response:
@@ -42,23 +46,14 @@ async def get_usage(
     if all_keys and "admin" not in key.scopes:
         raise NotAllowed("the usage of all keys needs a key with the scope admin")
     first, last = _span(since, until)
-    rows = await service.usage.read(key_id=None if all_keys else key.id, since=first.isoformat(), until=last.isoformat())
-    days = [
-        UsageDay(
-            key_id=row.key_id,
-            day=date.fromisoformat(row.day),
-            jobs=row.jobs,
-            succeeded=row.succeeded,
-            cpu_s=row.cpu_s,
-            run_s=row.run_s,
-        )
-        for row in rows
-    ]
+    rows = await usage.read(
+        key_id=None if all_keys else key.id, since=first.isoformat(), until=last.isoformat()
+    )
     return answer(
         UsageReport(
             since=first,
             until=last,
-            days=days,
+            days=[UsageDay.model_validate(row, from_attributes=True) for row in rows],
             jobs=sum(row.jobs for row in rows),
             succeeded=sum(row.succeeded for row in rows),
             cpu_s=sum(row.cpu_s for row in rows),
@@ -69,7 +64,9 @@ async def get_usage(
 
 def _span(since: date | None, until: date | None) -> tuple[date, date]:
     today = datetime.now(UTC).date()
-    last = until or (today if since is None or today - since < _LONGEST else since + _LONGEST - timedelta(days=1))
+    last = until or (
+        today if since is None or today - since < _LONGEST else since + _LONGEST - timedelta(days=1)
+    )
     first = since or max(date.min + _USUAL, last) - _USUAL
     if first > last:
         raise InvalidInput("since must not be after until")

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 
-from emberbox.api.auth import Reader, Runner, ServiceDep
-from emberbox.api.requests import cursor_of
-from emberbox.api.views import answer, moment
-from emberbox.jobs.webhooks.records import DeliveryRecord, WebhookRecord
+from emberbox.api.auth import Reader, Runner
+from emberbox.api.parts import WebhooksPart
+from emberbox.api.requests import Limit, cursor_of
+from emberbox.api.views import answer, moment, moment_or_none, page
 from emberbox.schemas.base import Page
 from emberbox.schemas.webhooks import (
     CreateWebhook,
@@ -19,14 +19,16 @@ from emberbox.schemas.webhooks import (
     Webhook,
     WebhookWithSecret,
 )
+from emberbox.service.webhooks.records import DeliveryRecord, WebhookRecord
 
 router = APIRouter(tags=["webhooks"])
 
 WebhookId = Annotated[str, Path(description="The webhook's id.", examples=["whk_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
-DeliveryId = Annotated[str, Path(description="The delivery's id.", examples=["dlv_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
+DeliveryId = Annotated[
+    str, Path(description="The delivery's id.", examples=["dlv_01jxq4cw3m8x3c7dyzv5m4k9rt"])
+]
 WebhookCursor = Annotated[str | None, cursor_of("whk")]
 DeliveryCursor = Annotated[str | None, cursor_of("dlv")]
-Limit = Annotated[int, Query(ge=1, le=200)]
 
 _LOCATION = {"Location": {"description": "Where it is found.", "schema": {"type": "string"}}}
 _MADE: dict[int | str, dict[str, Any]] = {
@@ -37,75 +39,101 @@ _QUEUED: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/v1/webhooks", status_code=201, response_model=WebhookWithSecret, responses=_MADE, summary="Create a webhook")
-async def create_webhook(body: CreateWebhook, service: ServiceDep, key: Runner) -> Response:
+@router.post(
+    "/v1/webhooks",
+    status_code=201,
+    response_model=WebhookWithSecret,
+    responses=_MADE,
+    summary="Create a webhook",
+)
+async def create_webhook(body: CreateWebhook, key: Runner, webhooks: WebhooksPart) -> Response:
     """Ask to be told of this key's jobs. The answer holds the secret that signs the deliveries, this once."""
-    record, secret = await service.webhooks.create(key, url=body.url, events=body.events, description=body.description)
+    record, secret = await webhooks.create(
+        key, url=body.url, events=body.events, description=body.description
+    )
     return answer(_with_secret(record, secret), 201, {"Location": f"/v1/webhooks/{record.id}"})
 
 
 @router.get("/v1/webhooks", response_model=Page[Webhook], summary="List webhooks")
-async def list_webhooks(service: ServiceDep, key: Reader, cursor: WebhookCursor = None, limit: Limit = 50) -> Response:
+async def list_webhooks(
+    key: Reader, webhooks: WebhooksPart, cursor: WebhookCursor = None, limit: Limit = 50
+) -> Response:
     """List this key's webhooks, newest first."""
-    records, following = await service.webhooks.list(key, cursor=cursor, limit=limit)
-    return answer(Page[Webhook](items=[_webhook(record) for record in records], next_cursor=following))
+    records, following = await webhooks.list(key, cursor=cursor, limit=limit)
+    return page(Page[Webhook], [_webhook(record) for record in records], following)
 
 
 @router.get("/v1/webhooks/{webhook_id}", response_model=Webhook, summary="Look at a webhook")
-async def get_webhook(webhook_id: WebhookId, service: ServiceDep, key: Reader) -> Response:
+async def get_webhook(webhook_id: WebhookId, key: Reader, webhooks: WebhooksPart) -> Response:
     """Return one webhook, without its secret."""
-    return answer(_webhook(await service.webhooks.get(key, webhook_id)))
+    return answer(_webhook(await webhooks.get(key, webhook_id)))
 
 
 @router.patch("/v1/webhooks/{webhook_id}", response_model=Webhook, summary="Change a webhook")
-async def update_webhook(webhook_id: WebhookId, body: UpdateWebhook, service: ServiceDep, key: Runner) -> Response:
-    """Change what is given; it holds for deliveries that are pending as well."""
-    record = await service.webhooks.update(
+async def update_webhook(
+    webhook_id: WebhookId, body: UpdateWebhook, key: Runner, webhooks: WebhooksPart
+) -> Response:
+    """Change the values that are given. The change holds for pending deliveries as well."""
+    record = await webhooks.update(
         key, webhook_id, url=body.url, events=body.events, description=body.description, active=body.active
     )
     return answer(_webhook(record))
 
 
 @router.delete("/v1/webhooks/{webhook_id}", status_code=204, summary="Delete a webhook")
-async def delete_webhook(webhook_id: WebhookId, service: ServiceDep, key: Runner) -> None:
+async def delete_webhook(webhook_id: WebhookId, key: Runner, webhooks: WebhooksPart) -> None:
     """Delete a webhook with its deliveries; pending ones are not made."""
-    await service.webhooks.delete(key, webhook_id)
+    await webhooks.delete(key, webhook_id)
 
 
-@router.post("/v1/webhooks/{webhook_id}/rotate", response_model=WebhookWithSecret, summary="Give a webhook a new secret")
-async def rotate_webhook(webhook_id: WebhookId, service: ServiceDep, key: Runner) -> Response:
+@router.post(
+    "/v1/webhooks/{webhook_id}/rotate",
+    response_model=WebhookWithSecret,
+    summary="Give a webhook a new secret",
+)
+async def rotate_webhook(webhook_id: WebhookId, key: Runner, webhooks: WebhooksPart) -> Response:
     """Replace the secret. Every attempt from now on is signed with the new one, which is shown this once."""
-    record, secret = await service.webhooks.rotate(key, webhook_id)
+    record, secret = await webhooks.rotate(key, webhook_id)
     return answer(_with_secret(record, secret))
 
 
 @router.post(
-    "/v1/webhooks/{webhook_id}/test", status_code=202, response_model=Delivery, responses=_QUEUED, summary="Test a webhook"
+    "/v1/webhooks/{webhook_id}/test",
+    status_code=202,
+    response_model=Delivery,
+    responses=_QUEUED,
+    summary="Test a webhook",
 )
-async def test_webhook(webhook_id: WebhookId, service: ServiceDep, key: Runner) -> Response:
+async def test_webhook(webhook_id: WebhookId, key: Runner, webhooks: WebhooksPart) -> Response:
     """Send a `webhook.test`; look at the delivery to see how it went."""
-    return _queued(await service.webhooks.test(key, webhook_id))
+    return _queued(await webhooks.test(key, webhook_id))
 
 
-@router.get("/v1/webhooks/{webhook_id}/deliveries", response_model=Page[Delivery], summary="List a webhook's deliveries")
+@router.get(
+    "/v1/webhooks/{webhook_id}/deliveries",
+    response_model=Page[Delivery],
+    summary="List a webhook's deliveries",
+)
 async def list_webhook_deliveries(
     webhook_id: WebhookId,
-    service: ServiceDep,
     key: Reader,
+    webhooks: WebhooksPart,
     cursor: DeliveryCursor = None,
     limit: Limit = 50,
     status: DeliveryStatus | None = None,
 ) -> Response:
     """List the deliveries of one webhook, newest first, with their attempts."""
     wanted = None if status is None else status.value
-    records, following = await service.webhooks.deliveries(key, webhook_id=webhook_id, status=wanted, cursor=cursor, limit=limit)
+    records, following = await webhooks.deliveries(
+        key, webhook_id=webhook_id, status=wanted, cursor=cursor, limit=limit
+    )
     return _delivery_page(records, following)
 
 
 @router.get("/v1/deliveries", response_model=Page[Delivery], summary="List deliveries")
 async def list_deliveries(
-    service: ServiceDep,
     key: Reader,
+    webhooks: WebhooksPart,
     cursor: DeliveryCursor = None,
     limit: Limit = 50,
     status: DeliveryStatus | None = None,
@@ -113,14 +141,16 @@ async def list_deliveries(
 ) -> Response:
     """List all deliveries of this key, newest first; also those of webhooks that were given with a job."""
     wanted = None if status is None else status.value
-    records, following = await service.webhooks.deliveries(key, job_id=job_id, status=wanted, cursor=cursor, limit=limit)
+    records, following = await webhooks.deliveries(
+        key, job_id=job_id, status=wanted, cursor=cursor, limit=limit
+    )
     return _delivery_page(records, following)
 
 
 @router.get("/v1/deliveries/{delivery_id}", response_model=Delivery, summary="Look at a delivery")
-async def get_delivery(delivery_id: DeliveryId, service: ServiceDep, key: Reader) -> Response:
+async def get_delivery(delivery_id: DeliveryId, key: Reader, webhooks: WebhooksPart) -> Response:
     """Return one delivery with its attempts and its payload."""
-    return answer(_delivery(await service.webhooks.delivery(key, delivery_id), payload=True))
+    return answer(_delivery(await webhooks.delivery(key, delivery_id), payload=True))
 
 
 @router.post(
@@ -130,9 +160,9 @@ async def get_delivery(delivery_id: DeliveryId, service: ServiceDep, key: Reader
     responses=_QUEUED,
     summary="Deliver once more",
 )
-async def retry_delivery(delivery_id: DeliveryId, service: ServiceDep, key: Runner) -> Response:
+async def retry_delivery(delivery_id: DeliveryId, key: Runner, webhooks: WebhooksPart) -> Response:
     """Deliver again what was delivered, or is dead: the same payload under the same id."""
-    return _queued(await service.webhooks.retry(key, delivery_id))
+    return _queued(await webhooks.retry(key, delivery_id))
 
 
 def _queued(record: DeliveryRecord) -> Response:
@@ -140,7 +170,7 @@ def _queued(record: DeliveryRecord) -> Response:
 
 
 def _delivery_page(records: list[DeliveryRecord], following: str | None) -> Response:
-    return answer(Page[Delivery](items=[_delivery(record) for record in records], next_cursor=following))
+    return page(Page[Delivery], [_delivery(record) for record in records], following)
 
 
 def _webhook(record: WebhookRecord) -> Webhook:
@@ -171,9 +201,11 @@ def _delivery(record: DeliveryRecord, *, payload: bool = False) -> Delivery:
         event=record.event,
         url=record.url,
         status=DeliveryStatus(record.status),
-        attempts=[DeliveryAttempt.model_validate({**entry, "at": moment(entry["at"])}) for entry in record.history],
-        next_attempt_at=None if record.next_at is None else moment(record.next_at),
+        attempts=[
+            DeliveryAttempt.model_validate({**entry, "at": moment(entry["at"])}) for entry in record.history
+        ],
+        next_attempt_at=moment_or_none(record.next_at),
         created_at=moment(record.created_at),
-        finished_at=None if record.finished_at is None else moment(record.finished_at),
+        finished_at=moment_or_none(record.finished_at),
         payload=json.loads(record.payload) if payload else None,
     )

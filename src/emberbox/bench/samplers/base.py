@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -44,10 +45,16 @@ class Sampler(Protocol):
     note: str
 
     async def open(self) -> None:
-        """Get ready and take one sample that does not count. Raises `Unavailable` when it cannot be measured here."""
+        """Get ready and take one sample that does not count.
+
+        Raises `Unavailable` when it cannot be measured here.
+        """
 
     async def sample(self) -> float:
-        """Measure once, in milliseconds; waits until what the sample left behind is gone. Raises `BenchError`."""
+        """Measure once, in milliseconds; waits until what the sample left behind is gone.
+
+        Raises `BenchError`.
+        """
 
     async def close(self) -> None:
         """Remove all that was made. Repeating is harmless."""
@@ -56,17 +63,29 @@ class Sampler(Protocol):
 def checked(result: RunResult) -> RunResult:
     """Return the result of a hello if it is one. Raises `BenchError`."""
     if not result.ok or result.stdout_data != GREETING:
-        raise BenchError(f"{result.status.value}: {result.message or result.stderr[-200:] or result.stdout[:200]}")
+        raise BenchError(
+            f"{result.status.value}: {result.message or result.stderr[-200:] or result.stdout[:200]}"
+        )
     return result
 
 
-async def settle(engine: Engine, machines: int = 0) -> None:
-    """Wait until only `machines` machines live, so that ending one does not disturb the next sample. Raises `BenchError`."""
-    deadline = time.monotonic() + SETTLE_S
+async def at_rest(engine: Engine, machines: int = 0, timeout_s: float = SETTLE_S) -> bool:
+    """Wait until only `machines` machines live; returns False when more still do after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
     while engine.machines > machines:
         if time.monotonic() > deadline:
-            raise BenchError(f"{engine.machines} machines still live after {SETTLE_S:g} s, expected {machines}")
+            return False
         await asyncio.sleep(0.005)
+    return True
+
+
+async def settle(engine: Engine, machines: int = 0) -> None:
+    """Wait as `at_rest` does, so that ending a machine does not disturb the next sample.
+
+    Raises `BenchError`.
+    """
+    if not await at_rest(engine, machines):
+        raise BenchError(f"{engine.machines} machines still live after {SETTLE_S:g} s, expected {machines}")
 
 
 async def together(works: Iterable[Coroutine[Any, Any, None]]) -> None:
@@ -98,10 +117,22 @@ async def time_process(
         BenchError: It failed, wrote something else, or took too long.
     """
     variables = {"PATH": "/usr/bin:/bin", "HOME": "/"} if environment is None else dict(environment)
-    return await asyncio.to_thread(_time_process, list(argv), variables, timeout_s, expected)
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        return await asyncio.to_thread(_time_process, list(argv), variables, timeout_s, expected, started)
+    except asyncio.CancelledError:
+        for process in started:
+            _kill_group(process)
+        raise
 
 
-def _time_process(argv: list[str], environment: dict[str, str], timeout_s: float, expected: bytes | None) -> float:
+def _time_process(
+    argv: list[str],
+    environment: dict[str, str],
+    timeout_s: float,
+    expected: bytes | None,
+    started: list[subprocess.Popen[bytes]],
+) -> float:
     begun = time.perf_counter()
     try:
         process = subprocess.Popen(
@@ -114,6 +145,7 @@ def _time_process(argv: list[str], environment: dict[str, str], timeout_s: float
         )
     except OSError as error:
         raise BenchError(f"{argv[0]}: {error.strerror}") from error
+    started.append(process)
     # Popen's own timeout polls with growing pauses, which would show in samples this short.
     timer = threading.Timer(timeout_s, _kill_group, (process,))
     timer.start()
@@ -125,10 +157,13 @@ def _time_process(argv: list[str], environment: dict[str, str], timeout_s: float
     elapsed_ms = (time.perf_counter() - begun) * 1000
     if process.returncode != 0 or (expected is not None and output != expected):
         text = (errors or output).decode("utf-8", "replace").strip()
-        raise BenchError(f"{argv[0]} ended with {process.returncode} after {elapsed_ms:.0f} ms: {text[-300:]}")
+        raise BenchError(
+            f"{argv[0]} ended with {process.returncode} after {elapsed_ms:.0f} ms: {text[-300:]}"
+        )
     return elapsed_ms
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
     if process.returncode is None:
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

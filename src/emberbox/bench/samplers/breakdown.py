@@ -24,7 +24,10 @@ STEPS = {
 
 
 async def measure_breakdown(engine: Engine, runtime: str, samples: int) -> list[Series]:
-    """Take the steps of a run one after another; in `Engine.run` some of them overlap, so their sum is a little more."""
+    """Take the steps of a run one after another.
+
+    In `Engine.run` some of them overlap, so their sum is a little more.
+    """
     series = {name: Series(name=name, label=label) for name, label in STEPS.items()}
     for _ in range(samples):
         for name, elapsed_ms in (await _one(engine, runtime)).items():
@@ -71,5 +74,7 @@ def engine_view(metrics: list[RunMetrics]) -> list[Series]:
         for name, label in parts.items()
     ]
     rest = [entry.total_ms - entry.queue_ms - entry.boot_ms - entry.run_ms for entry in metrics]
-    series.append(Series(name="other_ms", label="agent's answers, channel, and the engine itself", samples=rest))
+    series.append(
+        Series(name="other_ms", label="agent's answers, channel, and the engine itself", samples=rest)
+    )
     return series

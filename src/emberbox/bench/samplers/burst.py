@@ -73,4 +73,9 @@ async def measure_burst(settings: Settings, runtime: str, requests: int) -> Burs
         except TimeoutError:
             missing = requests - len(latencies) - len(failures)
             failures += [f"no answer within {BOUND_S:g} s"] * missing
-        return Burst(requests=requests, latencies=latencies, wall_ms=(time.perf_counter() - begun) * 1000, failures=failures)
+        return Burst(
+            requests=requests,
+            latencies=latencies,
+            wall_ms=(time.perf_counter() - begun) * 1000,
+            failures=failures,
+        )

@@ -54,8 +54,8 @@ class Clone:
 class PoolClaim:
     """From the call to the result, the VM ready in a pool.
 
-    The pool holds one VM and is full before each sample. Its refill begins with the claim, as it does in use, and goes on
-    beside the program: at most one clone is made while a sample is taken.
+    The pool holds one VM and is full before each sample. Its refill begins with the claim, as it
+    does in use, and goes on beside the program: at most one clone is made while a sample is taken.
     """
 
     name = "pool"

@@ -17,7 +17,7 @@ from emberbox.sandbox import Engine
 if TYPE_CHECKING:
     from emberbox.config import Settings
     from emberbox.images import Image
-    from emberbox.images.recipe import BuildableRuntime
+    from emberbox.images.rootfs.recipe import BuildableRuntime
 
 
 class PrivateImages(ImageStore):
@@ -40,7 +40,10 @@ class ColdBoot:
 
     name = "cold"
     label = "cold boot, private copy of the image"
-    note = "the root image is copied byte by byte, then a VM is booted from the copy; python3 is started afresh in it"
+    note = (
+        "the root image is copied byte by byte, then a VM is booted from the copy; "
+        "python3 is started afresh in it"
+    )
 
     def __init__(self, settings: Settings, runtime: str) -> None:
         self._settings = settings
@@ -55,7 +58,9 @@ class ColdBoot:
             raise Unavailable(f"the image of {self._runtime} was not built")
         await self._engine.__aenter__()
         self._engine.images = self._images
-        self._folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="bench-", dir=self._settings.data))
+        self._folder = Path(
+            await asyncio.to_thread(tempfile.mkdtemp, prefix="bench-", dir=self._settings.data)
+        )
         self._folder.chmod(0o755)  # the VMM runs as another user
         await self.sample()
 

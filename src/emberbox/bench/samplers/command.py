@@ -19,9 +19,9 @@ IMPORTS = """
 import time
 begun = time.perf_counter()
 import emberbox.cli.main
-import emberbox.cli.run
+import emberbox.cli.run.run
 import emberbox.sandbox
-import emberbox.vmm
+import emberbox.vmm.registry
 print((time.perf_counter() - begun) * 1000)
 """
 
@@ -60,19 +60,24 @@ class ShellCommand:
 
 
 def command_line() -> list[str]:
-    """Return what starts `emberbox`: the script beside this interpreter, or the module where there is none."""
+    """Return what starts `emberbox`: the script beside this interpreter, else the module."""
     script = Path(sys.executable).with_name("emberbox")
     return [str(script)] if script.exists() else [sys.executable, "-m", "emberbox.cli.main"]
 
 
 async def start_up_times(repeats: int) -> dict[str, float]:
-    """Return where a start of the command line goes, medians in milliseconds: the bare interpreter, and the imports."""
+    """Return the medians of the bare interpreter's start and of the imports, in milliseconds."""
     from emberbox.bench.statistics import percentile
 
     environment = dict(os.environ)
     bare, imports = [], []
     for _ in range(repeats):
         bare.append(await time_process([sys.executable, "-c", ""], environment=environment, expected=b""))
-        imports.append(await time_process([sys.executable, "-c", IMPORTS], environment=environment, expected=None))
+        imports.append(
+            await time_process([sys.executable, "-c", IMPORTS], environment=environment, expected=None)
+        )
     interpreter_ms = percentile(bare, 50)
-    return {"interpreter_ms": interpreter_ms, "imports_ms": max(0.0, percentile(imports, 50) - interpreter_ms)}
+    return {
+        "interpreter_ms": interpreter_ms,
+        "imports_ms": max(0.0, percentile(imports, 50) - interpreter_ms),
+    }

@@ -42,7 +42,11 @@ class MemoryUse:
             "unit": "MiB",
             "sandboxes": pss.n,
             "idle_s": self.idle_s,
-            "pss": {"median": round(pss.median, 2), "minimum": round(pss.minimum, 2), "maximum": round(pss.maximum, 2)},
+            "pss": {
+                "median": round(pss.median, 2),
+                "minimum": round(pss.minimum, 2),
+                "maximum": round(pss.maximum, 2),
+            },
             "private_dirty": {
                 "median": round(dirty.median, 2),
                 "minimum": round(dirty.minimum, 2),
@@ -50,7 +54,10 @@ class MemoryUse:
             },
             "private_dirty_kinds": {kind: round(size, 2) for kind, size in self.dirty_kinds.items()},
             "processes": self.processes,
-            "pss_after_a_program": {"median": round(Summary.of(self.used_pss).median, 2), "maximum": round(max(self.used_pss), 2)}
+            "pss_after_a_program": {
+                "median": round(Summary.of(self.used_pss).median, 2),
+                "maximum": round(max(self.used_pss), 2),
+            }
             if self.used_pss
             else None,
             "pss_samples": [round(size, 2) for size in self.pss],
@@ -59,7 +66,9 @@ class MemoryUse:
 
 
 async def measure_memory(engine: Engine, runtime: str, *, count: int, idle_s: float) -> MemoryUse:
-    """Open `count` sandboxes, let them idle, look at their processes; run one program in each, let them idle, and look again.
+    """Open `count` sandboxes, let them idle, and look at their processes.
+
+    Then one program is run in each; they idle and are looked at again.
 
     Raises:
         BenchError: A program failed, or the processes cannot be read.

@@ -54,8 +54,10 @@ class Throughput:
         }
 
 
-async def measure_throughput(engine: Engine, runtime: str, *, trial_s: float, window_s: float, windows: int) -> Throughput:
-    """Try some concurrencies for `trial_s` each, then take `windows` windows of `window_s` seconds at the best.
+async def measure_throughput(
+    engine: Engine, runtime: str, *, trial_s: float, window_s: float, windows: int
+) -> Throughput:
+    """Try some concurrencies for `trial_s` seconds each, then take windows at the best of them.
 
     The VMs are confined as ever; ending them counts, since it goes on beside the next ones.
     """

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
-from urllib.parse import quote
 
 from emberbox.client._async.jobs import AsyncJobs
 from emberbox.client._async.keys import AsyncKeys
+from emberbox.client._async.machines import AsyncMachines
 from emberbox.client._async.pages import all_pages
 from emberbox.client._async.scripts import AsyncScripts
 from emberbox.client._async.transport import AsyncTransport
 from emberbox.client._async.webhooks import AsyncWebhooks
+from emberbox.client.paths import path_of
 from emberbox.client.places import find_place
 from emberbox.client.retries import RetryPolicy
 from emberbox.schemas.keys import Key
@@ -35,8 +36,9 @@ TIMEOUT_S = 30.0
 class AsyncClient:
     """A server and what can be asked of it.
 
-    Where the server and the key come from when they are not given is told at `emberbox.client.places.find_place`. Use it as a
-    context manager, or call `close`. One client may be used by many tasks at once.
+    Where the server and the key come from when they are not given is told at
+    `emberbox.client.places.find_place`. Use it as a context manager, or call `close`. One client
+    may be used by many tasks at once.
 
     Args:
         server: Address of the server (`http://127.0.0.1:8470`).
@@ -44,7 +46,8 @@ class AsyncClient:
         profile: Name of a saved profile to use.
         data: Data folder of a service on this machine, to find it by; None for that of the settings.
         timeout_s: Longest silence of the server in seconds, besides what it was asked to wait.
-        retries: How often a request is repeated that failed for a passing reason and may be carried out twice without harm.
+        retries: How often a request is repeated that failed for a passing reason and may be carried
+            out twice without harm.
         network: How requests travel, for tests; None for the network.
 
     Raises:
@@ -70,6 +73,7 @@ class AsyncClient:
         self.scripts = AsyncScripts(self._transport, self.jobs)
         self.keys = AsyncKeys(self._transport)
         self.webhooks = AsyncWebhooks(self._transport)
+        self.machines = AsyncMachines(self._transport)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.place.server}>"
@@ -99,9 +103,13 @@ class AsyncClient:
 
         A program that fails is a job that failed, and no exception. The arguments are those of `jobs.submit`.
         """
-        return await self.jobs.submit(code, runtime=runtime, entry=entry, wait=True, idempotency_key=idempotency_key, **options)
+        return await self.jobs.submit(
+            code, runtime=runtime, entry=entry, wait=True, idempotency_key=idempotency_key, **options
+        )
 
-    async def usage(self, since: date | None = None, until: date | None = None, *, all_keys: bool = False) -> UsageReport:
+    async def usage(
+        self, since: date | None = None, until: date | None = None, *, all_keys: bool = False
+    ) -> UsageReport:
         """Return what was used by day, both days included.
 
         Args:
@@ -110,7 +118,11 @@ class AsyncClient:
             all_keys: Of every key, which needs the scope `admin`; else of this one.
         """
         return await self._transport.get(
-            UsageReport, "/v1/usage", since=_day(since), until=_day(until), all_keys="true" if all_keys else None
+            UsageReport,
+            "/v1/usage",
+            since=_day(since),
+            until=_day(until),
+            all_keys="true" if all_keys else None,
         )
 
     async def node(self) -> Node:
@@ -129,8 +141,8 @@ class AsyncClient:
             ready: How many.
             wait_s: How long to wait for them, in seconds.
         """
-        path, body = f"/v1/pools/{quote(runtime, safe='')}", {"ready": ready, "wait_s": wait_s}
-        return self._transport.read(PoolChanged, await self._transport.request("PUT", path, json=body, wait_s=wait_s))
+        path, body = path_of("pools", runtime), {"ready": ready, "wait_s": wait_s}
+        return await self._transport.send(PoolChanged, "PUT", path, body, wait_s=wait_s)
 
     async def runtimes(self) -> list[RuntimeInfo]:
         """Return the languages that can be run, by name."""

@@ -33,8 +33,9 @@ PIECE_BYTES = 256 * 1024
 
 
 class AsyncConversation:
-    """What `jobs.attach` gives: iterate over it for output, and write input meanwhile from another task or thread.
+    """What `jobs.attach` gives: iterate over it for output, and write input meanwhile.
 
+    Input may be written from another task or thread.
     A connection that breaks is not made anew, since input may have been lost with it; the job goes on.
     """
 
@@ -46,14 +47,17 @@ class AsyncConversation:
         """Yield output, attempts and, last, the job's end.
 
         Raises:
-            EmberboxError: What the server refused of what was sent: `Conflict` when the job has ended before its input came.
+            EmberboxError: What the server refused of what was sent: `Conflict` when the job has
+                ended before its input came.
             ServerUnreachable: The connection broke.
         """
         while True:
             try:
                 told = read_message(await self._socket.recv())
             except ConnectionClosed as error:
-                raise unreachable(self._place.server, "the connection to the job broke; it goes on without it") from error
+                raise unreachable(
+                    self._place.server, "the connection to the job broke; it goes on without it"
+                ) from error
             except (ValueError, KeyError, TypeError) as error:
                 raise unreachable(self._place.server, f"what it says cannot be read: {error}") from error
             if told is not None:
@@ -62,7 +66,10 @@ class AsyncConversation:
                 return
 
     async def write(self, data: bytes | str) -> None:
-        """Give the program input; waits while it takes none. Raises `ServerUnreachable` when the connection is gone."""
+        """Give the program input; waits while it takes none.
+
+        Raises `ServerUnreachable` when the connection is gone.
+        """
         view = memoryview(data.encode() if isinstance(data, str) else data)
         for start in range(0, len(view), PIECE_BYTES):
             await self._send(bytes(view[start : start + PIECE_BYTES]))
@@ -87,13 +94,17 @@ class AsyncConversation:
 
 
 @asynccontextmanager
-async def converse(place: Place, job: str, after: str | None, *, binary: bool) -> AsyncIterator[AsyncConversation]:
+async def converse(
+    place: Place, job: str, after: str | None, *, binary: bool
+) -> AsyncIterator[AsyncConversation]:
     """Open a conversation with a job, and close it with the block; the job goes on.
 
     Raises:
         EmberboxError: The server's refusal; `ServerUnreachable` when it does not answer.
     """
-    query = "&".join([f"encoding={'base64' if binary else 'text'}", *([] if after is None else [f"after={after}"])])
+    query = "&".join(
+        [f"encoding={'base64' if binary else 'text'}", *([] if after is None else [f"after={after}"])]
+    )
     options: dict[str, Any] = {"open_timeout": OPEN_S, "max_size": LONGEST_EVENT, "logger": _log}
     if place.local:
         options["proxy"] = None

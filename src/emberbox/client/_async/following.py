@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 NO_CONTENT = 204
 SILENCE_S = 60.0
-"""A stream that says nothing for so long, beyond the client's own patience, is broken: the server sends a heartbeat earlier."""
+"""A stream that says nothing for so long, beyond the client's own patience, is broken: the server
+sends a heartbeat earlier."""
 
 
 async def read_log(
@@ -58,7 +59,9 @@ async def follow_log(
         except ServerUnreachable as error:
             failure = error
         except (ValueError, KeyError, TypeError, PayloadTooLarge) as error:
-            raise unreachable(transport.place.server, f"its stream of events cannot be read: {error}") from error
+            raise unreachable(
+                transport.place.server, f"its stream of events cannot be read: {error}"
+            ) from error
         broken += 1
         pause_s = PATIENT.pause_s(failure, broken, safe=True)
         if pause_s is None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote
 
 from emberbox.client._async.artifacts import AsyncArtifacts
 from emberbox.client._async.following import follow_log, read_log
 from emberbox.client._async.pages import all_pages, label_filter
 from emberbox.client._async.runtimes import runtime_for
 from emberbox.client.orders import encode_code, encode_options
+from emberbox.client.paths import path_of
 from emberbox.client.retries import PATIENT
 from emberbox.client.waiting import async_call, async_sleep
 from emberbox.errors import InvalidInput, ServerUnreachable
@@ -58,7 +59,8 @@ class AsyncJobs:
         """Hand in a job. Repeated by itself when the answer is lost, without ever making two jobs.
 
         Args:
-            code: The script: text, bytes, or a `Path`. None when `options["files"]` holds it, or with `script_id`.
+            code: The script: text, bytes, or a `Path`. None when `options["files"]` holds it, or
+                with `script_id`.
             runtime: Name or alias; None to tell it from the name of a `Path`.
             entry: Name of the script in the work folder.
             script_id: Run this uploaded script instead.
@@ -73,12 +75,16 @@ class AsyncJobs:
         headers = {"Idempotency-Key": idempotency_key or secrets.token_urlsafe(24)}
         if script_id is not None:
             if code is not None or runtime is not None or entry is not None:
-                raise InvalidInput("a script that was uploaded has its code, its runtime and its entry point already")
-            path, body = f"/v1/scripts/{quote(script_id, safe='')}/run", await async_call(encode_options, options)
+                raise InvalidInput(
+                    "a script that was uploaded has its code, its runtime and its entry point already"
+                )
+            path = path_of("scripts", script_id, "run")
+            body = await async_call(encode_options, options)
         else:
             if runtime is None:
                 runtime = await runtime_for(self._transport, code, entry)
-            path, body = "/v1/jobs", await async_call(encode_code, code, runtime, entry, options)
+            path = "/v1/jobs"
+            body = await async_call(encode_code, code, runtime, entry, options)
         wait_s = WAIT_S if wait else 0.0
         query = {"wait": wait_s} if wait else {}
         job = await self._transport.post(Job, path, body, query=query, headers=headers, wait_s=wait_s)
@@ -86,12 +92,13 @@ class AsyncJobs:
 
     async def get(self, job_id: str) -> Job:
         """Return a job as it is now. Raises `NotFound`."""
-        return await self._transport.get(Job, _path(job_id))
+        return await self._transport.get(Job, path_of("jobs", job_id))
 
     async def wait(self, job_id: str, *, timeout_s: float | None = None) -> Job:
-        """Wait until a job has ended, and return it; after `timeout_s` seconds as it is then. None waits as long as it takes.
+        """Wait until a job has ended, and return it; after `timeout_s` seconds as it is then.
 
-        A service that is restarted meanwhile ends no waiting. Raises `NotFound`, or `ServerUnreachable` when it stays away.
+        None waits as long as it takes. A service that is restarted meanwhile ends no waiting.
+        Raises `NotFound`, or `ServerUnreachable` when it stays away.
         """
         ends = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
@@ -106,15 +113,21 @@ class AsyncJobs:
                 await async_sleep(_LEAST_PAUSE_S)
 
     async def _look(self, job_id: str, wait_s: float, ends: float | None) -> Job:
-        """Return a job at its end or after `wait_s`; goes on trying over a restart of the service, but not beyond `ends`."""
+        """Return a job at its end or after `wait_s`.
+
+        Goes on trying over a restart of the service, but not beyond `ends`.
+        """
         broken = 0
         while True:
             try:
-                return await self._transport.get(Job, _path(job_id), wait_s=wait_s, wait=round(wait_s, 3))
+                return await self._transport.get(
+                    Job, path_of("jobs", job_id), wait_s=wait_s, wait=round(wait_s, 3)
+                )
             except ServerUnreachable as error:
                 broken += 1
-                pause_s = PATIENT.pause_s(error, broken, safe=True)
-                if pause_s is None or (ends is not None and time.monotonic() + pause_s >= ends):
+                left_s = math.inf if ends is None else ends - time.monotonic()
+                pause_s = PATIENT.pause_s(error, broken, safe=True, left_s=left_s)
+                if pause_s is None:
                     raise
                 await async_sleep(pause_s)
 
@@ -137,17 +150,26 @@ class AsyncJobs:
         return all_pages(self._transport, Job, "/v1/jobs", limit=limit, **query)
 
     async def cancel(self, job_id: str) -> Job:
-        """Ask for a job's end, queued or running; safe to repeat. Raises `NotFound`, or `Conflict` when it ended otherwise."""
-        return await self._transport.post(Job, f"{_path(job_id)}/cancel")
+        """Ask for a job's end, queued or running; safe to repeat.
+
+        Raises `NotFound`, or `Conflict` when it ended otherwise.
+        """
+        return await self._transport.post(Job, path_of("jobs", job_id, "cancel"))
 
     async def rerun(self, job_id: str, *, wait: bool = False) -> Job:
-        """Hand in a job again, as it was, and return the new one. Raises `NotFound`. Not repeated when the answer is lost."""
-        job = await self._transport.post(Job, f"{_path(job_id)}/rerun")
+        """Hand in a job again, as it was, and return the new one. Raises `NotFound`.
+
+        Not repeated when the answer is lost.
+        """
+        job = await self._transport.post(Job, path_of("jobs", job_id, "rerun"))
         return await self.wait(job.id) if wait else job
 
     async def delete(self, job_id: str) -> None:
-        """Delete a job that has ended, with its log and artifacts. Raises `NotFound`, or `Conflict` while it has not ended."""
-        await self._transport.request("DELETE", _path(job_id))
+        """Delete a job that has ended, with its log and artifacts.
+
+        Raises `NotFound`, or `Conflict` while it has not ended.
+        """
+        await self._transport.request("DELETE", path_of("jobs", job_id))
 
     def logs(
         self,
@@ -162,28 +184,32 @@ class AsyncJobs:
 
         Args:
             job_id: The job.
-            follow: Go on until the job has ended. A connection that breaks is made anew; nothing is missed or repeated.
+            follow: Go on until the job has ended. A connection that breaks is made anew; nothing is
+                missed or repeated.
             stream: Only this one; None for both.
             after: The `id` of the entry to go on behind; None from the beginning.
             binary: Have the `data` of entries in base 64, which keeps bytes that are no text.
         """
         if follow:
             return _entries(self.events(job_id, stream=stream, after=after, binary=binary))
-        return read_log(self._transport, _path(job_id), stream, after, binary=binary)
+        return read_log(self._transport, path_of("jobs", job_id), stream, after, binary=binary)
 
     def events(
         self, job_id: str, *, stream: Stream | None = None, after: str | None = None, binary: bool = False
     ) -> AsyncGenerator[LogEntry | AttemptBegan | JobEnded]:
         """Follow a job: its output, each new attempt, and last its end. For the arguments see `logs`."""
-        return follow_log(self._transport, _path(job_id), stream, after, binary=binary)
+        return follow_log(self._transport, path_of("jobs", job_id), stream, after, binary=binary)
 
     def attach(
         self, job_id: str, *, after: str | None = None, binary: bool = False
     ) -> AbstractAsyncContextManager[AsyncConversation]:
-        """Talk to a job that was submitted with `interactive=True`: see `Conversation`. For the arguments see `logs`."""
+        """Talk to a job that was submitted with `interactive=True`: see `Conversation`.
+
+        For the arguments see `logs`.
+        """
         from emberbox.client._async.conversation import converse
 
-        return converse(self._transport.place, _path(job_id), after, binary=binary)
+        return converse(self._transport.place, path_of("jobs", job_id), after, binary=binary)
 
     async def output(self, job_id: str, stream: Stream | None = None, *, tail: int | None = None) -> bytes:
         """Return what a job has written, as it was. Raises `NotFound`.
@@ -193,13 +219,12 @@ class AsyncJobs:
             stream: Only this one; None for both, in order.
             tail: Only so many of the last lines; None for all.
         """
-        query = {"stream": stream, "format": "text", "tail": tail}
-        response = await self._transport.request("GET", f"{_path(job_id)}/logs", query=query)
-        return response.content
+        path = path_of("jobs", job_id, "logs")
+        return await self._transport.content(path, stream=stream, format="text", tail=tail)
 
     def artifacts(self, job_id: str) -> AsyncIterator[Artifact]:
         """Yield the files that a job left behind. Raises `NotFound`."""
-        return self._artifacts.list(_path(job_id))
+        return self._artifacts.list(path_of("jobs", job_id))
 
     async def download(self, job_id: str, artifact: Artifact | str, to: Path | str | None = None) -> Path:
         """Fetch an artifact into a file and return where it is.
@@ -207,16 +232,18 @@ class AsyncJobs:
         Args:
             job_id: The job.
             artifact: The artifact, or its id or path.
-            to: The file, or a folder that exists, where it gets its own name; None for the current folder. A file that is there
-                is replaced once all has come.
+            to: The file, or a folder that exists, where it gets its own name; None for the current
+                folder. A file that is there is replaced once all has come.
 
         Raises:
             NotFound: There is no such job, or no such artifact.
             ServerUnreachable: What came is not whole; nothing is left of it.
         """
-        return await self._artifacts.download(_path(job_id), artifact, to)
+        return await self._artifacts.download(path_of("jobs", job_id), artifact, to)
 
-    async def download_all(self, job_id: str, folder: Path | str, *, only: Sequence[str] | None = None) -> Sequence[Path]:
+    async def download_all(
+        self, job_id: str, folder: Path | str, *, only: Sequence[str] | None = None
+    ) -> Sequence[Path]:
         """Fetch artifacts into a folder, each at its own path below it, and return where they are.
 
         Args:
@@ -228,15 +255,11 @@ class AsyncJobs:
             NotFound: There is no such job, or no such artifact.
             InvalidPath: A path leads out of the folder; nothing was fetched.
         """
-        return await self._artifacts.download_all(_path(job_id), Path(folder), only)
+        return await self._artifacts.download_all(path_of("jobs", job_id), Path(folder), only)
 
     async def read_artifact(self, job_id: str, artifact: Artifact | str) -> bytes:
         """Return an artifact's content; for the arguments see `download`."""
-        return await self._artifacts.read(_path(job_id), artifact)
-
-
-def _path(job_id: str) -> str:
-    return f"/v1/jobs/{quote(job_id, safe='')}"
+        return await self._artifacts.read(path_of("jobs", job_id), artifact)
 
 
 async def _entries(events: AsyncGenerator[LogEntry | AttemptBegan | JobEnded]) -> AsyncGenerator[LogEntry]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from emberbox.client._async.pages import all_pages
+from emberbox.client.paths import path_of
 from emberbox.schemas.keys import Key, KeyWithSecret, Scope
 
 if TYPE_CHECKING:
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from emberbox.client._async.transport import AsyncTransport
-
-_PATH = "/v1/keys"
 
 
 class AsyncKeys:
@@ -39,18 +37,22 @@ class AsyncKeys:
             expires_at: When it ends, with its time zone; None for never.
             quota: What differs from the settings; see `KeyQuota`.
         """
-        body: dict[str, Any] = {"name": name, "scopes": [str(scope) for scope in scopes], "quota": dict(quota or {})}
+        body: dict[str, Any] = {
+            "name": name,
+            "scopes": [str(scope) for scope in scopes],
+            "quota": dict(quota or {}),
+        }
         if expires_at is not None:
             body["expires_at"] = expires_at.isoformat()
-        return await self._transport.post(KeyWithSecret, _PATH, body)
+        return await self._transport.post(KeyWithSecret, "/v1/keys", body)
 
     def list(self, *, limit: int | None = None) -> AsyncIterator[Key]:
         """Yield keys, newest first, revoked ones as well."""
-        return all_pages(self._transport, Key, _PATH, limit=limit)
+        return all_pages(self._transport, Key, "/v1/keys", limit=limit)
 
     async def get(self, key_id: str) -> Key:
         """Return a key, without its secret. Raises `NotFound`."""
-        return await self._transport.get(Key, _path(key_id))
+        return await self._transport.get(Key, path_of("keys", key_id))
 
     async def update(self, key_id: str, **changes: object) -> Key:
         """Change `name`, `scopes`, `expires_at` (None for never) or `quota`; what is not named stays.
@@ -62,7 +64,7 @@ class AsyncKeys:
         expires_at: Any = changes.get("expires_at")
         if expires_at is not None:
             changes["expires_at"] = expires_at.isoformat()
-        return self._transport.read(Key, await self._transport.request("PATCH", _path(key_id), json=changes))
+        return await self._transport.send(Key, "PATCH", path_of("keys", key_id), changes)
 
     async def rotate(self, key_id: str, *, grace_s: float = 0.0) -> KeyWithSecret:
         """Give a key another `secret`, which is shown this once.
@@ -75,12 +77,10 @@ class AsyncKeys:
             NotFound: There is no such key.
             Conflict: It was revoked.
         """
-        return await self._transport.post(KeyWithSecret, f"{_path(key_id)}/rotate", {"grace_s": grace_s})
+        return await self._transport.post(
+            KeyWithSecret, path_of("keys", key_id, "rotate"), {"grace_s": grace_s}
+        )
 
     async def revoke(self, key_id: str) -> Key:
         """End a key for good; safe to repeat. Raises `NotFound`, or `Conflict` for the last admin key."""
-        return await self._transport.post(Key, f"{_path(key_id)}/revoke")
-
-
-def _path(key_id: str) -> str:
-    return f"{_PATH}/{quote(key_id, safe='')}"
+        return await self._transport.post(Key, path_of("keys", key_id, "revoke"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from emberbox.client._async.pages import all_pages, label_filter
 from emberbox.client.packing import LEFT_OUT, packed
+from emberbox.client.paths import path_of
 from emberbox.client.waiting import async_call
 from emberbox.schemas.scripts import Script
 
@@ -44,7 +44,8 @@ class AsyncScripts:
         """Upload a script.
 
         Args:
-            source: Path of a file, of an archive (.zip, .tar.gz) or of a folder; several paths; or a file's bytes.
+            source: Path of a file, of an archive (.zip, .tar.gz) or of a folder; several paths; or
+                a file's bytes.
             runtime: Name or alias; None to tell it from the files.
             entry: The file that is run, for several; None for the runtime's rule (`main.py`, …).
             name: For people; None for the file's name.
@@ -62,11 +63,9 @@ class AsyncScripts:
         packing = packed(source, filename, leave_out)
         upload = await async_call(packing.__enter__)
         try:
-            data = {field: value for field, value in fields.items() if value is not None}
-            response = await self._transport.request("POST", "/v1/scripts", data=data, upload=upload)
+            return await self._transport.upload(Script, "/v1/scripts", fields, *upload)
         finally:
             await async_call(packing.__exit__, None, None, None)
-        return self._transport.read(Script, response)
 
     def list(
         self,
@@ -82,16 +81,15 @@ class AsyncScripts:
 
     async def get(self, script_id: str) -> Script:
         """Return a script. Raises `NotFound`."""
-        return await self._transport.get(Script, _path(script_id))
+        return await self._transport.get(Script, path_of("scripts", script_id))
 
     async def content(self, script_id: str) -> bytes:
         """Return a script's content: the file, or a tar archive of its files. Raises `NotFound`."""
-        response = await self._transport.request("GET", f"{_path(script_id)}/content")
-        return response.content
+        return await self._transport.content(path_of("scripts", script_id, "content"))
 
     async def delete(self, script_id: str) -> None:
         """Delete a script; its jobs stay. Raises `NotFound`."""
-        await self._transport.request("DELETE", _path(script_id))
+        await self._transport.request("DELETE", path_of("scripts", script_id))
 
     async def run(
         self,
@@ -102,8 +100,6 @@ class AsyncScripts:
         **options: Unpack[JobParameters],
     ) -> Job:
         """Run a script; see `jobs.submit` for the arguments. Waits for the end unless `wait` is False."""
-        return await self._jobs.submit(script_id=script_id, wait=wait, idempotency_key=idempotency_key, **options)
-
-
-def _path(script_id: str) -> str:
-    return f"/v1/scripts/{quote(script_id, safe='')}"
+        return await self._jobs.submit(
+            script_id=script_id, wait=wait, idempotency_key=idempotency_key, **options
+        )

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 
 from emberbox.client.places import Place, keyless, unreachable
-from emberbox.client.problems import error_of, retry_after_s
+from emberbox.client.problems import error_of
 from emberbox.client.waiting import async_sleep
 from emberbox.errors import EmberboxError, InvalidInput, NotAuthenticated, NotFound, ServerUnreachable
+from emberbox.net.backoff import retry_after_s
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -30,7 +31,10 @@ _PROBLEM_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """A try that failed: with an answer, or without one; `not_sent` when the server saw nothing of the request."""
+    """A try that failed: with an answer, or without one.
+
+    `not_sent` says that the server saw nothing of the request.
+    """
 
     error: EmberboxError
     response: httpx.Response | None = None
@@ -49,7 +53,12 @@ class AsyncTransport:
     """
 
     def __init__(
-        self, place: Place, *, timeout_s: float, policy: RetryPolicy, network: httpx.AsyncBaseTransport | None = None
+        self,
+        place: Place,
+        *,
+        timeout_s: float,
+        policy: RetryPolicy,
+        network: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.place = place
         self._timeout_s = timeout_s
@@ -60,9 +69,13 @@ class AsyncTransport:
         # As many connections as callers: each log that is followed holds one.
         # Redirections are not followed: they could carry the key to another server.
         self._http = httpx.AsyncClient(
-            base_url=place.server, headers=headers, transport=network, trust_env=not place.local, follow_redirects=False,
+            base_url=place.server,
+            headers=headers,
+            transport=network,
+            trust_env=not place.local,
+            follow_redirects=False,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
-        )  # fmt: skip
+        )
 
     async def close(self) -> None:
         """Close the connections. Safe to repeat."""
@@ -72,9 +85,36 @@ class AsyncTransport:
         """Fetch and read an answer of `kind`."""
         return self.read(kind, await self.request("GET", path, query=query, wait_s=wait_s))
 
+    async def content(self, path: str, **query: Any) -> bytes:
+        """Fetch an answer of any kind, read whole."""
+        return (await self.request("GET", path, query=query)).content
+
     async def post(self, kind: type[_M], path: str, body: object = None, **options: Any) -> _M:
+        """Post JSON and read an answer of `kind`; for the options see `request`."""
+        return await self.send(kind, "POST", path, body, **options)
+
+    async def send(self, kind: type[_M], method: str, path: str, body: object, **options: Any) -> _M:
         """Send JSON and read an answer of `kind`; for the options see `request`."""
-        return self.read(kind, await self.request("POST", path, json=body, **options))
+        return self.read(kind, await self.request(method, path, json=body, **options))
+
+    async def upload(
+        self, kind: type[_M], path: str, fields: Mapping[str, Any], name: str, place: Path
+    ) -> _M:
+        """Post a form with a file and read an answer of `kind`.
+
+        Args:
+            kind: Of the answer.
+            path: Below the server's address.
+            fields: The form's other fields; those that are None are left out.
+            name: The file's name.
+            place: Where it lies.
+        """
+
+        async def once() -> httpx.Response:
+            with place.open("rb") as content:
+                return await self._send("POST", path, data=_given(fields), files={"file": (name, content)})
+
+        return self.read(kind, await self._repeat(once, safe=False))
 
     async def request(
         self,
@@ -83,8 +123,6 @@ class AsyncTransport:
         *,
         query: Mapping[str, Any] | None = None,
         json: object = None,
-        data: Mapping[str, Any] | None = None,
-        upload: tuple[str, Path] | None = None,
         headers: Mapping[str, str] | None = None,
         wait_s: float = 0.0,
     ) -> httpx.Response:
@@ -95,8 +133,6 @@ class AsyncTransport:
             path: Below the server's address.
             query: Parameters; those that are None are left out.
             json: Body; None for none.
-            data: Fields of a form.
-            upload: A file of the form: its name and where it lies.
             headers: Added to the usual ones.
             wait_s: How long the server was asked to wait before it answers, in seconds.
 
@@ -105,20 +141,23 @@ class AsyncTransport:
         """
 
         async def once() -> httpx.Response:
-            if upload is None:
-                return await self._send(method, path, query, headers, wait_s, json=json, data=data)
-            name, file = upload
-            with file.open("rb") as content:
-                return await self._send(method, path, query, headers, wait_s, data=data, files={"file": (name, content)})
+            return await self._send(method, path, query, headers, wait_s, json=json)
 
         safe = method in _SAFE or "Idempotency-Key" in (headers or {})
         return await self._repeat(once, safe=safe, deletes=method == "DELETE")
 
     @asynccontextmanager
     async def stream(
-        self, path: str, *, query: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None, wait_s: float = 0.0
+        self,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        wait_s: float = 0.0,
     ) -> AsyncIterator[httpx.Response]:
-        """Open an answer to be read piece by piece. Its opening is repeated where that may help; a break within it is raised.
+        """Open an answer to be read piece by piece.
+
+        Its opening is repeated where that may help; a break within it is raised.
 
         Raises:
             EmberboxError: As for `request`; also inside the block, when the answer breaks off.
@@ -136,7 +175,10 @@ class AsyncTransport:
             await response.aclose()
 
     def read(self, kind: type[_M], response: httpx.Response) -> _M:
-        """Return an answer as a model. Raises `ServerUnreachable` when something else than our service must have answered."""
+        """Return an answer as a model.
+
+        Raises `ServerUnreachable` when something else than our service must have answered.
+        """
         try:
             return kind.model_validate_json(response.content)
         except ValueError as error:
@@ -154,7 +196,9 @@ class AsyncTransport:
             if deletes and unanswered and came.response is not None and isinstance(came.error, NotFound):
                 # It was deleted by the try before, whose answer was lost.
                 return came.response
-            pause_s = self._policy.pause_s(came.error, tried, safe=safe or came.not_sent, asked_s=came.asked_s)
+            pause_s = self._policy.pause_s(
+                came.error, tried, safe=safe or came.not_sent, asked_s=came.asked_s
+            )
             if pause_s is None:
                 raise came.error
             unanswered = isinstance(came.error, ServerUnreachable)
@@ -165,7 +209,8 @@ class AsyncTransport:
             response: httpx.Response = await once()
             if response.is_success:
                 return response
-            return _Failure(await self._refusal(response), response, asked_s=retry_after_s(response.headers))
+            asked_s = retry_after_s(response.headers.get("retry-after", ""))
+            return _Failure(await self._refusal(response), response, asked_s=asked_s)
         except (httpx.LocalProtocolError, httpx.InvalidURL, ValueError) as error:
             raise InvalidInput(f"this cannot be sent: {error}") from error
         except httpx.HTTPError as error:
@@ -177,16 +222,17 @@ class AsyncTransport:
         self,
         method: str,
         path: str,
-        query: Mapping[str, Any] | None,
-        headers: Mapping[str, str] | None,
-        wait_s: float,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        wait_s: float = 0.0,
         *,
         stream: bool = False,
         **content: Any,
     ) -> httpx.Response:
-        parameters = {name: value for name, value in (query or {}).items() if value is not None}
         timeout = httpx.Timeout(self._timeout_s + wait_s, connect=min(CONNECT_S, self._timeout_s))
-        request = self._http.build_request(method, path, params=parameters, headers=headers, timeout=timeout, **content)
+        request = self._http.build_request(
+            method, path, params=_given(query or {}), headers=headers, timeout=timeout, **content
+        )
         return await self._http.send(request, stream=stream)
 
     async def _refusal(self, response: httpx.Response) -> EmberboxError:
@@ -199,7 +245,12 @@ class AsyncTransport:
         finally:
             await response.aclose()
         error = error_of(response.status_code, response.headers, body)
-        return keyless(self.place.server) if self.place.api_key is None and isinstance(error, NotAuthenticated) else error
+        nameless = self.place.api_key is None and isinstance(error, NotAuthenticated)
+        return keyless(self.place.server) if nameless else error
 
     def _unreachable(self, error: httpx.HTTPError) -> ServerUnreachable:
         return unreachable(self.place.server, str(error) or type(error).__name__)
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

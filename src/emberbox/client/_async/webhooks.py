@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from emberbox.client._async.pages import all_pages
+from emberbox.client.paths import path_of
 from emberbox.schemas.webhooks import Delivery, DeliveryStatus, Webhook, WebhookEvent, WebhookWithSecret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from emberbox.client._async.transport import AsyncTransport
-
-_PATH = "/v1/webhooks"
-_DELIVERIES = "/v1/deliveries"
 
 
 class AsyncWebhooks:
@@ -36,15 +33,15 @@ class AsyncWebhooks:
         body: dict[str, Any] = {"url": url, "description": description}
         if events is not None:
             body["events"] = [str(event) for event in events]
-        return await self._transport.post(WebhookWithSecret, _PATH, body)
+        return await self._transport.post(WebhookWithSecret, "/v1/webhooks", body)
 
     def list(self, *, limit: int | None = None) -> AsyncIterator[Webhook]:
         """Yield webhooks, newest first."""
-        return all_pages(self._transport, Webhook, _PATH, limit=limit)
+        return all_pages(self._transport, Webhook, "/v1/webhooks", limit=limit)
 
     async def get(self, webhook_id: str) -> Webhook:
         """Return a webhook. Raises `NotFound`."""
-        return await self._transport.get(Webhook, _path(webhook_id))
+        return await self._transport.get(Webhook, path_of("webhooks", webhook_id))
 
     async def update(
         self,
@@ -59,35 +56,40 @@ class AsyncWebhooks:
         named = None if events is None else [str(event) for event in events]
         body = {"url": url, "events": named, "description": description, "active": active}
         wanted = {name: value for name, value in body.items() if value is not None}
-        return self._transport.read(Webhook, await self._transport.request("PATCH", _path(webhook_id), json=wanted))
+        return await self._transport.send(Webhook, "PATCH", path_of("webhooks", webhook_id), wanted)
 
     async def delete(self, webhook_id: str) -> None:
         """Delete a webhook; what was to be delivered is given up. Raises `NotFound`."""
-        await self._transport.request("DELETE", _path(webhook_id))
+        await self._transport.request("DELETE", path_of("webhooks", webhook_id))
 
     async def rotate(self, webhook_id: str) -> WebhookWithSecret:
         """Give a webhook another `secret`, which is shown this once. Raises `NotFound`."""
-        return await self._transport.post(WebhookWithSecret, f"{_path(webhook_id)}/rotate")
+        return await self._transport.post(WebhookWithSecret, path_of("webhooks", webhook_id, "rotate"))
 
     async def test(self, webhook_id: str) -> Delivery:
         """Send a delivery of event `webhook.test`; `delivery` tells later how it went. Raises `NotFound`."""
-        return await self._transport.post(Delivery, f"{_path(webhook_id)}/test")
+        return await self._transport.post(Delivery, path_of("webhooks", webhook_id, "test"))
 
     def deliveries(
-        self, webhook_id: str | None = None, *, status: DeliveryStatus | str | None = None, limit: int | None = None
+        self,
+        webhook_id: str | None = None,
+        *,
+        status: DeliveryStatus | str | None = None,
+        limit: int | None = None,
     ) -> AsyncIterator[Delivery]:
-        """Yield what was sent, or is to be, newest first; of all webhooks when none is named. Raises `NotFound`."""
-        path = _DELIVERIES if webhook_id is None else f"{_path(webhook_id)}/deliveries"
-        return all_pages(self._transport, Delivery, path, limit=limit, status=None if status is None else str(status))
+        """Yield what was sent, or is to be, newest first; of all webhooks when none is named.
+
+        Raises `NotFound`.
+        """
+        path = "/v1/deliveries" if webhook_id is None else path_of("webhooks", webhook_id, "deliveries")
+        return all_pages(
+            self._transport, Delivery, path, limit=limit, status=None if status is None else str(status)
+        )
 
     async def delivery(self, delivery_id: str) -> Delivery:
         """Return a delivery with its attempts and its payload. Raises `NotFound`."""
-        return await self._transport.get(Delivery, f"{_DELIVERIES}/{quote(delivery_id, safe='')}")
+        return await self._transport.get(Delivery, path_of("deliveries", delivery_id))
 
     async def retry(self, delivery_id: str) -> Delivery:
         """Send a delivery once more. Raises `NotFound`."""
-        return await self._transport.post(Delivery, f"{_DELIVERIES}/{quote(delivery_id, safe='')}/retry")
-
-
-def _path(webhook_id: str) -> str:
-    return f"{_PATH}/{quote(webhook_id, safe='')}"
+        return await self._transport.post(Delivery, path_of("deliveries", delivery_id, "retry"))

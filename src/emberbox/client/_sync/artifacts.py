@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
 
 from emberbox.client._sync.pages import all_pages
 from emberbox.client.places import unreachable
 from emberbox.client.waiting import call
 from emberbox.errors import InvalidPath, NotFound
+from emberbox.files.atomic import AtomicFile
+from emberbox.files.paths import stays_below
 from emberbox.schemas.jobs import Artifact
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ class Artifacts:
     def read(self, job: str, artifact: Artifact | str) -> bytes:
         """Return an artifact's content."""
         found = self.find(job, artifact)
-        response = self._transport.request("GET", _content(job, found))
-        return response.content
+        return self._transport.content(_content(job, found))
 
     def download(self, job: str, artifact: Artifact | str, to: Path | str | None) -> Path:
         """Fetch an artifact into a file, whole or not at all."""
@@ -60,24 +59,22 @@ class Artifacts:
         return [target for _, target in targets]
 
     def _save(self, job: str, found: Artifact, target: Path) -> Path:
-        descriptor, name = call(tempfile.mkstemp, prefix=".emberbox-", dir=target.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                self._fetch(_content(job, found), found, file)
-            call(_put, Path(name), target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with AtomicFile(target, mode=None) as made:
+            self._fetch(_content(job, found), found, made.file)
+            call(made.commit)
         return target
 
-    def _fetch(self, path: str, artifact: Artifact, file: BinaryIO) -> None:
+    def _fetch(self, path: str, artifact: Artifact, file: IO[bytes]) -> None:
         digest = hashlib.sha256()
         with self._transport.stream(path) as response:
             for piece in response.iter_bytes():
                 digest.update(piece)
                 call(file.write, piece)
         if digest.hexdigest() != artifact.sha256:
-            raise unreachable(self._transport.place.server, f"what came of {artifact.path!r} is not what the job left behind")
+            raise unreachable(
+                self._transport.place.server,
+                f"what came of {artifact.path!r} is not what the job left behind",
+            )
 
 
 def _named(known: Sequence[Artifact], name: str) -> Artifact:
@@ -90,7 +87,7 @@ def _named(known: Sequence[Artifact], name: str) -> Artifact:
 def _below(folder: Path, artifact: Artifact) -> Path:
     """Return where an artifact goes. Its path comes from a guest, and must not lead out of the folder."""
     parts = artifact.path.split("/")
-    if any(part in ("", ".", "..") for part in parts) or "\0" in artifact.path:
+    if not stays_below(artifact.path) or not all(map(_is_name, parts)):
         raise InvalidPath(f"{artifact.path!r} cannot be a path here; fetch it by itself, under another name")
     return folder.joinpath(*parts)
 
@@ -100,19 +97,19 @@ def _content(job: str, artifact: Artifact) -> str:
 
 
 def _target(artifact: Artifact, to: Path | str | None) -> Path:
-    """Return the file to write. The name comes from a guest: only its last part is used, and only when it is a plain name."""
+    """Return the file to write.
+
+    The name comes from a guest: only its last part is used, and only when it is a plain name.
+    """
     place = Path() if to is None else Path(to)
     if not place.is_dir():
         return place
     name = PurePosixPath(artifact.path).name
-    if name in ("", ".", "..") or "\0" in name or "/" in name:
+    if not stays_below(name) or not _is_name(name):
         raise InvalidPath(f"{artifact.path!r} cannot be the name of a file here; name one")
     return place / name
 
 
-def _put(made: Path, target: Path) -> None:
-    """Give a finished file its name, with the rights that a new file gets here."""
-    mask = os.umask(0)
-    os.umask(mask)
-    made.chmod(0o666 & ~mask)
-    made.replace(target)
+def _is_name(name: str) -> bool:
+    """Tell whether it is a name on this system, too: some part folders and drives by other signs as well."""
+    return Path(name).name == name

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
-from urllib.parse import quote
 
 from emberbox.client._sync.jobs import Jobs
 from emberbox.client._sync.keys import Keys
+from emberbox.client._sync.machines import Machines
 from emberbox.client._sync.pages import all_pages
 from emberbox.client._sync.scripts import Scripts
 from emberbox.client._sync.transport import Transport
 from emberbox.client._sync.webhooks import Webhooks
+from emberbox.client.paths import path_of
 from emberbox.client.places import find_place
 from emberbox.client.retries import RetryPolicy
 from emberbox.schemas.keys import Key
@@ -36,8 +37,9 @@ TIMEOUT_S = 30.0
 class Client:
     """A server and what can be asked of it.
 
-    Where the server and the key come from when they are not given is told at `emberbox.client.places.find_place`. Use it as a
-    context manager, or call `close`. One client may be used by many tasks at once.
+    Where the server and the key come from when they are not given is told at
+    `emberbox.client.places.find_place`. Use it as a context manager, or call `close`. One client
+    may be used by many tasks at once.
 
     Args:
         server: Address of the server (`http://127.0.0.1:8470`).
@@ -45,7 +47,8 @@ class Client:
         profile: Name of a saved profile to use.
         data: Data folder of a service on this machine, to find it by; None for that of the settings.
         timeout_s: Longest silence of the server in seconds, besides what it was asked to wait.
-        retries: How often a request is repeated that failed for a passing reason and may be carried out twice without harm.
+        retries: How often a request is repeated that failed for a passing reason and may be carried
+            out twice without harm.
         network: How requests travel, for tests; None for the network.
 
     Raises:
@@ -71,6 +74,7 @@ class Client:
         self.scripts = Scripts(self._transport, self.jobs)
         self.keys = Keys(self._transport)
         self.webhooks = Webhooks(self._transport)
+        self.machines = Machines(self._transport)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.place.server}>"
@@ -78,7 +82,9 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -98,9 +104,13 @@ class Client:
 
         A program that fails is a job that failed, and no exception. The arguments are those of `jobs.submit`.
         """
-        return self.jobs.submit(code, runtime=runtime, entry=entry, wait=True, idempotency_key=idempotency_key, **options)
+        return self.jobs.submit(
+            code, runtime=runtime, entry=entry, wait=True, idempotency_key=idempotency_key, **options
+        )
 
-    def usage(self, since: date | None = None, until: date | None = None, *, all_keys: bool = False) -> UsageReport:
+    def usage(
+        self, since: date | None = None, until: date | None = None, *, all_keys: bool = False
+    ) -> UsageReport:
         """Return what was used by day, both days included.
 
         Args:
@@ -109,7 +119,11 @@ class Client:
             all_keys: Of every key, which needs the scope `admin`; else of this one.
         """
         return self._transport.get(
-            UsageReport, "/v1/usage", since=_day(since), until=_day(until), all_keys="true" if all_keys else None
+            UsageReport,
+            "/v1/usage",
+            since=_day(since),
+            until=_day(until),
+            all_keys="true" if all_keys else None,
         )
 
     def node(self) -> Node:
@@ -128,8 +142,8 @@ class Client:
             ready: How many.
             wait_s: How long to wait for them, in seconds.
         """
-        path, body = f"/v1/pools/{quote(runtime, safe='')}", {"ready": ready, "wait_s": wait_s}
-        return self._transport.read(PoolChanged, self._transport.request("PUT", path, json=body, wait_s=wait_s))
+        path, body = path_of("pools", runtime), {"ready": ready, "wait_s": wait_s}
+        return self._transport.send(PoolChanged, "PUT", path, body, wait_s=wait_s)
 
     def runtimes(self) -> list[RuntimeInfo]:
         """Return the languages that can be run, by name."""

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 
 NO_CONTENT = 204
 SILENCE_S = 60.0
-"""A stream that says nothing for so long, beyond the client's own patience, is broken: the server sends a heartbeat earlier."""
+"""A stream that says nothing for so long, beyond the client's own patience, is broken: the server
+sends a heartbeat earlier."""
 
 
-def read_log(transport: Transport, job: str, stream: str | None, after: str | None, *, binary: bool) -> Generator[LogEntry]:
+def read_log(
+    transport: Transport, job: str, stream: str | None, after: str | None, *, binary: bool
+) -> Generator[LogEntry]:
     """Yield what a log holds now, part by part."""
     encoding = "base64" if binary else None
     while True:
@@ -56,7 +59,9 @@ def follow_log(
         except ServerUnreachable as error:
             failure = error
         except (ValueError, KeyError, TypeError, PayloadTooLarge) as error:
-            raise unreachable(transport.place.server, f"its stream of events cannot be read: {error}") from error
+            raise unreachable(
+                transport.place.server, f"its stream of events cannot be read: {error}"
+            ) from error
         broken += 1
         pause_s = PATIENT.pause_s(failure, broken, safe=True)
         if pause_s is None:
@@ -64,7 +69,9 @@ def follow_log(
         sleep(pause_s)
 
 
-def _connection(transport: Transport, job: str, stream: str | None, after: str | None, *, binary: bool) -> Generator[Event]:
+def _connection(
+    transport: Transport, job: str, stream: str | None, after: str | None, *, binary: bool
+) -> Generator[Event]:
     headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": after})
     query = {"follow": "true", "stream": stream, "encoding": "base64" if binary else None}
     parser = EventParser()

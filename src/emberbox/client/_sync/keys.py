@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from emberbox.client._sync.pages import all_pages
+from emberbox.client.paths import path_of
 from emberbox.schemas.keys import Key, KeyWithSecret, Scope
 
 if TYPE_CHECKING:
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from emberbox.client._sync.transport import Transport
-
-_PATH = "/v1/keys"
 
 
 class Keys:
@@ -40,18 +38,22 @@ class Keys:
             expires_at: When it ends, with its time zone; None for never.
             quota: What differs from the settings; see `KeyQuota`.
         """
-        body: dict[str, Any] = {"name": name, "scopes": [str(scope) for scope in scopes], "quota": dict(quota or {})}
+        body: dict[str, Any] = {
+            "name": name,
+            "scopes": [str(scope) for scope in scopes],
+            "quota": dict(quota or {}),
+        }
         if expires_at is not None:
             body["expires_at"] = expires_at.isoformat()
-        return self._transport.post(KeyWithSecret, _PATH, body)
+        return self._transport.post(KeyWithSecret, "/v1/keys", body)
 
     def list(self, *, limit: int | None = None) -> Iterator[Key]:
         """Yield keys, newest first, revoked ones as well."""
-        return all_pages(self._transport, Key, _PATH, limit=limit)
+        return all_pages(self._transport, Key, "/v1/keys", limit=limit)
 
     def get(self, key_id: str) -> Key:
         """Return a key, without its secret. Raises `NotFound`."""
-        return self._transport.get(Key, _path(key_id))
+        return self._transport.get(Key, path_of("keys", key_id))
 
     def update(self, key_id: str, **changes: object) -> Key:
         """Change `name`, `scopes`, `expires_at` (None for never) or `quota`; what is not named stays.
@@ -63,7 +65,7 @@ class Keys:
         expires_at: Any = changes.get("expires_at")
         if expires_at is not None:
             changes["expires_at"] = expires_at.isoformat()
-        return self._transport.read(Key, self._transport.request("PATCH", _path(key_id), json=changes))
+        return self._transport.send(Key, "PATCH", path_of("keys", key_id), changes)
 
     def rotate(self, key_id: str, *, grace_s: float = 0.0) -> KeyWithSecret:
         """Give a key another `secret`, which is shown this once.
@@ -76,12 +78,8 @@ class Keys:
             NotFound: There is no such key.
             Conflict: It was revoked.
         """
-        return self._transport.post(KeyWithSecret, f"{_path(key_id)}/rotate", {"grace_s": grace_s})
+        return self._transport.post(KeyWithSecret, path_of("keys", key_id, "rotate"), {"grace_s": grace_s})
 
     def revoke(self, key_id: str) -> Key:
         """End a key for good; safe to repeat. Raises `NotFound`, or `Conflict` for the last admin key."""
-        return self._transport.post(Key, f"{_path(key_id)}/revoke")
-
-
-def _path(key_id: str) -> str:
-    return f"{_PATH}/{quote(key_id, safe='')}"
+        return self._transport.post(Key, path_of("keys", key_id, "revoke"))

@@ -19,7 +19,9 @@ PAGE = 100
 """What is fetched at once; the server gives at most 200."""
 
 
-def all_pages(transport: Transport, kind: type[_M], path: str, *, limit: int | None = None, **query: Any) -> Iterator[_M]:
+def all_pages(
+    transport: Transport, kind: type[_M], path: str, *, limit: int | None = None, **query: Any
+) -> Iterator[_M]:
     """Yield everything in a list, newest first; the next page is fetched when it is reached.
 
     Args:

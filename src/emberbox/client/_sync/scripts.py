@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from emberbox.client._sync.pages import all_pages, label_filter
 from emberbox.client.packing import LEFT_OUT, packed
+from emberbox.client.paths import path_of
 from emberbox.client.waiting import call
 from emberbox.schemas.scripts import Script
 
@@ -45,7 +45,8 @@ class Scripts:
         """Upload a script.
 
         Args:
-            source: Path of a file, of an archive (.zip, .tar.gz) or of a folder; several paths; or a file's bytes.
+            source: Path of a file, of an archive (.zip, .tar.gz) or of a folder; several paths; or
+                a file's bytes.
             runtime: Name or alias; None to tell it from the files.
             entry: The file that is run, for several; None for the runtime's rule (`main.py`, …).
             name: For people; None for the file's name.
@@ -63,11 +64,9 @@ class Scripts:
         packing = packed(source, filename, leave_out)
         upload = call(packing.__enter__)
         try:
-            data = {field: value for field, value in fields.items() if value is not None}
-            response = self._transport.request("POST", "/v1/scripts", data=data, upload=upload)
+            return self._transport.upload(Script, "/v1/scripts", fields, *upload)
         finally:
             call(packing.__exit__, None, None, None)
-        return self._transport.read(Script, response)
 
     def list(
         self,
@@ -83,16 +82,15 @@ class Scripts:
 
     def get(self, script_id: str) -> Script:
         """Return a script. Raises `NotFound`."""
-        return self._transport.get(Script, _path(script_id))
+        return self._transport.get(Script, path_of("scripts", script_id))
 
     def content(self, script_id: str) -> bytes:
         """Return a script's content: the file, or a tar archive of its files. Raises `NotFound`."""
-        response = self._transport.request("GET", f"{_path(script_id)}/content")
-        return response.content
+        return self._transport.content(path_of("scripts", script_id, "content"))
 
     def delete(self, script_id: str) -> None:
         """Delete a script; its jobs stay. Raises `NotFound`."""
-        self._transport.request("DELETE", _path(script_id))
+        self._transport.request("DELETE", path_of("scripts", script_id))
 
     def run(
         self,
@@ -104,7 +102,3 @@ class Scripts:
     ) -> Job:
         """Run a script; see `jobs.submit` for the arguments. Waits for the end unless `wait` is False."""
         return self._jobs.submit(script_id=script_id, wait=wait, idempotency_key=idempotency_key, **options)
-
-
-def _path(script_id: str) -> str:
-    return f"/v1/scripts/{quote(script_id, safe='')}"

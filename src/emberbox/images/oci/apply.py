@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import tarfile
-from typing import IO, TYPE_CHECKING, Any, Final, cast
+from typing import IO, TYPE_CHECKING, Final
 
 from emberbox.errors import ImageBuildFailed, ImageImportFailed
+from emberbox.files.tar_fields import BadTar, NoTar
+from emberbox.files.tars import TarEntry, TarReader
 from emberbox.images.oci import bounds
 from emberbox.images.oci.tree import Content, Node, Tree
 
@@ -20,29 +21,6 @@ _OPAQUE: Final = ".wh..wh..opq"
 _PERMISSIONS: Final = 0o777
 """The bits that let a program act as another user go, as in all of Emberbox's images."""
 _FOLDER_PERMISSIONS: Final = 0o1777
-_BROKEN = (tarfile.TarError, ValueError, OverflowError, RecursionError, EOFError, KeyError)
-
-
-class BoundedReader:
-    """A file of which only so much is read for one entry: tarfile takes headers of any size, and does not stop at the end."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._left = bounds.HEADER_BYTES
-
-    def begin_entry(self) -> None:
-        """Let the next entry be read."""
-        self._left = bounds.HEADER_BYTES
-
-    def read(self, size: int = -1) -> bytes:
-        """Read at most `size` bytes of the present entry's headers."""
-        self._left -= size
-        if size < 0 or self._left < 0:
-            raise ValueError("a header that is too long, or has no end")
-        return self._stream.read(size)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
 
 
 class LayerReader:
@@ -67,45 +45,42 @@ class LayerReader:
         Raises:
             ImageImportFailed: It is broken, or an entry could not be anywhere in a file system.
         """
-        reader = BoundedReader(stream)
+        if not stream.read(1):
+            return  # a layer in which nothing changed
+        stream.seek(0)
+        what = f"layer {self._number + 1} of the image"
         try:
-            with tarfile.TarFile(fileobj=cast("IO[bytes]", reader), errorlevel=2) as tar:
-                while (member := tar.next()) is not None:
-                    # tarfile would keep every entry.
-                    tar.members.clear()  # type: ignore[attr-defined]
-                    reader.begin_entry()
-                    if stop.is_set():
-                        raise ImageBuildFailed("the import was cancelled")
-                    self._budget.take_entry()
-                    self._take(member)
-                _check_end(stream, tar.offset)
-        except tarfile.ReadError as error:
-            if not _is_empty(stream):
-                raise ImageImportFailed(f"layer {self._number + 1} of the image is no tar archive", detail=str(error)) from error
-        except _BROKEN as error:
-            raise ImageImportFailed(f"layer {self._number + 1} of the image is broken", detail=repr(error)[:500]) from error
+            for entry in TarReader(stream, header_bytes=bounds.HEADER_BYTES):
+                if stop.is_set():
+                    raise ImageBuildFailed("the import was cancelled")
+                self._budget.take_entry()
+                self._take(entry)
+        except NoTar as error:
+            raise ImageImportFailed(f"{what} is no tar archive") from error
+        except BadTar as error:
+            raise ImageImportFailed(f"{what} is broken: {error}") from error
 
-    def _take(self, member: tarfile.TarInfo) -> None:
-        parts = split_name(member.name)
+    def _take(self, entry: TarEntry) -> None:
+        parts = split_name(entry.name)
         if not parts:
-            if member.isdir():
-                self._set_root(member)
+            if entry.kind == "folder":
+                self._set_root(entry)
             return
         if any(part.startswith(_AUFS) for part in parts[:-1]):
             return
         if parts[-1].startswith(_WHITEOUT):
             self._white_out(parts)
             return
-        node = self._node(member)
+        node = self._node(entry)
         if node is None:
             self.dropped += 1
         else:
             self._tree.put(parts, node, self._number)
 
-    def _set_root(self, member: tarfile.TarInfo) -> None:
+    def _set_root(self, entry: TarEntry) -> None:
         root = self._tree.root
-        root.mode, root.time_s = member.mode & _FOLDER_PERMISSIONS, _time(member)
-        root.uid, root.gid = _owner(member)
+        root.mode, root.time_s = entry.mode & _FOLDER_PERMISSIONS, _time(entry)
+        root.uid, root.gid = _owner(entry)
 
     def _white_out(self, parts: list[str]) -> None:
         name = parts[-1]
@@ -117,33 +92,30 @@ class LayerReader:
                 raise ImageImportFailed(f"the image is broken: {name!r} removes no file")
             self._tree.white_out([*parts[:-1], hidden], self._number)
 
-    def _node(self, member: tarfile.TarInfo) -> Node | None:
-        uid, gid = _owner(member)
-        if member.isdir():
-            return Node("folder", member.mode & _FOLDER_PERMISSIONS, uid, gid, _time(member))
-        if member.issym():
-            if not 1 <= len(member.linkname.encode("utf-8", "surrogateescape")) <= bounds.LINK_BYTES or "\0" in member.linkname:
-                raise ImageImportFailed(f"the image is broken: {member.name[:200]!r} is a link to nothing")
-            return Node("link", 0o777, uid, gid, _time(member), target=member.linkname)
-        if member.islnk():
-            return self._linked(member)
-        if not member.isreg():
+    def _node(self, entry: TarEntry) -> Node | None:
+        uid, gid = _owner(entry)
+        if entry.kind == "folder":
+            return Node("folder", entry.mode & _FOLDER_PERMISSIONS, uid, gid, _time(entry))
+        if entry.kind == "link":
+            if not 1 <= len(entry.target.encode("utf-8", "surrogateescape")) <= bounds.LINK_BYTES:
+                raise ImageImportFailed(f"the image is broken: {entry.name[:200]!r} is a link to nothing")
+            return Node("link", 0o777, uid, gid, _time(entry), target=entry.target)
+        if entry.kind == "hard link":
+            return self._linked(entry)
+        if entry.kind == "other":
             return None
-        pieces: tuple[tuple[int, int], ...] | None = None
-        # Not in tarfile's stubs: (offset, length) of each piece.
-        holes: list[tuple[int, int]] | None = cast("Any", member).sparse
-        if holes is not None:
+        if entry.parts is not None:
             # A sparse file may take its whole size when it is written down, whatever the layer's own size.
-            self._budget.take_bytes(member.size)
-            pieces = tuple(holes)
-        source = Content(self._number, member.offset_data, pieces)
-        return Node("file", member.mode & _PERMISSIONS, uid, gid, _time(member), source=source, size=member.size)
+            self._budget.take_bytes(entry.size)
+        source = Content(self._number, entry.offset, entry.parts)
+        return Node("file", entry.mode & _PERMISSIONS, uid, gid, _time(entry), source=source, size=entry.size)
 
-    def _linked(self, member: tarfile.TarInfo) -> Node:
-        parts = split_name(member.linkname)
+    def _linked(self, entry: TarEntry) -> Node:
+        parts = split_name(entry.target)
         node = self._tree.entry(parts) if parts else None
         if node is None or node.kind == "folder":
-            raise ImageImportFailed(f"the image is broken: {member.name[:200]!r} is a hard link to what is no file in it")
+            what = f"{entry.name[:200]!r} is a hard link to what is no file in it"
+            raise ImageImportFailed(f"the image is broken: {what}")
         return node
 
 
@@ -156,33 +128,27 @@ def split_name(name: str) -> list[str]:
     parts = [part for part in name.split("/") if part not in {"", "."}]
     shown = repr(name[:200])
     if ".." in parts:
-        raise ImageImportFailed(f"the image holds the name {shown}, which leads out of its root; it is not imported")
+        raise ImageImportFailed(
+            f"the image holds the name {shown}, which leads out of its root; it is not imported"
+        )
     if any(ord(character) < 32 or ord(character) == 127 for character in name):
-        raise ImageImportFailed(f"the image holds the name {shown} with control characters; it is not imported")
+        raise ImageImportFailed(
+            f"the image holds the name {shown} with control characters; it is not imported"
+        )
     encoded = [part.encode("utf-8", "surrogateescape") for part in parts]
-    too_long = any(len(part) > bounds.NAME_BYTES for part in encoded) or sum(map(len, encoded)) > bounds.PATH_BYTES
+    too_long = (
+        any(len(part) > bounds.NAME_BYTES for part in encoded) or sum(map(len, encoded)) > bounds.PATH_BYTES
+    )
     if too_long or len(parts) > bounds.DEPTH:
         raise ImageImportFailed(f"the image holds a name that is too long or too deep: {shown}")
     return parts
 
 
-def _owner(member: tarfile.TarInfo) -> tuple[int, int]:
-    if not (0 <= member.uid <= bounds.MAX_ID and 0 <= member.gid <= bounds.MAX_ID):
-        raise ImageImportFailed(f"the image is broken: {member.name[:200]!r} belongs to no possible user")
-    return member.uid, member.gid
+def _owner(entry: TarEntry) -> tuple[int, int]:
+    if not (0 <= entry.uid <= bounds.MAX_ID and 0 <= entry.gid <= bounds.MAX_ID):
+        raise ImageImportFailed(f"the image is broken: {entry.name[:200]!r} belongs to no possible user")
+    return entry.uid, entry.gid
 
 
-def _time(member: tarfile.TarInfo) -> int:
-    return int(min(max(float(member.mtime), 0), bounds.MAX_TIME_S))
-
-
-def _is_empty(stream: IO[bytes]) -> bool:
-    stream.seek(0)
-    return not stream.read(1024).strip(b"\0")
-
-
-def _check_end(stream: IO[bytes], offset: int) -> None:
-    """Tell an archive's end from a header that tarfile gave up on, which it passes over in silence."""
-    stream.seek(offset)
-    if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):
-        raise ImageImportFailed("the image is broken: a layer holds something that is no entry")
+def _time(entry: TarEntry) -> int:
+    return int(min(max(entry.time_s, 0), bounds.MAX_TIME_S))

@@ -10,18 +10,25 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 from emberbox.errors import ImageImportFailed
-from emberbox.images.ext4 import make_ext4
+from emberbox.images.keys import BUILDER_VERSION
 from emberbox.images.oci import bounds
 from emberbox.images.oci.apply import LayerReader
-from emberbox.images.oci.furnish import furnish
+from emberbox.images.oci.base_files import add_base_files
 from emberbox.images.oci.layer import Budget, unpack_layer
-from emberbox.images.oci.manifest import ImageConfig, Manifest, choose, digest_of, parse_config, parse_manifest
+from emberbox.images.oci.manifest import (
+    ImageConfig,
+    Manifest,
+    choose,
+    digest_of,
+    parse_config,
+    parse_manifest,
+)
 from emberbox.images.oci.skopeo import Access, Skopeo, copied
 from emberbox.images.oci.tree import Tree
 from emberbox.images.oci.users import GuestUser, find_user
 from emberbox.images.oci.write import LayerContents, write_tree
-from emberbox.images.recipe import imported_inputs
-from emberbox.images.threads import in_thread
+from emberbox.images.rootfs.ext4 import make_ext4
+from emberbox.images.tools.threads import in_thread
 
 if TYPE_CHECKING:
     import threading
@@ -29,13 +36,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from emberbox.images.build import PartBuilder
-    from emberbox.images.ext4 import Owner
     from emberbox.images.objects import StoredObject
     from emberbox.images.oci.reference import Reference
     from emberbox.images.progress import Progress
+    from emberbox.images.rootfs.ext4 import Owner
 
 _SPACE_FACTOR = 4
-"""An image lies on the disk as it was copied (packed), as tars, as a folder and as a file system, for a moment all at once."""
+"""An image lies on the disk as it was copied (packed), as tars, as a folder and as a file system,
+for a moment all at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +113,12 @@ async def import_root(
     if digest is None:
         parse_manifest(raw, str(reference))
         digest = digest_of(raw)
-    inputs = imported_inputs(digest, options.user, options.architecture)
+    inputs = {
+        "imported": digest,
+        "user": options.user,
+        "architecture": options.architecture,
+        "builder": BUILDER_VERSION,
+    }
     known = builder.imported(inputs)
     if known is None:
 
@@ -194,13 +207,13 @@ class _CopiedImage:
             contents = LayerContents(layers)
             named = config.user if self._options.user is None else self._options.user
             user = find_user(named, functools.partial(_text, tree, contents)) if named else None
-            furnish(tree, str(user) if user is not None else None, config.cwd or None)
+            add_base_files(tree, str(user) if user is not None else None, config.cwd or None)
             owners = write_tree(tree, root, contents, stop)
         return owners, user, dropped
 
 
 def _text(tree: Tree, contents: LayerContents, path: str) -> str:
-    """Return a text file of the image; empty where there is none, or where it is too long to be one of accounts."""
+    """Return a text file of the image; empty where it is missing, or too long for one of accounts."""
     node = tree.find(path)
     if node is None or node.kind != "file" or node.source is None or node.size > bounds.HEADER_BYTES:
         return ""

@@ -1,4 +1,4 @@
-"""Unpacks a layer to a plain tar, bounded and checked against both of its digests, before anything reads its entries."""
+"""Unpacks a layer to a plain tar, bounded and checked against both digests, before it is read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from emberbox.errors import ImageBuildFailed, ImageImportFailed
 from emberbox.images.oci import bounds
-from emberbox.images.requirements import find_program
+from emberbox.images.tools.requirements import find_program
 
 if TYPE_CHECKING:
     import threading
@@ -36,16 +36,22 @@ class Budget:
         """Count bytes; raises `ImageImportFailed` when they are too many."""
         self._size -= size
         if self._size < 0:
-            raise ImageImportFailed(f"the image is larger than {self._all_bytes // 1024**2} MiB unpacked; it is not imported")
+            raise ImageImportFailed(
+                f"the image is larger than {self._all_bytes // 1024**2} MiB unpacked; it is not imported"
+            )
 
     def take_entry(self) -> None:
         """Count an entry; raises `ImageImportFailed` when there are too many."""
         self._entries -= 1
         if self._entries < 0:
-            raise ImageImportFailed(f"the image holds more than {self._all_entries} files; it is not imported")
+            raise ImageImportFailed(
+                f"the image holds more than {self._all_entries} files; it is not imported"
+            )
 
 
-def unpack_layer(blob: Blob, source: Path, target: Path, digest: str, budget: Budget, stop: threading.Event) -> None:
+def unpack_layer(
+    blob: Blob, source: Path, target: Path, digest: str, budget: Budget, stop: threading.Event
+) -> None:
     """Write a layer as a plain tar.
 
     Args:
@@ -73,7 +79,9 @@ def unpack_layer(blob: Blob, source: Path, target: Path, digest: str, budget: Bu
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ImageImportFailed(f"{what} is corrupt: it cannot be unpacked", detail=str(error)) from error
     if f"sha256:{unpacked.hexdigest()}" != digest:
-        raise ImageImportFailed(f"{what} is corrupt: unpacked, it is not what the image's configuration says", detail=digest)
+        raise ImageImportFailed(
+            f"{what} is corrupt: unpacked, it is not what the image's configuration says", detail=digest
+        )
 
 
 def _check_copied(blob: Blob, source: Path, what: str) -> None:
@@ -102,7 +110,9 @@ def _opened(source: Path) -> Iterator[IO[bytes]]:
 @contextlib.contextmanager
 def _zstd(source: Path) -> Iterator[IO[bytes]]:
     argv = [find_program("zstd"), "-dcq", "--memory=128MB", "--", str(source)]
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
         try:
             assert process.stdout is not None  # noqa: S101  asked for above
             yield process.stdout

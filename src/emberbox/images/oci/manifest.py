@@ -12,8 +12,14 @@ from emberbox.errors import ImageImportFailed
 from emberbox.images.oci import bounds
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
-_INDEXES: Final = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
-_CONFIGS: Final = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
+_INDEXES: Final = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+_CONFIGS: Final = (
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+)
 _SHOWN: Final = 12
 
 
@@ -69,7 +75,7 @@ def digest_of(data: bytes) -> str:
 
 
 def choose(data: bytes, architecture: str, what: str) -> str | None:
-    """Return the digest of the manifest for an architecture in an index; None where `data` is no index but a manifest.
+    """Return an architecture's manifest digest from an index; None where `data` is a manifest itself.
 
     Raises:
         ImageImportFailed: The index has none for this architecture; the message names those that it has.
@@ -88,14 +94,18 @@ def choose(data: bytes, architecture: str, what: str) -> str | None:
             return _digest(entry.get("digest"), what)
         offered.append(f"{system}/{machine}"[:40])
     shown = ", ".join(sorted(set(offered) - {"unknown/unknown"})[:_SHOWN]) or "no platform at all"
-    raise ImageImportFailed(f"{what} does not exist for linux/{architecture}, which this host is; it exists for {shown}")
+    raise ImageImportFailed(
+        f"{what} does not exist for linux/{architecture}, which this host is; it exists for {shown}"
+    )
 
 
 def parse_manifest(data: bytes, what: str) -> Manifest:
-    """Read a manifest; raises `ImageImportFailed` for one that is broken, outdated, or of something that is no image."""
+    """Read a manifest; raises `ImageImportFailed` for one that is broken, outdated or of no image."""
     values = _json(data, what)
     if values.get("schemaVersion") == 1:
-        raise ImageImportFailed(f"{what} has a manifest of the outdated schema 1; push it again with a tool of this decade")
+        raise ImageImportFailed(
+            f"{what} has a manifest of the outdated schema 1; push it again with a tool of this decade"
+        )
     config, layers = values.get("config"), values.get("layers")
     if not isinstance(config, dict) or not isinstance(layers, list):
         raise ImageImportFailed(f"{what} has a manifest that names no configuration and layers")
@@ -108,7 +118,9 @@ def parse_manifest(data: bytes, what: str) -> Manifest:
         raise ImageImportFailed(f"{what} has {len(layers)} layers; at most {bounds.LAYERS} are supported")
     blobs = tuple(_blob(layer, what) for layer in layers)
     if sum(blob.size for blob in blobs) > bounds.UNPACKED_BYTES:
-        raise ImageImportFailed(f"{what} is larger than {bounds.UNPACKED_BYTES // 1024**3} GiB; it is not imported")
+        raise ImageImportFailed(
+            f"{what} is larger than {bounds.UNPACKED_BYTES // 1024**3} GiB; it is not imported"
+        )
     for blob in blobs:
         if "encrypted" in blob.media_type:
             raise ImageImportFailed(f"{what} has an encrypted layer; decrypt the image first")
@@ -138,7 +150,9 @@ def _json(data: bytes, what: str) -> dict[str, Any]:
     try:
         values = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ImageImportFailed(f"{what} is broken: what describes it is no JSON", detail=str(error)) from error
+        raise ImageImportFailed(
+            f"{what} is broken: what describes it is no JSON", detail=str(error)
+        ) from error
     if not isinstance(values, dict):
         raise ImageImportFailed(f"{what} is broken: what describes it is no JSON object")
     return values
@@ -159,7 +173,11 @@ def _digest(value: Any, what: str) -> str:
 
 def _text(value: Any, field: str, what: str) -> str:
     value = "" if value is None else value
-    if not isinstance(value, str) or "\0" in value or any(0xD800 <= ord(character) < 0xE000 for character in value):
+    if (
+        not isinstance(value, str)
+        or "\0" in value
+        or any(0xD800 <= ord(character) < 0xE000 for character in value)
+    ):
         raise ImageImportFailed(f"{what} is broken: {field} in its configuration is no text")
     return value
 

@@ -37,7 +37,9 @@ class Reference:
             raise InvalidInput(f"{text!r} names no image; write {_ALLOWED}")
         if kind != "docker":
             if not place:
-                raise InvalidInput(f"{text!r} names no {'folder' if kind == 'oci' else 'file'}; write {_ALLOWED}")
+                raise InvalidInput(
+                    f"{text!r} names no {'folder' if kind == 'oci' else 'file'}; write {_ALLOWED}"
+                )
             return cls(kind, place)
         place = place.removeprefix("//")
         if "@" in place.partition("/")[0]:
@@ -59,9 +61,13 @@ class Reference:
         return tag if colon and "/" not in tag else None
 
     def pinned(self, digest: str) -> Reference:
-        """Return the same image by its digest, so that it cannot change between two questions; as it is for files."""
+        """Return the same image by its digest, so that it cannot change; files stay as they are."""
         match = _REGISTRY_IMAGE.fullmatch(self.place)
-        return self if self.kind != "docker" or match is None else Reference(self.kind, f"{match['name']}@{digest}")
+        return (
+            self
+            if self.kind != "docker" or match is None
+            else Reference(self.kind, f"{match['name']}@{digest}")
+        )
 
     def suggested_name(self) -> str:
         """Return a runtime's name made from it: `docker://registry/team/App:1` gives `app`."""

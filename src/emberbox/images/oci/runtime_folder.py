@@ -26,7 +26,8 @@ class RuntimeText:
         name: The runtime's name.
         tag: The image's tag, for people; None without one.
         run: Command with `{script}` that scripts are run by; None for the image's own program.
-        cwd: Folder that runs start in; None for the image's own, or for the work folder where scripts are run.
+        cwd: Folder that runs start in; None for the image's own, or for the work folder where
+            scripts are run.
         memory_mib: The guest's memory.
     """
 
@@ -38,20 +39,23 @@ class RuntimeText:
 
 
 def runtime_text(root: ImportedRoot, choice: RuntimeText) -> str:
-    """Return the manifest's text; raises `ImageImportFailed` for an image that has no program where none was chosen."""
+    """Return the manifest's text; raises `ImageImportFailed` where neither image nor user names a program."""
     argv, arguments = choice.run or root.entrypoint, root.cmd
     if not argv:
         argv, arguments = arguments, ()
     if not argv:
         raise ImageImportFailed(
-            f"{root.source} names no program of its own; name what runs scripts in it: --run 'INTERPRETER {SCRIPT}'"
+            f"{root.source} names no program of its own; "
+            "name what runs scripts in it: --run 'INTERPRETER {SCRIPT}'"
         )
     cwd = choice.cwd or (root.cwd if choice.run is None else None)
     if choice.run is None and "/" in argv[0] and not argv[0].startswith("/"):
         # What the image says is relative to its own working folder, which is its root where it names none.
         argv = (posixpath.normpath(posixpath.join("/", root.cwd or "", argv[0])), *argv[1:])
     if choice.run is None and any(part in argument for argument in argv for part in (SCRIPT, "{output}")):
-        raise ImageImportFailed(f"the command of {root.source} holds {SCRIPT} or {{output}}; name another one with --run")
+        raise ImageImportFailed(
+            f"the command of {root.source} holds {SCRIPT} or {{output}}; name another one with --run"
+        )
     home = {"HOME": root.home} if root.home is not None else {}
     lines = [
         f"# Made from {_comment(root.source)} by `emberbox images import`.",

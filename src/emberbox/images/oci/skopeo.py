@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from emberbox.errors import ImageBuildFailed, ImageImportFailed, InvalidInput
 from emberbox.images.oci import bounds
-from emberbox.images.process import run_tool
-from emberbox.images.requirements import find_program
+from emberbox.images.tools.process import run_tool
+from emberbox.images.tools.requirements import find_program
 
 if TYPE_CHECKING:
     from emberbox.images.oci.reference import Reference
@@ -38,19 +38,22 @@ _CAUSES: Final[tuple[tuple[str, str], ...]] = (
     ),
     (
         r"x509:|tls:|certificate",
-        "{registry} has a certificate that this host does not trust; install its authority's, or add --insecure",
+        "{registry} has a certificate that this host does not trust; "
+        "install its authority's, or add --insecure",
     ),
     (
         r"no such host|server misbehaving|Temporary failure in name resolution",
         "the name of {registry} is not known; check its spelling",
     ),
     (
-        r"connection refused|i/o timeout|network is unreachable|no route to host|connection reset|TLS handshake timeout",
+        r"connection refused|i/o timeout|network is unreachable|no route to host|connection reset|"
+        r"TLS handshake timeout",
         "{registry} cannot be reached",
     ),
     (r"no such file or directory|not a directory", "there is no {image}, or it is not complete"),
     (
-        r"does not match (expected )?digest|Digest did not match|digest .* mismatch|unexpected EOF|Error reading blob|"
+        r"does not match (expected )?digest|Digest did not match|digest .* mismatch|unexpected EOF|"
+        r"Error reading blob|"
         r"gzip: invalid|corrupt|checksum",
         "{image} is corrupt: a part of it is cut off, or not what its digest says",
     ),
@@ -61,7 +64,8 @@ _CAUSES: Final[tuple[tuple[str, str], ...]] = (
     ),
     (r"permission denied", "{image} may not be read by this user"),
     (
-        r"unsupported|unknown media type|invalid character|cannot unmarshal|Error parsing|manifest\.json|not a tar|invalid tar",
+        r"unsupported|unknown media type|invalid character|cannot unmarshal|Error parsing|manifest\.json|"
+        r"not a tar|invalid tar",
         "{image} cannot be read as an image",
     ),
 )
@@ -74,8 +78,8 @@ class Access:
 
     Args:
         insecure: True allows plain HTTP and certificates that nobody vouches for.
-        auth_file: File of credentials, as `skopeo login --authfile` writes it; None for skopeo's own places, which the variable
-            REGISTRY_AUTH_FILE names too.
+        auth_file: File of credentials, as `skopeo login --authfile` writes it; None for skopeo's
+            own places, which the variable REGISTRY_AUTH_FILE names too.
     """
 
     insecure: bool = False
@@ -101,12 +105,19 @@ class Skopeo:
         self._scratch = scratch
 
     async def manifest(self) -> bytes:
-        """Return the image's manifest, or its index, as it is stored; raises `ImageImportFailed` that says why not."""
+        """Return the image's stored manifest or index; raises `ImageImportFailed` that says why not."""
         target = self._scratch / "manifest"
-        await self._run(["inspect", "--raw", *self._access_options(""), str(self._reference)], "look up", _ASK_S, stdout=target)
+        await self._run(
+            ["inspect", "--raw", *self._access_options(""), str(self._reference)],
+            "look up",
+            _ASK_S,
+            stdout=target,
+        )
         data = _read(target, bounds.MANIFEST_BYTES)
         if data is None:
-            raise ImageImportFailed(f"{self._reference} has a manifest of more than {bounds.MANIFEST_BYTES} bytes")
+            raise ImageImportFailed(
+                f"{self._reference} has a manifest of more than {bounds.MANIFEST_BYTES} bytes"
+            )
         return data
 
     async def copy(self, digest: str, folder: Path, progress: Progress) -> None:
@@ -129,7 +140,13 @@ class Skopeo:
         return options + ([f"--{prefix}authfile={auth}"] if auth is not None else [])
 
     async def _run(
-        self, argv: list[str], verb: str, timeout_s: float, *, stdout: Path | None = None, progress: Progress | None = None
+        self,
+        argv: list[str],
+        verb: str,
+        timeout_s: float,
+        *,
+        stdout: Path | None = None,
+        progress: Progress | None = None,
     ) -> None:
         policy = [] if any(path.expanduser().is_file() for path in _POLICIES) else ["--insecure-policy"]
         platform = [f"--override-arch={self._architecture}", "--override-os=linux"]
@@ -170,12 +187,16 @@ def _read(path: Path, most: int) -> bytes | None:
 
 
 def copied(folder: Path, name: str, most: int) -> bytes:
-    """Return a small part of a copied image; raises `ImageImportFailed` for one that is missing or too large."""
+    """Return a small part of a copied image; raises `ImageImportFailed` for a missing or too large one."""
     path = folder / name
     try:
         data = _read(path, most)
     except OSError as error:
-        raise ImageImportFailed("the copied image is not complete", detail=f"{path}: {os.strerror(error.errno or 0)}") from error
+        raise ImageImportFailed(
+            "the copied image is not complete", detail=f"{path}: {os.strerror(error.errno or 0)}"
+        ) from error
     if data is None:
-        raise ImageImportFailed(f"the image's description is longer than {most} bytes; it is not imported", detail=str(path))
+        raise ImageImportFailed(
+            f"the image's description is longer than {most} bytes; it is not imported", detail=str(path)
+        )
     return data

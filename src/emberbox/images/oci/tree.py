@@ -1,4 +1,4 @@
-"""A file system in memory, which layers are applied to: names in it are no names on the host, and links lead nowhere else."""
+"""A file system in memory, which layers are applied to: its names and links never reach the host."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from emberbox.images.oci import bounds
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from emberbox.files.tar_fields import Parts
+
 Kind = Literal["folder", "file", "link"]
 
 
@@ -21,12 +23,13 @@ class Content:
     Args:
         layer: The layer's number.
         start: Offset of the first byte.
-        pieces: Offset in the file and length of what is stored one after the other; the rest is zeros. None for all of it.
+        parts: Of a sparse file: offset in it and length of what is stored one after the other; the rest is
+            zeros.
     """
 
     layer: int
     start: int
-    pieces: tuple[tuple[int, int], ...] | None = None
+    parts: Parts | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -98,10 +101,12 @@ class Tree:
         return found[0] if found is not None else None
 
     def put(self, parts: Sequence[str], node: Node, layer: int) -> None:
-        """Put a node at a path in place of what is there; a folder keeps what is in the folder that was there."""
+        """Put a node at a path in place of another; a folder that replaces a folder keeps the contents."""
         folder = self.parent(parts, make=layer)
         if folder is None or folder.kind != "folder":
-            raise ImageImportFailed(f"the image is broken: {'/'.join(parts)[:200]!r} lies below what is no folder")
+            raise ImageImportFailed(
+                f"the image is broken: {'/'.join(parts)[:200]!r} lies below what is no folder"
+            )
         old = folder.children.get(parts[-1])
         if old is not None and old[0].kind == "folder" and node.kind == "folder":
             node.children, node.purged = old[0].children, old[0].purged
@@ -125,20 +130,25 @@ class Tree:
             _purge(node, layer)
 
     def walk(self) -> Iterator[tuple[str, Node]]:
-        """Go through all entries below the root, each folder before what is in it, in the order of their names."""
+        """Go through all entries below the root in the order of their names, each folder first."""
         waiting: list[tuple[str, Node]] = [("", self.root)]
         while waiting:
             path, node = waiting.pop()
             # Links can lead an entry deeper than its own name says.
             if len(path) > bounds.PATH_BYTES:
-                raise ImageImportFailed(f"the image holds a path longer than {bounds.PATH_BYTES} characters", detail=path)
+                raise ImageImportFailed(
+                    f"the image holds a path longer than {bounds.PATH_BYTES} characters", detail=path
+                )
             if path:
                 yield path, node
             names = sorted(node.children, reverse=True)
             waiting += [(f"{path}/{name}" if path else name, node.children[name][0]) for name in names]
 
     def _resolve(self, parts: list[str], *, make: int | None) -> tuple[Node | None, str | None]:
-        """Walk to a folder. Returns it, or, at a path's end that is no folder, the folder above it and the name."""
+        """Walk to a folder.
+
+        Returns it, or, at a path's end that is no folder, the folder above it and the name.
+        """
         trail, waiting, hops, steps = [self.root], list(reversed(parts)), 0, 0
         while waiting:
             steps += 1

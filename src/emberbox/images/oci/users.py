@@ -60,5 +60,7 @@ def _records(text: str, least: int) -> Iterator[list[str]]:
 
 def _number(text: str, named: str) -> int:
     if not _NUMBER.fullmatch(text) or int(text) > bounds.MAX_ID:
-        raise ImageImportFailed(f"the image runs as {named[:100]!r}, a user or group that it does not have; name one with --user")
+        raise ImageImportFailed(
+            f"the image runs as {named[:100]!r}, a user or group that it does not have; name one with --user"
+        )
     return int(text)

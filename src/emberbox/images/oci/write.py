@@ -6,7 +6,7 @@ import os
 from typing import IO, TYPE_CHECKING, Final
 
 from emberbox.errors import ImageBuildFailed, ImageImportFailed
-from emberbox.images.ext4 import Owner
+from emberbox.images.rootfs.ext4 import Owner
 
 if TYPE_CHECKING:
     import threading
@@ -39,9 +39,7 @@ class LayerContents:
         """Write a file's content; raises `ImageImportFailed` where the layer has less of it than it says."""
         stream = self._layers[source.layer]
         stream.seek(source.start)
-        for offset, length in ((0, size),) if source.pieces is None else source.pieces:
-            if not 0 <= offset <= offset + length <= size:
-                raise ImageImportFailed("the image is broken: a file of it has pieces beyond its end")
+        for offset, length in ((0, size),) if source.parts is None else source.parts:
             output.seek(offset)
             while length > 0:
                 if not (chunk := stream.read(min(length, _CHUNK))):

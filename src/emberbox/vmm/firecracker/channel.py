@@ -1,7 +1,8 @@
 r"""The way to the agent: a connection to Firecracker's vsock socket, asked through to a port of the guest.
 
-Source: Firecracker's docs/vsock.md. The host writes `CONNECT <port>\n`; once the guest has accepted, Firecracker answers
-`OK <port>\n`, and everything after it is the agent's stream. Where nobody listens yet, the connection is closed.
+Source: Firecracker's docs/vsock.md. The host writes `CONNECT <port>\n`; once the guest has
+accepted, Firecracker answers `OK <port>\n`, and everything after it is the agent's stream. Where
+nobody listens yet, the connection is closed.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ import asyncio
 import os
 import re
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emberbox.errors import VmmDied, VmmTimeout
-from emberbox.vmm import sockets
+from emberbox.vmm.process import sockets
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
     from collections.abc import Callable
-    from pathlib import Path
 
 PORT = 1024
 """vsock port on which the agent listens."""
@@ -54,7 +55,8 @@ async def connect_agent(
                 pause_s = min(pause_s * 1.5, longest_s)
     except TimeoutError as error:
         raise VmmTimeout(
-            f"nobody in the guest took a connection on vsock port {port} within {timeout_s:g} s; its console log tells more"
+            f"nobody in the guest took a connection on vsock port {port} within {timeout_s:g} s; its "
+            "console log tells more"
         ) from error
     raise VmmDied("the virtual machine ended before its agent took the connection")
 
@@ -86,7 +88,8 @@ async def _attempt(path: Path, port: int) -> socket.socket | None:
 async def _greeted(client: socket.socket) -> bool:
     """Wait until the agent has begun to speak; False when the connection was closed instead.
 
-    A restored guest resets all of its connections in its first moments, and with them one that came too early.
+    A restored guest resets all of its connections in its first moments, and with them one that came
+    too early.
     """
     loop = asyncio.get_running_loop()
     while True:
@@ -120,17 +123,15 @@ def _connected(path: Path) -> socket.socket | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise VmmDied(f"the vsock socket is not what Firecracker made: {error.strerror}", detail=str(path)) from error
-    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    client.setblocking(False)
+        raise VmmDied(
+            f"the vsock socket is not what Firecracker made: {error.strerror}", detail=str(path)
+        ) from error
     try:
-        client.connect(f"/proc/self/fd/{pinned}")
+        return sockets.connect(Path(f"/proc/self/fd/{pinned}"))
     except OSError:
-        client.close()
         return None
     finally:
         os.close(pinned)
-    return client
 
 
 async def _line(client: socket.socket) -> bytes:

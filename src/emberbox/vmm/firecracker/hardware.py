@@ -1,35 +1,38 @@
 """What a machine is made of, as requests to Firecracker. Pure: a spec in, requests out.
 
-Sources: Firecracker's API description; docs/initrd.md (an initrd goes without a root device), docs/ballooning.md,
-docs/snapshotting.
+Sources: Firecracker's API description; docs/initrd.md (an initrd goes without a root device),
+docs/ballooning.md, docs/snapshotting.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emberbox.vmm.firecracker.bodies import (
-    Balloon,
+from emberbox.vmm.firecracker.channel import PORT
+from emberbox.vmm.firecracker.requests.bodies import (
     BootSource,
+    MachineConfiguration,
+    MemoryBackend,
+    NetworkOverride,
+    SnapshotLoad,
+)
+from emberbox.vmm.firecracker.requests.devices import (
+    Balloon,
     DriveConfig,
     DriveUpdate,
     EntropyDevice,
-    MachineConfiguration,
-    MemoryBackend,
     MemoryHotplug,
     NetworkInterface,
     NetworkInterfaceUpdate,
-    NetworkOverride,
     RateLimiter,
-    SnapshotLoad,
     TokenBucket,
     Vsock,
 )
-from emberbox.vmm.firecracker.channel import PORT
+from emberbox.vmm.kernel_line import kernel_line
 
 if TYPE_CHECKING:
     from emberbox.vmm.base import MachineSpec, NetworkAttachment, Rates
-    from emberbox.vmm.firecracker.bodies import Request
+    from emberbox.vmm.firecracker.requests.request import Request
 
 API = "/api.sock"
 VSOCK = "/v.sock"
@@ -46,7 +49,8 @@ BALLOON_STATISTICS_S = 5
 BALLOON_OPTIONAL = ("free_page_reporting",)
 """What releases before it do without."""
 LOAD_OPTIONAL = ("clock_realtime", "vsock_override")
-"""What releases before them do without: the agent sets the clock, too, and in its jail each socket has the same name."""
+"""What releases before them do without: the agent sets the clock, too, and in its jail each socket
+has the same name."""
 _SECOND_MS = 1000
 _HOTPLUG_SLOT_MIB = 128
 HOTPLUG_BLOCK_MIB = 2
@@ -68,10 +72,11 @@ KERNEL_ARGS = (
     "audit=0",
     f"emberbox.channel=vsock:{PORT}",
 )
-"""Always sent: the default command line of Firecracker has `nomodule`, with which a kernel made of modules finds no disk."""
+"""Always sent: the default command line of Firecracker has `nomodule`, with which a kernel made of
+modules finds no disk."""
 GROWING_ARGS = ("memhp_default_state=online_movable",)
-"""What the kernel of a machine that may grow is told: distributions' kernels leave plugged memory unused (its documentation,
-admin-guide/mm/memory-hotplug)."""
+"""What the kernel of a machine that may grow is told: distributions' kernels leave plugged memory
+unused (its documentation, admin-guide/mm/memory-hotplug)."""
 
 
 def drive_id(index: int) -> str:
@@ -84,13 +89,18 @@ def drive_path(index: int) -> str:
     return f"/drives/{index}"
 
 
-def arguments() -> list[str]:
-    """Return Firecracker's arguments: where its API is, and where it logs and counts from its first moment."""
-    return ["--api-sock", API, "--log-path", f"/{LOG}", "--level", "Warning", "--show-level", "--metrics-path", f"/{METRICS}"]
+def arguments(log_level: str = "warning") -> list[str]:
+    """Return Firecracker's arguments: where its API is, and where it logs and counts from its first moment.
+
+    Args:
+        log_level: One of `vmm.log_level`, which are Firecracker's own.
+    """
+    log = ["--log-path", f"/{LOG}", "--level", log_level.capitalize(), "--show-level"]
+    return ["--api-sock", API, *log, "--metrics-path", f"/{METRICS}"]
 
 
 def boot(spec: MachineSpec, *, rates: Rates | None) -> list[Request]:
-    """Return what configures a machine that boots, but for the balloon; `rates` None leaves its devices unbounded."""
+    """Return what configures a machine that boots, but for the balloon; None leaves it unbounded."""
     requests: list[Request] = [
         MachineConfiguration(vcpu_count=spec.vcpus, mem_size_mib=spec.memory_mib),
         BootSource(kernel_image_path=KERNEL, initrd_path=INITRAMFS, boot_args=_kernel_line(spec)),
@@ -99,7 +109,10 @@ def boot(spec: MachineSpec, *, rates: Rates | None) -> list[Request]:
         limiter = None if rates is None else disk_limiter(rates)
         requests.append(
             DriveConfig(
-                drive_id=drive_id(index), path_on_host=drive_path(index), is_read_only=drive.read_only, rate_limiter=limiter
+                drive_id=drive_id(index),
+                path_on_host=drive_path(index),
+                is_read_only=drive.read_only,
+                rate_limiter=limiter,
             )
         )
     requests += [Vsock(guest_cid=GUEST_CID, uds_path=VSOCK), EntropyDevice()]
@@ -107,18 +120,26 @@ def boot(spec: MachineSpec, *, rates: Rates | None) -> list[Request]:
         requests.append(_interface(spec.network, None if rates is None else network_limiter(rates)))
     room = _room_mib(spec)
     if room:
-        requests.append(MemoryHotplug(total_size_mib=room, slot_size_mib=_HOTPLUG_SLOT_MIB, block_size_mib=HOTPLUG_BLOCK_MIB))
+        requests.append(
+            MemoryHotplug(
+                total_size_mib=room, slot_size_mib=_HOTPLUG_SLOT_MIB, block_size_mib=HOTPLUG_BLOCK_MIB
+            )
+        )
     return requests
 
 
 def _interface(network: NetworkAttachment, limiter: RateLimiter | None) -> NetworkInterface:
     return NetworkInterface(
-        iface_id=INTERFACE, host_dev_name=network.tap, guest_mac=network.mac, rx_rate_limiter=limiter, tx_rate_limiter=limiter
+        iface_id=INTERFACE,
+        host_dev_name=network.tap,
+        guest_mac=network.mac,
+        rx_rate_limiter=limiter,
+        tx_rate_limiter=limiter,
     )
 
 
 def memory_file_mib(spec: MachineSpec) -> int:
-    """Return how long a snapshot's memory file may be: Firecracker keeps a place in it for all that could be plugged in."""
+    """Return a snapshot's greatest memory file length, with room for all that could be plugged in."""
     return spec.memory_mib + _room_mib(spec)
 
 
@@ -131,12 +152,18 @@ def _growth_mib(spec: MachineSpec) -> int:
 
 
 def _kernel_line(spec: MachineSpec) -> str:
-    return " ".join((*KERNEL_ARGS, *(GROWING_ARGS if _growth_mib(spec) else ()), *spec.kernel_args))
+    words = (*KERNEL_ARGS, *(GROWING_ARGS if _growth_mib(spec) else ()), *spec.kernel_args)
+    return kernel_line(words, talkative=spec.talkative)
 
 
 def balloon() -> Balloon:
     """Return the balloon, empty: the guest takes from it by itself when it runs short."""
-    return Balloon(amount_mib=0, deflate_on_oom=True, stats_polling_interval_s=BALLOON_STATISTICS_S, free_page_reporting=True)
+    return Balloon(
+        amount_mib=0,
+        deflate_on_oom=True,
+        stats_polling_interval_s=BALLOON_STATISTICS_S,
+        free_page_reporting=True,
+    )
 
 
 def load(spec: MachineSpec, *, clock: bool) -> SnapshotLoad:
@@ -146,21 +173,31 @@ def load(spec: MachineSpec, *, clock: bool) -> SnapshotLoad:
         spec: The clone.
         clock: Whether the host's kernel can move the guest's clock on by the time that has passed.
     """
-    network = () if spec.network is None else (NetworkOverride(iface_id=INTERFACE, host_dev_name=spec.network.tap),)
+    network = (
+        () if spec.network is None else (NetworkOverride(iface_id=INTERFACE, host_dev_name=spec.network.tap),)
+    )
     return SnapshotLoad(
-        snapshot_path=STATE, mem_backend=MemoryBackend(backend_path=MEMORY), resume_vm=True,
-        network_overrides=network, vsock_uds_path=VSOCK, clock_realtime=True if clock else None,
-    )  # fmt: skip
+        snapshot_path=STATE,
+        mem_backend=MemoryBackend(backend_path=MEMORY),
+        resume_vm=True,
+        network_overrides=network,
+        vsock_uds_path=VSOCK,
+        clock_realtime=True if clock else None,
+    )
 
 
 def bounds(spec: MachineSpec) -> list[Request]:
-    """Return what bounds the devices of a clone, whose template has no bounds; nothing where none are asked for."""
+    """Return the bounds of a clone's devices, whose template has none; nothing where none are asked."""
     disk, network = disk_limiter(spec.rates), network_limiter(spec.rates)
     requests: list[Request] = []
     if disk is not None:
-        requests += [DriveUpdate(drive_id=drive_id(index), rate_limiter=disk) for index in range(len(spec.drives))]
+        requests += [
+            DriveUpdate(drive_id=drive_id(index), rate_limiter=disk) for index in range(len(spec.drives))
+        ]
     if network is not None and spec.network is not None:
-        requests.append(NetworkInterfaceUpdate(iface_id=INTERFACE, rx_rate_limiter=network, tx_rate_limiter=network))
+        requests.append(
+            NetworkInterfaceUpdate(iface_id=INTERFACE, rx_rate_limiter=network, tx_rate_limiter=network)
+        )
     return requests
 
 

@@ -12,51 +12,55 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emberbox.errors import RequirementMissing
-from emberbox.vmm.acceleration import Acceleration, cpu_model, probe_acceleration
-from emberbox.vmm.cgroup import Cgroups
-from emberbox.vmm.firecracker.install.release import LEAST_VERSION
-from emberbox.vmm.firecracker.rights import check_rights
+from emberbox.vmm.driver import VmmHost
+from emberbox.vmm.firecracker.install.present import installed
+from emberbox.vmm.firecracker.install.release import INSTALL, LEAST_VERSION
+from emberbox.vmm.firecracker.jailer.entry import write_entry
+from emberbox.vmm.firecracker.jailer.rights import check_rights
+from emberbox.vmm.kvm.acceleration import cpu_model, find_acceleration
+from emberbox.vmm.kvm.kinds import look_at_kvm
+from emberbox.vmm.process.cgroup import Cgroups
+from emberbox.vmm.process.confinement import PACKAGES
 from emberbox.vmm.remembered import remembered
 from emberbox.vmm.requirements import find_program, require_programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from emberbox.vmm.driver import DriverOptions
+    from emberbox.vmm.kvm.acceleration import Acceleration
+
 LAYOUT = 1
 """Raised whenever what machines are configured with changes in a way that breaks older snapshots."""
-INSTALL = "emberbox setup --vmm firecracker"
 _CLOCK_KERNEL = (5, 16)
 """First host kernel with KVM_CLOCK_REALTIME."""
 _CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 _DEAF_AFTER_PAUSE = frozenset({"1.16.0", "1.16.1"})
-"""Releases whose vsock takes in nothing from the host any more once a machine was paused and went on (its issue 6074)."""
+"""Releases whose vsock takes in nothing from the host any more once a machine was paused and went
+on (its issue 6074)."""
 _VERSION_S = 10.0
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FirecrackerHost:
+class FirecrackerHost(VmmHost):
     """What the driver found out about this host, once.
+
+    What a snapshot must match is Firecracker and snapshot format, processor and kernel of the host.
 
     Args:
         firecracker: The binary.
+        entry: The program that the jailer starts, and that becomes the binary.
         jailer: Its jailer, of the same version.
         release: Firecracker's version.
-        version: What a snapshot must match: Firecracker and snapshot format, processor and kernel of the host.
-        cgroups: Where to make groups; None where none can be had.
-        uid_base: uid of slot 0.
-        cpus: CPUs' worth of time for each machine; None for no bound.
         clock: Whether the host's kernel can move a restored guest's clock on.
         unknown: Fields of the API that this release was found not to know.
     """
 
     firecracker: Path
+    entry: Path
     jailer: Path
     release: str
-    version: str
-    cgroups: Cgroups | None
-    uid_base: int
-    cpus: float | None
     clock: bool
     unknown: set[str] = field(default_factory=set)
 
@@ -71,43 +75,37 @@ class FirecrackerHost:
 
 
 async def examine(
-    folder: Path,
-    *,
-    firecracker: Path | None,
-    jailer: Path | None,
-    accelerator: str | None,
-    uid_base: int,
-    cpus: float | None,
+    folder: Path, options: DriverOptions, *, firecracker: Path | None, jailer: Path | None
 ) -> tuple[FirecrackerHost, Acceleration]:
-    """Find Firecracker and its jailer, and prove that KVM runs guests. Raises `RequirementMissing` for the first that is missing.
+    """Find Firecracker and its jailer, and prove that KVM runs guests.
+
+    Raises `RequirementMissing` for the first that is missing.
 
     Args:
         folder: `<data>/vmm`.
+        options: The driver's; without an accelerator, KVM is proven by running code.
         firecracker: The binary; None to look below `folder` and on PATH.
         jailer: Its jailer; the same.
-        accelerator: `kvm` takes KVM for granted; None proves it by running code.
-        uid_base: As in `FirecrackerHost`.
-        cpus: As in `FirecrackerHost`.
     """
     if platform.machine() not in ("x86_64", "aarch64"):
         raise RequirementMissing(f"Firecracker does not run on {platform.machine()} processors")
     binaries = find_binaries(folder, firecracker, jailer)
     if os.geteuid() != 0:
-        raise RequirementMissing("Firecracker's jailer needs root; run Emberbox as root to use Firecracker", mend="sudo -i")
-    require_programs(("bwrap",), mend="apt-get install -y bubblewrap")
+        raise RequirementMissing(
+            "Firecracker's jailer needs root; run Emberbox as root to use Firecracker", mend="sudo -i"
+        )
+    require_programs(PACKAGES, mend="apt-get install -y bubblewrap util-linux")
     check_mount(folder)
-    acceleration = await _acceleration(folder, accelerator)
-    await asyncio.to_thread(check_rights, folder, uid_base)
-    return await asyncio.to_thread(_assemble, folder, *binaries, uid_base, cpus), acceleration
+    acceleration = await _acceleration(folder, options)
+    await asyncio.to_thread(check_rights, folder, options.uid_base)
+    return await asyncio.to_thread(_assemble, folder, *binaries, options), acceleration
 
 
 def find_binaries(folder: Path, firecracker: Path | None, jailer: Path | None) -> tuple[Path, Path]:
-    """Return Firecracker and its jailer: those given, else those installed below `folder`, else those on PATH.
+    """Return Firecracker and its jailer: those given, else those below `folder`, else those on PATH.
 
     Looks at files alone, so it costs next to nothing. Raises `RequirementMissing`.
     """
-    from emberbox.vmm.firecracker.install import installed
-
     found = None if firecracker is not None and jailer is not None else installed(folder / "firecracker")
     return (
         _program("firecracker", firecracker, None if found is None else found.firecracker),
@@ -116,7 +114,7 @@ def find_binaries(folder: Path, firecracker: Path | None, jailer: Path | None) -
 
 
 def check_mount(folder: Path) -> None:
-    """Raise `RequirementMissing` where `folder` lies on a file system on which no jail works: one without devices or programs."""
+    """Raise `RequirementMissing` where `folder`'s file system takes no devices or runs no programs."""
     place = folder
     while not place.exists():
         place = place.parent
@@ -124,8 +122,8 @@ def check_mount(folder: Path) -> None:
     for flag, name in ((os.ST_NODEV, "nodev"), (os.ST_NOEXEC, "noexec")):
         if flags & flag:
             raise RequirementMissing(
-                f"{place} is mounted with {name}, but Firecracker's jails hold its program and the device /dev/kvm; "
-                "mount it without, or set EMBERBOX_DATA to a folder on another file system",
+                f"{place} is mounted with {name}, but Firecracker's jails hold its program and the device "
+                "/dev/kvm; mount it without, or set EMBERBOX_DATA to a folder on another file system",
                 mend=f"mount -o remount,{name.removeprefix('no')} $(findmnt -n -o TARGET -T {place})",
             )
 
@@ -139,47 +137,73 @@ def _program(name: str, given: Path | None, installed: Path | None) -> Path:
     return path.resolve()
 
 
-async def _acceleration(folder: Path, wanted: str | None) -> Acceleration:
-    if wanted is not None:
-        return Acceleration(wanted, f"{wanted}, as set")
-    found = await probe_acceleration(folder / "acceleration.json")
+async def _acceleration(folder: Path, options: DriverOptions) -> Acceleration:
+    kvm = look_at_kvm(told=options.kvm_kind)
+    found = await find_acceleration(folder, options.accelerator, kernel=options.kernel, kvm=kvm)
     if found.name != "kvm":
         raise RequirementMissing(
-            f"Firecracker needs hardware virtualization: {found.reason.removeprefix('software emulation: ')}"
+            f"Firecracker needs KVM: {found.reason.removeprefix('software emulation: ')}"
         )
     return found
 
 
-def _assemble(folder: Path, firecracker: Path, jailer: Path, uid_base: int, cpus: float | None) -> FirecrackerHost:
+def _assemble(folder: Path, firecracker: Path, jailer: Path, options: DriverOptions) -> FirecrackerHost:
     told = remembered(
         folder / "firecracker.json",
         firecracker,
-        lambda: {"release": read_version(firecracker), "snapshot": _ask(firecracker, "--snapshot-version", _anything)},
+        lambda: {
+            "release": read_version(firecracker),
+            "snapshot": _ask(firecracker, "--snapshot-version", _anything),
+        },
     )
     release = str(told["release"])
     if _numbers(release) < LEAST_VERSION:
         least = ".".join(map(str, LEAST_VERSION))
-        raise RequirementMissing(f"{firecracker} is Firecracker {release}; {least} or newer is needed", mend=INSTALL)
-    jailers = str(remembered(folder / "jailer.json", jailer, lambda: {"release": read_version(jailer)})["release"])
+        raise RequirementMissing(
+            f"{firecracker} is Firecracker {release}; {least} or newer is needed", mend=INSTALL
+        )
+    jailers = str(
+        remembered(folder / "jailer.json", jailer, lambda: {"release": read_version(jailer)})["release"]
+    )
     if jailers != release:
-        raise RequirementMissing(f"{jailer} is of version {jailers}, but Firecracker of {release}", mend=INSTALL)
+        raise RequirementMissing(
+            f"{jailer} is of version {jailers}, but Firecracker of {release}", mend=INSTALL
+        )
     cgroups = Cgroups()
     host = f"{cpu_model()}, Linux {os.uname().release}"
     return FirecrackerHost(
         firecracker=firecracker,
+        entry=_entry(folder),
         jailer=jailer,
         release=release,
         version=f"Firecracker {release}, snapshot {told['snapshot']}, {host}, layout {LAYOUT}",
         cgroups=cgroups if cgroups.prepare() else None,
-        uid_base=uid_base,
-        cpus=cpus,
+        uid_base=options.uid_base,
+        cpus=options.cpus,
+        log_level=options.log_level,
         clock=moves_clocks(_CLOCK_SOURCE),
     )
 
 
+def _entry(folder: Path) -> Path:
+    try:
+        return write_entry(folder / "entry")
+    except OSError as error:
+        raise RequirementMissing(
+            f"{folder} cannot be written ({error.strerror})", detail=str(error)
+        ) from error
+
+
 def read_version(program: Path) -> str:
-    """Return the version that Firecracker or its jailer tells of itself, such as `1.16.1`. Raises `RequirementMissing`."""
-    return _ask(program, "--version", lambda line: None if (found := _VERSION.search(line)) is None else ".".join(found.groups()))
+    """Return the version that Firecracker or its jailer tells of itself, such as `1.16.1`.
+
+    Raises `RequirementMissing`.
+    """
+    return _ask(
+        program,
+        "--version",
+        lambda line: None if (found := _VERSION.search(line)) is None else ".".join(found.groups()),
+    )
 
 
 def _anything(line: str) -> str | None:
@@ -189,14 +213,20 @@ def _anything(line: str) -> str | None:
 def _ask(program: Path, option: str, understand: Callable[[str], str | None]) -> str:
     try:
         command = [str(program), option]
-        told = subprocess.run(command, capture_output=True, text=True, timeout=_VERSION_S, check=True, env={}).stdout
+        told = subprocess.run(
+            command, capture_output=True, text=True, timeout=_VERSION_S, check=True, env={}
+        ).stdout
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
-        raise RequirementMissing(f"{program} does not run on this host", mend=INSTALL, detail=str(error)) from error
+        raise RequirementMissing(
+            f"{program} does not run on this host", mend=INSTALL, detail=str(error)
+        ) from error
     # Newer releases print further lines, such as that they exit successfully.
     for line in told.splitlines():
         if (answer := understand(line)) is not None:
             return answer[:64]
-    raise RequirementMissing(f"{program} {option} tells nothing; is it what it is taken for?", mend=INSTALL, detail=told[:500])
+    raise RequirementMissing(
+        f"{program} {option} tells nothing; is it what it is taken for?", mend=INSTALL, detail=told[:500]
+    )
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -205,10 +235,11 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def moves_clocks(source: Path) -> bool:
-    """Return whether this host's KVM can move a restored guest's clock on; `source` is the kernel's file of its clock.
+    """Return whether this host's KVM can move a restored guest's clock on, by its clock's `source`.
 
-    KVM puts the time of day into a snapshot only where the host counts by the TSC (the kernel's Documentation/virt/kvm/api.rst,
-    KVM_GET_CLOCK). Without it a guest would be moved on from 1970. Elsewhere the agent alone sets the clock.
+    KVM puts the time of day into a snapshot only where the host counts by the TSC (the kernel's
+    Documentation/virt/kvm/api.rst, KVM_GET_CLOCK). Without it a guest would be moved on from 1970.
+    Elsewhere the agent alone sets the clock.
     """
     try:
         told = source.read_text().strip()

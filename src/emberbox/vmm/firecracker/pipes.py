@@ -1,7 +1,8 @@
-"""Reading what Firecracker says: its log, its metrics and the guest's console, each bounded and never waited for.
+"""Reads Firecracker's log, metrics and guest console, each bounded and never waited for.
 
-What is not read in time is lost on Firecracker's side (it writes without blocking and counts that), so pipes are emptied as soon
-as something is in them. Source: Firecracker's docs/metrics.md and docs/logger.md.
+What is not read in time is lost on Firecracker's side (it writes without blocking and counts that),
+so pipes are emptied as soon as something is in them. Source: Firecracker's docs/metrics.md and
+docs/logger.md.
 """
 
 from __future__ import annotations
@@ -111,9 +112,10 @@ class BoundedLog:
 
 
 class MetricsReader:
-    """Adds up the metrics that Firecracker writes: a JSON object on each line, whose counters start anew with each line.
+    """Adds up Firecracker's metrics: JSON objects, one a line, whose counters start anew each time.
 
-    A last line that was torn by the VMM's end, and lines that are no metrics, are passed over and counted in `torn`.
+    A last line that was torn by the VMM's end, and lines that are no metrics, are passed over and
+    counted in `torn`.
     """
 
     def __init__(self) -> None:
@@ -159,11 +161,13 @@ class MetricsReader:
         for name, value in values.items():
             if isinstance(value, dict) and depth < 4:
                 self._sum(f"{prefix}{name}.", value, depth + 1)
-            elif type(value) is int and (len(self.counters) < _COUNTERS or f"{prefix}{name}" in self.counters):
+            elif type(value) is int and (
+                len(self.counters) < _COUNTERS or f"{prefix}{name}" in self.counters
+            ):
                 key = f"{prefix}{name}"
                 self.counters[key] = value if _is_level(name) else self.counters.get(key, 0) + value
 
 
 def _is_level(name: str) -> bool:
-    """Return whether a metric tells how things stand instead of counting what happened since the line before."""
+    """Return whether a metric is a state, not a count of events since the line before."""
     return name.endswith(("_us", "_ms", "_fc")) and not name.startswith("sum_")

@@ -1,8 +1,8 @@
 """QEMU's command line for a machine. Pure: descriptors in, arguments out.
 
-A clone must have the machine, processor, memory size and devices of its template, in the same order; only `-kernel`, `-initrd`
-and `-append` are left
-out, because the guest has them in its memory already (measured: 26 ms and 14 MB saved for each clone).
+A clone must have the machine, processor, memory size and devices of its template, in the same
+order; only `-kernel`, `-initrd` and `-append` are left out, because the guest has them in its
+memory already (measured: 26 ms and 14 MB saved for each clone).
 """
 
 from __future__ import annotations
@@ -11,6 +11,11 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from emberbox.vmm.kernel_line import kernel_line
+from emberbox.vmm.qemu.apic import APIC_TIMER_HZ
+from emberbox.vmm.qemu.processor import emulated_processor, host_processor
+from emberbox.vmm.qemu.program import NAME, machine_name
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -18,11 +23,14 @@ if TYPE_CHECKING:
 
 CHANNEL = "emberbox.0"
 """Name of the agent's virtio-serial port."""
+PORT = "agent-port"
+"""QEMU's own name of that port: only of a port with a name does it tell when the guest opens and
+closes it."""
+CHANNEL_BACKEND = "channel"
+"""QEMU's own name of the socket behind it."""
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 TRANSLATION_MIB = 64
 """Size of TCG's cache of translated code. Memory is used as far as the cache is filled."""
-EMULATED_PROCESSOR = "max,-erms"
-"""With ERMS, kernel and C library move memory by `rep movsb`, which TCG carries out byte by byte: 20 to 40 times slower."""
 KERNEL_ARGS = (
     "console=ttyS0",
     "quiet",
@@ -45,34 +53,48 @@ class Hardware:
         accelerator: `kvm` or `tcg`.
         architecture: `x86_64` or `aarch64`.
         tsc_khz: Frequency of the host's time stamp counter, in kHz; None where it is not needed.
+        known_flags: Which of `FAST_STRING_FLAGS` this QEMU knows.
+        vendor: Whose the host's processor is, as `processor_vendor` tells it.
     """
 
     binary: str
     accelerator: str
     architecture: str = "x86_64"
     tsc_khz: int | None = None
+    known_flags: tuple[str, ...] = ()
+    vendor: str = "GenuineIntel"
 
     @property
     def machine(self) -> str:
         """The machine type with its options."""
         if self.architecture == "aarch64":
-            return "virt,gic-version=3,acpi=off" if self.accelerator == "tcg" else "virt,gic-version=host,acpi=off"
-        # The timer and the interrupt controller of old are left out: with ACPI's reduced hardware the kernel never uses them
-        # but to
-        # calibrate, which fails now and then on a busy host and then hangs the boot. It is told the frequency instead. The
-        # clock chip
-        # stays: without it the kernel waits two seconds for it.
+            return (
+                "virt,gic-version=3,acpi=off"
+                if self.accelerator == "tcg"
+                else "virt,gic-version=host,acpi=off"
+            )
+        # The timer and the interrupt controller of old are left out: with ACPI's reduced hardware
+        # the kernel never uses them but to calibrate, which fails now and then on a busy host and
+        # then hangs the boot. It is told the frequency instead. The clock chip stays: without it
+        # the kernel waits two seconds for it.
         return "microvm,acpi=on,pit=off,pic=off,rtc=on,isa-serial=on"
 
     @property
     def processor(self) -> str:
         """The CPU model."""
-        return "host" if self.accelerator == "kvm" else EMULATED_PROCESSOR
+        return (
+            host_processor(self.vendor) if self.accelerator == "kvm" else emulated_processor(self.known_flags)
+        )
 
     @property
     def acceleration(self) -> str:
         """The accelerator with its options."""
         return "kvm" if self.accelerator == "kvm" else f"tcg,tb-size={TRANSLATION_MIB},thread=multi"
+
+    @property
+    def timer_hz(self) -> float | None:
+        """The frequency of the timer that an x86 kernel measures where it is emulated; None elsewhere."""
+        return APIC_TIMER_HZ if (self.accelerator, self.architecture) == ("tcg", "x86_64") else None
 
     @property
     def kernel_args(self) -> tuple[str, ...]:
@@ -96,7 +118,8 @@ class Wiring:
         kernel: The kernel; None for a clone.
         initramfs: The initramfs; None for a clone.
         memory: File with the guest's memory; None for memory of its own.
-        memory_shared: Whether what the guest writes goes to that file (a template) or stays private (a clone).
+        memory_shared: Whether what the guest writes goes to that file (a template) or stays private
+            (a clone).
         tap: The network device; None without a network.
         trusted: False only in tests: leaves QEMU's own seccomp filter off.
     """
@@ -113,12 +136,9 @@ class Wiring:
     seccomp: bool = True
 
 
-def machine_name(machine_id: str) -> str:
-    """Return the mark in a VMM's command line by which it is found again."""
-    return f"guest=emberbox-{machine_id}"
-
-
-def arguments(spec: MachineSpec, hardware: Hardware, wiring: Wiring, *, firmware: Sequence[str] = ()) -> list[str]:
+def arguments(
+    spec: MachineSpec, hardware: Hardware, wiring: Wiring, *, firmware: Sequence[str] = ()
+) -> list[str]:
     """Return QEMU's arguments, its own path first. The machine does not run until it is told to by QMP.
 
     Args:
@@ -127,7 +147,8 @@ def arguments(spec: MachineSpec, hardware: Hardware, wiring: Wiring, *, firmware
         wiring: Descriptors. Without a kernel, QEMU waits for a snapshot.
         firmware: Folders in which QEMU finds its firmware.
     """
-    words = [hardware.binary, "-name", machine_name(spec.id), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+    words = [hardware.binary, NAME, machine_name(spec.id)]
+    words += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     if wiring.seccomp:
         words += ["-sandbox", SANDBOX]
     for folder in firmware:
@@ -143,24 +164,42 @@ def arguments(spec: MachineSpec, hardware: Hardware, wiring: Wiring, *, firmware
 
 def _processor_and_memory(spec: MachineSpec, hardware: Hardware, wiring: Wiring) -> list[str]:
     machine = hardware.machine
-    words = ["-accel", hardware.acceleration, "-cpu", hardware.processor, "-smp", str(spec.vcpus), "-m", f"{spec.memory_mib}M"]
+    words = [
+        "-accel",
+        hardware.acceleration,
+        "-cpu",
+        hardware.processor,
+        "-smp",
+        str(spec.vcpus),
+        "-m",
+        f"{spec.memory_mib}M",
+    ]
     # Fewer helper threads than the control group allows, so that QEMU never fails to start one.
     words += ["-object", "main-loop,id=main-loop,thread-pool-min=0,thread-pool-max=8"]
     if wiring.memory is not None:
         machine += ",memory-backend=memory"
         share = "on" if wiring.memory_shared else "off"
         path = f"/proc/self/fd/{wiring.memory}"
-        words += ["-object", f"memory-backend-file,id=memory,size={spec.memory_mib}M,mem-path={path},share={share}"]
+        words += [
+            "-object",
+            f"memory-backend-file,id=memory,size={spec.memory_mib}M,mem-path={path},share={share}",
+        ]
     return ["-machine", machine, *words]
 
 
 def _channels(wiring: Wiring, hardware: Hardware) -> list[str]:
     return [
-        *("-chardev", f"socket,id=control,fd={wiring.control},server=on,wait=off", "-mon", "chardev=control,mode=control"),
+        *(
+            "-chardev",
+            f"socket,id=control,fd={wiring.control},server=on,wait=off",
+            "-mon",
+            "chardev=control,mode=control",
+        ),
         *("-add-fd", f"fd={wiring.console},set=1", "-chardev", "file,id=console,path=/dev/fdset/1,append=on"),
         *("-serial", "chardev:console"),
-        *("-chardev", f"socket,id=channel,fd={wiring.channel},server=on,wait=off"),
-        *("-device", "virtio-serial-device,max_ports=2", "-device", f"virtserialport,chardev=channel,name={CHANNEL}"),
+        *("-chardev", f"socket,id={CHANNEL_BACKEND},fd={wiring.channel},server=on,wait=off"),
+        *("-device", "virtio-serial-device,max_ports=2"),
+        *("-device", f"virtserialport,id={PORT},chardev={CHANNEL_BACKEND},name={CHANNEL}"),
     ]
 
 
@@ -175,18 +214,25 @@ def _drives(spec: MachineSpec, wiring: Wiring, hardware: Hardware) -> list[str]:
             f"driver=file,node-name=file{index},filename=/dev/fdset/{number},read-only={read_only},locking=off,aio=threads",
         ]
         if limits := _limits(spec.rates):
-            words += ["-object", json.dumps({"qom-type": "throttle-group", "id": f"rate{index}", "limits": limits})]
+            words += [
+                "-object",
+                json.dumps({"qom-type": "throttle-group", "id": f"rate{index}", "limits": limits}),
+            ]
             words += ["-blockdev", f"driver=raw,node-name=raw{index},file=file{index},read-only={read_only}"]
             throttle = f"driver=throttle,node-name=drive{index},throttle-group=rate{index},file=raw{index}"
             words += ["-blockdev", f"{throttle},read-only={read_only}"]
         else:
-            words += ["-blockdev", f"driver=raw,node-name=drive{index},file=file{index},read-only={read_only}"]
+            words += [
+                "-blockdev",
+                f"driver=raw,node-name=drive{index},file=file{index},read-only={read_only}",
+            ]
         words += ["-device", f"virtio-blk-device,drive=drive{index}"]
     return words
 
 
 def _limits(rates: Rates) -> dict[str, int]:
-    # For each drive a group of its own. The network's bound is not QEMU's to keep: what sends for it is the host's TAP.
+    # For each drive a group of its own. The network's bound is not QEMU's to keep: what sends for
+    # it is the host's TAP.
     bounds = {"bps-total": rates.disk_bytes_per_s, "iops-total": rates.disk_ops_per_s}
     return {name: value for name, value in bounds.items() if value is not None}
 
@@ -197,4 +243,8 @@ def _start(spec: MachineSpec, hardware: Hardware, wiring: Wiring) -> list[str]:
     words = ["-S", "-kernel", f"/proc/self/fd/{wiring.kernel}"]
     if wiring.initramfs is not None:
         words += ["-initrd", f"/proc/self/fd/{wiring.initramfs}"]
-    return [*words, "-append", " ".join((*hardware.kernel_args, *spec.kernel_args))]
+    return [
+        *words,
+        "-append",
+        kernel_line((*hardware.kernel_args, *spec.kernel_args), talkative=spec.talkative),
+    ]

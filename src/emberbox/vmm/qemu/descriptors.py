@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from emberbox.vmm import sockets
+from emberbox.vmm.process import sockets
 
 if TYPE_CHECKING:
     import socket
@@ -49,7 +49,7 @@ class Descriptors:
         return server.fileno()
 
     def readable(self, path: Path) -> int:
-        """Open `path` so that QEMU can open it again by number under another uid: a private copy unless all may read it."""
+        """Open `path` for QEMU to reopen by number under its uid: a private copy unless all may read it."""
         descriptor = self.open(path)
         if os.fstat(descriptor).st_mode & 0o004:
             return descriptor

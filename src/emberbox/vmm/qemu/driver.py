@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emberbox.errors import EmberboxError, InvalidInput, RequirementMissing
+from emberbox.errors import InvalidInput
 from emberbox.tasks import UndoStack
-from emberbox.vmm import confinement
-from emberbox.vmm.base import DriverReport, Machine, MachineSpec, Snapshot
-from emberbox.vmm.leftovers import find_machine
-from emberbox.vmm.memory_image import create_memory
-from emberbox.vmm.qemu import host as qemu_host
+from emberbox.vmm.driver import USUAL, VmmDriver
+from emberbox.vmm.failures import undone_on_failure
+from emberbox.vmm.process.leftovers import find_machine
+from emberbox.vmm.qemu.host import examine
 from emberbox.vmm.qemu.launch import Launched, Memory, QemuHost, control_socket, explained, launch
 from emberbox.vmm.qemu.machine import QemuMachine
+from emberbox.vmm.qemu.program import MARK
 from emberbox.vmm.qemu.qmp import Qmp
 from emberbox.vmm.qemu.snapshot import QemuLoadedSnapshot, save
-from emberbox.vmm.recorded import spec_from_json
+from emberbox.vmm.recorded import machine_from_json
+from emberbox.vmm.snapshots.memory_image import create_memory
 
 if TYPE_CHECKING:
-    from emberbox.vmm.acceleration import Acceleration
-    from emberbox.vmm.process import VmmProcess
+    from pathlib import Path
+
+    from emberbox.vmm.base import Machine, MachineSpec, Snapshot
+    from emberbox.vmm.driver import DriverOptions
+    from emberbox.vmm.kvm.acceleration import Acceleration
+    from emberbox.vmm.process.process import VmmProcess
 
 _log = logging.getLogger(__name__)
 
@@ -31,55 +34,21 @@ _START_S = 30.0
 _ADOPT_S = 5.0
 
 
-class QemuDriver:
+class QemuDriver(VmmDriver[QemuHost]):
     """Starts machines in QEMU, each shut in for itself. A `Driver`, `SnapshotDriver` and `AdoptingDriver`.
 
     Args:
-        folder: Where the jail root and what was probed are kept; shared by all engines of this host that use the same data
-        folder.
-        accelerator: `kvm` or `tcg`; None to find out which works.
-        cpus: CPUs' worth of time for each machine, by its control group; None for no bound.
-        uid_base: uid of slot 0, when we are root; the 10,000 from there belong to VMMs.
+        folder: Also keeps the jail root.
+        options: Either accelerator will do. What is logged besides QEMU's messages: see `qemu.log_items`.
         confine: False runs QEMU with our own rights. Only for tests that prove the confinement.
     """
 
     name = "qemu"
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        accelerator: str | None = None,
-        cpus: float | None = None,
-        uid_base: int = confinement.UID_BASE,
-        confine: bool = True,
-    ) -> None:
-        if accelerator not in (None, "kvm", "tcg"):
-            raise InvalidInput(f"the accelerator must be kvm or tcg, not {accelerator!r}")
-        self._folder = folder
-        self._accelerator = accelerator
-        self._cpus = cpus
-        self._uid_base = uid_base
-        self._confine = confine
-        self._lock = asyncio.Lock()
-        self._found: tuple[QemuHost, Acceleration] | None = None
-
-    async def probe(self) -> DriverReport:
-        """Find out what works here; up to a few seconds the first time. Never raises for what the host lacks."""
-        try:
-            host, acceleration = await self._examined()
-        except RequirementMissing as error:
-            return DriverReport(usable=False, accelerator=None, version=None, reason=error.message, mend=error.mend)
-        except EmberboxError as error:
-            return DriverReport(usable=False, accelerator=None, version=None, reason=error.message)
-        bounded = (
-            ""
-            if not self._confine or host.cgroups is not None
-            else "; no control groups, so memory is bounded by the guest alone"
-        )
-        return DriverReport(
-            usable=True, accelerator=acceleration.name, version=host.version, reason=acceleration.reason + bounded
-        )
+    def __init__(self, folder: Path, options: DriverOptions = USUAL, *, confine: bool = True) -> None:
+        if options.accelerator not in (None, "kvm", "tcg"):
+            raise InvalidInput(f"the accelerator must be kvm or tcg, not {options.accelerator!r}")
+        super().__init__(folder, options, confines=confine)
 
     async def start(self, spec: MachineSpec) -> QemuMachine:
         """Boot a machine cold; its kernel runs when this returns.
@@ -106,16 +75,19 @@ class QemuDriver:
             os.close(descriptor)
 
     async def snapshot(self, machine: Machine, state: Path) -> Snapshot:
-        """Write the device state of a template to the new file `state`, in milliseconds; the machine is gone afterwards.
+        """Write a template's device state to the new file `state`; the machine is gone afterwards.
 
-        Also writes `<state>.json`, by which changed files are noticed. Raises `SnapshotFailed`; then the machine is killed and
-        both are removed.
+        Also writes `<state>.json`, by which changed files are noticed. Raises `SnapshotFailed`;
+        then the machine is killed and both are removed.
         """
         host, _ = await self._examined()
         return await save(host, _ours(machine), state)
 
     async def open_snapshot(self, snapshot: Snapshot) -> QemuLoadedSnapshot:
-        """Check a snapshot and copy its memory to where no clone can change it. Raises `SnapshotFailed`; safe to cancel."""
+        """Check a snapshot and copy its memory to where no clone can change it.
+
+        Raises `SnapshotFailed`; safe to cancel.
+        """
         host, _ = await self._examined()
         return await QemuLoadedSnapshot.open(host, snapshot)
 
@@ -124,29 +96,19 @@ class QemuDriver:
 
         Raises `VmmDied` or `VmmTimeout` when it does not answer.
         """
-        try:
-            spec = spec_from_json(state["spec"])
-            pid, start_time = int(state["pid"]), int(state["start_time"])
-            memory = None if state.get("memory") is None else Path(state["memory"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidInput("this is not the state of a QEMU machine", detail=str(error)) from error
+        recorded = machine_from_json(self.name, state)
         host, _ = await self._examined()
-        process = find_machine(pid, start_time, spec.id)
+        process = find_machine(MARK, recorded.pid, recorded.start_time, recorded.spec.id)
         if process is None:
             return None
         try:
-            return await _reconnect(host, spec, process, memory)
+            return await _reconnect(host, recorded.spec, process, recorded.memory)
         except BaseException:
             process.release()
             raise
 
-    async def _examined(self) -> tuple[QemuHost, Acceleration]:
-        async with self._lock:
-            if self._found is None:
-                self._found = await qemu_host.examine(
-                    self._folder, confine=self._confine, accelerator=self._accelerator, uid_base=self._uid_base, cpus=self._cpus
-                )
-            return self._found
+    async def _examine(self) -> tuple[QemuHost, Acceleration]:
+        return await examine(self._folder, self._options, confine=self._confines)
 
 
 def _remove(path: Path) -> None:
@@ -159,22 +121,28 @@ def _ours(machine: Machine) -> QemuMachine:
     return machine
 
 
-async def _boot(host: QemuHost, spec: MachineSpec, memory: Memory | None = None, file: Path | None = None) -> QemuMachine:
+async def _boot(
+    host: QemuHost, spec: MachineSpec, memory: Memory | None = None, file: Path | None = None
+) -> QemuMachine:
     undo = UndoStack()
-    try:
+    async with undone_on_failure(undo.close):
         with explained(spec, "did not start"):
             launched = await launch(host, spec, memory=memory, undo=undo)
+            timer_hz, group = host.hardware.timer_hz, launched.group
+            if timer_hz is not None and group is not None and host.precedence.give(group):
+                # Its kernel measures its timer for 0.1 s; on a busy host that goes wrong if it is
+                # made to wait meanwhile.
+                undo.push_call(host.precedence.end, group)
             await launched.control.execute("cont", timeout_s=_START_S)
-            machine = QemuMachine(spec, launched, memory=file)
+            machine = QemuMachine(spec, launched, memory=file, timer_hz=timer_hz, precedence=host.precedence)
             machine.running()
-    except BaseException:
-        await undo.close()
-        raise
     _log.info("machine booted", extra={"action": "vmm.start", "machine": spec.id, "pid": machine.pid})
     return machine
 
 
-async def _reconnect(host: QemuHost, spec: MachineSpec, process: VmmProcess, memory: Path | None) -> QemuMachine:
+async def _reconnect(
+    host: QemuHost, spec: MachineSpec, process: VmmProcess, memory: Path | None
+) -> QemuMachine:
     control = Qmp.connect(control_socket(spec.run_dir))
     try:
         status = await control.execute("query-status", timeout_s=_ADOPT_S)
@@ -187,7 +155,11 @@ async def _reconnect(host: QemuHost, spec: MachineSpec, process: VmmProcess, mem
         undo.push(group.remove)
     undo.push(process.kill)
     undo.push(control.close)
-    machine = QemuMachine(spec, Launched(process=process, confined=False, control=control, group=group, undo=undo), memory=memory)
+    machine = QemuMachine(
+        spec,
+        Launched(process=process, confined=False, control=control, group=group, undo=undo),
+        memory=memory,
+    )
     machine.take_event("RESUME" if status.get("running") else "STOP", {})
     _log.info("machine adopted", extra={"action": "vmm.adopt", "machine": spec.id, "pid": process.pid})
     return machine

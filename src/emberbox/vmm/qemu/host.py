@@ -3,65 +3,90 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import RequirementMissing
-from emberbox.vmm import confinement, timestamp
-from emberbox.vmm.acceleration import Acceleration, probe_acceleration
-from emberbox.vmm.cgroup import Cgroups
-from emberbox.vmm.jail import JailFiles, jail_root
+from emberbox.vmm import timestamp
+from emberbox.vmm.kvm.acceleration import find_acceleration
+from emberbox.vmm.kvm.kinds import look_at_kvm
+from emberbox.vmm.kvm.node import DEVICE, check_node
+from emberbox.vmm.process import confinement
+from emberbox.vmm.process.cgroup import Cgroups
+from emberbox.vmm.process.jail import JailFiles, jail_root
 from emberbox.vmm.qemu.arguments import Hardware
 from emberbox.vmm.qemu.launch import QemuHost
+from emberbox.vmm.qemu.processor import known_flags, processor_vendor
+from emberbox.vmm.qemu.program import mend, program
 from emberbox.vmm.remembered import remembered
-from emberbox.vmm.requirements import MEND, find_program, require_programs
+from emberbox.vmm.requirements import require_programs
 
-LAYOUT = 1
+if TYPE_CHECKING:
+    from emberbox.vmm.driver import DriverOptions
+    from emberbox.vmm.kvm.acceleration import Acceleration
+
+LAYOUT = 2
 """Raised whenever the arguments change in a way that breaks older snapshots."""
-_FIRMWARE = ("bios-microvm.bin", "qboot.rom", "linuxboot_dma.bin", "pvh.bin", "kvmvapic.bin", "efi-virtio.rom")
+_FIRMWARE = (
+    "bios-microvm.bin",
+    "qboot.rom",
+    "linuxboot_dma.bin",
+    "pvh.bin",
+    "kvmvapic.bin",
+    "efi-virtio.rom",
+)
 _FIRMWARE_FOLDERS = (Path("/usr/share/qemu"), Path("/usr/share/seabios"), Path("/usr/share/qemu-efi-aarch64"))
 _VERSION_S = 10.0
 
 
 async def examine(
-    folder: Path, *, confine: bool, accelerator: str | None, uid_base: int, cpus: float | None
+    folder: Path,
+    options: DriverOptions,
+    *,
+    confine: bool,
+    device: Path = DEVICE,
 ) -> tuple[QemuHost, Acceleration]:
     """Find QEMU, its accelerator and its version, and make its jail root under `folder`.
+
+    With KVM, also try whether VMMs can be let at its node, `device`.
 
     Raises `RequirementMissing` or `VmmStartFailed`.
     """
     architecture = platform.machine()
     if architecture not in ("x86_64", "aarch64"):
         raise RequirementMissing(f"virtual machines are not supported on {architecture} processors")
-    name = f"qemu-system-{architecture}"
-    required = [name, *(("bwrap", "setpriv") if confine else ())]
-    found = require_programs(required, mend=MEND if architecture == "x86_64" else MEND.replace("-x86", "-arm"))
-    acceleration = await _acceleration(folder, accelerator)
-    small = find_program(f"{name}-microvm")
-    binary = small if acceleration.name == "kvm" and small is not None else found[name]
-    return await asyncio.to_thread(_assemble, folder, binary, architecture, acceleration, confine, uid_base, cpus), acceleration
-
-
-async def _acceleration(folder: Path, wanted: str | None) -> Acceleration:
-    if wanted is not None:
-        return Acceleration(wanted, f"{wanted}, as set")
-    return await probe_acceleration(folder / "acceleration.json")
+    name = program(architecture)
+    found = require_programs([name, *(confinement.PACKAGES if confine else ())], mend=mend(architecture))
+    kvm, kernel = look_at_kvm(told=options.kvm_kind), options.kernel
+    acceleration = await find_acceleration(folder, options.accelerator, kernel=kernel, kvm=kvm, device=device)
+    # Not Debian's smaller build for this machine type, qemu-system-x86_64-microvm: it cannot filter
+    # its own system calls.
+    pair = architecture, acceleration.name
+    host = await asyncio.to_thread(_assemble, folder, found[name], *pair, options, confine=confine)
+    if acceleration.name == "kvm" and confine:
+        await asyncio.to_thread(check_node, None if os.geteuid() else options.uid_base, folder, device)
+    return replace(host, kvm=device), acceleration
 
 
 def _assemble(
-    folder: Path, binary: Path, architecture: str, acceleration: Acceleration, confine: bool, uid_base: int, cpus: float | None
+    folder: Path, binary: Path, architecture: str, accelerator: str, options: DriverOptions, *, confine: bool
 ) -> QemuHost:
-    root = jail_root(folder, jail_files(binary, acceleration.name, architecture)) if confine else None
+    root = jail_root(folder, jail_files(binary, accelerator, architecture)) if confine else None
     cgroups = Cgroups()
-    found = remembered(
-        folder / f"{binary.name}.json", binary, lambda: {"version": read_version(binary), "tsc_khz": timestamp.tsc_khz()}
-    )
+    found = remembered(folder / f"{binary.name}.json", binary, lambda: _look_at(binary))
+    emulated = accelerator == "tcg"
+    clock = remembered(folder / "clock.json", binary, _look_at_clock) if emulated else {"tsc_khz": None}
     hardware = Hardware(
         binary=str(binary),
-        accelerator=acceleration.name,
+        accelerator=accelerator,
         architecture=architecture,
-        tsc_khz=found["tsc_khz"] if acceleration.name == "tcg" else None,
+        tsc_khz=clock["tsc_khz"],
+        known_flags=tuple(found["known_flags"]),
+        vendor="" if emulated else processor_vendor(),
     )
     return QemuHost(
         binary=binary,
@@ -69,29 +94,55 @@ def _assemble(
         version=f"QEMU {found['version']}, {hardware.accelerator}, {hardware.processor}, layout {LAYOUT}",
         jail=root,
         cgroups=cgroups if confine and cgroups.prepare() else None,
-        uid_base=uid_base,
-        cpus=cpus,
+        uid_base=options.uid_base,
+        cpus=options.cpus,
+        log_level=options.log_level,
     )
+
+
+def _look_at(binary: Path) -> dict[str, Any]:
+    return {"version": read_version(binary), "known_flags": known_flags(binary)}
+
+
+def _look_at_clock() -> dict[str, Any]:
+    try:
+        return {"tsc_khz": timestamp.tsc_khz()}
+    except OSError as error:
+        raise RequirementMissing(
+            "this system lets no process make code to run, and without hardware virtualization that is how "
+            "VMs work: allow it for Emberbox",
+            detail=str(error),
+        ) from error
 
 
 def jail_files(binary: Path, accelerator: str, architecture: str) -> JailFiles:
     """Return what QEMU needs of the host's files."""
     firmware = tuple(p for folder in _FIRMWARE_FOLDERS for name in _FIRMWARE if (p := folder / name).exists())
     # Distributions build the accelerators as plugins, in a folder beside the libraries.
-    names = (f"accel-{accelerator}-{architecture}.so", f"accel-{accelerator}-i386.so" if "microvm" in binary.name else "")
+    name = f"accel-{accelerator}-{architecture}.so"
     folders = [
         binary.parent.parent / "lib" / f"{architecture}-linux-gnu" / "qemu",
         Path("/usr/lib64/qemu"),
         Path("/usr/lib/qemu"),
     ]
-    plugins = tuple(p for folder in folders for name in names if name and (p := folder / name).exists())
-    return JailFiles(programs=(binary, confinement.SETPRIV), plugins=plugins, data=firmware)
+    plugins = tuple(p for folder in folders if (p := folder / name).exists())
+    devices = (DEVICE,) if accelerator == "kvm" else ()
+    return JailFiles(
+        programs=(binary, confinement.SETPRIV), plugins=plugins, data=firmware, mount_points=devices
+    )
 
 
 def read_version(binary: Path) -> str:
-    """Return QEMU's version with its package's, such as `7.2.22 (Debian 1:7.2+dfsg-7)`. Raises `RequirementMissing`."""
+    """Return QEMU's version with its package's, such as `7.2.22 (Debian 1:7.2+dfsg-7)`.
+
+    Raises `RequirementMissing`.
+    """
     try:
-        told = subprocess.run([str(binary), "--version"], capture_output=True, text=True, timeout=_VERSION_S, check=True).stdout
+        told = subprocess.run(
+            [str(binary), "--version"], capture_output=True, text=True, timeout=_VERSION_S, check=True
+        ).stdout
         return told.splitlines()[0].removeprefix("QEMU emulator version ").strip()
     except (OSError, subprocess.SubprocessError, IndexError) as error:
-        raise RequirementMissing(f"{binary} does not run on this host", mend=MEND, detail=str(error)) from error
+        raise RequirementMissing(
+            f"{binary} does not run on this host", mend=mend(platform.machine()), detail=str(error)
+        ) from error

@@ -2,54 +2,52 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from emberbox.errors import VmmError, VmmStartFailed
-from emberbox.vmm import confinement
-from emberbox.vmm.cgroup import Cgroup, CgroupLimits, Cgroups
+from emberbox.errors import VmmStartFailed
+from emberbox.vmm.driver import VmmHost
+from emberbox.vmm.failures import told_as
+from emberbox.vmm.kvm.node import DEVICE, kvm_node
+from emberbox.vmm.process import confinement
+from emberbox.vmm.process.bounds import group_limits, longest_drive, threads
+from emberbox.vmm.process.precedence import Precedence
+from emberbox.vmm.process.spawn import end_parent, last_errors, open_errors, popen, spawn_held, watch
+from emberbox.vmm.process.tap import open_tap
 from emberbox.vmm.qemu.arguments import Hardware, Wiring, arguments
 from emberbox.vmm.qemu.descriptors import Descriptors
+from emberbox.vmm.qemu.log_items import log_arguments
+from emberbox.vmm.qemu.program import MARK
 from emberbox.vmm.qemu.qmp import Qmp
-from emberbox.vmm.spawn import end_parent, error_log, last_errors, popen, spawn_held, watch
-from emberbox.vmm.tap import open_tap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from emberbox.tasks import UndoStack
     from emberbox.vmm.base import MachineSpec
-    from emberbox.vmm.process import VmmProcess
-
-OVERHEAD_MIB = 192
-"""What a VMM may use besides its guest's memory."""
-_THREADS = 64
+    from emberbox.vmm.process.cgroup import Cgroup
+    from emberbox.vmm.process.process import VmmProcess
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QemuHost:
+class QemuHost(VmmHost):
     """What the driver found out about this host, once.
 
     Args:
         binary: QEMU on the host.
         hardware: What machines get; its `binary` is the path inside the jail.
-        version: What a snapshot must match.
         jail: The jail root; None leaves machines unconfined (tests only).
-        cgroups: Where to make groups; None where none can be had.
-        uid_base: uid of slot 0.
-        cpus: CPUs' worth of time for each machine; None for no bound.
+        kvm: KVM's device node, which only machines on KVM are given.
+        precedence: Which machine has the processor first.
     """
 
     binary: Path
     hardware: Hardware
-    version: str
     jail: Path | None
-    cgroups: Cgroups | None
-    uid_base: int = confinement.UID_BASE
-    cpus: float | None = None
+    kvm: Path = DEVICE
+    precedence: Precedence = field(default_factory=Precedence)
 
     def uid(self, spec: MachineSpec) -> int | None:
         """Return the uid of the machine's VMM; None where it keeps ours."""
@@ -93,21 +91,18 @@ def control_socket(run_dir: Path) -> Path:
     return run_dir / "qmp.sock"
 
 
-@contextlib.contextmanager
-def explained(spec: MachineSpec, what: str) -> Iterator[None]:
-    """Turn what goes wrong inside into `VmmStartFailed` with the VMM's own words."""
-    try:
-        yield
-    except VmmStartFailed:
-        raise
-    except (VmmError, OSError, TimeoutError) as error:
-        said = last_errors(spec.run_dir)
-        reason = said.splitlines()[-1] if said else str(error) or type(error).__name__
-        raise VmmStartFailed(f"virtual machine {spec.id} {what}: {reason}", detail=said or str(error)) from error
+def explained(spec: MachineSpec, what: str) -> AbstractContextManager[None]:
+    """Turn what goes wrong inside into `VmmStartFailed` with QEMU's own words."""
+    return told_as(VmmStartFailed, spec, what, said=lambda: last_errors(spec.run_dir))
 
 
 async def launch(
-    host: QemuHost, spec: MachineSpec, *, memory: Memory | None = None, state: int | None = None, undo: UndoStack
+    host: QemuHost,
+    spec: MachineSpec,
+    *,
+    memory: Memory | None = None,
+    state: int | None = None,
+    undo: UndoStack,
 ) -> Launched:
     """Start QEMU for `spec`, shut in and bounded; its guest does not run yet.
 
@@ -124,20 +119,25 @@ async def launch(
         descriptors.own(state)
     wiring = _wire(host, spec, descriptors, memory, state)
     group = _make_group(host, spec, memory, undo)
-    process = await _spawn(host, spec, arguments(spec, host.hardware, wiring), descriptors.numbers, group, undo)
+    command = [*arguments(spec, host.hardware, wiring), *log_arguments(host.log_level)]
+    process = await _spawn(host, spec, command, descriptors.numbers, group, undo)
     descriptors.close()
     control = Qmp.connect(control_socket(spec.run_dir))
     undo.push(control.close)
     return Launched(process=process, confined=host.jail is not None, control=control, group=group, undo=undo)
 
 
-def _wire(host: QemuHost, spec: MachineSpec, descriptors: Descriptors, memory: Memory | None, state: int | None) -> Wiring:
+def _wire(
+    host: QemuHost, spec: MachineSpec, descriptors: Descriptors, memory: Memory | None, state: int | None
+) -> Wiring:
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return Wiring(
         control=descriptors.listen(control_socket(spec.run_dir)),
         channel=descriptors.listen(spec.channel_socket),
         console=descriptors.open(spec.console_log, append),
-        drives=tuple(descriptors.open(d.path, os.O_RDONLY if d.read_only else os.O_RDWR) for d in spec.drives),
+        drives=tuple(
+            descriptors.open(d.path, os.O_RDONLY if d.read_only else os.O_RDWR) for d in spec.drives
+        ),
         kernel=None if state is not None else descriptors.readable(spec.kernel),
         initramfs=None if state is not None else descriptors.readable(spec.initramfs),
         memory=None if memory is None else descriptors.borrow(memory.descriptor),
@@ -148,46 +148,52 @@ def _wire(host: QemuHost, spec: MachineSpec, descriptors: Descriptors, memory: M
 
 
 async def _spawn(
-    host: QemuHost, spec: MachineSpec, command: list[str], inherited: list[int], group: Cgroup | None, undo: UndoStack
+    host: QemuHost,
+    spec: MachineSpec,
+    command: list[str],
+    inherited: list[int],
+    group: Cgroup | None,
+    undo: UndoStack,
 ) -> VmmProcess:
-    errors = os.open(error_log(spec.run_dir), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
+    with open_errors(spec.run_dir) as errors:
         if host.jail is None:
             parent = popen(command, inherited, errors)
-            undo.push(lambda: end_parent(parent, spec.id))
+            undo.push(lambda: end_parent(parent, MARK, spec.id))
             return watch(parent.pid, parent, undo, wrapped=False)
         cell = _cell(host, host.jail, spec)
         return await spawn_held(
             lambda tell, held: confinement.wrap(cell, command, tell, held),
             lambda pid: _bound(host, spec, pid, group),
+            mark=MARK,
             machine_id=spec.id,
             inherited=inherited,
             output=errors,
             undo=undo,
         )
-    finally:
-        os.close(errors)
 
 
 def _cell(host: QemuHost, jail: Path, spec: MachineSpec) -> confinement.Cell:
-    devices = (Path("/dev/kvm"),) if host.hardware.accelerator == "kvm" else ()
-    return confinement.Cell(root=jail, uid=host.uid_base + spec.slot, devices=devices, die_with_parent=not spec.survive_parent)
+    devices = (
+        (kvm_node(host.uid(spec), spec.run_dir, host.kvm),) if host.hardware.accelerator == "kvm" else ()
+    )
+    return confinement.Cell(
+        root=jail, uid=host.uid_base + spec.slot, devices=devices, die_with_parent=not spec.survive_parent
+    )
 
 
 def _make_group(host: QemuHost, spec: MachineSpec, memory: Memory | None, undo: UndoStack) -> Cgroup | None:
     if host.cgroups is None or host.jail is None:
         return None
-    # A clone that writes to a page which its template left empty is charged twice: for filling the shared copy, and for its own.
+    # A clone that writes to a page which its template left empty is charged twice: for filling the
+    # shared copy, and for its own.
     times = 2 if memory is not None and not memory.shared else 1
-    bound = (spec.memory_mib * times + OVERHEAD_MIB) * 1024 * 1024
-    group = host.cgroups.create(spec.id, CgroupLimits(memory_bytes=bound, pids=_THREADS + spec.vcpus, cpus=host.cpus))
+    group = host.cgroups.create(spec.id, group_limits(spec, spec.memory_mib * times, host.cpus))
     undo.push(group.remove)
     return group
 
 
 def _bound(host: QemuHost, spec: MachineSpec, pid: int, group: Cgroup | None) -> None:
-    writable = [d.path.stat().st_size for d in spec.drives if not d.read_only]
-    processes = None if host.uid(spec) is None else _THREADS + spec.vcpus
-    confinement.limit(pid, file_bytes=max([spec.console_bytes, *writable]), processes=processes)
+    processes = None if host.uid(spec) is None else threads(spec)
+    confinement.limit(pid, file_bytes=max(spec.console_bytes, longest_drive(spec)), processes=processes)
     if group is not None:
         group.add(pid)

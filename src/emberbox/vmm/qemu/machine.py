@@ -6,53 +6,62 @@ import asyncio
 from asyncio import StreamReader, StreamWriter
 from typing import TYPE_CHECKING, Any
 
-from emberbox.errors import VmmDied
-from emberbox.vmm import sockets
-from emberbox.vmm.base import MachineSpec, MachineState
-from emberbox.vmm.process import children, identify
-from emberbox.vmm.recorded import spec_to_json, write_record
+from emberbox.errors import VmmDied, VmmError, VmmTimeout
+from emberbox.vmm.base import MachineState
+from emberbox.vmm.machine import VmmMachine
+from emberbox.vmm.process import sockets
+from emberbox.vmm.process.process import children
+from emberbox.vmm.qemu.apic import timer_state
+from emberbox.vmm.qemu.endings import explain_exit, explain_status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
+    from emberbox.vmm.base import MachineSpec, TimerState
+    from emberbox.vmm.process.precedence import Precedence
     from emberbox.vmm.qemu.launch import Launched
 
 _CONTROL_S = 10.0
+_PART_S = 180.0
+"""How long an agent may take to notice that its host has gone; a busy host may leave the guest
+without a processor for long."""
 
 
-class QemuMachine:
-    """A `Machine` of the QEMU driver.
-
-    `kill` must be called at the end, even after the VMM has ended by itself: it gives back what the machine holds on the host.
+class QemuMachine(VmmMachine):
+    """A `Machine`, `PartingMachine` and `TimedMachine` of the QEMU driver.
 
     Args:
         spec: What it was made from.
         launched: Its process, whose undo steps belong to the machine from here on.
         memory: The file that holds its memory, if it is a template; None otherwise.
+        timer_hz: As for `TimedMachine`; None also for a machine that has booted before.
+        precedence: What it may have until it settles; None for a machine that has no need of it.
     """
 
-    def __init__(self, spec: MachineSpec, launched: Launched, *, memory: Path | None = None) -> None:
-        self._spec = spec
-        self._process = launched.process
+    def __init__(
+        self,
+        spec: MachineSpec,
+        launched: Launched,
+        *,
+        memory: Path | None = None,
+        timer_hz: float | None = None,
+        precedence: Precedence | None = None,
+    ) -> None:
+        super().__init__("qemu", spec, launched.process, _qemu_pid(launched), launched.undo, memory=memory)
         self.control = launched.control
-        self.memory = memory
-        self._undo = launched.undo
-        self._state = MachineState.STARTING
-        self._ending = False
-        self._pid = _qemu_pid(launched)
-        self._identity = identify(self._pid)
+        self._timer_hz = timer_hz
+        self._group = launched.group
+        self._precedence = precedence
+        self._port_opened = asyncio.Event()
+        self.visited = False
+        """Whether a host has been at the channel whose going the guest is not known to have noticed."""
         self.control.on_event = self.take_event
 
     @property
-    def spec(self) -> MachineSpec:
-        """What it was made from."""
-        return self._spec
-
-    @property
-    def pid(self) -> int:
-        """Host pid of the QEMU process itself."""
-        return self._pid
+    def timer_hz(self) -> float | None:
+        """The timer frequency that its kernel should find (`TimedMachine`); None where it measures none."""
+        return self._timer_hz
 
     async def open_channel(self) -> tuple[StreamReader, StreamWriter]:
         """Connect to the agent's byte stream. One connection at a time; raises `VmmDied`.
@@ -62,12 +71,32 @@ class QemuMachine:
         try:
             client = sockets.connect(self._spec.channel_socket)
         except OSError as error:
-            raise VmmDied(f"virtual machine {self._spec.id} does not take connections any more", detail=str(error)) from error
+            raise VmmDied(
+                f"virtual machine {self._spec.id} does not take connections any more", detail=str(error)
+            ) from error
+        self.visited = True
         try:
             return await asyncio.open_unix_connection(sock=client)
         except BaseException:
             client.close()
             raise
+
+    async def part(self, close: Callable[[], Awaitable[object]]) -> None:
+        """Close the channel by `close`, and wait until the agent awaits the next host (`PartingMachine`).
+
+        The agent opens its port anew when a host has gone, and QEMU tells of that: of the last
+        change in a second, so within a second. Raises `VmmDied` or `VmmTimeout`.
+        """
+        self._port_opened.clear()
+        await close()
+        try:
+            async with asyncio.timeout(_PART_S):
+                await self._port_opened.wait()
+        except TimeoutError as error:
+            raise VmmTimeout(
+                f"the agent in virtual machine {self._spec.id} did not notice that the host has gone"
+            ) from error
+        self.visited = False
 
     async def pause(self) -> None:
         """Stop the vCPUs. Repeating is harmless. Raises `VmmDied` or `VmmTimeout`."""
@@ -79,62 +108,43 @@ class QemuMachine:
         await self._command("cont")
         self._state = MachineState.RUNNING
 
-    async def kill(self) -> None:
-        """End the QEMU process, wait until it is gone and give back all that it held.
+    def settle(self) -> None:
+        """Note that its kernel has measured: its share of processors is as others' (`TimedMachine`)."""
+        if self._group is not None and self._precedence is not None:
+            self._precedence.end(self._group)
 
-        Repeating is harmless; finishes even when cancelled.
-        """
-        self._ending = True
-        if not self._process.ended:
-            self._process.killed = True
-        await self._undo.close()
-
-    async def wait(self) -> int:
-        """Wait for the QEMU process to end; returns its exit code (negative: the signal; 255: adopted, so not known)."""
-        return await self._process.wait()
-
-    def poll(self) -> MachineState:
-        """Tell the state without blocking."""
-        if self._process.ended:
-            return MachineState.KILLED if self._process.killed else MachineState.EXITED
-        return self._state
-
-    def state(self) -> dict[str, Any]:
-        """JSON-ready values from which the driver's `adopt` finds the machine again."""
-        return {
-            "driver": "qemu",
-            "id": self._spec.id,
-            "pid": self.pid,
-            "start_time": self._identity.start_time if self._identity else 0,
-            "run_dir": str(self._spec.run_dir),
-            "memory": None if self.memory is None else str(self.memory),
-            "spec": spec_to_json(self._spec),
-        }
-
-    def console(self) -> str:
-        """What the guest printed so far; bytes that are not text are replaced."""
+    async def timer(self) -> TimerState | None:
+        """Tell how far its first processor's timer is (`TimedMachine`)."""
+        if self.timer_hz is None:
+            return None
         try:
-            with self._spec.console_log.open("rb") as file:
-                return file.read(self._spec.console_bytes).decode("utf-8", "replace")
-        except OSError:
-            return ""
+            told = await self._command("human-monitor-command", {"command-line": "info lapic 0"})
+        except VmmError:
+            return None
+        return timer_state(told) if isinstance(told, str) else None
 
     def take_event(self, name: str, data: Mapping[str, Any]) -> None:
-        """Follow what QEMU tells about the vCPUs."""
+        """Follow what QEMU tells about the vCPUs and the agent's port."""
         if name == "RESUME":
             self._state = MachineState.RUNNING
         elif name == "STOP":
             self._state = MachineState.PAUSED
+        elif name == "VSERPORT_CHANGE" and data.get("open") is True:
+            self._port_opened.set()
 
-    def running(self) -> None:
-        """Note that the guest runs, and write the record by which it is found again."""
-        self._state = MachineState.RUNNING
-        write_record(self._spec.run_dir, self.state())
+    def _explain_exit(self, code: int) -> str:
+        return explain_exit(code)
 
-    async def _command(self, name: str) -> None:
-        if self._process.ended or self._ending:
-            raise VmmDied(f"virtual machine {self._spec.id} has ended")
-        await self.control.execute(name, timeout_s=_CONTROL_S)
+    async def _explain_stop(self) -> str | None:
+        try:
+            status = await self._command("query-status")
+        except VmmError:
+            return None
+        return explain_status(str(status.get("status"))) if isinstance(status, dict) else None
+
+    async def _command(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
+        self._require_life()
+        return await self.control.execute(name, arguments, timeout_s=_CONTROL_S)
 
 
 def _qemu_pid(launched: Launched) -> int:

@@ -1,7 +1,8 @@
 """The control connection to a QEMU process, spoken by the QEMU project's own client, `qemu.qmp`.
 
-Source: QEMU's docs/interop/qmp-spec. That library greets, negotiates, numbers commands and reads events; here its errors become
-ours, every command gets a bound, and the tasks it starts get an owner.
+Source: QEMU's docs/interop/qmp-spec. That library greets, negotiates, numbers commands and reads
+events; here its errors become ours, every command gets a bound, and the tasks it starts get an
+owner.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import VmmDied, VmmRefused, VmmTimeout
-from emberbox.vmm import sockets
+from emberbox.vmm.process import sockets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +55,7 @@ class Qmp:
 
     @classmethod
     def connect(cls, path: Path, on_event: Event | None = None) -> Qmp:
-        """Connect to the socket at `path` without waiting: QEMU may still be starting, and the first command waits for it.
+        """Connect to `path` without waiting: QEMU may still be starting, and the first command waits.
 
         Raises `VmmDied` when nobody listens there.
         """
@@ -69,7 +70,12 @@ class Qmp:
             raise
 
     async def execute(
-        self, command: str, arguments: Mapping[str, Any] | None = None, *, timeout_s: float = 10.0, fd: int | None = None
+        self,
+        command: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float = 10.0,
+        fd: int | None = None,
     ) -> Any:
         """Send a command and wait for its answer.
 
@@ -79,7 +85,8 @@ class Qmp:
             timeout_s: How long to wait; before the first command this includes QEMU's start.
             fd: A descriptor to pass along (for `getfd`); stays open here.
 
-        Raises `QmpRefused`, `VmmDied` or `VmmTimeout`; after the last, QEMU may still carry the command out. Safe to cancel.
+        Raises `QmpRefused`, `VmmDied` or `VmmTimeout`; after the last, QEMU may still carry the
+        command out. Safe to cancel.
         """
         if self._lost.done():
             raise VmmDied("QEMU has closed its control connection")
@@ -99,7 +106,10 @@ class Qmp:
 
     @property
     def lost(self) -> asyncio.Future[None]:
-        """Done when the connection is closed, by whomever. Look at it with `asyncio.wait`, which does not cancel it."""
+        """Done when the connection is closed, by whomever.
+
+        Look at it with `asyncio.wait`, which does not cancel it.
+        """
         return self._lost
 
     async def _ask(self, command: str, arguments: Mapping[str, Any] | None, fd: int | None) -> object:
@@ -119,7 +129,7 @@ class Qmp:
             raise VmmDied(f"QEMU ended while it was to carry out {command}", detail=str(error)) from error
 
     async def _serve(self) -> None:
-        """Own the library's tasks from the connection's beginning to its end, whose reason is of no interest but to a log."""
+        """Own the library's tasks from the connection's beginning to its end; a log gets its reason."""
         from qemu.qmp import Runstate
 
         try:
@@ -135,7 +145,8 @@ class Qmp:
             self._connection.close()
 
     def _hang_up(self) -> None:
-        # The library sees an end of input. Unlike its own disconnect, that never waits for QEMU to read what is unsent.
+        # The library sees an end of input. Unlike its own disconnect, that never waits for QEMU to
+        # read what is unsent.
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
 
@@ -152,6 +163,7 @@ def _new_client() -> QMPClient:
 
     client = QMPClient("emberbox", readbuflen=_LONGEST_LINE)
     if client.logger.level == logging.NOTSET:
-        # It logs the end of any connection as an error; here that is the normal end of a machine. An explicit level is kept.
+        # It logs the end of any connection as an error; here that is the normal end of a machine.
+        # An explicit level is kept.
         client.logger.setLevel(_SILENT)
     return client

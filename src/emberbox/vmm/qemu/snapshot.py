@@ -1,8 +1,8 @@
 """Freezing a QEMU machine to files, and cloning machines from them.
 
-Source: QEMU's docs/devel/migration and qapi/migration.json. With the capability `x-ignore-shared`, memory that lies in a shared
-file is not written again, so
-a save takes milliseconds. A machine is saved while it runs: then its clones run by themselves as soon as they are loaded.
+Source: QEMU's docs/devel/migration and qapi/migration.json. With the capability `x-ignore-shared`,
+memory that lies in a shared file is not written again, so a save takes milliseconds. A machine is
+saved while it runs: then its clones run by themselves as soon as they are loaded.
 """
 
 from __future__ import annotations
@@ -13,22 +13,29 @@ import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from emberbox.errors import SnapshotFailed, VmmError
+from emberbox.errors import SnapshotFailed
 from emberbox.tasks import UndoStack
-from emberbox.vmm.base import MachineSpec, Snapshot
-from emberbox.vmm.memory_image import empty_copy, fill_and_seal, reopen, sealed_bytes
+from emberbox.vmm.base import Snapshot
+from emberbox.vmm.failures import undone_on_failure
 from emberbox.vmm.qemu.launch import Memory, QemuHost, explained, launch
 from emberbox.vmm.qemu.machine import QemuMachine
-from emberbox.vmm.snapshot_files import SnapshotRecord, checked, discard, record, write_new
+from emberbox.vmm.snapshots.files import checked, discard, record, write_new
+from emberbox.vmm.snapshots.freezing import freezing
+from emberbox.vmm.snapshots.memory_image import empty_copy, fill_and_seal, reopen, sealed_bytes
+from emberbox.vmm.snapshots.opened import Held, OpenedSnapshot, hold
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
+    from emberbox.vmm.base import MachineSpec
     from emberbox.vmm.qemu.qmp import Qmp
 
 _CAPABILITIES = {
-    "capabilities": [{"capability": "x-ignore-shared", "state": True}, {"capability": "events", "state": True}],
+    "capabilities": [
+        {"capability": "x-ignore-shared", "state": True},
+        {"capability": "events", "state": True},
+    ],
 }
 _SAVE_S = 60.0
 _RESTORE_S = 30.0
@@ -36,7 +43,7 @@ _STATE_BYTES = 64 * 1024 * 1024
 
 
 class _Progress:
-    """Follows the events of a save, which is over when it is complete, or of a load, which is over when the vCPUs run."""
+    """Follows events: of a save until it is complete, of a load until the vCPUs run."""
 
     def __init__(self, end: str) -> None:
         self.done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -49,23 +56,21 @@ class _Progress:
 
 
 async def save(host: QemuHost, machine: QemuMachine, state: Path) -> Snapshot:
-    """Write the device state of a template to the new file `state`, end the template, and return the snapshot.
+    """Write a template's device state to the new file `state`, end it, and return the snapshot.
 
     Raises `SnapshotFailed`; then the machine is killed, and `state` and its record are removed.
     """
-    try:
-        if machine.memory is None:
-            raise SnapshotFailed(f"virtual machine {machine.spec.id} was not started as a template, so it cannot be frozen")
+    async with freezing(machine, lambda: discard(state)):
+        memory = machine.template_memory()
+        if machine.visited:
+            raise SnapshotFailed(
+                f"virtual machine {machine.spec.id} cannot be frozen while a host is at its channel, or its "
+                "agent has not noticed that it left: call part() first"
+            )
         await _write_state(machine, state)
         await machine.kill()
-        snapshot = Snapshot(memory=machine.memory, state=state, vmm_version=host.version)
+        snapshot = Snapshot(memory=memory, state=state, vmm_version=host.version)
         await asyncio.to_thread(record, snapshot, machine.spec, tsc_khz=host.hardware.tsc_khz)
-    except BaseException as error:
-        await machine.kill()
-        discard(state)
-        if isinstance(error, (VmmError, OSError)) and not isinstance(error, SnapshotFailed):
-            raise SnapshotFailed(f"virtual machine {machine.spec.id} cannot be frozen: {error}", detail=str(error)) from error
-        raise
     return snapshot
 
 
@@ -117,52 +122,47 @@ async def _outcome(control: Qmp, progress: _Progress) -> str:
     return progress.done.result() if progress.done.done() else "QEMU ended"
 
 
-def _pin(host: QemuHost, snapshot: Snapshot) -> tuple[SnapshotRecord, int, int]:
+def _pin(host: QemuHost, snapshot: Snapshot) -> Held:
     found, state = checked(snapshot, host.version)
     here = host.hardware.tsc_khz
     if found.tsc_khz is not None and (here is None or abs(here - found.tsc_khz) > found.tsc_khz / 1000):
         raise SnapshotFailed(
-            "the processor's clock runs at another frequency than when the snapshot was made; build the template anew"
+            "the processor's clock runs at another frequency than when the snapshot was made; build the "
+            "template anew"
         )
     try:
         memory = empty_copy(snapshot.memory, "emberbox-memory")
     except OSError as error:
         raise _unloadable(snapshot, error) from error
     try:
-        return found, memory, sealed_bytes(state, "emberbox-state")
+        return Held(found, memory, sealed_bytes(state, "emberbox-state"))
     except BaseException:
         os.close(memory)
         raise
 
 
 def _unloadable(snapshot: Snapshot, error: OSError) -> SnapshotFailed:
-    return SnapshotFailed(f"the memory image {snapshot.memory} cannot be loaded: {error.strerror}", detail=str(error))
+    return SnapshotFailed(
+        f"the memory image {snapshot.memory} cannot be loaded: {error.strerror}", detail=str(error)
+    )
 
 
-class QemuLoadedSnapshot:
+class QemuLoadedSnapshot(OpenedSnapshot):
     """A snapshot pinned in memory, from which clones are made (see `LoadedSnapshot`).
 
-    Its memory is copied while the first clone's VMM starts; no clone loads its state before the copy is complete and sealed.
+    Its memory is copied while the first clone's VMM starts; no clone loads its state before the
+    copy is complete and sealed.
     """
 
-    def __init__(self, host: QemuHost, snapshot: Snapshot, record: SnapshotRecord, memory: int, state: int) -> None:
+    def __init__(self, host: QemuHost, snapshot: Snapshot, held: Held) -> None:
+        super().__init__(held)
         self._host = host
-        self._filling = asyncio.create_task(_fill(snapshot, memory), name="snapshot-memory")
-        self._record = record
-        self._memory = memory
-        self._state = state
-        self._closed = False
+        self._filling = asyncio.create_task(_fill(snapshot, held.memory), name="snapshot-memory")
 
     @classmethod
     async def open(cls, host: QemuHost, snapshot: Snapshot) -> QemuLoadedSnapshot:
         """Check the snapshot and copy its memory to where nobody can change it. Raises `SnapshotFailed`."""
-        loading = asyncio.create_task(asyncio.to_thread(_pin, host, snapshot))
-        try:
-            record, memory, state = await asyncio.shield(loading)
-        except asyncio.CancelledError:
-            loading.add_done_callback(_close_pinned)
-            raise
-        return cls(host, snapshot, record, memory, state)
+        return cls(host, snapshot, await hold(lambda: _pin(host, snapshot)))
 
     async def restore(self, spec: MachineSpec) -> QemuMachine:
         """Start a clone; it runs when this returns.
@@ -171,29 +171,17 @@ class QemuLoadedSnapshot:
         """
         self._check(spec)
         undo = UndoStack()
-        try:
+        async with undone_on_failure(undo.close):
             with explained(spec, "could not be cloned"):
                 return await self._restore(spec, undo)
-        except BaseException:
-            await undo.close()
-            raise
 
-    async def close(self) -> None:
-        """Let go of the memory. Clones that live go on; repeating is harmless."""
-        if not self._closed:
-            self._closed = True
-            await asyncio.gather(self._filling, return_exceptions=True)
-            os.close(self._state)
-            await asyncio.to_thread(os.close, self._memory)  # gives back as many pages as the template has
-
-    def _check(self, spec: MachineSpec) -> None:
-        if self._closed:
-            raise SnapshotFailed("the snapshot was closed")
-        self._record.check_clone(spec)
+    async def _settle(self) -> None:
+        await asyncio.gather(self._filling, return_exceptions=True)
 
     async def _restore(self, spec: MachineSpec, undo: UndoStack) -> QemuMachine:
-        state = reopen(self._state)
-        launched = await launch(self._host, spec, memory=Memory(descriptor=self._memory, shared=False), state=state, undo=undo)
+        state = reopen(self._held.state)
+        memory = Memory(descriptor=self._held.memory, shared=False)
+        launched = await launch(self._host, spec, memory=memory, state=state, undo=undo)
         progress = _Progress("running")
         control = launched.control
         control.on_event = progress.take
@@ -214,10 +202,3 @@ async def _fill(snapshot: Snapshot, memory: int) -> None:
         await asyncio.to_thread(fill_and_seal, memory, snapshot.memory)
     except OSError as error:
         raise _unloadable(snapshot, error) from error
-
-
-def _close_pinned(loading: asyncio.Task[tuple[SnapshotRecord, int, int]]) -> None:
-    if not loading.cancelled() and loading.exception() is None:
-        _, memory, state = loading.result()
-        os.close(memory)
-        os.close(state)

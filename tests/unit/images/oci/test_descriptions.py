@@ -69,14 +69,21 @@ def test_an_index_gives_the_image_of_this_architecture_or_says_which_there_are()
     def manifest(machine: str, fill: str) -> dict[str, Any]:
         return {"digest": f"sha256:{fill * 64}", "platform": {"os": "linux", "architecture": machine}}
 
-    data = json.dumps({"manifests": [manifest("arm64", "a"), manifest("amd64", "b"), {"no": "platform"}, 7]}).encode()
+    data = json.dumps(
+        {"manifests": [manifest("arm64", "a"), manifest("amd64", "b"), {"no": "platform"}, 7]}
+    ).encode()
     assert choose(data, "amd64", "it") == f"sha256:{'b' * 64}"
     assert choose(b'{"config": {}, "layers": []}', "amd64", "it") is None
-    with pytest.raises(ImageImportFailed, match=r"does not exist for linux/riscv64.*linux/amd64, linux/arm64"):
+    with pytest.raises(
+        ImageImportFailed, match=r"does not exist for linux/riscv64.*linux/amd64, linux/arm64"
+    ):
         choose(data, "riscv64", "it")
 
 
-GOOD = {"config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": DIGEST, "size": 2}, "layers": []}
+GOOD = {
+    "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": DIGEST, "size": 2},
+    "layers": [],
+}
 HELM = {**GOOD["config"], "mediaType": "application/vnd.cncf.helm.config.v1+json"}  # type: ignore[dict-item]
 
 
@@ -92,7 +99,10 @@ HELM = {**GOOD["config"], "mediaType": "application/vnd.cncf.helm.config.v1+json
         ({**GOOD, "layers": [{"digest": DIGEST, "size": 2**50}]}, "larger than"),
         ({**GOOD, "layers": [{"digest": "../../etc/passwd", "size": 1}]}, "no SHA-256 digest"),
         ({**GOOD, "layers": [{"digest": DIGEST, "size": -1}]}, "without a size"),
-        ({**GOOD, "layers": [{"digest": DIGEST, "size": 1, "mediaType": "x.tar+gzip+encrypted"}]}, "encrypted"),
+        (
+            {**GOOD, "layers": [{"digest": DIGEST, "size": 1, "mediaType": "x.tar+gzip+encrypted"}]},
+            "encrypted",
+        ),
     ],
 )
 def test_manifests_that_cannot_be_used(values: Any, says: str) -> None:
@@ -113,13 +123,23 @@ def test_a_configuration(caplog: pytest.LogCaptureFixture) -> None:
     config = parse_config(json.dumps(values).encode(), "it")
     assert (config.env, config.user, config.cwd) == ({"A": "b=c", "EMPTY": ""}, "app", "")
     assert (config.entrypoint, config.cmd, config.layer_digests) == ((), ("x",), (DIGEST,))
-    mistakes: tuple[Any, ...] = ({"User": 7}, {"Cmd": "x"}, {"Env": [1]}, {"WorkingDir": "\ud800"}, {"User": "a\0b"}, [1])
+    mistakes: tuple[Any, ...] = (
+        {"User": 7},
+        {"Cmd": "x"},
+        {"Env": [1]},
+        {"WorkingDir": "\ud800"},
+        {"User": "a\0b"},
+        [1],
+    )
     for broken in mistakes:
         with pytest.raises(ImageImportFailed, match=r"broken|names no layers"):
             parse_config(json.dumps({**values, "config": broken}).encode(), "it")
 
 
-ACCOUNTS = {"etc/passwd": "root:x:0:0::/root:/bin/sh\nrubbish\napp:x:100:101::/srv/app:\n", "etc/group": "staff:x:50:\n"}
+ACCOUNTS = {
+    "etc/passwd": "root:x:0:0::/root:/bin/sh\nrubbish\napp:x:100:101::/srv/app:\n",
+    "etc/group": "staff:x:50:\n",
+}
 
 
 @pytest.mark.parametrize(
@@ -146,9 +166,17 @@ def test_users_that_the_image_does_not_have(named: str) -> None:
 
 
 ROOT = ImportedRoot(
-    digest=DIGEST, source="oci:x", user="7:8", home="/h", env={"HOME": "/own", "Q": 'a "b" \\ \x7f \t 🙂 {script}'},
-    cwd="srv/../app", entrypoint=("./run", "--fast"), cmd=("a b",), known=False, dropped=0,
-)  # fmt: skip
+    digest=DIGEST,
+    source="oci:x",
+    user="7:8",
+    home="/h",
+    env={"HOME": "/own", "Q": 'a "b" \\ \x7f \t 🙂 {script}'},
+    cwd="srv/../app",
+    entrypoint=("./run", "--fast"),
+    cmd=("a b",),
+    known=False,
+    dropped=0,
+)
 
 
 def made(folder: Path, root: ImportedRoot, **choice: Any) -> Runtime:
@@ -159,11 +187,18 @@ def made(folder: Path, root: ImportedRoot, **choice: Any) -> Runtime:
 
 def test_the_image_s_own_program(tmp_path: Path) -> None:
     runtime = made(tmp_path, ROOT, tag="1.0")
-    assert (runtime.argv, runtime.arguments, runtime.cwd, runtime.version) == (("/app/run", "--fast"), ("a b",), "/app", "1.0")
+    assert (runtime.argv, runtime.arguments, runtime.cwd, runtime.version) == (
+        ("/app/run", "--fast"),
+        ("a b",),
+        "/app",
+        "1.0",
+    )
     assert (runtime.image.imported, runtime.image.user, dict(runtime.env)) == (DIGEST, "7:8", dict(ROOT.env))
     assert not runtime.takes_script
     assert runtime.command("main") == ("/app/run", "--fast", "a b")
-    assert runtime.command("main", ["mine"]) == ("/app/run", "--fast", "mine"), "as with Docker, they stand in for the usual ones"
+    assert runtime.command("main", ["mine"]) == ("/app/run", "--fast", "mine"), (
+        "as with Docker, they stand in for the usual ones"
+    )
     assert made(tmp_path, replace(ROOT, entrypoint=())).argv == ("a b",)
 
 
@@ -205,11 +240,16 @@ def test_mistakes_in_a_manifest(tmp_path: Path, field: str, says: str) -> None:
     ("said", "means"),
     [
         ("dial tcp 10.0.0.1:443: connect: connection refused", "registry.example cannot be reached"),
-        ("reading manifest 1 in x: manifest unknown", "there is no docker://registry.example/app:1 in registry.example"),
+        (
+            "reading manifest 1 in x: manifest unknown",
+            "there is no docker://registry.example/app:1 in registry.example",
+        ),
         ("x509: certificate signed by unknown authority", "a certificate"),
         ("something quite new", "could not"),
     ],
 )
 def test_what_skopeo_says_and_what_it_means(said: str, means: str) -> None:
-    error = ImageBuildFailed("could not copy it: skopeo ended with code 1", detail=f'time="now" level=fatal msg="{said}"')
+    error = ImageBuildFailed(
+        "could not copy it: skopeo ended with code 1", detail=f'time="now" level=fatal msg="{said}"'
+    )
     assert means in explain(Reference.parse("docker://registry.example/app:1"), error)

@@ -1,4 +1,4 @@
-"""Layers as they are meant, and layers that were made to do harm: each is applied to a folder and looked at there."""
+"""Layers as they are meant, and layers made to do harm: each is applied to a folder."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emberbox.errors import ImageBuildFailed, ImageImportFailed
-from emberbox.images.ext4 import Owner
 from emberbox.images.oci import bounds
 from emberbox.images.oci.apply import LayerReader
-from emberbox.images.oci.furnish import furnish
+from emberbox.images.oci.base_files import add_base_files
 from emberbox.images.oci.layer import Budget, unpack_layer
 from emberbox.images.oci.manifest import Blob
 from emberbox.images.oci.tree import Tree
 from emberbox.images.oci.write import LayerContents, write_tree
+from emberbox.images.rootfs.ext4 import Owner
 from tests.oci.layouts import digest, entry, layer, link
 
 if TYPE_CHECKING:
@@ -68,7 +68,13 @@ def test_files_links_modes_owners_and_times_are_kept(tmp_path: Path) -> None:
 
 
 def test_whiteouts_remove_what_lower_layers_have_and_nothing_of_their_own() -> None:
-    below = layer(entry("a/one", b"1"), entry("a/two", b"2"), entry("b/deep/x", b"x"), entry("c", b"c"), entry("d/old", b""))
+    below = layer(
+        entry("a/one", b"1"),
+        entry("a/two", b"2"),
+        entry("b/deep/x", b"x"),
+        entry("c", b"c"),
+        entry("d/old", b""),
+    )
     above = layer(
         entry("a/.wh.one", b""),
         entry("b/.wh.deep", b""),
@@ -85,7 +91,11 @@ def test_whiteouts_remove_what_lower_layers_have_and_nothing_of_their_own() -> N
 def test_an_opaque_folder_hides_what_is_deep_in_lower_ones_whatever_the_order() -> None:
     below = layer(entry("d/s/old", b""), entry("d/s/kept", b"below"), entry("d/t/u/v", b""))
     above = layer(
-        entry("d/s/kept", b"above"), entry("d/s"), entry("d"), entry("d/.wh..wh..opq", b""), entry("d/.wh..wh..opq", b"")
+        entry("d/s/kept", b"above"),
+        entry("d/s"),
+        entry("d"),
+        entry("d/.wh..wh..opq", b""),
+        entry("d/.wh..wh..opq", b""),
     )
     assert names(apply(below, above)) == ["d", "d/s", "d/s/kept"]
 
@@ -100,7 +110,11 @@ def test_a_file_in_place_of_a_folder_and_back(tmp_path: Path) -> None:
 
 
 def test_hard_links_reach_into_lower_layers(tmp_path: Path) -> None:
-    write(root := tmp_path / "root", layer(entry("a", b"content")), layer(link("b", "a", hard=True), entry(".wh.a", b"")))
+    write(
+        root := tmp_path / "root",
+        layer(entry("a", b"content")),
+        layer(link("b", "a", hard=True), entry(".wh.a", b"")),
+    )
     assert (root / "b").read_bytes() == b"content"
     assert not (root / "a").exists()
 
@@ -109,12 +123,18 @@ def test_an_entry_below_a_link_lies_where_the_link_leads_within_the_image(tmp_pa
     outside = tmp_path / "outside"
     outside.mkdir()
     one = layer(
-        entry("usr/bin"), link("bin", "usr/bin"), link("evil", str(outside)), link("up", "../../../../.."), link("loop", "loop")
+        entry("usr/bin"),
+        link("bin", "usr/bin"),
+        link("evil", str(outside)),
+        link("up", "../../../../.."),
+        link("loop", "loop"),
     )
     two = layer(entry("bin/tool", b"t"), entry("evil/stolen", b"s"), entry("up/top", b"u"))
     write(root := tmp_path / "root", one, two)
     assert (root / "usr/bin/tool").read_bytes() == b"t"
-    assert (root / str(outside).lstrip("/") / "stolen").read_bytes() == b"s", "the link's target is a path of the image"
+    assert (root / str(outside).lstrip("/") / "stolen").read_bytes() == b"s", (
+        "the link's target is a path of the image"
+    )
     assert (root / "top").read_bytes() == b"u"
     assert list(outside.iterdir()) == []
     assert not (tmp_path / "top").exists()
@@ -126,7 +146,17 @@ def test_links_that_lead_in_a_circle_hold_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../x", "a/../../x", "/../x", "a\nb", "a\x7f", "n" * 256, "/".join("d" * 200), "/".join(["n" * 250] * 13)]
+    "name",
+    [
+        "../x",
+        "a/../../x",
+        "/../x",
+        "a\nb",
+        "a\x7f",
+        "n" * 256,
+        "/".join("d" * 200),
+        "/".join(["n" * 250] * 13),
+    ],
 )
 def test_names_that_no_file_may_have(name: str) -> None:
     with pytest.raises(ImageImportFailed, match=r"leads out|control characters|too long"):
@@ -142,7 +172,9 @@ def test_devices_pipes_and_sockets_are_left_out() -> None:
     tree = Tree()
     reader = LayerReader(tree, 0, Budget())
     kinds = (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
-    reader.read(io.BytesIO(layer(*(entry(f"dev/{kind!r}", kind=kind) for kind in kinds), entry("f", b""))), RUNNING)
+    reader.read(
+        io.BytesIO(layer(*(entry(f"dev/{kind!r}", kind=kind) for kind in kinds), entry("f", b""))), RUNNING
+    )
     assert (names(tree), reader.dropped) == (["f"], 3)
 
 
@@ -171,7 +203,12 @@ def test_an_empty_layer_holds_nothing() -> None:
 
 def sparse(size: int, pieces: str, data: bytes) -> bytes:
     """Return a layer with a sparse file in the format that GNU tar writes (version 0.1)."""
-    headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.size": str(size), "GNU.sparse.map": pieces}
+    headers = {
+        "GNU.sparse.major": "0",
+        "GNU.sparse.minor": "1",
+        "GNU.sparse.size": str(size),
+        "GNU.sparse.map": pieces,
+    }
     return layer(entry("holes", data, pax_headers=headers))
 
 
@@ -186,7 +223,12 @@ def test_sparse_files_get_their_holes_and_not_more(tmp_path: Path) -> None:
 
 
 def test_a_map_of_holes_without_an_end_does_not_hang() -> None:
-    headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "x", "GNU.sparse.realsize": "9"}
+    headers = {
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.name": "x",
+        "GNU.sparse.realsize": "9",
+    }
     with pytest.raises(ImageImportFailed, match="broken"):
         apply(layer(entry("x", b"99999999\n" + b"1\n" * 200, pax_headers=headers)))
 
@@ -230,7 +272,14 @@ def test_layers_are_unpacked_by_what_they_are(tmp_path: Path, packing: str) -> N
 def test_a_layer_that_is_not_what_its_digest_says(tmp_path: Path) -> None:
     (tmp_path / "packed").write_bytes(b"other")
     with pytest.raises(ImageImportFailed, match="not what its digest says"):
-        unpack_layer(Blob(digest(b"x"), 1, ""), tmp_path / "packed", tmp_path / "plain", digest(b"x"), Budget(), RUNNING)
+        unpack_layer(
+            Blob(digest(b"x"), 1, ""),
+            tmp_path / "packed",
+            tmp_path / "plain",
+            digest(b"x"),
+            Budget(),
+            RUNNING,
+        )
 
 
 def test_a_cancelled_import_ends_early() -> None:
@@ -242,12 +291,19 @@ def test_a_cancelled_import_ends_early() -> None:
 
 def test_what_a_guest_needs_is_made_in_place_of_what_would_lead_elsewhere(tmp_path: Path) -> None:
     data = layer(
-        link("tmp", "var/tmp"), entry("proc/1/x", b""), link("work", "/etc"), entry("etc/hosts", b"theirs"), link("srv", "/x")
+        link("tmp", "var/tmp"),
+        entry("proc/1/x", b""),
+        link("work", "/etc"),
+        entry("etc/hosts", b"theirs"),
+        link("srv", "/x"),
     )
     tree = apply(data)
-    furnish(tree, "7:8", "/srv/app")
+    add_base_files(tree, "7:8", "/srv/app")
     write_tree(tree, root := tmp_path / "root", LayerContents([io.BytesIO(data)]), RUNNING)
-    assert all((root / name).is_dir() and not (root / name).is_symlink() for name in ("tmp", "work", "proc", "dev", "mnt/script"))
+    assert all(
+        (root / name).is_dir() and not (root / name).is_symlink()
+        for name in ("tmp", "work", "proc", "dev", "mnt/script")
+    )
     assert not (root / "proc/1").exists()
     assert (root / "etc/emberbox/user").read_text() == "7:8\n"
     assert "sandbox" in (root / "etc/hosts").read_text()
@@ -256,5 +312,8 @@ def test_what_a_guest_needs_is_made_in_place_of_what_would_lead_elsewhere(tmp_pa
 
 def test_many_whiteouts_of_one_folder_take_no_longer_than_one() -> None:
     below = layer(*(entry(f"d/{number}", b"") for number in range(2000)))
-    above = layer(*(entry(f"d/n{number}", b"") for number in range(2000)), *(entry("d/.wh..wh..opq", b"") for _ in range(20_000)))
+    above = layer(
+        *(entry(f"d/n{number}", b"") for number in range(2000)),
+        *(entry("d/.wh..wh..opq", b"") for _ in range(20_000)),
+    )
     assert len(names(apply(below, above))) == 2001

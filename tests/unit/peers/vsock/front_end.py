@@ -9,6 +9,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
+from tests.patience import PATIENCE_S
 from tests.peers.vsock.packet import HOST, STREAM, Operation, Packet
 
 if TYPE_CHECKING:
@@ -57,13 +58,15 @@ class FrontEnd:
         for descriptor in (self.descriptor, *self.kicks, *self.calls):
             os.close(descriptor)
 
-    async def request(self, number: int, body: bytes = b"", descriptors: tuple[int, ...] = (), *, reply: bool = False) -> bytes:
+    async def request(
+        self, number: int, body: bytes = b"", descriptors: tuple[int, ...] = (), *, reply: bool = False
+    ) -> bytes:
         """Send a request; returns the body of the answer where there is one."""
         socket.send_fds(self.connection, [struct.pack("<III", number, 1, len(body)) + body], descriptors)
         if not reply:
             return b""
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             answered, flags, size = struct.unpack("<III", await loop.sock_recv(self.connection, 12))
             assert (answered, flags) == (number, 5)
             return await loop.sock_recv(self.connection, size) if size else b""
@@ -86,7 +89,10 @@ class FrontEnd:
         return _RING * (index + 1)
 
     def offer(self, index: int, *buffers: tuple[int, int, int, int]) -> None:
-        """Make a chain available: address, size, flags and next of each of its descriptors, from slot 0 of the queue on."""
+        """Make a chain available, from slot 0 of the queue on.
+
+        A buffer is its descriptor's address, size, flags and next.
+        """
         for slot, descriptor in enumerate(buffers):
             struct.pack_into("<QIHH", self.memory, self.table(index) + 16 * slot, *descriptor)
         self.publish(index, 0)
@@ -111,12 +117,19 @@ class FrontEnd:
         at = 0x40000
         self.memory[at : at + len(raw)] = raw
         self.offer(_TX, (_GUEST + at, len(raw), 0, 0))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while self._used(_TX) != self.available[_TX] & 0xFFFF:
                 await self._interrupt(_TX)
 
     async def transmit(
-        self, answered: Packet, operation: int, *, flags: int = 0, room: int = 0, forwarded: int = 0, data: bytes = b""
+        self,
+        answered: Packet,
+        operation: int,
+        *,
+        flags: int = 0,
+        room: int = 0,
+        forwarded: int = 0,
+        data: bytes = b"",
     ) -> None:
         """Send a packet of the connection that `answered` belongs to."""
         ends = (CID, HOST, answered.target_port, answered.source_port)
@@ -124,7 +137,7 @@ class FrontEnd:
 
     async def receive(self) -> Packet:
         """Return the next packet from the device."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not self.waits:
                 await self._interrupt(_RX)
         at = self.table(_RX) + 0x400 + 4 + 8 * (self.used[_RX] % SIZE)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
+from tests.patience import PATIENCE_S
 from tests.peers.vsock import VsockDevice
 from tests.peers.vsock.packet import DONE_RECEIVING, DONE_SENDING, HEADER, HOST, STREAM, Operation, Packet
 from tests.unit.peers.vsock.front_end import CID, FrontEnd
@@ -30,7 +31,7 @@ def folder() -> Iterator[Path]:
 
 @pytest_asyncio.fixture
 async def device(folder: Path) -> AsyncIterator[VsockDevice]:
-    running = VsockDevice(folder / "vmm", CID, folder / "v", request_s=0.5)
+    running = VsockDevice(folder / "vmm", CID, folder / "v", request_s=PATIENCE_S)
     await running.start()
     yield running
     await running.close()
@@ -55,13 +56,13 @@ async def opened(front: FrontEnd, folder: Path, *, room: int = ROOM) -> tuple[Pa
     reader, writer = await ask(folder)
     request = await front.expect(Operation.REQUEST)
     await front.transmit(request, Operation.RESPONSE, room=room)
-    assert await asyncio.wait_for(reader.readline(), 5) == b"OK %d\n" % request.source_port
+    assert await asyncio.wait_for(reader.readline(), PATIENCE_S) == b"OK %d\n" % request.source_port
     return request, (reader, writer)
 
 
 async def ends(reader: asyncio.StreamReader) -> bytes:
     """Return what is left to read until the end."""
-    return await asyncio.wait_for(reader.read(), 5)
+    return await asyncio.wait_for(reader.read(), PATIENCE_S)
 
 
 async def test_features_and_configuration(device: VsockDevice, folder: Path) -> None:
@@ -76,13 +77,16 @@ async def test_features_and_configuration(device: VsockDevice, folder: Path) -> 
     front.close()
 
 
-async def test_a_guest_that_was_made_deaf_hears_of_no_host(device: VsockDevice, front: FrontEnd, folder: Path) -> None:
+async def test_a_guest_that_was_made_deaf_hears_of_no_host(
+    device: VsockDevice, front: FrontEnd, folder: Path
+) -> None:
     front.offer_buffers()
     request, (reader, writer) = await opened(front, folder)
     device.deafen()
+    device._hosts._request_s = 0.5
     writer.write(b"to the guest")
     await front.transmit(request, Operation.RW, room=ROOM, data=b"to the host")
-    assert await asyncio.wait_for(reader.readexactly(11), 5) == b"to the host"
+    assert await asyncio.wait_for(reader.readexactly(11), PATIENCE_S) == b"to the host"
     asked, asking = await ask(folder)
     assert await ends(asked) == b"", "given up after some time"
     with pytest.raises(TimeoutError):
@@ -91,22 +95,27 @@ async def test_a_guest_that_was_made_deaf_hears_of_no_host(device: VsockDevice, 
         stream.close()
 
 
-async def test_a_host_is_told_when_the_guest_accepts_and_bytes_go_both_ways(front: FrontEnd, folder: Path) -> None:
+async def test_a_host_is_told_when_the_guest_accepts_and_bytes_go_both_ways(
+    front: FrontEnd, folder: Path
+) -> None:
     front.offer_buffers()
     request, (reader, writer) = await opened(front, folder)
     assert request.source_port >= 1 << 30 and request.target_port == 1024
     writer.write(b"to the guest")
     assert (await front.expect(Operation.RW)).data == b"to the guest"
     await front.transmit(request, Operation.RW, room=ROOM, data=b"to the host")
-    assert await asyncio.wait_for(reader.readexactly(11), 5) == b"to the host"
+    assert await asyncio.wait_for(reader.readexactly(11), PATIENCE_S) == b"to the host"
     writer.close()
 
 
-async def test_a_host_is_cut_when_the_guest_refuses_or_says_nothing(front: FrontEnd, folder: Path) -> None:
+async def test_a_host_is_cut_when_the_guest_refuses_or_says_nothing(
+    device: VsockDevice, front: FrontEnd, folder: Path
+) -> None:
     front.offer_buffers()
     reader, writer = await ask(folder)
     await front.transmit(await front.expect(Operation.REQUEST), Operation.RST)
     assert await ends(reader) == b""
+    device._hosts._request_s = 0.5
     silent, other = await ask(folder)
     request = await front.expect(Operation.REQUEST)
     assert await ends(silent) == b""
@@ -118,12 +127,14 @@ async def test_a_host_is_cut_when_the_guest_refuses_or_says_nothing(front: Front
 
 
 async def test_hosts_wait_while_no_guest_uses_the_device(device: VsockDevice, folder: Path) -> None:
+    device._hosts._request_s = 0.2
     reader, writer = await ask(folder)
-    await asyncio.sleep(0.7)
+    await asyncio.sleep(0.5)
+    device._hosts._request_s = PATIENCE_S
     front = await FrontEnd.connect(folder / "vmm")
     front.offer_buffers()
     await front.transmit(await front.expect(Operation.REQUEST), Operation.RESPONSE, room=ROOM)
-    assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"OK ")
+    assert (await asyncio.wait_for(reader.readline(), PATIENCE_S)).startswith(b"OK ")
     writer.close()
     front.close()
 
@@ -172,7 +183,7 @@ async def test_a_host_that_does_not_read_holds_the_guest_up(front: FrontEnd, fol
             front.offer_buffers(1)
         assert sent < 10_000_000
     reader._transport.resume_reading()  # type: ignore[attr-defined]
-    assert await asyncio.wait_for(reader.readexactly(sent), 10) == piece * (sent // len(piece))
+    assert await asyncio.wait_for(reader.readexactly(sent), PATIENCE_S) == piece * (sent // len(piece))
     assert (await front.expect(Operation.CREDIT_UPDATE)).forwarded > told
     writer.close()
 
@@ -246,7 +257,7 @@ async def usable(front: FrontEnd, folder: Path) -> None:
         front.offer_buffers(1)
     front.offer_buffers(1)
     await front.transmit(request, Operation.RESPONSE, room=ROOM)
-    assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"OK ")
+    assert (await asyncio.wait_for(reader.readline(), PATIENCE_S)).startswith(b"OK ")
     writer.close()
 
 
@@ -266,7 +277,7 @@ async def test_nonsense_from_the_guest_harms_only_its_own_connection(front: Fron
     await front.transmit_raw(Packet(*good, 2, Operation.RW, data=b"datagram").encode())
     assert (await front.receive()).operation == Operation.RST
     await front.transmit(request, Operation.RW, room=ROOM, data=b"fine")
-    assert await asyncio.wait_for(reader.readexactly(4), 5) == b"fine"
+    assert await asyncio.wait_for(reader.readexactly(4), PATIENCE_S) == b"fine"
     await front.transmit(request, 99)
     await front.expect(Operation.RST)
     assert await ends(reader) == b""
@@ -355,13 +366,15 @@ async def test_a_vmm_that_talks_nonsense_is_left_for_the_next(
     front = await FrontEnd.connect(folder / "vmm")
     await front.request(14, struct.pack("<Q", 0), (front.calls[0],))
     await front.request(number, body, (front.calls[1],) if number == 999 else ())
-    assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(front.connection, 1), 5) == b""
+    assert (
+        await asyncio.wait_for(asyncio.get_running_loop().sock_recv(front.connection, 1), PATIENCE_S) == b""
+    )
     front.close()
     again = await FrontEnd.connect(folder / "vmm")
     again.offer_buffers()
     await usable(again, folder)
     again.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while eventfds() > before:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -376,7 +389,7 @@ async def test_connections_end_with_the_vmm_and_outlive_a_pause(front: FrontEnd,
     await front.begin(base=1)
     assert (await front.expect(Operation.RW)).data == b"while paused"
     await front.transmit(request, Operation.RW, room=ROOM, data=b"back")
-    assert await asyncio.wait_for(reader.readexactly(4), 5) == b"back"
+    assert await asyncio.wait_for(reader.readexactly(4), PATIENCE_S) == b"back"
     front.connection.close()
     assert await ends(reader) == b""
     writer.close()

@@ -29,7 +29,10 @@ def running(*arguments: str) -> Iterator[int]:
 
 
 def test_another_program_is_left_as_it_is() -> None:
-    with running("/bin/sh", "-c", "echo ready; read line") as pid, pytest.raises(NotRecognized, match="0 descriptions"):
+    with (
+        running("/bin/sh", "-c", "echo ready; read line") as pid,
+        pytest.raises(NotRecognized, match="0 descriptions"),
+    ):
         make_migratable(pid)
 
 

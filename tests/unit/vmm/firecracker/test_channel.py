@@ -8,6 +8,7 @@ import pytest
 
 from emberbox.errors import VmmDied, VmmTimeout
 from emberbox.vmm.firecracker.channel import connect_agent
+from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from asyncio import Server, StreamReader, StreamWriter
@@ -32,7 +33,7 @@ async def test_what_follows_the_answer_is_the_agents(tmp_path: Path) -> None:
         writer.close()
 
     async with await serve(tmp_path / "v.sock", handle):
-        reader, writer = await connect_agent(tmp_path / "v.sock", alive=alive, timeout_s=5)
+        reader, writer = await connect_agent(tmp_path / "v.sock", alive=alive, timeout_s=PATIENCE_S)
         assert await reader.readexactly(5) == b"hello"
         writer.write(b"echo")
         assert await reader.read() == b"echo"
@@ -55,7 +56,7 @@ async def test_it_tries_again_until_somebody_listens(tmp_path: Path) -> None:
             writer.write(b"OK 1\nhello")
         writer.close()
 
-    connecting = asyncio.create_task(connect_agent(path, alive=alive, timeout_s=5))
+    connecting = asyncio.create_task(connect_agent(path, alive=alive, timeout_s=PATIENCE_S))
     await asyncio.sleep(0.05)
     folder = os.open(path.parent, os.O_PATH)
     async with await serve(f"/proc/self/fd/{folder}/v.sock", handle):  # type: ignore[arg-type]
@@ -77,7 +78,7 @@ async def test_it_gives_up_in_time_and_when_the_vmm_has_ended(tmp_path: Path) ->
         with pytest.raises(VmmTimeout):
             await connect_agent(tmp_path / "v.sock", alive=alive, timeout_s=0.1)
     with pytest.raises(VmmDied):
-        await connect_agent(tmp_path / "v.sock", alive=lambda: False, timeout_s=5)
+        await connect_agent(tmp_path / "v.sock", alive=lambda: False, timeout_s=PATIENCE_S)
 
 
 @pytest.mark.parametrize("answer", [b"NO 1\n", b"OK\n", b"OK x\n", b"OK " + b"1" * 40, b"O" * 64])
@@ -91,7 +92,7 @@ async def test_a_stranger_is_not_taken_for_firecracker(tmp_path: Path, answer: b
 
     async with await serve(tmp_path / "v.sock", handle):
         with pytest.raises(VmmDied, match="not Firecracker"):
-            await connect_agent(tmp_path / "v.sock", alive=alive, timeout_s=5)
+            await connect_agent(tmp_path / "v.sock", alive=alive, timeout_s=PATIENCE_S)
 
 
 async def test_a_link_in_place_of_the_socket_leads_nowhere(tmp_path: Path) -> None:
@@ -105,8 +106,8 @@ async def test_a_link_in_place_of_the_socket_leads_nowhere(tmp_path: Path) -> No
     async with await serve(tmp_path / "other.sock", handle):
         (tmp_path / "v.sock").symlink_to(tmp_path / "other.sock")
         with pytest.raises(VmmDied, match="not what Firecracker made"):
-            await connect_agent(tmp_path / "v.sock", alive=alive, timeout_s=5)
+            await connect_agent(tmp_path / "v.sock", alive=alive, timeout_s=PATIENCE_S)
         assert not reached
     (tmp_path / "file").write_text("")
     with pytest.raises(VmmDied, match="not what Firecracker made"):
-        await connect_agent(tmp_path / "file", alive=alive, timeout_s=5)
+        await connect_agent(tmp_path / "file", alive=alive, timeout_s=PATIENCE_S)

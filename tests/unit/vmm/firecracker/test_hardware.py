@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from emberbox.vmm import Drive, MachineSpec, NetworkAttachment, Rates
+from emberbox.vmm.base import Drive, MachineSpec, NetworkAttachment, Rates
 from emberbox.vmm.firecracker import hardware
-from emberbox.vmm.firecracker.bodies import BootSource, DriveConfig, MemoryHotplug, NetworkInterface
-from emberbox.vmm.firecracker.launch import memory_limit
+from emberbox.vmm.firecracker.launch import charged_mib
+from emberbox.vmm.firecracker.requests.bodies import BootSource
+from emberbox.vmm.firecracker.requests.devices import DriveConfig, MemoryHotplug, NetworkInterface
+from emberbox.vmm.process.bounds import group_limits
 
 SPEC = MachineSpec(
     id="abc-1",
@@ -33,7 +35,9 @@ def test_the_command_line_is_always_sent_and_names_the_channel() -> None:
     assert "emberbox.channel=vsock:1024" in words
     assert words[-1] == "a=1"
     assert "nomodule" not in words
-    assert {"reboot=k", "panic=-1"} <= set(words), "a guest that ends by anything but a reboot never ends Firecracker"
+    assert {"reboot=k", "panic=-1"} <= set(words), (
+        "a guest that ends by anything but a reboot never ends Firecracker"
+    )
 
 
 def test_only_a_kernel_that_may_grow_is_told_to_use_what_is_plugged_in() -> None:
@@ -92,7 +96,11 @@ def test_a_clone_gets_its_own_tap_and_its_own_clock() -> None:
 
 def test_room_to_grow_is_whole_slots() -> None:
     for most, total in ((256, None), (257, 128), (384, 128), (385, 256), (1024, 768)):
-        found = [r for r in hardware.boot(replace(SPEC, memory_max_mib=most), rates=None) if isinstance(r, MemoryHotplug)]
+        found = [
+            r
+            for r in hardware.boot(replace(SPEC, memory_max_mib=most), rates=None)
+            if isinstance(r, MemoryHotplug)
+        ]
         assert [request.total_size_mib for request in found] == ([] if total is None else [total])
 
 
@@ -113,5 +121,6 @@ def test_a_snapshots_memory_file_has_room_for_what_is_plugged_in(most: int | Non
 
 
 def test_a_template_may_hold_its_memory_twice() -> None:
-    assert memory_limit(SPEC, freezes=True) - memory_limit(SPEC, freezes=False) == SPEC.memory_mib << 20
-    assert memory_limit(SPEC, freezes=False) > SPEC.memory_mib << 20
+    charged = charged_mib(SPEC, freezes=False)
+    assert charged_mib(SPEC, freezes=True) - charged == SPEC.memory_mib
+    assert group_limits(SPEC, charged, None).memory_bytes > SPEC.memory_mib << 20

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emberbox.errors import InvalidInput, RequirementMissing
-from emberbox.vmm.acceleration import Acceleration
+from emberbox.vmm.driver import DriverOptions
 from emberbox.vmm.firecracker import host
 from emberbox.vmm.firecracker.driver import FirecrackerDriver
-from emberbox.vmm.firecracker.faults import explain_exit
+from emberbox.vmm.firecracker.requests.faults import explain_exit
+from emberbox.vmm.kvm.acceleration import Acceleration
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+KVM = DriverOptions(accelerator="kvm")
 root = pytest.mark.skipif(os.geteuid() != 0, reason="the driver asks for root before anything else")
 
 
@@ -27,7 +29,10 @@ def program(path: Path, says: str, code: int = 0) -> Path:
 
 
 def firecracker(folder: Path, version: str = "1.16.1") -> Path:
-    says = f'case "$1" in --version) echo "Firecracker v{version}"; echo; echo "exiting successfully";; *) echo v9.0.0;; esac'
+    says = (
+        f'case "$1" in --version) echo "Firecracker v{version}"; echo; '
+        'echo "exiting successfully";; *) echo v9.0.0;; esac'
+    )
     return program(folder / "firecracker", says)
 
 
@@ -36,9 +41,8 @@ def jailer(folder: Path, version: str = "1.16.1") -> Path:
 
 
 def driver(folder: Path, version: str = "1.16.1", jailer_version: str = "1.16.1") -> FirecrackerDriver:
-    return FirecrackerDriver(
-        folder / "vmm", accelerator="kvm", firecracker=firecracker(folder, version), jailer=jailer(folder, jailer_version)
-    )
+    binary, its_jailer = firecracker(folder, version), jailer(folder, jailer_version)
+    return FirecrackerDriver(folder / "vmm", KVM, firecracker=binary, jailer=its_jailer)
 
 
 @root
@@ -60,7 +64,9 @@ async def test_what_a_snapshot_depends_on_is_in_the_version(tmp_path: Path) -> N
         ("1.16.1", "1.17.0", "of version 1.17.0, but Firecracker of 1.16.1"),
     ],
 )
-async def test_versions_that_cannot_be_used_are_told(tmp_path: Path, version: str, jailer_version: str, reason: str) -> None:
+async def test_versions_that_cannot_be_used_are_told(
+    tmp_path: Path, version: str, jailer_version: str, reason: str
+) -> None:
     report = await driver(tmp_path, version, jailer_version).probe()
     assert not report.usable
     assert reason in report.reason
@@ -71,7 +77,7 @@ async def test_versions_that_cannot_be_used_are_told(tmp_path: Path, version: st
 @pytest.mark.parametrize("says", ["exit 3", "true", "kill -9 $$", "printf '\\377\\376'"])
 async def test_a_binary_that_is_none_is_told(tmp_path: Path, says: str) -> None:
     broken = FirecrackerDriver(
-        tmp_path / "vmm", accelerator="kvm", firecracker=program(tmp_path / "firecracker", says), jailer=jailer(tmp_path)
+        tmp_path / "vmm", KVM, firecracker=program(tmp_path / "firecracker", says), jailer=jailer(tmp_path)
     )
     report = await broken.probe()
     assert not report.usable
@@ -83,16 +89,18 @@ async def test_kvm_is_proven_by_running_code(tmp_path: Path, monkeypatch: pytest
     async def emulated(*_: object, **__: object) -> Acceleration:
         return Acceleration("tcg", "software emulation: KVM is itself emulated here")
 
-    monkeypatch.setattr(host, "probe_acceleration", emulated)
+    monkeypatch.setattr("emberbox.vmm.kvm.acceleration.probe_acceleration", emulated)
     unproven = FirecrackerDriver(tmp_path / "vmm", firecracker=firecracker(tmp_path), jailer=jailer(tmp_path))
     report = await unproven.probe()
     assert not report.usable
-    assert report.reason == "Firecracker needs hardware virtualization: KVM is itself emulated here"
+    assert report.reason == "Firecracker needs KVM: KVM is itself emulated here"
 
 
-async def test_without_a_binary_it_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_binary_it_says_how_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    report = await FirecrackerDriver(tmp_path / "vmm", accelerator="kvm").probe()
+    report = await FirecrackerDriver(tmp_path / "vmm", KVM).probe()
     assert not report.usable
     assert report.reason.startswith("firecracker is not installed")
     assert report.mend == "emberbox setup --vmm firecracker"
@@ -105,7 +113,9 @@ async def test_the_jailer_needs_root(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "needs root" in report.reason
 
 
-def test_binaries_are_found_where_they_were_installed_then_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_binaries_are_found_where_they_were_installed_then_on_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     on_path = tmp_path / "bin"
     on_path.mkdir()
     firecracker(on_path), jailer(on_path)
@@ -124,11 +134,14 @@ def test_binaries_are_found_where_they_were_installed_then_on_path(tmp_path: Pat
 
 def test_it_runs_on_kvm_alone(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="use the driver qemu"):
-        FirecrackerDriver(tmp_path, accelerator="tcg")
+        FirecrackerDriver(tmp_path, DriverOptions(accelerator="tcg"))
 
 
 def test_every_exit_code_says_what_to_do() -> None:
-    texts = {code: explain_exit(code, "") for code in (0, 1, 2, 148, 149, 150, 151, 152, 153, 154, 156, 157, -9, -11, 77)}
+    texts = {
+        code: explain_exit(code, "")
+        for code in (0, 1, 2, 148, 149, 150, 151, 152, 153, 154, 156, 157, -9, -11, 77)
+    }
     assert len(set(texts.values())) == len(texts)
     assert all(len(text) > 20 for text in texts.values())
 
@@ -153,7 +166,9 @@ def test_a_file_system_on_which_no_jail_works_is_told(
     assert f"remount,{name[2:]} " in caught.value.mend
 
 
-def test_clocks_are_moved_only_where_snapshots_hold_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clocks_are_moved_only_where_snapshots_hold_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = tmp_path / "current_clocksource"
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(host, "_kernel", lambda: (5, 16))
@@ -170,7 +185,9 @@ def test_clocks_are_moved_only_where_snapshots_hold_the_time(tmp_path: Path, mon
 
 
 @root
-async def test_a_host_on_which_no_jail_can_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_host_on_which_no_jail_can_be_made_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emberbox.errors import VmmError
-from emberbox.vmm.firecracker.jail import open_pipe
+from emberbox.vmm.firecracker.jailer.jail import open_pipe
 from emberbox.vmm.firecracker.pipes import BoundedLog, MetricsReader, PipeReader
 
 if TYPE_CHECKING:
@@ -25,7 +25,14 @@ def line(**values: object) -> bytes:
 async def test_counters_add_up_over_lines_and_levels_do_not() -> None:
     reader = MetricsReader()
     reader.take(line(utc_timestamp_ms=5, block={"read_bytes": 3, "read_agg": {"min_us": 4, "sum_us": 4}}))
-    reader.take(line(utc_timestamp_ms=9, block={"read_bytes": 4, "read_agg": {"min_us": 2, "sum_us": 6}}, flag=True, name="x"))
+    reader.take(
+        line(
+            utc_timestamp_ms=9,
+            block={"read_bytes": 4, "read_agg": {"min_us": 2, "sum_us": 6}},
+            flag=True,
+            name="x",
+        )
+    )
     assert reader.counters == {
         "utc_timestamp_ms": 9,
         "block.read_bytes": 7,

@@ -172,7 +172,9 @@ def upgrade() -> None:
         postgresql_where=sa.text("finished_at IS NOT NULL"),
     )
     op.create_index("ix_jobs_key_id_id", "jobs", ["key_id", "id"], unique=False)
-    op.create_index("ix_jobs_queue", "jobs", ["status", sa.text("priority DESC"), "fair_order", "id"], unique=False)
+    op.create_index(
+        "ix_jobs_queue", "jobs", ["status", sa.text("priority DESC"), "fair_order", "id"], unique=False
+    )
     op.create_index(op.f("ix_jobs_script_id"), "jobs", ["script_id"], unique=False)
     op.create_index(op.f("ix_jobs_stdin_sha"), "jobs", ["stdin_sha"], unique=False)
     op.create_index(op.f("ix_jobs_worker_id"), "jobs", ["worker_id"], unique=False)
@@ -203,7 +205,9 @@ def upgrade() -> None:
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("blob_key", sa.String(length=200), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_artifacts_job_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["jobs.id"], name=op.f("fk_artifacts_job_id"), ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_artifacts")),
     )
     op.create_index(op.f("ix_artifacts_created_at"), "artifacts", ["created_at"], unique=False)

@@ -32,5 +32,6 @@ def is_full(error: OSError) -> bool:
 def full(path: Path) -> NoSpace:
     """Return the error for a disk that cannot take `path`."""
     return NoSpace(
-        f"no space left for {path}; free some, or set EMBERBOX_DATA to a folder on another disk. Nothing was installed"
+        f"no space left for {path}; free some, or set EMBERBOX_DATA to a folder on another disk. Nothing "
+        "was installed"
     )

@@ -1,4 +1,4 @@
-"""Fetches files from the web for installing: bounded in size and time, through the proxy that the environment names."""
+"""Fetches files from the web for installing: bounded, and through the environment's proxy."""
 
 from __future__ import annotations
 
@@ -71,24 +71,35 @@ class Fetcher:
     async def _stream(self, url: str, limit: int, take: Callable[[bytes, float | None], None]) -> None:
         shown = without_password(url)
         try:
-            async with asyncio.timeout(self._timeout_s), _client() as client, client.stream("GET", url) as answer:
+            async with (
+                asyncio.timeout(self._timeout_s),
+                _client() as client,
+                client.stream("GET", url) as answer,
+            ):
                 self._check(answer, shown)
                 await _receive(answer, shown, limit, take)
         except TimeoutError as error:
-            raise RequirementMissing(f"{shown} did not come within {self._timeout_s:.0f} s. {_OTHERWISE}") from error
+            raise RequirementMissing(
+                f"{shown} did not come within {self._timeout_s:.0f} s. {_OTHERWISE}"
+            ) from error
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
-            raise RequirementMissing(f"{shown} cannot be fetched: {explain(error)}", detail=repr(error)) from error
+            raise RequirementMissing(
+                f"{shown} cannot be fetched: {explain(error)}", detail=repr(error)
+            ) from error
 
     def _check(self, answer: httpx.Response, shown: str) -> None:
         if answer.status_code == httpx.codes.NOT_FOUND:
             raise RequirementMissing(f"{shown} is not there (404): {self._missing}")
         if answer.status_code != httpx.codes.OK:
             raise RequirementMissing(
-                f"{shown} cannot be fetched: the server answered {answer.status_code}. Try again later. {_OTHERWISE}"
+                f"{shown} cannot be fetched: the server answered {answer.status_code}. Try again later. "
+                f"{_OTHERWISE}"
             )
         schemes = [step.request.url.scheme for step in (*answer.history, answer)]
         if schemes[0] == "https" and "http" in schemes:
-            raise RequirementMissing(f"{shown} leads to a page without TLS; nothing is taken from there. {_OTHERWISE}")
+            raise RequirementMissing(
+                f"{shown} leads to a page without TLS; nothing is taken from there. {_OTHERWISE}"
+            )
 
 
 def _client() -> httpx.AsyncClient:
@@ -96,18 +107,27 @@ def _client() -> httpx.AsyncClient:
         timeout = httpx.Timeout(_SILENCE_S, connect=_CONNECT_S)
         # Compressed bytes have another length than the one announced, and releases are compressed already.
         plain = {"Accept-Encoding": "identity"}
-        return httpx.AsyncClient(timeout=timeout, headers=plain, follow_redirects=True, max_redirects=_REDIRECTS)
+        return httpx.AsyncClient(
+            timeout=timeout, headers=plain, follow_redirects=True, max_redirects=_REDIRECTS
+        )
     except (ValueError, ImportError) as error:
-        raise RequirementMissing(f"the proxy cannot be used: {error}. Look at {_PROXIES}. {_OTHERWISE}") from error
+        raise RequirementMissing(
+            f"the proxy cannot be used: {error}. Look at {_PROXIES}. {_OTHERWISE}"
+        ) from error
     except OSError as error:
         raise RequirementMissing(
-            f"the certificates that are to be trusted cannot be read: {error}. Look at SSL_CERT_FILE and SSL_CERT_DIR"
+            f"the certificates that are to be trusted cannot be read: {error}. Look at SSL_CERT_FILE and "
+            "SSL_CERT_DIR"
         ) from error
 
 
-async def _receive(answer: httpx.Response, shown: str, limit: int, take: Callable[[bytes, float | None], None]) -> None:
+async def _receive(
+    answer: httpx.Response, shown: str, limit: int, take: Callable[[bytes, float | None], None]
+) -> None:
     whole = _length(answer)
-    too_large = f"{shown} has more than the {limit} bytes that such a file may have; it is not what we look for"
+    too_large = (
+        f"{shown} has more than the {limit} bytes that such a file may have; it is not what we look for"
+    )
     if whole is not None and whole > limit:
         raise RequirementMissing(too_large)
     came = 0
@@ -135,17 +155,23 @@ def explain(error: Exception) -> str:
     """Return why nothing was fetched and what to do, for people."""
     causes = _causes(error)
     if isinstance(error, httpx.ProxyError):
-        return f"the proxy refused: {error}. Look at {_PROXIES}, and whether the proxy lets this host through. {_OTHERWISE}"
+        return (
+            f"the proxy refused: {error}. Look at {_PROXIES}, and whether the proxy lets this host through. "
+            f"{_OTHERWISE}"
+        )
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return (
-            f"its certificate is not trusted: {error}. Where a proxy of yours opens TLS, name its authority in SSL_CERT_FILE. "
-            f"{_OTHERWISE}"
+            f"its certificate is not trusted: {error}. Where a proxy of yours opens TLS, name its authority "
+            f"in SSL_CERT_FILE. {_OTHERWISE}"
         )
     if any(isinstance(cause, socket.gaierror) for cause in causes):
         what = f"its name is not known here ({error}): no network, or no DNS"
         return f"{what}. Where a proxy leads out, name it in HTTPS_PROXY. {_OTHERWISE}"
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
-        return f"that is no address of a web page ({error}); look at {_PROXIES} and at the address of the releases"
+        return (
+            f"that is no address of a web page ({error}); look at {_PROXIES} and at the address of the "
+            "releases"
+        )
     if isinstance(error, httpx.TooManyRedirects):
         return f"it leads from page to page without an end. {_OTHERWISE}"
     if isinstance(error, httpx.TimeoutException):

@@ -1,28 +1,28 @@
 """Installs a release of Firecracker and its jailer below the data folder, whole or not at all.
 
-It lies at `<folder>/<version>/{firecracker,jailer}`. What is being installed lies beside it under a name that is no version, and
-is renamed once both programs were checked and run; what an interrupted installation left is removed by the next one.
+It lies at `<folder>/<version>/{firecracker,jailer}`. What is being installed lies beside it under a
+name that is no version, and is renamed once both programs were checked and run; what an interrupted
+installation left is removed by the next one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
+import functools
 import logging
-import os
 import secrets
 import shutil
 from typing import TYPE_CHECKING
 
 from emberbox.errors import RequirementMissing
+from emberbox.files.atomic import sync
+from emberbox.files.locks import wait_for_lock
 from emberbox.vmm.firecracker.install.disk import full, is_full
 from emberbox.vmm.firecracker.install.present import Installed, find
 from emberbox.vmm.firecracker.install.trial import try_program
 from emberbox.vmm.firecracker.install.unpack import PROGRAMS, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from emberbox.vmm.firecracker.install.release import Release
@@ -33,12 +33,14 @@ _log = logging.getLogger(__name__)
 _LOCK = ".lock"
 _UNFINISHED = ".new-"
 _OTHERS_S = 1200.0
-_LOOK_S = 0.1
 
 
-async def install(folder: Path, release: Release, source: Source, step: Steps = lambda _name, _share: None) -> Installed:
-    """Install `release` below `folder`, which is made. What is there and works is kept, so repeating it is quick.
+async def install(
+    folder: Path, release: Release, source: Source, step: Steps = lambda _name, _share: None
+) -> Installed:
+    """Install `release` below `folder`, which is made.
 
+    What is there and works is kept, so repeating it is quick.
     Safe to cancel, to kill and to run twice at once: the second waits for the first.
 
     Args:
@@ -48,15 +50,26 @@ async def install(folder: Path, release: Release, source: Source, step: Steps = 
         step: Told what is being done, and the share of it that is; None where that is not known.
 
     Raises:
-        RequirementMissing: It could not be fetched, is not what was published, or does not run here; the message says what to do.
+        RequirementMissing: It could not be fetched, is not what was published, or does not run
+            here; the message says what to do.
         NoSpace: The disk is full.
         InvalidInput: The file or the hash that was passed cannot be used.
         OSError: The folder cannot be written.
     """
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    async with _alone(folder, step):
+    waiting = functools.partial(step, "waiting for another installation", None)
+    lock = await wait_for_lock(
+        folder / _LOCK,
+        what="installing Firecracker",
+        timeout_s=_OTHERS_S,
+        waiting=waiting,
+        busy=RequirementMissing,
+    )
+    with lock:
         await asyncio.to_thread(_remove_unfinished, folder)
-        if (present := find(folder, release.version)) is not None and await asyncio.to_thread(_works, present):
+        if (present := find(folder, release.version)) is not None and await asyncio.to_thread(
+            _works, present
+        ):
             return present
         scratch = folder / f"{_UNFINISHED}{secrets.token_hex(6)}"
         scratch.mkdir(mode=0o700)
@@ -83,35 +96,15 @@ async def _install(folder: Path, scratch: Path, release: Release, source: Source
     await asyncio.to_thread(_put_in_place, fresh, folder / release.version, scratch)
     found = find(folder, release.version)
     if found is None:
-        raise RequirementMissing(f"{folder / release.version} was changed while it was being installed; try again")
+        raise RequirementMissing(
+            f"{folder / release.version} was changed while it was being installed; try again"
+        )
     _log.info(
-        "Firecracker %s is installed", release.version, extra={"action": "vmm.firecracker_installed", "version": release.version}
+        "Firecracker %s is installed",
+        release.version,
+        extra={"action": "vmm.firecracker_installed", "version": release.version},
     )
     return found
-
-
-@contextlib.asynccontextmanager
-async def _alone(folder: Path, step: Steps) -> AsyncIterator[None]:
-    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        await _lock(descriptor, folder, step)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-async def _lock(descriptor: int, folder: Path, step: Steps) -> None:
-    deadline = asyncio.get_running_loop().time() + _OTHERS_S
-    while True:
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        if asyncio.get_running_loop().time() > deadline:
-            raise RequirementMissing(
-                f"another process has been installing into {folder} for {_OTHERS_S:.0f} s; end it, then try again"
-            )
-        step("waiting for another installation", None)
-        await asyncio.sleep(_LOOK_S)
 
 
 def _remove_unfinished(folder: Path) -> None:
@@ -121,16 +114,12 @@ def _remove_unfinished(folder: Path) -> None:
 
 
 def _put_in_place(fresh: Path, target: Path, scratch: Path) -> None:
-    """Rename both programs in one step; what does not work is moved away before, since a full folder cannot be replaced."""
+    """Rename both programs in one step; a full folder in the way is moved away before."""
     fresh.chmod(0o755)
     if target.exists() or target.is_symlink():
         target.rename(scratch / "replaced")
     fresh.rename(target)
-    descriptor = os.open(target.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(target.parent)
 
 
 def _works(found: Installed) -> bool:

@@ -29,17 +29,25 @@ class Installed:
 
 
 def installed(folder: Path) -> Installed | None:
-    """Return the newest release below `folder` (`<data>/vmm/firecracker`); None where there is none. Looks, and runs nothing."""
+    """Return the newest release below `folder` (`<data>/vmm/firecracker`); None where there is none.
+
+    Looks, and runs nothing.
+    """
     try:
         names = [entry.name for entry in folder.iterdir()]
     except OSError:
         return None
-    versions = sorted((parts, name) for name in names if (parts := parse_version(name)) is not None and name[0] != "v")
+    versions = sorted(
+        (parts, name) for name in names if (parts := parse_version(name)) is not None and name[0] != "v"
+    )
     return next((found for _, name in reversed(versions) if (found := find(folder, name)) is not None), None)
 
 
 def find(folder: Path, version: str) -> Installed | None:
-    """Return the release `version` below `folder`; None where it is not there whole. Looks, and runs nothing."""
+    """Return the release `version` below `folder`; None where it is not there whole.
+
+    Looks, and runs nothing.
+    """
     found = Installed(version, folder / version / "firecracker", folder / version / "jailer")
     return found if _is_program(found.firecracker) and _is_program(found.jailer) else None
 

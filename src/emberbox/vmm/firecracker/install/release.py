@@ -12,17 +12,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 RELEASES = "https://github.com/firecracker-microvm/firecracker/releases/download"
-"""Where releases are published; `RELEASES_VARIABLE` names another place that holds the same files under the same names."""
+"""Where releases are published; `RELEASES_VARIABLE` names another place that holds the same files
+under the same names."""
 
 RELEASES_VARIABLE = "EMBERBOX_FIRECRACKER_RELEASES"
+INSTALL = "emberbox setup --vmm firecracker"
+"""The command that installs a release."""
 DEFAULT_VERSION = "1.16.1"
 LEAST_VERSION = (1, 16, 1)
 """1.16.0 leaves the vsock of restored machines silent."""
 
 KNOWN_SHA256: Mapping[str, str] = {}
-"""By the archive's name, hashes that were checked by hand. One that is known must fit, whatever the release page says."""
+"""By the archive's name, hashes that were checked by hand. One that is known must fit, whatever the
+release page says."""
 
 _VERSION = re.compile(r"v?([0-9]{1,4})\.([0-9]{1,4})\.([0-9]{1,4})")
+_ARCHIVE = re.compile(r"firecracker-v([0-9.]+)-\w+\.tgz")
 _ARCHITECTURES = ("x86_64", "aarch64")
 
 
@@ -44,7 +49,7 @@ class Release:
         return f"firecracker-v{self.version}-{self.architecture}.tgz"
 
     def url(self, releases: str = RELEASES) -> str:
-        """Return where its archive is, below a release page; its hash is there too, with `.sha256.txt` behind the name."""
+        """Return the archive's place below a release page; its hash is there too, as `.sha256.txt`."""
         return f"{releases.rstrip('/')}/v{self.version}/{self.archive}"
 
     def member(self, program: str) -> str:
@@ -56,6 +61,12 @@ def parse_version(text: str) -> tuple[int, int, int] | None:
     """Return the parts of `1.16.1` or `v1.16.1`; None for all else."""
     found = _VERSION.fullmatch(text)
     return None if found is None else (int(found[1]), int(found[2]), int(found[3]))
+
+
+def version_in(name: str) -> str | None:
+    """Return the version that an archive's name tells; None for a file of another name."""
+    found = _ARCHIVE.fullmatch(name)
+    return None if found is None else found[1]
 
 
 def find_release(version: str, machine: str) -> Release:
@@ -77,6 +88,7 @@ def find_release(version: str, machine: str) -> Release:
         raise InvalidInput(f"Firecracker {version} is too old: restored machines work from {least} on")
     if machine not in _ARCHITECTURES:
         raise RequirementMissing(
-            f"there is no Firecracker for {machine}, only for {' and '.join(_ARCHITECTURES)}; the driver qemu works here"
+            f"there is no Firecracker for {machine}, only for {' and '.join(_ARCHITECTURES)}; the driver "
+            "qemu works here"
         )
     return Release(".".join(str(part) for part in parts), machine)

@@ -1,4 +1,7 @@
-"""Where a release's archive comes from: its public page, or a file that a person brought. Both are held to a SHA-256."""
+"""Where a release's archive comes from: its public page, or a file that a person brought.
+
+Both are held to a SHA-256.
+"""
 
 from __future__ import annotations
 
@@ -48,20 +51,30 @@ class PublishedRelease:
         self._timeout_s = timeout_s
 
     async def obtain(self, release: Release, target: Path, step: Steps) -> None:
-        """Fetch the hash and the archive. Raises `RequirementMissing` and `NoSpace`, with no archive left that is not whole."""
+        """Fetch the hash and the archive.
+
+        Raises `RequirementMissing` and `NoSpace`, with no archive left that is not whole.
+        """
         url = release.url(self._releases)
         missing = (
-            f"is there a Firecracker {release.version} for {release.architecture}? Choose another with --version, or name a page "
-            f"that has it in {RELEASES_VARIABLE}"
+            f"is there a Firecracker {release.version} for {release.architecture}? Choose another with "
+            f"--version, or name a page that has it in {RELEASES_VARIABLE}"
         )
         fetcher = Fetcher(timeout_s=self._timeout_s, missing=missing)
         step("fetching the hash", None)
         expected = read_hash(await fetcher.text(f"{url}.sha256.txt", _HASH_BYTES), release.archive)
         if expected is None:
-            raise RequirementMissing(f"{url}.sha256.txt holds no SHA-256; is {RELEASES_VARIABLE} or a proxy leading astray?")
+            raise RequirementMissing(
+                f"{url}.sha256.txt holds no SHA-256; is {RELEASES_VARIABLE} or a proxy leading astray?"
+            )
         try:
             got = await fetcher.file(url, target, _ARCHIVE_BYTES, lambda share: step("fetching", share))
-            _check(release, {expected, KNOWN_SHA256.get(release.archive, expected)}, got, f"what came from {url} was removed")
+            _check(
+                release,
+                {expected, KNOWN_SHA256.get(release.archive, expected)},
+                got,
+                f"what came from {url} was removed",
+            )
         except BaseException:
             target.unlink(missing_ok=True)
             raise
@@ -84,13 +97,20 @@ class ReleaseFile:
         expected = self._expected(release)
         step("checking", None)
         got = await asyncio.to_thread(self._copy, target)
-        _check(release, {expected, KNOWN_SHA256.get(release.archive, expected)}, got, f"{self._file} was not installed")
+        _check(
+            release,
+            {expected, KNOWN_SHA256.get(release.archive, expected)},
+            got,
+            f"{self._file} was not installed",
+        )
 
     def _expected(self, release: Release) -> str:
         if self._sha256 is not None:
             given = self._sha256.strip().lower()
             if not _HASH.fullmatch(given):
-                raise InvalidInput(f"--sha256 takes the 64 hexadecimal digits of a SHA-256, not {self._sha256!r}")
+                raise InvalidInput(
+                    f"--sha256 takes the 64 hexadecimal digits of a SHA-256, not {self._sha256!r}"
+                )
             return given
         beside = self._file.with_name(f"{self._file.name}.sha256.txt")
         try:
@@ -98,11 +118,13 @@ class ReleaseFile:
                 found = read_hash(stream.read(_HASH_BYTES), release.archive)
         except OSError as error:
             raise InvalidInput(
-                f"there is no {beside} to check {self._file.name} against ({error.strerror}). It is published with the archive; "
-                "put it there, or pass the hash with --sha256 HEX"
+                f"there is no {beside} to check {self._file.name} against ({error.strerror}). It is "
+                "published with the archive; put it there, or pass the hash with --sha256 HEX"
             ) from error
         if found is None:
-            raise InvalidInput(f"{beside} holds no SHA-256 of {release.archive}; pass the hash with --sha256 HEX")
+            raise InvalidInput(
+                f"{beside} holds no SHA-256 of {release.archive}; pass the hash with --sha256 HEX"
+            )
         return found
 
     def _copy(self, target: Path) -> str:
@@ -115,14 +137,19 @@ class ReleaseFile:
                     if source.tell() > _ARCHIVE_BYTES:
                         raise InvalidInput(f"{self._file} is larger than an archive of Firecracker can be")
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.EACCES, errno.EISDIR) and error.filename == str(self._file):
+            if error.errno in (errno.ENOENT, errno.EACCES, errno.EISDIR) and error.filename == str(
+                self._file
+            ):
                 raise InvalidInput(f"{self._file} cannot be read: {error.strerror}") from error
             raise
         return digest.hexdigest()
 
 
 def read_hash(text: str, name: str) -> str | None:
-    """Return the hash of the file `name` in what sha256sum writes; the only one, whatever its name. None: there is none."""
+    """Return the hash of the file `name` in what sha256sum writes; the only one, whatever its name.
+
+    None: there is none.
+    """
     found: dict[str, str] = {}
     for line in text.splitlines():
         digest, _, of = line.strip().partition(" ")
@@ -135,6 +162,6 @@ def _check(release: Release, expected: set[str], got: str, left: str) -> None:
     wrong = sorted(expected - {got})
     if wrong:
         raise RequirementMissing(
-            f"{release.archive} has the wrong SHA-256: {wrong[0]} was expected, {got} came; {left}. Fetch it again; if it stays "
-            "so, do not use it"
+            f"{release.archive} has the wrong SHA-256: {wrong[0]} was expected, {got} came; {left}. Fetch "
+            "it again; if it stays so, do not use it"
         )

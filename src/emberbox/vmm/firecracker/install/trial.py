@@ -24,12 +24,15 @@ def try_program(path: Path, version: str) -> None:
     """Run `path --version`. Blocks, up to 20 s.
 
     Raises:
-        RequirementMissing: It does not run here, or is of another version; the message says why and what to do.
+        RequirementMissing: It does not run here, or is of another version; the message says why and
+            what to do.
     """
     try:
         done = _run(path)
     except subprocess.TimeoutExpired as error:
-        raise RequirementMissing(f"{path.name} did not tell its version within {_PATIENCE_S:.0f} s") from error
+        raise RequirementMissing(
+            f"{path.name} did not tell its version within {_PATIENCE_S:.0f} s"
+        ) from error
     except OSError as error:
         raise RequirementMissing(_why_not(path, error), detail=repr(error)) from error
     said = done.stdout[:4096].decode("utf-8", "replace")
@@ -37,7 +40,8 @@ def try_program(path: Path, version: str) -> None:
     if done.returncode != 0 or found is None:
         errors = done.stderr[:500].decode("utf-8", "replace").strip()
         raise RequirementMissing(
-            f"{path.name} does not run here: `{path.name} --version` ended with {done.returncode}", detail=errors or said[:500]
+            f"{path.name} does not run here: `{path.name} --version` ended with {done.returncode}",
+            detail=errors or said[:500],
         )
     if found[1] != version:
         raise RequirementMissing(
@@ -58,7 +62,8 @@ def _run(path: Path) -> subprocess.CompletedProcess[bytes]:
                 cwd="/",
             )
         except OSError as error:
-            # A process that another thread forked while the file was being written still holds it open for a moment.
+            # A process that another thread forked while the file was being written still holds it
+            # open for a moment.
             if error.errno != errno.ETXTBSY:
                 raise
             time.sleep(_BUSY_S)
@@ -70,8 +75,8 @@ def _why_not(path: Path, error: OSError) -> str:
         mounted = os.statvfs(path).f_flag & os.ST_NOEXEC
         why = "its file system is mounted noexec" if mounted else "the system does not allow it"
         return (
-            f"{path.name} cannot be run from {path.parent}: {why}. Set EMBERBOX_DATA to a folder where programs may be run, "
-            "or remount that file system with exec"
+            f"{path.name} cannot be run from {path.parent}: {why}. Set EMBERBOX_DATA to a folder where "
+            "programs may be run, or remount that file system with exec"
         )
     if error.errno == errno.ENOEXEC:
         return f"{path.name} is no program for this machine ({os.uname().machine}); fetch the release for it"

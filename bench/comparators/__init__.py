@@ -1,0 +1,1 @@
+"""What Emberbox is compared to, each measured as Emberbox's own latencies are."""

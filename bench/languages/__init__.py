@@ -1,0 +1,1 @@
+"""Measures every language whose image is built: letter q."""

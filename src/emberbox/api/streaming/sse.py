@@ -1,0 +1,57 @@
+"""Logs as Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from emberbox.api.streaming.ending import closing
+from emberbox.api.views import encoded, timestamp
+from emberbox.service.jobs.logs.reading import AttemptBegan, JobEnded, LogRecord
+from emberbox.tasks import shielded
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+    from emberbox.api.full_jobs import FullJobs
+
+MEDIA_TYPE = "text/event-stream"
+HEARTBEAT = b": heartbeat\n\n"
+END = "end"
+"""The id of the last event. Who comes back with it is told that there is no more (204), on which
+browsers stop asking."""
+_OPENING = b"retry: 1000\n\n"
+
+
+async def events(
+    full_jobs: FullJobs, items: AsyncIterator[LogRecord | AttemptBegan | JobEnded], encoding: str
+) -> AsyncGenerator[bytes, None]:
+    """Yield a followed log as events: `output`, `attempt` and, as the last one, `end` with the whole job."""
+    async with closing(items):
+        yield _OPENING
+        async for item in items:
+            if isinstance(item, LogRecord):
+                yield _output(item, encoding)
+            elif isinstance(item, AttemptBegan):
+                yield _event("attempt", item.id, _json({"attempt": item.attempt}))
+            else:
+                yield _event("end", END, (await shielded(full_jobs.view(item.job))).model_dump_json())
+
+
+def _output(record: LogRecord, encoding: str) -> bytes:
+    values = {
+        "stream": record.stream,
+        "time": timestamp(record.time_us),
+        "data": encoded(record.data, encoding),
+    }
+    return _event("output", record.id, _json(values))
+
+
+def _json(values: dict[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+
+
+def _event(name: str, event_id: str, data: str) -> bytes:
+    # JSON holds no line end outside of its strings, and escapes them within: one line of data is
+    # all there is.
+    return f"event: {name}\nid: {event_id}\ndata: {data}\n\n".encode()

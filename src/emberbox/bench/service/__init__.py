@@ -1,0 +1,1 @@
+"""Measures the service: letters k to p."""

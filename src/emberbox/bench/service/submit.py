@@ -1,0 +1,182 @@
+"""How many jobs a second are taken in, without waiting for them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from emberbox.bench.processes import cpu_ms
+from emberbox.bench.samplers.base import HELLO, BenchError, together
+from emberbox.bench.samplers.throughput import rates_of
+from emberbox.bench.service.blockers import blocked
+from emberbox.bench.service.server import serving
+from emberbox.bench.statistics import Series, percentile
+from emberbox.service.service import concurrency
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from emberbox.bench.service.server import Server
+    from emberbox.config import Settings
+
+CONNECTIONS = 16
+WARM_S = 0.5
+"""What is answered so early does not count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """Submissions over some windows.
+
+    Args:
+        label: How they were made.
+        connections: Requests under way at once.
+        windows: Accepted jobs a second in each window.
+        latency: Of each request, in milliseconds.
+        cpu_ms: Processor time of the service's process for each request.
+        client_cpu_ms: The same of the benchmark's process, which makes the requests.
+        accepted: Jobs that were answered with 202, over all.
+        stored: How many of those are in the database.
+    """
+
+    label: str
+    connections: int
+    windows: list[float]
+    latency: Series
+    cpu_ms: float
+    client_cpu_ms: float
+    accepted: int
+    stored: int
+
+    @property
+    def median(self) -> float:
+        """Jobs a second: the median of the windows."""
+        return percentile(self.windows, 50)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values. Single latencies are left out: there are thousands."""
+        latency = self.latency.to_dict()
+        del latency["samples"]
+        return {
+            "label": self.label,
+            "unit": "jobs/s",
+            "connections": self.connections,
+            "median": round(self.median, 1),
+            "windows": [round(rate, 1) for rate in self.windows],
+            "latency": latency,
+            "cpu_ms": round(self.cpu_ms, 3),
+            "client_cpu_ms": round(self.client_cpu_ms, 3),
+            "accepted": self.accepted,
+            "stored": self.stored,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What was found.
+
+    Args:
+        waiting: Nothing runs; the same script each time. Held against the target.
+        fresh: The same, with a script that was never seen before in each request.
+        single: The same script, one request after another on one connection.
+        running: The same script, while the worker runs as many jobs as it may.
+    """
+
+    waiting: Rate
+    fresh: Rate
+    single: Rate
+    running: Rate
+
+    @property
+    def rates(self) -> dict[str, Rate]:
+        """All of them by name."""
+        return {"waiting": self.waiting, "fresh": self.fresh, "single": self.single, "running": self.running}
+
+    @property
+    def missing(self) -> int:
+        """Jobs that were accepted and are not in the database."""
+        return sum(rate.accepted - rate.stored for rate in self.rates.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {"missing": self.missing, **{name: rate.to_dict() for name, rate in self.rates.items()}}
+
+
+async def measure_submit(settings: Settings, runtime: str, *, window_s: float, windows: int) -> Submission:
+    """Submit jobs as fast as they are taken.
+
+    First the worker is busy with jobs that sleep, then it works.
+
+    Raises:
+        BenchError: The service did not start, or answered otherwise than with 202.
+    """
+    async with serving(settings) as server:
+        client = _Client(server, runtime, window_s)
+        connection = await server.connect()
+        async with blocked(connection, runtime, concurrency(settings)):
+            waiting = await client.measure(
+                f"{CONNECTIONS} connections, the same script", CONNECTIONS, windows, _same
+            )
+            fresh = await client.measure(
+                f"{CONNECTIONS} connections, a new script each time", CONNECTIONS, 1, _new
+            )
+            single = await client.measure("one connection, the same script", 1, 1, _same)
+        running = await client.measure(f"{CONNECTIONS} connections, while jobs run", CONNECTIONS, 1, _same)
+        return Submission(waiting=waiting, fresh=fresh, single=single, running=running)
+
+
+def _same(number: int) -> str:
+    return HELLO
+
+
+def _new(number: int) -> str:
+    return f"{HELLO}  # {number} {time.time_ns()}"
+
+
+class _Client:
+    def __init__(self, server: Server, runtime: str, window_s: float) -> None:
+        self._server = server
+        self._runtime = runtime
+        self._window_s = window_s
+
+    async def measure(self, label: str, connections: int, windows: int, code: Callable[[int], str]) -> Rate:
+        """Submit for as long as the windows take, and look for the jobs in the database."""
+        jobs: list[str] = []
+        answers: list[tuple[float, float]] = []
+        opened = [await self._server.connect() for _ in range(connections)]
+        server_cpu, client_cpu = cpu_ms(self._server.pid), cpu_ms(os.getpid())
+        begun = time.perf_counter() + WARM_S
+        until = begun + self._window_s * windows
+
+        async def work(number: int) -> None:
+            connection = opened[number]
+            while (sent := time.perf_counter()) < until:
+                order = {"runtime": self._runtime, "code": code(number), "name": "submit"}
+                jobs.append((await connection.expect(202, "POST", "/v1/jobs", order))["id"])
+                answers.append((time.perf_counter(), time.perf_counter() - sent))
+
+        await together(work(number) for number in range(connections))
+        server_cpu, client_cpu = cpu_ms(self._server.pid) - server_cpu, cpu_ms(os.getpid()) - client_cpu
+        for connection in opened:
+            connection.close()
+        if not jobs:
+            raise BenchError("no job was accepted")
+        return Rate(
+            label=label,
+            connections=connections,
+            windows=rates_of([end for end, _ in answers], begun, self._window_s, windows),
+            latency=Series(
+                name="submit", label=label, samples=[took * 1000 for end, took in answers if end >= begun]
+            ),
+            cpu_ms=server_cpu / len(jobs),
+            client_cpu_ms=client_cpu / len(jobs),
+            accepted=len(jobs),
+            stored=await asyncio.to_thread(self._stored, jobs),
+        )
+
+    def _stored(self, jobs: list[str]) -> int:
+        rows = self._server.rows("SELECT id FROM jobs WHERE name = 'submit'")
+        return len({row[0] for row in rows} & set(jobs))

@@ -1,0 +1,124 @@
+"""`emberbox runtimes`: the languages that can be run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from emberbox.cli import commands, context
+from emberbox.cli.completion import runtime_names
+from emberbox.cli.options import JSON
+from emberbox.cli.tables import megabytes, print_found, print_json, print_table
+
+if TYPE_CHECKING:
+    from emberbox.images import ImageStore
+    from emberbox.runtimes import Runtime
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    from emberbox.cli.local import runtimes_check
+
+    text = "List, show and check the languages that can be run. Without a command: list."
+    group = commands.group(app, "runtimes", text, ("list", show_all), ("show", show), default=_default)
+    group.command("check", epilog=runtimes_check.EPILOG)(runtimes_check.check)
+
+
+@commands.takes(JSON)
+def _default(ctx: typer.Context, *, json: bool) -> None:
+    if ctx.invoked_subcommand is None:
+        show_all(ctx, json=json)
+
+
+@commands.takes(JSON)
+def show_all(ctx: typer.Context, *, json: bool) -> None:
+    """List the languages that can be run."""
+    settings = ctx.obj.settings()
+    store = context.image_store(settings)
+    found = [describe(runtime, store) for runtime in context.catalog(settings)]
+    columns = ("RUNTIME", "VERSION", "ALIASES", "FILES", "WAITING", "IMAGE")
+    print_found(found, columns, _row, json=json)
+
+
+@commands.takes(JSON)
+def show(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name or alias.", autocompletion=runtime_names)],
+    *,
+    json: bool,
+) -> None:
+    """Show what a language's manifest says."""
+    settings = ctx.obj.settings()
+    runtime = context.catalog(settings).get(name)
+    values = {**describe(runtime, context.image_store(settings)), **_recipe(runtime)}
+    if json:
+        print_json(values)
+        return
+    print_table(
+        ("FIELD", "VALUE"),
+        [(field, _shown(value)) for field, value in values.items() if value not in ([], {}, "")],
+    )
+
+
+def describe(runtime: Runtime, store: ImageStore) -> dict[str, Any]:
+    """Return what there is to know of a runtime, as JSON-ready values.
+
+    `image_bytes` is None when its image was not built.
+    """
+    image = store.find(runtime)
+    return {
+        "name": runtime.name,
+        "version": runtime.version,
+        "description": runtime.description,
+        "aliases": list(runtime.aliases),
+        "extensions": list(runtime.extensions),
+        "waiting": runtime.waiting is not None,
+        "built": image is not None,
+        "image_bytes": None if image is None else sum(image.sizes.values()),
+        "folder": str(runtime.folder),
+    }
+
+
+def _recipe(runtime: Runtime) -> dict[str, Any]:
+    from emberbox.runtimes.package_tools.registry import TOOLS
+
+    limits, compiling = runtime.limits, runtime.compile
+    return {
+        "packages": list(runtime.image.packages),
+        **{tool: list(runtime.image.baked.get(tool, ())) for tool in TOOLS},
+        "compile": [] if compiling is None else list(compiling.argv),
+        "run": list(runtime.argv),
+        "main": list(runtime.main),
+        "env": dict(runtime.env),
+        "limits": {
+            "memory_mib": limits.memory_mib,
+            "vcpus": limits.vcpus,
+            "timeout_s": limits.timeout_s,
+            "disk_mib": limits.disk_mib,
+            "pids": limits.pids,
+        },
+        "examples": sorted(path.name for path in (runtime.folder / "examples").glob("*") if path.is_file()),
+    }
+
+
+def _row(values: dict[str, Any]) -> tuple[str, ...]:
+    size = values["image_bytes"]
+    return (
+        values["name"],
+        values["version"],
+        ", ".join(values["aliases"]) or "-",
+        " ".join(values["extensions"]) or "-",
+        "yes" if values["waiting"] else "no",
+        "not built" if size is None else megabytes(size),
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {'-' if item is None else item}" for name, item in value.items())
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)

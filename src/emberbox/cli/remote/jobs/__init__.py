@@ -1,0 +1,1 @@
+"""Work for a server: scripts, jobs, and what they write."""

@@ -1,0 +1,80 @@
+"""`emberbox logs`: what a job on a server wrote."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from emberbox.cli.failures import say
+from emberbox.cli.remote.jobs.followed import follow, told
+from emberbox.cli.remote.jobs.jobs import JobId  # noqa: TC001  Typer looks at it when it runs
+from emberbox.cli.remote.remote import Remote, as_json, command, print_line
+from emberbox.cli.streams import Sink
+from emberbox.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from emberbox.client import AsyncClient
+    from emberbox.client._async.jobs import Stream
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("logs")(logs)
+
+
+@command(json="Print each piece as a line of JSON.")
+async def logs(
+    there: Remote,
+    job_id: JobId,
+    follow_on: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    stream: Annotated[
+        str | None, typer.Option("--stream", metavar="NAME", help="Only stdout, or only stderr.")
+    ] = None,
+    tail: Annotated[
+        int | None, typer.Option("--tail", metavar="N", min=0, help="Only the last N lines.")
+    ] = None,
+) -> int | None:
+    """Show what a job wrote, unchanged. Its standard output and standard error go to those of this command.
+
+    With --tail, all goes to standard output. With --follow, the exit code is the program's, as for
+    emberbox submit --wait; Ctrl-C leaves the job alone.
+    """
+    if stream not in (None, "stdout", "stderr"):
+        raise InvalidInput(f"--stream is stdout or stderr, not {stream!r}")
+    if tail is not None and (follow_on or there.json):
+        raise InvalidInput("--tail goes without --follow and --json")
+    only = cast("Stream | None", stream)
+    if tail is not None:
+        await Sink(1).write(await there.client.jobs.output(job_id, only, tail=tail))
+    elif there.json:
+        await _print_entries(there.client, job_id, only, follow_on=follow_on)
+    elif follow_on:
+        return await _follow(there.client, job_id, only)
+    else:
+        await _copy(there.client, job_id, only)
+    return None
+
+
+async def _print_entries(client: AsyncClient, job_id: str, stream: Stream | None, *, follow_on: bool) -> None:
+    async with aclosing(client.jobs.logs(job_id, follow=follow_on, stream=stream)) as entries:
+        async for entry in entries:
+            print_line(as_json(entry))
+
+
+async def _copy(client: AsyncClient, job_id: str, stream: Stream | None) -> None:
+    from emberbox.client.log_events import entry_bytes
+
+    sinks = {"stdout": Sink(1), "stderr": Sink(2)}
+    async for entry in client.jobs.logs(job_id, stream=stream, binary=True):
+        await sinks[entry.stream].write(entry_bytes(entry, binary=True))
+
+
+async def _follow(client: AsyncClient, job_id: str, stream: Stream | None) -> int:
+    try:
+        return told(await follow(client, job_id, stream=stream))
+    except asyncio.CancelledError:
+        say(f"{job_id} goes on; end it with: emberbox jobs cancel {job_id}")
+        raise

@@ -1,0 +1,137 @@
+"""`emberbox submit`: a script as a job on a server."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from emberbox.cli import exit_codes
+from emberbox.cli.commands import ARGS
+from emberbox.cli.inputs import check_file, check_folder
+from emberbox.cli.options import SUBMIT
+from emberbox.cli.remote.jobs import job_options
+from emberbox.cli.remote.jobs.followed import run_and_follow, told
+from emberbox.cli.remote.remote import Remote, Work, command
+from emberbox.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from emberbox.client import AsyncClient
+    from emberbox.schemas.jobs import Job
+
+
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("submit", epilog=exit_codes.SUBMIT_EPILOG)(submit)
+
+
+@command(*SUBMIT)
+def submit(
+    there: Remote,
+    file: Annotated[
+        str | None,
+        typer.Argument(metavar="FILE", help="The script; '-' for standard input.", show_default=False),
+    ] = None,
+    args: Annotated[list[str] | None, ARGS] = None,
+    *,
+    code: str | None,
+    runtime: str | None,
+    wait: bool,
+    interactive: bool,
+    output_dir: str | None,
+    stdin: str | None,
+    **given: Any,
+) -> Work:
+    """Hand a script to a server as a job.
+
+    Prints the job's id, or, with --wait, the program's output as it comes; the exit code is then
+    the program's, and Ctrl-C cancels the job. With --json, prints the job.
+    """
+    check_interactive(interactive, stdin, there.json)
+    check_output_dir(output_dir, wait=wait or interactive)
+    if runtime is None and (code is not None or file == "-"):
+        raise InvalidInput("a script without a name needs a runtime: --runtime NAME; see emberbox runtimes")
+    words = [*([] if file is None else [file]), *(args or [])]
+    source: str | bytes | Path = (
+        code
+        if code is not None
+        else _read_script(words.pop(0) if words else None, stdin, named=runtime is not None)
+    )
+    options = job_options.read(args=words, stdin=stdin, interactive=interactive, **given)
+    return hand_in(
+        there,
+        lambda client: client.jobs.submit(source, runtime=runtime, **options),
+        wait=wait or interactive,
+        interactive=interactive,
+        output_dir=output_dir,
+    )
+
+
+async def hand_in(
+    there: Remote,
+    submitting: Callable[[AsyncClient], Awaitable[Job]],
+    *,
+    wait: bool,
+    interactive: bool = False,
+    output_dir: str | None = None,
+) -> int:
+    """Submit a job and tell of it; returns the exit code."""
+    client = there.client
+    if not wait:
+        job = await submitting(client)
+        there.print_id(job)
+        return exit_codes.OK
+    job = await run_and_follow(client, submitting(client), quiet=there.json, interactive=interactive)
+    if output_dir is not None and job.artifacts != []:
+        await client.jobs.download_all(job.id, Path(output_dir))
+    if not there.json:
+        return told(job)
+    there.print_id(job)
+    return exit_codes.of_job(job)
+
+
+def check_interactive(interactive: bool, stdin: str | None, json: bool) -> None:
+    """Raise `InvalidInput` for options that make no sense with `--interactive`."""
+    if interactive and (stdin is not None or json):
+        raise InvalidInput(
+            "--interactive passes standard input as it comes, and shows output so: "
+            "it goes without --stdin and --json"
+        )
+
+
+def check_output_dir(output_dir: str | None, *, wait: bool) -> None:
+    """Raise `InvalidInput` for a folder that cannot take a job's files."""
+    if output_dir is None:
+        return
+    if not wait:
+        raise InvalidInput(
+            "--output-dir needs --wait: files come with the job's end; "
+            "later: emberbox jobs download ID -o DIR"
+        )
+    check_folder(output_dir)
+
+
+def _read_script(file: str | None, stdin: str | None, *, named: bool) -> Path | bytes:
+    import sys
+
+    if file is None:
+        raise InvalidInput("name the script to run, or give its text with -c; see emberbox submit --help")
+    if file != "-":
+        upload = f"emberbox scripts upload {shlex.quote(file)}"
+        check_file(Path(file), f", or upload all of it with: {upload}")
+        if not named and file.lower().endswith(_ARCHIVES):
+            raise InvalidInput(
+                f"{file!r} is an archive; upload it with: {upload}, "
+                "and run that with: emberbox scripts run ID"
+            )
+        return Path(file)
+    if stdin == "-":
+        raise InvalidInput("standard input can be the script or what it reads, not both")
+    return sys.stdin.buffer.read()

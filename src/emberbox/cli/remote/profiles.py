@@ -1,0 +1,57 @@
+"""`emberbox profiles`: the servers that were saved."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from emberbox.cli import commands
+from emberbox.cli.options import JSON
+
+if TYPE_CHECKING:
+    from emberbox.client.profiles import Profiles
+
+ProfileArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="The profile's name.", show_default=False)
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    named = (("list", show), ("use", use), ("forget", forget))
+    commands.group(app, "profiles", "List, choose, and forget saved servers.", *named)
+
+
+@commands.takes(JSON)
+def show(*, json: bool) -> None:
+    """List saved servers. Keys are not shown."""
+    from emberbox.cli.tables import print_found
+
+    profiles = _profiles()
+    current = profiles.current()
+    print_found(
+        profiles.all(),
+        ("NAME", "SERVER", "CURRENT"),
+        lambda one: (one.name, one.server, "yes" if one.name == current else ""),
+        json=json,
+        plain=lambda one: {"name": one.name, "server": one.server, "current": one.name == current},
+        nothing="no server was saved; save one with: emberbox login --server URL",
+    )
+
+
+def use(name: ProfileArgument) -> None:
+    """Make a saved server the one that commands go to."""
+    _profiles().choose(name)
+
+
+def forget(name: ProfileArgument) -> None:
+    """Forget a saved server and its key."""
+    _profiles().delete(name)
+
+
+def _profiles() -> Profiles:
+    from emberbox.client.profiles import Profiles
+
+    return Profiles.of(os.environ)

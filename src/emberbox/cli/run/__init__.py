@@ -1,0 +1,1 @@
+"""`emberbox run`: one program in a VM of its own on this machine."""

@@ -1,0 +1,50 @@
+"""Machines, for those with the scope `admin`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emberbox.client.paths import path_of
+from emberbox.schemas.machines import Machine, MachineList
+
+if TYPE_CHECKING:
+    from emberbox.client._async.transport import AsyncTransport
+
+
+class AsyncMachines:
+    """The machines of the server's node: `client.machines`."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def list(self) -> list[Machine]:
+        """Return the machines that live, the newest first, then those that ended badly, the latest first."""
+        return (await self._transport.get(MachineList, "/v1/machines")).items
+
+    async def get(self, machine_id: str) -> Machine:
+        """Return a machine. Raises `NotFound`."""
+        return await self._transport.get(Machine, path_of("machines", machine_id))
+
+    async def console(self, machine_id: str, *, tail: int | None = None) -> str:
+        """Return the end of what the guest's kernel printed; what is not printable is written out.
+
+        Raises `NotFound`.
+
+        Args:
+            machine_id: The machine.
+            tail: The last so many lines; None for all that there is.
+        """
+        return await self._text(machine_id, "console", tail)
+
+    async def log(self, machine_id: str, *, tail: int | None = None) -> str:
+        """Return the end of what the machine's VMM logged. Raises `NotFound`.
+
+        Args:
+            machine_id: The machine.
+            tail: The last so many lines; None for all that there is.
+        """
+        return await self._text(machine_id, "log", tail)
+
+    async def _text(self, machine_id: str, what: str, tail: int | None) -> str:
+        path = path_of("machines", machine_id, what)
+        return (await self._transport.request("GET", path, query={"tail": tail})).text

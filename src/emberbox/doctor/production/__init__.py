@@ -1,0 +1,1 @@
+"""What a host should be like before strangers' programs run on it."""

@@ -1,0 +1,1 @@
+"""Packages of a Debian release, whatever the host's own."""

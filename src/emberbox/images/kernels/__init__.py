@@ -1,0 +1,1 @@
+"""Kernels of guests: Debian's, or one of the user's own."""

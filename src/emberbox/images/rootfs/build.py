@@ -1,0 +1,166 @@
+"""A runtime's root filesystem: packages installed by mmdebstrap, pruned, and written as one ext4 file."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from emberbox.errors import ImageBuildFailed
+from emberbox.images.debian.suites import find_suite, meaning
+from emberbox.images.rootfs.ext4 import Owner, make_ext4
+from emberbox.images.rootfs.guest_files import add_guest_files, copy_files
+from emberbox.images.rootfs.tree import unpack
+from emberbox.images.tools.process import run_tool
+from emberbox.images.tools.requirements import find_program
+from emberbox.images.tools.scratch import scratch_folder
+from emberbox.images.tools.threads import in_thread
+
+if TYPE_CHECKING:
+    import threading
+    from pathlib import Path
+
+    from emberbox.images.debian.packages import Package
+    from emberbox.images.progress import Progress
+    from emberbox.images.rootfs.recipe import Recipe
+
+_INSTALL_S = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class RootFilesystem:
+    """A built root filesystem and what is installed in it."""
+
+    path: Path
+    packages: tuple[Package, ...]
+
+
+async def build_rootfs(recipe: Recipe, architecture: str, folder: Path, progress: Progress) -> RootFilesystem:
+    """Build a runtime's root filesystem as `rootfs.ext4` in `folder`.
+
+    Args:
+        recipe: Release, packages, files and what to remove.
+        architecture: `amd64` or `arm64`.
+        folder: An empty folder, which the caller removes.
+        progress: Takes what the tools print.
+
+    Raises:
+        RequirementMissing: The host lacks a program or a right, or nobody on it vouches for that release.
+        ImageBuildFailed: A step failed; the detail holds the tool's last output.
+        NoSpace: The disk is full.
+    """
+    archive = folder / "root.tar"
+    await _install(recipe, architecture, archive, folder, progress)
+    root = folder / "root"
+    owners, packages = await in_thread(functools.partial(_prepare, archive, root, recipe))
+    archive.unlink()
+    image = folder / "rootfs.ext4"
+    await make_ext4(root, image, owners)
+    await asyncio.to_thread(shutil.rmtree, root)
+    return RootFilesystem(image, packages)
+
+
+async def _install(
+    recipe: Recipe, architecture: str, archive: Path, folder: Path, progress: Progress
+) -> None:
+    program = find_program("mmdebstrap")
+    suite = await find_suite(recipe.suite, folder)
+    argv = [program, *_mode(), "--variant=essential", "--format=tar", f"--architectures={architecture}"]
+    argv += [f"--include={','.join(recipe.packages)}"] if recipe.packages else []
+    argv += [f"--aptopt={option}" for option in suite.options]
+    argv += [
+        f"--dpkgopt=path-exclude={pattern}"
+        for pattern in ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*")
+    ]
+    # Packages with alternatives, such as Java's, fail to install where there is no folder for the
+    # links of their manuals.
+    argv.append('--essential-hook=mkdir -p "$1"/usr/share/man/man1')
+    # As a file: mmdebstrap pastes an existing file's content, whatever it holds.
+    listing = folder / "sources.list"
+    listing.write_text(suite.listing, encoding="utf-8")
+    argv += [suite.name, str(archive), str(listing)]
+    progress.log(" ".join(argv[1:]))
+    what = f"install the packages of the runtime {recipe.name!r}"
+    try:
+        async with scratch_folder(folder, as_root=os.geteuid() == 0) as scratch:
+            await run_tool(
+                [*bound_to_this_process(), *argv],
+                what=what,
+                timeout_s=_INSTALL_S,
+                env={"TMPDIR": str(scratch)},
+                on_line=progress.log,
+            )
+    except ImageBuildFailed as error:
+        if missing := missing_packages(error.detail or ""):
+            named = ", ".join(f"{name}{_line_of(name, recipe.manifest)}" for name in missing)
+            raise ImageBuildFailed(
+                f"could not {what}: Debian {suite.name} has no package {named}; mend image.packages in its "
+                "manifest",
+                detail=error.detail,
+            ) from error
+        if (meant := meaning(error, suite.name)) is not None:
+            raise meant from error
+        raise
+
+
+def missing_packages(output: str) -> list[str]:
+    """Return the names of the packages that apt says it does not have, sorted."""
+    found = re.findall(
+        r"Unable to locate package (\S+)|Package '(\S+)' has no installation candidate", output
+    )
+    return sorted({first or second for first, second in found})
+
+
+def _line_of(name: str, manifest: Path | None) -> str:
+    """Return where a manifest names a package, in parentheses; empty where it does not, or cannot be read."""
+    try:
+        lines = manifest.read_text(encoding="utf-8").splitlines() if manifest is not None else []
+    except (OSError, UnicodeDecodeError):
+        return ""
+    quoted = (f'"{name}"', f"'{name}'")
+    numbers = [number for number, line in enumerate(lines, 1) if any(text in line for text in quoted)]
+    # Of a folder that was linked to, its own path is the one that a person knows.
+    return f" ({manifest.resolve()}, line {numbers[0]})" if numbers and manifest is not None else ""
+
+
+def _mode() -> list[str]:
+    if os.geteuid() == 0:
+        return ["--mode=root"]
+    return ["--mode=unshare"]
+
+
+def bound_to_this_process() -> list[str]:
+    """Return the command's prefix by which a build ends with its builder, even a killed one.
+
+    As root they live in namespaces of their own, whose end takes them along; in unshare mode
+    mmdebstrap makes such itself.
+    """
+    setpriv = find_program("setpriv")
+    if os.geteuid() != 0:
+        return [setpriv, "--pdeathsig=TERM", "--"]
+    unshare = [
+        find_program("unshare"),
+        "--mount",
+        "--propagation=private",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--",
+    ]
+    return [setpriv, "--pdeathsig=KILL", "--", *unshare]
+
+
+def _prepare(
+    archive: Path, root: Path, recipe: Recipe, stop: threading.Event
+) -> tuple[dict[str, Owner], tuple[Package, ...]]:
+    unpacked = unpack(archive, root, recipe.packages, recipe.remove, stop)
+    owners = dict(unpacked.owners)
+    for folder in recipe.files:
+        for name in copy_files(folder, root):
+            owners.pop(name, None)
+    owners |= add_guest_files(root, 0, recipe.user)
+    return owners, unpacked.packages

@@ -1,0 +1,148 @@
+"""What a root filesystem is made from, as a runtime says it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from emberbox.images.debian.packages import BASE, INSTALLERS
+from emberbox.images.keys import BUILDER_VERSION
+from emberbox.images.rootfs.tree import NEVER
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class ImageInputs(Protocol):
+    """A runtime's part that says what its root filesystem is made from."""
+
+    @property
+    def suite(self) -> str:
+        """The Debian release that packages and kernel come from."""
+
+    @property
+    def packages(self) -> Sequence[str]:
+        """Debian packages."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Folders copied onto the root, in this order."""
+
+    @property
+    def remove(self) -> Sequence[str]:
+        """Globs that are removed."""
+
+    @property
+    def imported(self) -> str | None:
+        """Digest of the imported image that is the root filesystem; None where it is made of packages."""
+
+    @property
+    def user(self) -> str | None:
+        """Whom programs run as, `uid:gid`; None for the unprivileged user."""
+
+
+class BuildableRuntime(Protocol):
+    """What an image needs to know of a runtime."""
+
+    @property
+    def name(self) -> str:
+        """Its name, safe as a folder's."""
+
+    @property
+    def manifest(self) -> Path:
+        """Its manifest, for messages."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest over all its files."""
+
+    @property
+    def image(self) -> ImageInputs:
+        """What the root filesystem is made from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A root filesystem's inputs.
+
+    Args:
+        name: The runtime's name.
+        suite: The Debian release that packages and kernel come from, such as `bookworm`.
+        packages: Debian packages.
+        files: Folders copied onto the root, in this order.
+        remove: Globs that are removed.
+        files_digest: SHA-256 over those folders.
+        imported: Digest of the imported image that it is; None where it is made of packages.
+        user: Whom programs run as, `uid:gid`; None for the unprivileged user.
+        manifest: The file that says all this, for messages; None where there is none.
+    """
+
+    name: str
+    suite: str
+    packages: tuple[str, ...]
+    files: tuple[Path, ...]
+    remove: tuple[str, ...]
+    files_digest: str
+    imported: str | None = None
+    user: str | None = None
+    manifest: Path | None = None
+
+    @classmethod
+    def of(cls, runtime: BuildableRuntime) -> Recipe:
+        """Return a runtime's recipe; reads its files."""
+        image = runtime.image
+        return cls(
+            name=runtime.name,
+            suite=image.suite,
+            packages=tuple(image.packages),
+            files=image.files,
+            remove=tuple(image.remove),
+            files_digest=files_digest(*image.files),
+            imported=image.imported,
+            user=image.user,
+            manifest=runtime.manifest,
+        )
+
+    def inputs(self, architecture: str) -> dict[str, Any]:
+        """Return the input of the root filesystem's key; other changes of a runtime leave it alone."""
+        return {
+            **({"user": self.user} if self.user is not None else {}),
+            "packages": sorted(self.packages),
+            "remove": sorted(self.remove),
+            "files": self.files_digest,
+            "suite": self.suite,
+            "architecture": architecture,
+            "builder": BUILDER_VERSION,
+            "base": sorted(BASE),
+            "installers": sorted(INSTALLERS),
+            "never": sorted(NEVER),
+        }
+
+
+def files_digest(*folders: Path) -> str:
+    """Return the SHA-256 over names, modes and content below the folders; of nothing for none."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for root, below, files in os.walk(folder):
+            below[:] = sorted(name for name in below if name != "__pycache__")
+            for name in sorted([*below, *files]):
+                path = Path(root) / name
+                digest.update(_entry(path, path.relative_to(folder).as_posix()))
+    return digest.hexdigest()
+
+
+def _entry(path: Path, name: str) -> bytes:
+    mode = path.lstat().st_mode
+    content = (
+        path.read_bytes()
+        if stat.S_ISREG(mode)
+        else os.fsencode(path.readlink())
+        if stat.S_ISLNK(mode)
+        else b""
+    )
+    return json.dumps([name, mode, hashlib.sha256(content).hexdigest()]).encode()

@@ -1,0 +1,1 @@
+"""The tools that install packages, each in a file of its own."""

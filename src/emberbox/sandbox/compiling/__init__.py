@@ -1,0 +1,1 @@
+"""Compiling in a sandbox, and the cache of what was compiled."""

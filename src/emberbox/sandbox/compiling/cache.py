@@ -1,0 +1,270 @@
+"""Compiled programs kept on the host, so that the same source is compiled once.
+
+An entry is `<folder>/<hash of the scope>/<key>`: a line that names the format, a line of JSON, the
+guest's tar of the program, and the SHA-256 over all of that. Whoever made the program is in no way
+trusted: an entry is only ever offered to the scope that made it, and the agent that unpacks it
+refuses what leads out of its folder. Any number of processes may share the folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import time
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+from emberbox.files.atomic import PARTIAL, AtomicFile, remove_partial
+from emberbox.model import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
+    from pathlib import Path
+
+    from emberbox.config import CompileSettings
+
+_log = logging.getLogger(__name__)
+
+ENTRY_BYTES = 64 * MIB
+"""Larger programs are not kept."""
+ENTRY_FILES = 4096
+"""Nor are folders of more entries."""
+_FORMAT = b"emberbox-compiled-1\n"
+_ABOUT_BYTES = MIB
+_DIGEST_BYTES = hashlib.sha256().digest_size
+_PIECE = MIB
+
+
+@dataclass(slots=True)
+class StoredProgram:
+    """An entry that was found whole.
+
+    `about` is what was stored with it; iterate `pieces` once, or `close` it.
+    """
+
+    path: Path
+    about: Mapping[str, Any]
+    _stream: IO[bytes]
+    _left: int
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Yield the tar; closes the entry."""
+        try:
+            while self._left and (
+                piece := await asyncio.to_thread(self._stream.read, min(self._left, _PIECE))
+            ):
+                self._left -= len(piece)
+                yield piece
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the file. Repeating is harmless."""
+        self._stream.close()
+
+    def drop(self) -> None:
+        """Remove the entry: what it holds is of no use."""
+        self.path.unlink(missing_ok=True)
+
+
+class CompileCache:
+    """The folder of compiled programs.
+
+    Args:
+        folder: Made at the first store.
+        settings: How much is kept, and for how long.
+    """
+
+    def __init__(self, folder: Path, settings: CompileSettings) -> None:
+        self.folder = folder
+        self._settings = settings
+
+    def scoped(self, scope: str | None, *made_by: str) -> ScopedCache | None:
+        """Return the part of the cache that one scope sees; None when the cache is off.
+
+        Args:
+            scope: Whose programs; None for those of this data folder's owner.
+            made_by: What compiles, such as the key of an image: part of every entry's key.
+        """
+        if self._settings.cache_mib == 0:
+            return None
+        name = _digest(["own"] if scope is None else ["scope", scope])
+        return ScopedCache(self, self.folder / name, made_by)
+
+    def fresh(self, modified_at: float) -> bool:
+        """Tell whether an entry that was used last at this time (in Unix seconds) may still be used."""
+        age_s = self._settings.cache_age_s
+        return age_s == 0 or time.time() - modified_at <= age_s
+
+    def trim(self, scope: Path) -> None:
+        """Remove what is too old, then what was not used for longest until all fits. Blocks.
+
+        One scope gets half of the room.
+        """
+        for folder in self.folder.glob("*/"):
+            remove_partial(folder)
+        room = self._settings.cache_mib * MIB
+        entries = sorted(self._entries())
+        for modified_at, _, path in entries:
+            if not self.fresh(modified_at):
+                path.unlink(missing_ok=True)
+        entries = [entry for entry in entries if self.fresh(entry[0])]
+        removed = _remove_oldest([entry for entry in entries if entry[2].parent == scope], room // 2)
+        _remove_oldest([entry for entry in entries if entry[2] not in removed], room)
+
+    def _entries(self) -> Iterator[tuple[float, int, Path]]:
+        for path in self.folder.glob("*/*"):
+            if path.name.startswith(PARTIAL):
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                known = path.stat()
+                yield known.st_mtime, known.st_size, path
+
+
+class ScopedCache:
+    """What one scope sees of the cache. Made by `CompileCache.scoped`."""
+
+    def __init__(self, cache: CompileCache, folder: Path, made_by: tuple[str, ...]) -> None:
+        self._cache = cache
+        self._folder = folder
+        self._made_by = made_by
+
+    def key(self, *parts: object) -> str:
+        """Return the key of a program that is made from `parts`."""
+        return _digest([*self._made_by, *parts])
+
+    async def find(self, key: str) -> StoredProgram | None:
+        """Return an entry, marked as just used; None where there is none, or it is too old or damaged."""
+        return await asyncio.to_thread(self._find, key)
+
+    def _find(self, key: str) -> StoredProgram | None:
+        path = self._folder / key
+        try:
+            stream = path.open("rb")
+        except OSError:
+            return None
+        try:
+            known = os.fstat(stream.fileno())
+            found = _read(path, stream, known.st_size) if self._cache.fresh(known.st_mtime) else None
+        except (OSError, ValueError) as error:
+            _log.warning("a compiled program cannot be read: %s", error, extra={"action": "compiled.corrupt"})
+            found = None
+        if found is None:
+            stream.close()
+            path.unlink(missing_ok=True)
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return found
+
+    async def store(self, key: str, about: Mapping[str, Any], tar: AsyncIterable[bytes]) -> bool:
+        """Keep a program. Whatever `tar` raises is passed on, and nothing kept.
+
+        Returns:
+            Whether it was kept: it is not when it is too large, or when the host's disk refuses it.
+        """
+        writer = await asyncio.to_thread(_Writer.start, self._folder, key, about)
+        if writer is None:
+            return False
+        try:
+            async for piece in tar:
+                if not await asyncio.to_thread(writer.add, piece):
+                    return False
+            return await asyncio.to_thread(self._commit, writer)
+        finally:
+            writer.discard()
+
+    def _commit(self, writer: _Writer) -> bool:
+        kept = writer.commit()
+        if kept:
+            self._cache.trim(self._folder)
+        return kept
+
+
+class _Writer:
+    """One entry on its way to the disk. Methods block; failures of the disk are told by False."""
+
+    def __init__(self, made: AtomicFile) -> None:
+        self._made = made
+        self._digest = hashlib.sha256()
+        self._size = 0
+
+    @classmethod
+    def start(cls, folder: Path, key: str, about: Mapping[str, Any]) -> _Writer | None:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Not durable: what a crash damages is found by its digest, and compiled again.
+            writer = cls(AtomicFile(folder / key))
+        except OSError as error:
+            _tell(error)
+            return None
+        if writer._write(_FORMAT) and writer._write(json.dumps(about).encode() + b"\n"):
+            return writer
+        writer.discard()
+        return None
+
+    def add(self, piece: bytes) -> bool:
+        self._size += len(piece)
+        return self._size <= ENTRY_BYTES and self._write(piece)
+
+    def _write(self, data: bytes) -> bool:
+        self._digest.update(data)
+        try:
+            self._made.file.write(data)
+        except OSError as error:
+            _tell(error)
+            return False
+        return True
+
+    def commit(self) -> bool:
+        try:
+            self._made.file.write(self._digest.digest())
+            self._made.commit()
+        except OSError as error:
+            _tell(error)
+            return False
+        return True
+
+    def discard(self) -> None:
+        self._made.discard()
+
+
+def _read(path: Path, stream: IO[bytes], size: int) -> StoredProgram:
+    digest, left = hashlib.sha256(), size - _DIGEST_BYTES
+    if left > ENTRY_BYTES + _ABOUT_BYTES:
+        raise ValueError(f"{path.name} is larger than any entry")
+    while left > 0 and (piece := stream.read(min(left, _PIECE))):
+        digest.update(piece)
+        left -= len(piece)
+    if left or digest.digest() != stream.read(_DIGEST_BYTES):
+        raise ValueError(f"{path.name} is not what was stored")
+    stream.seek(0)
+    if stream.readline(len(_FORMAT)) != _FORMAT:
+        raise ValueError(f"{path.name} has another format")
+    about = json.loads(stream.readline(_ABOUT_BYTES))
+    return StoredProgram(path, about, stream, size - _DIGEST_BYTES - stream.tell())
+
+
+def _remove_oldest(entries: list[tuple[float, int, Path]], room: int) -> set[Path]:
+    """Remove the oldest of sorted entries until the rest fits; returns what was removed."""
+    removed: set[Path] = set()
+    size = sum(entry[1] for entry in entries)
+    for _, entry_size, path in entries:
+        if size <= room:
+            break
+        path.unlink(missing_ok=True)
+        removed.add(path)
+        size -= entry_size
+    return removed
+
+
+def _digest(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _tell(error: OSError) -> None:
+    _log.warning("a compiled program is not kept: %s", error, extra={"action": "compiled.not_kept"})

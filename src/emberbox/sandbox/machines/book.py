@@ -1,0 +1,192 @@
+"""The engine's book of machines: which live, and what is kept of those that ended badly. For operators.
+
+A machine ends badly when it did not come up, when its VMM ended by itself, or when its agent fell
+silent or broke the protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from emberbox.errors import EmberboxError, GuestGone, NotFound
+from emberbox.sandbox.machines.kept import TEXT_BYTES, KeptMachines, MachineEntry
+from emberbox.vmm.base import MachineState
+from emberbox.vmm.boots.guest_text import escaped
+from emberbox.vmm.process.spawn import error_log, read_end
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from emberbox.vmm.base import Machine, MachineSpec
+
+_log = logging.getLogger(__name__)
+
+
+class _Guest(Protocol):
+    @property
+    def failure(self) -> EmberboxError | None: ...
+
+
+class Sighting:
+    """One machine in the book, from before its VMM starts until its folder is removed.
+
+    Made by `MachineBook.enter`.
+
+    Attributes:
+        machine: The machine, once there is one.
+        guest: Its agent's client, once there is one.
+    """
+
+    def __init__(self, book: MachineBook, spec: MachineSpec, *, runtime: str, source: str) -> None:
+        self.machine: Machine | None = None
+        self.guest: _Guest | None = None
+        self._book = book
+        self._spec = spec
+        self._runtime = runtime
+        self._source = source
+        self._started_at = time.time()
+        self._reason: str | None = None
+
+    @property
+    def console_log(self) -> Path:
+        """Where the guest's console is written."""
+        return self._spec.console_log
+
+    def blame(self, error: BaseException) -> None:
+        """Note why the machine did not come up. Whoever gave it up, by cancelling, is nobody's fault."""
+        if isinstance(error, (EmberboxError, OSError)):
+            self._reason = error.message if isinstance(error, EmberboxError) else str(error)
+
+    def entry(self, *, ended_at: float | None = None) -> MachineEntry:
+        """Return how it stands with the machine."""
+        state = MachineState.STARTING if self.machine is None else self.machine.poll()
+        living = (
+            ended_at is None
+            and self.machine is not None
+            and state not in (MachineState.EXITED, MachineState.KILLED)
+        )
+        return MachineEntry(
+            id=self._spec.id,
+            runtime=self._runtime,
+            driver=self._book.driver,
+            source=self._source,
+            vcpus=self._spec.vcpus,
+            memory_mib=self._spec.memory_mib,
+            state=MachineState.EXITED if ended_at is not None else state,
+            started_at=self._started_at,
+            pid=self.machine.pid if living and self.machine is not None else None,
+            ended_at=ended_at,
+            reason=self._reason,
+        )
+
+    def console(self) -> str:
+        """Return what the guest printed so far, the end of it."""
+        return read_end(self._spec.console_log, self._spec.console_bytes)
+
+    def vmm_log(self) -> str:
+        """Return what the VMM logged so far, the end of it."""
+        return read_end(error_log(self._spec.run_dir), TEXT_BYTES)
+
+    async def leave(self) -> None:
+        """Strike the machine, which has ended, off the book; of one that ended badly, keep what there is.
+
+        Never raises.
+        """
+        self._book.strike(self._spec.id)
+        self._reason = self._reason or await self._end_of_its_own()
+        if self._reason is None:
+            return
+        entry = self.entry(ended_at=time.time())
+        _log.warning(
+            "machine %s (%s, %s) ended badly: %s",
+            entry.id,
+            entry.runtime,
+            entry.source,
+            entry.reason,
+            extra={"action": "machine.ended_badly", "machine": entry.id},
+        )
+        await asyncio.to_thread(self._keep, entry)
+
+    async def _end_of_its_own(self) -> str | None:
+        state = MachineState.KILLED if self.machine is None else self.machine.poll()
+        if self.machine is not None and state is MachineState.EXITED:
+            return await self.machine.trouble() or "its VMM ended by itself"
+        failure = None if self.guest is None else self.guest.failure
+        # The stream of a machine that was ended on purpose, as a template is by being frozen, ends too.
+        on_purpose = isinstance(failure, GuestGone) and state is MachineState.KILLED
+        return None if failure is None or on_purpose else failure.message
+
+    def _keep(self, entry: MachineEntry) -> None:
+        self._book.kept.add(entry, self.console()[-TEXT_BYTES:], self.vmm_log()[-TEXT_BYTES:])
+
+
+class MachineBook:
+    """All machines of one engine, and those that ended badly of every engine on the same data folder.
+
+    Args:
+        kept: What is kept of machines that ended.
+        driver: The name of the engine's driver.
+    """
+
+    def __init__(self, kept: KeptMachines, driver: str) -> None:
+        self.kept = kept
+        self.driver = driver
+        self._live: dict[str, Sighting] = {}
+
+    def enter(self, spec: MachineSpec, *, runtime: str, source: str) -> Sighting:
+        """Enter a machine that is about to start; its `Sighting.leave` must be called once it has ended."""
+        sighting = Sighting(self, spec, runtime=runtime, source=source)
+        self._live[spec.id] = sighting
+        return sighting
+
+    def strike(self, machine_id: str) -> None:
+        """Take a machine out of those that live."""
+        self._live.pop(machine_id, None)
+
+    async def entries(self) -> list[MachineEntry]:
+        """Return the machines that live, newest first, then those that ended badly, the latest first."""
+        live = sorted(
+            (sighting.entry() for sighting in self._live.values()),
+            key=lambda entry: entry.started_at,
+            reverse=True,
+        )
+        return [*live, *await asyncio.to_thread(self.kept.entries)]
+
+    async def get(self, machine_id: str) -> MachineEntry:
+        """Return one machine. Raises `NotFound`."""
+        found = next((entry for entry in await self.entries() if entry.id == machine_id), None)
+        if found is None:
+            raise _unknown()
+        return found
+
+    async def console(self, machine_id: str) -> str:
+        """Return the end of what a machine's guest printed, escaped, since it is hostile.
+
+        Raises `NotFound`.
+        """
+        return await self._told(machine_id, Sighting.console, self.kept.console)
+
+    async def vmm_log(self, machine_id: str) -> str:
+        """Return the end of what a machine's VMM logged, escaped as well. Raises `NotFound`."""
+        return await self._told(machine_id, Sighting.vmm_log, self.kept.vmm_log)
+
+    async def _told(
+        self, machine_id: str, of_live: Callable[[Sighting], str], of_kept: Callable[[str], str | None]
+    ) -> str:
+        live = self._live.get(machine_id)
+        if live is not None:
+            return escaped(await asyncio.to_thread(of_live, live))
+        found = await asyncio.to_thread(of_kept, machine_id)
+        if found is None:
+            raise _unknown()
+        return escaped(found)
+
+
+def _unknown() -> NotFound:
+    return NotFound(
+        "there is no such machine: of those that have ended, only the latest that ended badly are kept"
+    )

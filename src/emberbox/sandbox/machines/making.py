@@ -1,0 +1,197 @@
+"""Makes machines with an agent that answers: cold, or cloned from a template."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from emberbox.errors import VmmError
+from emberbox.sandbox.machines.calm import Calm
+from emberbox.sandbox.machines.greeting import attach, greet, identity, make_talkative
+from emberbox.sandbox.machines.live import LiveMachine
+from emberbox.sandbox.machines.standby import ReservedStandby
+from emberbox.sandbox.machines.timer import boot_in_time, check_timer
+from emberbox.vmm.base import TimedMachine
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from emberbox.config import VmmSettings
+    from emberbox.guest import GuestClient
+    from emberbox.sandbox.machines.places import Place, Places
+    from emberbox.sandbox.machines.plan import MachinePlan
+    from emberbox.sandbox.machines.standby import StandbyStock
+    from emberbox.vmm.base import Driver, LoadedSnapshot, Machine, PreparingSnapshot
+
+_log = logging.getLogger(__name__)
+
+STEP_ASIDE_S = 0.1
+"""How long starting a VMM ahead of time waits for clones that are being made, at most."""
+
+
+class MachineMaker:
+    """Makes machines within the engine's slots.
+
+    Args:
+        driver: The VMM.
+        places: Where machines live.
+        settings: Timeouts.
+        launches: How many clones are made at the same moment.
+        standbys: VMMs that were started ahead of time; None for none.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        places: Places,
+        settings: VmmSettings,
+        launches: int,
+        standbys: StandbyStock | None = None,
+    ) -> None:
+        self._places = places
+        self._driver = driver
+        self._settings = settings
+        self._gate = asyncio.Semaphore(launches)
+        self._standbys = standbys
+        self._calm = Calm()
+
+    # -- cold -------------------------------------------------------------------------------------
+
+    async def boot(self, plan: MachinePlan) -> LiveMachine:
+        """Boot a machine and wait for its agent.
+
+        It is booted again where the host was too busy for its kernel to measure its timer.
+
+        Raises:
+            BootFailed: The guest hung, or ended, before its agent spoke.
+            VmmError, GuestError, CapacityExhausted: With nothing left behind.
+        """
+        return await boot_in_time(partial(self._boot, plan))
+
+    async def _boot(self, plan: MachinePlan, tolerance: float) -> LiveMachine:
+        begun = time.perf_counter()
+        source = "cold" if plan.memory is None else "template"
+        place = await self._places.take(plan, source, talkative=plan.console is not None)
+        queued = time.perf_counter()
+        async with place.unless_failed():
+            machine = place.sighting.machine = await self._started(place, plan)
+            place.undo.push(machine.kill)
+            guest = place.sighting.guest = await greet(machine, place.undo, self._settings)
+            if isinstance(machine, TimedMachine):
+                machine.settle()
+            await check_timer(machine, guest, tolerance)
+            timeout_s = self._settings.clone_timeout_s
+            await guest.resume(**identity(place.name, plan.disk_mib), timeout_s=timeout_s)
+        return self._live(place, machine, guest, "cold", begun, queued)
+
+    async def _started(self, place: Place, plan: MachinePlan) -> Machine:
+        if plan.memory is None:
+            return await self._driver.start(place.spec)
+        plan.memory.unlink(missing_ok=True)  # an earlier boot's
+        template: Machine = await self._driver.start_template(place.spec, plan.memory)  # type: ignore[attr-defined]
+        return template
+
+    # -- cloned -----------------------------------------------------------------------------------
+
+    async def clone(self, snapshot: LoadedSnapshot, plan: MachinePlan) -> LiveMachine:
+        """Clone a machine from a template.
+
+        It has been told who it is; `LiveMachine.confirm` waits for its answer.
+        Requests that are sent before that are carried out after it, so a program never runs as a twin.
+
+        Args:
+            snapshot: The template's.
+            plan: The template's, with what is the clone's own.
+
+        Raises:
+            VmmError, GuestError, SnapshotFailed, CapacityExhausted: With nothing left behind.
+        """
+        begun = time.perf_counter()
+        live = await self._from_standby(snapshot, plan, begun)
+        if live is None:
+            place = await self._places.take(plan, "clone")
+            live = await self._cloned(place, plan, partial(snapshot.restore, place.spec), begun)
+        return live
+
+    async def _from_standby(
+        self, snapshot: LoadedSnapshot, plan: MachinePlan, begun: float
+    ) -> LiveMachine | None:
+        if self._standbys is None or plan.console is not None:
+            return None
+        found = self._standbys.take(snapshot, partial(self._prepare, plan=plan))
+        if found is None:
+            return None
+        try:
+            return await self._cloned(found.place, plan, found.standby.restore, begun)
+        except VmmError as error:
+            _log.info(
+                "a standby could not be used: %s",
+                error,
+                extra={"action": "standby.unused", "machine": found.place.name},
+            )
+            return None
+
+    async def _cloned(
+        self, place: Place, plan: MachinePlan, restore: Callable[[], Awaitable[Machine]], begun: float
+    ) -> LiveMachine:
+        within_s = self._settings.clone_timeout_s
+        self._calm.disturb()
+        try:
+            async with place.unless_failed(), self._gate:
+                queued = time.perf_counter()
+                machine, guest = await _restored(place, restore)
+                sent = time.perf_counter()
+                pending = guest.start_resume(**identity(place.name, plan.disk_mib), within_s=within_s)
+                if plan.console is not None:
+                    await make_talkative(guest)
+        finally:
+            self._calm.settle()
+        live = self._live(place, machine, guest, "clone", begun, queued)
+        live.resume, live.resume_sent = pending, sent
+        return live
+
+    def _live(
+        self,
+        place: Place,
+        machine: Machine,
+        guest: GuestClient,
+        source: Literal["clone", "cold"],
+        begun: float,
+        queued: float,
+    ) -> LiveMachine:
+        return LiveMachine(
+            id=place.name,
+            machine=machine,
+            guest=guest,
+            undo=place.undo,
+            source=source,
+            queue_ms=(queued - begun) * 1000,
+            boot_ms=(time.perf_counter() - queued) * 1000,
+            patience_s=self._settings.clone_timeout_s,
+        )
+
+    # -- ahead of time ----------------------------------------------------------------------------
+
+    async def _prepare(self, snapshot: PreparingSnapshot, *, plan: MachinePlan) -> ReservedStandby | None:
+        """Start a VMM ahead of time; None when no slot is free for it.
+
+        It steps aside for clones under way, for a moment.
+        """
+        await self._calm.wait(STEP_ASIDE_S)
+        place = await self._places.take_now(plan, "clone")
+        if place is None:
+            return None
+        async with place.unless_failed():
+            standby = await snapshot.prepare(place.spec)
+            place.undo.push(standby.discard)
+        return ReservedStandby(place=place, standby=standby)
+
+
+async def _restored(place: Place, restore: Callable[[], Awaitable[Machine]]) -> tuple[Machine, GuestClient]:
+    machine = place.sighting.machine = await restore()
+    place.undo.push(machine.kill)
+    guest = place.sighting.guest = await attach(machine, place.undo)
+    return machine, guest

@@ -1,0 +1,202 @@
+"""The build VM: installs packages, and is thrown away with all that their code did.
+
+It boots the runtime's image, has no network device, and reaches the package index through the
+filtering proxy alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emberbox.errors import GuestError, GuestRequestFailed, VmmError
+from emberbox.guest import ExecLimits, ExecRequest
+from emberbox.images.rootfs.layers import LayerBounds, LayerRefused, make_layer
+from emberbox.model import MIB
+from emberbox.runtimes.package_tools.base import Installation
+from emberbox.sandbox.machines.plan import MachinePlan, MachineSize
+from emberbox.sandbox.packages.attempt import OUTPUT_BYTES, Attempt
+from emberbox.sandbox.packages.filtering_proxy import FilteringProxy
+from emberbox.sandbox.packages.guest_proxy import PROXY_ADDRESS, READY_S, proxied
+from emberbox.sandbox.packages.proxy_rules import ProxyRules
+from emberbox.sandbox.packages.requests import tool_of
+
+if TYPE_CHECKING:
+    from emberbox.config import PackageSettings
+    from emberbox.guest import ExecOutcome, GuestClient
+    from emberbox.images import Image
+    from emberbox.model import PackagesResult
+    from emberbox.runtimes.package_tools.base import PackageTool
+    from emberbox.sandbox.machines.live import LiveMachine
+    from emberbox.sandbox.machines.making import MachineMaker
+    from emberbox.sandbox.packages.requests import PackageRequest
+
+TARGET = "/work/layer"
+"""What is installed lies there in the VM, and becomes the layer."""
+_WORK = "/work"
+_TRANSFER_S = 300.0
+_GRACE_S = 10.0
+_PIDS = 512
+_PROXY_VARIABLES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
+_AUTHORITIES = "/tmp/emberbox-authorities.pem"  # noqa: S108  in the guest
+_AUTHORITIES_BYTES = 4 * MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildVm:
+    """Makes layers in VMs of an image.
+
+    Args:
+        maker: Boots them.
+        settings: Bounds, and where they may go.
+    """
+
+    maker: MachineMaker
+    settings: PackageSettings
+
+    async def install(self, image: Image, request: PackageRequest, folder: Path) -> PackagesResult:
+        """Install packages into the file system `folder/layer.ext4`.
+
+        Args:
+            image: What the VM boots.
+            request: What is wanted.
+            folder: Scratch folder of the caller, who removes it.
+
+        Raises:
+            PackagesFailed: With the tool's own words; whatever the packages' code did to its VM is
+            told likewise. VmmError, CapacityExhausted: The VM did not start. NoSpace,
+            ImageBuildFailed: The host could not write the layer.
+        """
+        tool = tool_of(request.tool)
+        attempt = Attempt(tool, self.settings)
+        size = MachineSize(vcpus=1, memory_mib=self.settings.memory_mib)
+        live = await self.maker.boot(MachinePlan(image=image, size=size, disk_mib=self.settings.disk_mib))
+        try:
+            outcome, proxy = await self._use(live, tool, request, folder / "layer.tar")
+        except (GuestError, VmmError) as error:
+            raise attempt.failed("vm_died", f"the build VM ended: {error.message}") from error
+        attempt.note(outcome, proxy)
+        try:
+            await make_layer(folder / "layer.tar", folder / "root", folder / "layer.ext4", self._bounds(tool))
+        except LayerRefused as error:
+            raise attempt.failed("refused", error.message) from error
+        return attempt.result("installed")
+
+    async def _use(
+        self, live: LiveMachine, tool: PackageTool, request: PackageRequest, archive: Path
+    ) -> tuple[ExecOutcome, FilteringProxy]:
+        try:
+            outcome, proxy = await self._run(live.guest, tool, request)
+            if outcome.exit_code == 0:
+                await self._take(live.guest, tool, archive)
+        finally:
+            await live.undo.close()
+        return outcome, proxy
+
+    def _bounds(self, tool: PackageTool) -> LayerBounds:
+        return LayerBounds(
+            folder=tool.place, size=self.settings.layer_mib * MIB, files=self.settings.layer_files
+        )
+
+    # -- in the VM --------------------------------------------------------------------------------
+
+    async def _run(
+        self, guest: GuestClient, tool: PackageTool, request: PackageRequest
+    ) -> tuple[ExecOutcome, FilteringProxy]:
+        folder = TARGET if tool.in_target else _WORK
+        await guest.make_directory(TARGET)
+        for name, data in request.files.items():
+            await guest.write_file(f"{folder}/{name}", data)
+        trusted = await _trust(guest)
+        rules = ProxyRules(await self._settled(guest, tool), tool)
+        proxy = FilteringProxy(rules, self.settings.download_mib * MIB)
+        installation = Installation(
+            files=request.files.keys(),
+            target=TARGET,
+            index=rules.index,
+            proxy=PROXY_ADDRESS,
+            authorities=trusted,
+        )
+        try:
+            async with proxied(guest, proxy):
+                return await self._install(guest, tool.command(installation), folder), proxy
+        finally:
+            proxy.report()
+
+    async def _settled(self, guest: GuestClient, tool: PackageTool) -> PackageSettings:
+        """Return the settings with an index.
+
+        It is theirs, else the tool's own, which the tool is asked for before anything else runs.
+        """
+        if tool.index(self.settings):
+            return self.settings
+        limits = ExecLimits(wall_ms=int(READY_S * 1000))
+        process = await guest.start(ExecRequest(argv=tool.own_index, limits=limits))
+        told = await process.collect(keep_stdout=1024, keep_stderr=1024, timeout_s=READY_S + _GRACE_S)
+        address, *hosts = told.stdout.decode("ascii", "replace").split() or [""]
+        if told.exit_code != 0 or not address:
+            raise GuestRequestFailed(
+                "internal", f"{tool.name} does not tell its index; set it in packages.{tool.setting}"
+            )
+        own = {tool.setting: address, "hosts": ",".join([*hosts, self.settings.hosts])}
+        return replace(self.settings, **own)  # type: ignore[arg-type]
+
+    async def _install(self, guest: GuestClient, command: tuple[str, ...], folder: str) -> ExecOutcome:
+        keep, timeout_s = 16 * OUTPUT_BYTES, self.settings.timeout_s
+        process = await guest.start(
+            ExecRequest(
+                # One stream for both, so that what the tool says stays in its order.
+                argv=("sh", "-c", 'exec "$@" 2>&1', "sh", *command),
+                env=dict.fromkeys(_PROXY_VARIABLES, PROXY_ADDRESS),
+                cwd=folder,
+                limits=ExecLimits(
+                    wall_ms=int(timeout_s * 1000), pids=_PIDS, stdout_keep=keep, output_max=64 * MIB
+                ),
+            )
+        )
+        return await process.collect(keep_stdout=keep, keep_stderr=0, timeout_s=timeout_s + _GRACE_S)
+
+    async def _take(self, guest: GuestClient, tool: PackageTool, archive: Path) -> None:
+        """Write what was installed to a file of the host, as a tar that nobody has looked into yet."""
+        size, files = self.settings.layer_mib * MIB, self.settings.layer_files
+        download = guest.tar_out(TARGET, patterns=tool.taken, max_bytes=size, max_entries=files)
+        async with asyncio.timeout(_TRANSFER_S):
+            with await asyncio.to_thread(archive.open, "wb") as stream:
+                async with aclosing(aiter(download)) as pieces:
+                    async for piece in pieces:
+                        await asyncio.to_thread(stream.write, piece)
+        if download.summary is None or download.summary.truncated:
+            raise GuestRequestFailed(
+                "too_large",
+                f"the packages take more than {self.settings.layer_mib} MiB or {files} files; "
+                "raise packages.layer_mib or packages.layer_files to allow it",
+            )
+
+
+async def _trust(guest: GuestClient) -> str | None:
+    """Let the VM trust whom the host trusts: a company's own index has a certificate of its own.
+
+    Returns the file in the VM; None where the host has none.
+    """
+    authorities = await asyncio.to_thread(_authorities)
+    if authorities is None:
+        return None
+    await guest.write_file(_AUTHORITIES, authorities)
+    return _AUTHORITIES
+
+
+def _authorities() -> bytes | None:
+    """Return the certificates of those whom the host trusts; None where it has no such file."""
+    import ssl
+
+    paths = ssl.get_default_verify_paths()
+    for name in (paths.cafile, "/etc/ssl/certs/ca-certificates.crt"):
+        if name is not None:
+            with contextlib.suppress(OSError), Path(name).open("rb") as stream:
+                data = stream.read(_AUTHORITIES_BYTES + 1)
+                return data if len(data) <= _AUTHORITIES_BYTES else None
+    return None

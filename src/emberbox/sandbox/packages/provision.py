@@ -1,0 +1,167 @@
+"""From what a script asks for to the layers of its sandbox: looked up, or installed once by a build VM."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from emberbox.errors import PackagesFailed
+from emberbox.sandbox.packages.layers import found_after
+from emberbox.sandbox.packages.requests import PackageRequest, request_of, tool_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from emberbox.config import PackageSettings
+    from emberbox.images import Image
+    from emberbox.model import PackagesResult
+    from emberbox.runtimes import Runtime
+    from emberbox.sandbox.machines.making import MachineMaker
+    from emberbox.sandbox.packages.layers import Layer, LayerStore
+    from emberbox.sandbox.packages.requests import Packages
+
+BAKED = "baked into a manifest"
+"""The scope of what manifests name: their owner is the host's."""
+
+
+class Provision:
+    """Installs packages for one engine.
+
+    Args:
+        store: Where layers are kept.
+        settings: Bounds and indexes.
+        maker: Boots build VMs.
+        image_of: Returns a runtime's image; builds it when there is none.
+    """
+
+    def __init__(
+        self,
+        store: LayerStore,
+        settings: PackageSettings,
+        maker: MachineMaker,
+        image_of: Callable[[Runtime], Awaitable[Image]],
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._maker = maker
+        self._image_of = image_of
+        self._gate = asyncio.Semaphore(settings.concurrency)
+        self._locks: dict[tuple[str | None, str], asyncio.Lock] = {}
+        self._leases = ExitStack()
+        self._leased: set[str] = set()
+
+    def close(self) -> None:
+        """Let go of the layers."""
+        self._leases.close()
+
+    async def layers(
+        self, runtime: Runtime, image: Image, packages: Packages | None, scope: str | None
+    ) -> tuple[tuple[Layer, ...], PackagesResult | None]:
+        """Return a sandbox's layers, and how those of its script came; raises as `layer` does.
+
+        They are those of the manifest, and on top of them what the script brings along.
+
+        Args:
+            runtime: What the sandbox runs.
+            image: Its image.
+            packages: What the script brings along; None for nothing.
+            scope: Who asks.
+        """
+        layers = await self.baked(runtime, image)
+        request = None if packages is None else await asyncio.to_thread(request_of, packages, runtime)
+        if request is None or request.empty:
+            return layers, None
+        installed = await self.layer(runtime, image, request, scope)
+        return (*layers, installed), installed.result
+
+    async def baked(self, runtime: Runtime, image: Image) -> tuple[Layer, ...]:
+        """Return the layers of what a runtime's manifest names; raises as `layer` does."""
+        wanted = [PackageRequest.of_names(tool, names) for tool, names in runtime.image.baked.items()]
+        try:
+            return tuple([await self.layer(runtime, image, request, BAKED) for request in wanted])
+        except PackagesFailed as error:
+            message = (
+                f"what the manifest of {runtime.name} names in image.{error.result.tool}: {error.message}"
+            )
+            raise PackagesFailed(replace(error.result, message=message)) from error
+
+    async def layer(
+        self, runtime: Runtime, image: Image, request: PackageRequest, scope: str | None
+    ) -> Layer:
+        """Return the layer of a request; installs it when there is none.
+
+        It is leased for as long as the engine runs. Calls for the same one share the work, across
+        processes too. A failure is not remembered.
+
+        Args:
+            runtime: Whose tool installs it.
+            image: What runs have under the layer.
+            request: What is wanted.
+            scope: Who asks.
+
+        Raises:
+            PackagesFailed: With the tool's own words. VmmError, CapacityExhausted, NoSpace,
+            ImageError: The build could not begin, or its result not be kept.
+        """
+        begun = time.perf_counter()
+        key = request.key(image.key, tool_of(request.tool).index(self._settings))
+        lock = self._locks.setdefault((scope, key), asyncio.Lock())
+        try:
+            async with lock:
+                found = await asyncio.to_thread(self._store.find, scope, key)
+                layer = (
+                    found_after(found, begun)
+                    if found is not None
+                    else await self._install(runtime, request, scope, key, begun)
+                )
+                self._lease(layer)
+                return layer
+        finally:
+            if not lock.locked():
+                self._locks.pop((scope, key), None)
+
+    async def _install(
+        self, runtime: Runtime, request: PackageRequest, scope: str | None, key: str, begun: float
+    ) -> Layer:
+        # An engine that installs nothing starts without what a proxy takes.
+        from emberbox.sandbox.packages.build_vm import BuildVm
+
+        image = await self._image_of(build_runtime(runtime))
+        vm = BuildVm(maker=self._maker, settings=self._settings)
+        async with self._store.building(scope, key) as folder:
+            found = await asyncio.to_thread(self._store.find, scope, key)
+            if found is not None:
+                return found_after(found, begun)
+            async with self._gate:
+                result = await vm.install(image, request, folder)
+            layer = await asyncio.to_thread(self._store.keep, scope, key, folder / "layer.ext4", result)
+        self._lease(layer)
+        await asyncio.to_thread(self._store.trim)
+        return layer
+
+    def _lease(self, layer: Layer) -> None:
+        if layer.digest not in self._leased:
+            self._leases.enter_context(self._store.lease(layer))
+            self._leased.add(layer.digest)
+
+
+def build_runtime(runtime: Runtime) -> Runtime:
+    """Return the runtime whose image a build VM boots.
+
+    It is the same, or one with the Debian packages that only installing needs.
+    """
+    extra = () if runtime.packages is None else runtime.packages.build
+    if not extra:
+        return runtime
+    packages = (*runtime.image.packages, *(name for name in extra if name not in runtime.image.packages))
+    return replace(
+        runtime,
+        name=f"{runtime.name}-build",
+        # What a runtime leaves out may be just what installing needs.
+        image=replace(runtime.image, packages=packages, remove=()),
+        fingerprint=hashlib.sha256(f"{runtime.fingerprint} build".encode()).hexdigest(),
+    )

@@ -1,0 +1,77 @@
+"""The pools of one engine, one for each template in use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from emberbox.sandbox.templates.pool import Pool
+
+if TYPE_CHECKING:
+    from emberbox.config import PoolSettings
+    from emberbox.sandbox.machines.console import ConsoleReader
+    from emberbox.sandbox.machines.live import LiveMachine
+    from emberbox.sandbox.machines.making import MachineMaker
+    from emberbox.sandbox.machines.standby import StandbyStock
+    from emberbox.sandbox.templates.pool import PoolStatus
+    from emberbox.sandbox.templates.template import Template
+    from emberbox.tasks import TaskKeeper
+
+
+class Pools:
+    """Clones of templates, taken from their pools where there is one that fits.
+
+    Args:
+        maker: Makes clones.
+        standbys: VMMs that were started ahead of time, for the counts.
+        settings: Bounds and intervals of each pool.
+        keeper: Owns the background tasks.
+    """
+
+    def __init__(
+        self, maker: MachineMaker, standbys: StandbyStock, settings: PoolSettings, keeper: TaskKeeper
+    ) -> None:
+        self.by_template: dict[str, Pool] = {}
+        self._maker = maker
+        self._standbys = standbys
+        self._settings = settings
+        self._keeper = keeper
+
+    def of(self, template: Template) -> Pool:
+        """Return the template's pool, which begins to fill at its first use."""
+        key = template.record.key
+        if key not in self.by_template:
+            plan = replace(template.machine, disk_mib=template.runtime.limits.disk_mib)
+            self.by_template[key] = Pool(
+                template,
+                lambda: self._maker.clone(template.snapshot, plan),
+                self._settings,
+                self._keeper,
+            )
+        return self.by_template[key]
+
+    async def claim(
+        self, template: Template, disk_mib: int | None, console: ConsoleReader | None = None
+    ) -> LiveMachine:
+        """Return a clone, which the caller owns. Raises what cloning raises.
+
+        One of another disk than the runtime's, or whose console is followed, is made for the call.
+        """
+        usual = console is None and disk_mib == template.runtime.limits.disk_mib
+        if usual and self._settings.maximum > 0:
+            return await self.of(template).claim()
+        plan = replace(template.machine, disk_mib=disk_mib, console=console)
+        return await self._maker.clone(template.snapshot, plan)
+
+    def status(self) -> list[PoolStatus]:
+        """Return what each pool holds."""
+        return [
+            replace(pool.status(), standby=self._standbys.ready(pool.template.snapshot))
+            for pool in self.by_template.values()
+        ]
+
+    async def close(self) -> None:
+        """End all ready machines and stop refilling. Repeating is harmless."""
+        pools, self.by_template = list(self.by_template.values()), {}
+        for pool in pools:
+            await pool.close()

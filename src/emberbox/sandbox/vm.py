@@ -1,0 +1,134 @@
+"""The VM of a sandbox: whether it lives, what it holds, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
+
+from emberbox.errors import EmberboxError, GuestError, SandboxClosed, VmmError
+from emberbox.sandbox.outputs import read_outputs
+from emberbox.sandbox.sources import SourceLog, TrackedFiles
+from emberbox.vmm.boots.guest_text import last_lines
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from emberbox.guest import GuestClient
+    from emberbox.model import GuestMetrics, RunResult
+    from emberbox.sandbox.machines.live import LiveMachine
+    from emberbox.sandbox.outputs import Outputs
+    from emberbox.vmm.base import MachineState
+
+CONFIRM_S = 60.0
+_LAST_CODE_S = 1.0
+"""How long the VMM of a lost agent may take to end, so that its exit code can be told."""
+
+
+class SandboxVm(TrackedFiles):
+    """One microVM in use, with its files. `Sandbox` is one that runs programs.
+
+    Args:
+        live: The machine.
+        track_files: Whether `sources` notes what is done to the files.
+    """
+
+    def __init__(self, live: LiveMachine, *, track_files: bool) -> None:
+        self._live = live
+        self._closed = False
+        self.sources = SourceLog(kept=track_files)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def id(self) -> str:
+        """Unique among live sandboxes; also the guest's hostname, behind `ember-`."""
+        return self._live.id
+
+    @property
+    def pid(self) -> int:
+        """Host pid of the VMM process."""
+        return self._live.machine.pid
+
+    @property
+    def state(self) -> MachineState:
+        """What the VM is doing."""
+        return self._live.machine.poll()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the sandbox has ended."""
+        return self._closed
+
+    @property
+    def guest(self) -> GuestClient:
+        """The agent's client; raises `SandboxClosed` after the end."""
+        if self._closed:
+            raise SandboxClosed(f"the sandbox {self.id} has ended")
+        return self._live.guest
+
+    @property
+    def patience_s(self) -> float:
+        """How long the agent may take to begin what it is asked for, in seconds; later, the VM is hung."""
+        return self._live.patience_s
+
+    async def metrics(self) -> GuestMetrics:
+        """Return the guest's own count of its memory, disk, CPU time and processes."""
+        return await self.guest.metrics()
+
+    async def outputs(self) -> Outputs:
+        """Return the files in the output folder, whatever left them there.
+
+        They are at most 100 files and 64 MiB; the rest is noted.
+        A run's `RunResult.left_files` tells whether it is worth asking.
+
+        Raises:
+            GuestError: The sandbox is lost.
+        """
+        return await read_outputs(self)
+
+    async def with_outputs(self, result: RunResult) -> RunResult:
+        """Return a run's result with what lies in the output folder added.
+
+        A sandbox that is lost meanwhile does not take the result with it.
+        """
+        if not result.left_files or self.closed:
+            return result
+        try:
+            outputs = await self.outputs()
+        except (GuestError, VmmError) as error:
+            return replace(result, file_notes=(f"the files that it left are lost: {error.message}",))
+        return replace(result, files=tuple(outputs.files), file_notes=tuple(outputs.notes))
+
+    async def confirm(self) -> None:
+        """Wait until the clone has said that it is no twin; free once it has."""
+        await self._live.confirm(CONFIRM_S)
+
+    async def death_reason(self, error: EmberboxError) -> str:
+        """Say why the VM is gone, as far as it can be told."""
+        try:
+            async with asyncio.timeout(_LAST_CODE_S):
+                code = await self._live.machine.wait()
+        except TimeoutError:
+            return f"lost the agent in the VM: {error.message}"
+        console = last_lines(self._live.machine.console(), 1, 200)
+        last = f"; its console ends in: {console[0]}" if console else ""
+        return f"the VM ended under the run (exit code {code}, machine {self.id}){last}"
+
+    async def kill(self) -> None:
+        """End the sandbox at once. Repeating is harmless; finishes even when cancelled."""
+        await self.close()
+
+    async def close(self) -> None:
+        """End the sandbox and give back all that it held.
+
+        Repeating is harmless; finishes even when cancelled.
+        """
+        self._closed = True
+        await self._live.undo.close()

@@ -1,0 +1,1 @@
+"""The server process: its sockets, its log, systemd, and its first key."""

@@ -1,0 +1,103 @@
+"""What each key used, by day (UTC)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from emberbox.errors import InvalidInput
+from emberbox.store.tables import usage
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from emberbox.store.database import Database
+
+MOST_ROWS = 10_000
+"""Most rows of one reading."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageRow:
+    """One key's use of one day: jobs that ended, those that succeeded, CPU and wall-clock seconds."""
+
+    key_id: str
+    day: str
+    jobs: int
+    succeeded: int
+    cpu_s: float
+    run_s: float
+
+
+async def record_usage(
+    connection: AsyncConnection, *, key_id: str, day: str, succeeded: bool, cpu_s: float, run_s: float
+) -> None:
+    """Add one job that ended to its key's day, within the caller's transaction.
+
+    Args:
+        connection: Of a transaction that writes.
+        key_id: The job's key.
+        day: Day of the end in UTC, as `2026-01-31`.
+        succeeded: Whether the job succeeded.
+        cpu_s: CPU time that it used, in seconds.
+        run_s: Wall-clock time that it ran, in seconds.
+    """
+    row = {
+        "key_id": key_id,
+        "day": day,
+        "jobs": 1,
+        "succeeded": int(succeeded),
+        "cpu_s": cpu_s,
+        "run_s": run_s,
+    }
+    await connection.execute(_ADD[connection.dialect.name], row)
+
+
+def _adding(make: Any) -> Any:
+    row = make(usage)
+    added = {name: usage.c[name] + row.excluded[name] for name in ("jobs", "succeeded", "cpu_s", "run_s")}
+    return row.on_conflict_do_update(index_elements=["key_id", "day"], set_=added)
+
+
+_ADD = {"sqlite": _adding(sqlite.insert), "postgresql": _adding(postgresql.insert)}
+
+
+async def cpu_s_today(connection: AsyncConnection, key_id: str, day: str) -> float:
+    """Return the CPU seconds that the key has used on that day (`2026-01-31`)."""
+    found = await connection.scalar(select(usage.c.cpu_s).where(usage.c.key_id == key_id, usage.c.day == day))
+    return float(found or 0.0)
+
+
+class Usage:
+    """Reads what was recorded."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def read(self, *, key_id: str | None, since: str, until: str) -> list[UsageRow]:
+        """Return the days on which something ran, in order.
+
+        Args:
+            key_id: The key; None for all of them.
+            since: First day, as `2026-01-31`.
+            until: Last day; it is included.
+
+        Raises:
+            InvalidInput: More than `MOST_ROWS` rows lie between the two days.
+            StoreError: The database failed.
+        """
+        query = select(usage).where(usage.c.day >= since, usage.c.day <= until)
+        if key_id is not None:
+            query = query.where(usage.c.key_id == key_id)
+        async with self._db.reading() as connection:
+            rows = (
+                (await connection.execute(query.order_by(usage.c.day, usage.c.key_id).limit(MOST_ROWS + 1)))
+                .mappings()
+                .all()
+            )
+        if len(rows) > MOST_ROWS:
+            raise InvalidInput(f"that is more than {MOST_ROWS} rows; ask for fewer days")
+        return [UsageRow(**row) for row in rows]

@@ -1,0 +1,1 @@
+"""Jobs: submitted, put in line, run, and what they leave."""

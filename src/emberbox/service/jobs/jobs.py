@@ -1,0 +1,196 @@
+"""Jobs that were submitted: looked at, cancelled, deleted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy import String, cast, literal, select
+
+from emberbox.errors import Conflict, NotFound
+from emberbox.ids import is_id
+from emberbox.service.jobs.logs.format import LogParser, Position
+from emberbox.service.jobs.rows import delete_jobs, find_job
+from emberbox.service.jobs.running.outputs import JobOutput, output_of
+from emberbox.store.pages import read_page
+from emberbox.store.records import JobRecord
+from emberbox.store.tables import attempts, jobs, results
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import ColumnElement, RowMapping
+
+    from emberbox.blobs import BlobStore
+    from emberbox.service.jobs.queue.base import JobQueue
+    from emberbox.service.jobs.running.endings import Endings
+    from emberbox.service.jobs.running.live import LiveJobs
+    from emberbox.service.jobs.running.outputs import RecentJobs
+    from emberbox.store import Database
+    from emberbox.store.records import KeyRecord
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """A row of `attempts`."""
+
+    attempt: int
+    worker_id: str
+    claimed_at: int
+    ended_at: int
+    outcome: str
+    message: str | None
+
+
+class Jobs:
+    """All jobs, as their keys see them.
+
+    Args:
+        db: Their rows.
+        blobs: Their large logs and artifacts.
+        queue: Is told of those to be cancelled.
+        endings: Ends those that wait.
+        live: Those that run here.
+        recent: Those that ended here a moment ago.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        blobs: BlobStore,
+        queue: JobQueue,
+        endings: Endings,
+        live: LiveJobs,
+        recent: RecentJobs,
+    ) -> None:
+        self._db = db
+        self._blobs = blobs
+        self._queue = queue
+        self._endings = endings
+        self._live = live
+        self._recent = recent
+
+    # -- looking ----------------------------------------------------------------------------------
+
+    async def get(self, key: KeyRecord, job_id: str) -> JobRecord:
+        """Return a job of this key. Raises `NotFound`."""
+        job = await self.find(job_id)
+        if job.key_id != key.id:
+            raise _not_found(job_id)
+        return job
+
+    async def find(self, job_id: str) -> JobRecord:
+        """Return a job, whosever it is. Raises `NotFound`."""
+        if (recent := self._recent.get(job_id)) is not None:
+            return recent[0]
+        if is_id(job_id, "job"):
+            job = await self._db.read(lambda connection: find_job(connection, job_id))
+            if job is not None:
+                return self._with_times(job)
+        raise _not_found(job_id)
+
+    def _with_times(self, job: JobRecord) -> JobRecord:
+        """Add when the program began, which the row tells only at the end."""
+        live = self._live.get(job.id)
+        return replace(job, started_at=live.started_at) if live is not None and not job.terminal else job
+
+    async def list(
+        self,
+        key: KeyRecord,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        status: str | None = None,
+        runtime: str | None = None,
+        script_id: str | None = None,
+        label: tuple[str, str] | None = None,
+    ) -> tuple[list[JobRecord], str | None]:
+        """Return a page of a key's jobs, newest first, and the cursor of the next page.
+
+        Raises:
+            InvalidInput: `cursor` is none of this list.
+        """
+        filters = ((jobs.c.status, status), (jobs.c.runtime, runtime), (jobs.c.script_id, script_id))
+        query = select(jobs).where(jobs.c.key_id == key.id)
+        query = query.where(*(column == value for column, value in filters if value is not None))
+        if label is not None:
+            query = query.where(_has_label(label))
+        rows, following = await read_page(self._db, query, jobs.c.id, cursor, limit, prefix="job")
+        return [self._with_times(JobRecord.from_row(row)) for row in rows], following
+
+    async def output(self, job: JobRecord) -> JobOutput:
+        """Return the beginnings of what a job wrote; empty until it has ended."""
+        if (recent := self._recent.get(job.id)) is not None:
+            return recent[1]
+        query = select(results).where(results.c.job_id == job.id)
+        async with self._db.reading() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        return output_of(job) if row is None else _stored_output(job, row)
+
+    async def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
+        """Return how a job's attempts ended, first one first."""
+        statement = select(*_ATTEMPT).where(attempts.c.job_id == job_id).order_by(attempts.c.attempt)
+        async with self._db.reading() as connection:
+            return [AttemptRecord(*row) for row in await connection.execute(statement)]
+
+    # -- ending -----------------------------------------------------------------------------------
+
+    async def cancel(self, key: KeyRecord, job_id: str) -> JobRecord:
+        """Cancel a job: one that waits never starts, one that runs is ended soon. Repeating is harmless.
+
+        Raises:
+            NotFound: This key has no such job.
+            Conflict: It has ended otherwise.
+        """
+        await self.get(key, job_id)
+        if (done := await self._endings.end_queued(job_id)) is not None:
+            return done
+        job = await self._queue.request_cancel(job_id)
+        if job is None:
+            raise _not_found(job_id)
+        if job.status == "queued":
+            # It was handed back at this very moment.
+            return await self._endings.end_queued(job_id) or await self.get(key, job_id)
+        if job.terminal and job.status != "cancelled":
+            raise Conflict(f"the job has ended already: {job.status}")
+        if not job.terminal:
+            self._live.cancel(job_id)
+        return job
+
+    async def delete(self, key: KeyRecord, job_id: str) -> None:
+        """Delete a job that has ended, with its log and its artifacts.
+
+        Raises `NotFound`, or `Conflict` while it has not.
+        """
+        job = await self.get(key, job_id)
+        if not job.terminal:
+            raise Conflict("the job has not ended; cancel it first")
+        self._recent.remove(job_id)
+        async with self._db.writing() as connection:
+            blob_keys = await delete_jobs(connection, [job_id])
+        if blob_keys:
+            await self._blobs.delete(blob_keys)
+
+
+def _not_found(job_id: str) -> NotFound:
+    return NotFound(f"there is no job {job_id[:64]!r}")
+
+
+_ATTEMPT = [
+    attempts.c[name] for name in ("attempt", "worker_id", "claimed_at", "ended_at", "outcome", "message")
+]
+
+
+def _stored_output(job: JobRecord, row: RowMapping) -> JobOutput:
+    compiled = row["compile"] and {**row["compile"], **(row["compile_output"] or {})}
+    if row["log"] is None:
+        return output_of(job, row["stdout"] or b"", row["stderr"] or b"", compiled)
+    streams = {"stdout": bytearray(), "stderr": bytearray()}
+    for record in LogParser(Position(row["attempt"], 0)).feed(row["log"]):
+        streams[record.stream] += record.data
+    return output_of(job, bytes(streams["stdout"]), bytes(streams["stderr"]), compiled)
+
+
+def _has_label(label: tuple[str, str]) -> ColumnElement[bool]:
+    name, value = label
+    return cast(jobs.c.labels[name].as_string(), String) == literal(value)

@@ -1,0 +1,1 @@
+"""The logs of jobs: written while they run, read at any time."""

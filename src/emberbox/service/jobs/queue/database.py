@@ -1,0 +1,250 @@
+"""The queue in the database: rows of `jobs` that say `queued`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, insert, literal, or_, select, update
+
+from emberbox.service.accounts.quota import Bounds
+from emberbox.service.jobs.queue.base import CancelRequests, QueueDepth, Reclaimed
+from emberbox.service.jobs.queue.statements import COUNTS, OLDEST, PLACE, WAITING, active, claiming, ending
+from emberbox.service.jobs.queue.workers import DatabaseWorkers
+from emberbox.service.jobs.rows import find_job
+from emberbox.store.database import now_us
+from emberbox.store.records import JobRecord
+from emberbox.store.tables import attempts, jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from sqlalchemy import ColumnElement, RowMapping
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from emberbox.service.jobs.queue.base import Places, WorkerList
+    from emberbox.store import Database
+
+FOREIGN_S = 1.0
+"""Jobs that another process put are seen after this long at the latest."""
+
+
+class DatabaseQueue:
+    """A `JobQueue` on the jobs' own rows.
+
+    Within a priority, keys take turns by start-time fair queueing: each job gets, when it is
+    inserted, a place `fair_order` behind its key's latest and not before the job that started last.
+    What is claimed is then the lowest place, by an index.
+
+    Args:
+        db: The database.
+        bounds: Called before each claim for the keys' bounds of running jobs.
+    """
+
+    def __init__(self, db: Database, bounds: Callable[[], Bounds] = Bounds) -> None:
+        self._db = db
+        self._bounds = bounds
+        self._news = asyncio.Event()
+        self._claim = claiming(db.sqlite, Bounds())
+        self._workers = DatabaseWorkers(db)
+
+    @property
+    def workers(self) -> WorkerList:
+        """See `JobQueue`."""
+        return self._workers
+
+    async def places(self, connection: AsyncConnection, wanted: Collection[tuple[str, int]]) -> Places:
+        """See `JobQueue`: behind the key's latest job, and not before the one that began last.
+
+        Each priority has places of its own.
+        """
+        last: dict[tuple[str, int], int] = {}
+        for key_id, priority in wanted:
+            values = {"key_id": key_id, "priority": priority}
+            started, first, latest = (await connection.execute(PLACE, values)).one()
+            last[key_id, priority] = max(started if started is not None else (first or 1) - 1, latest or 0)
+
+        def take(key_id: str, priority: int) -> int:
+            last[key_id, priority] += 1
+            return last[key_id, priority]
+
+        return take
+
+    async def waiting(self, connection: AsyncConnection, key_id: str) -> int:
+        """See `JobQueue`."""
+        return int((await connection.execute(WAITING, {"key_id": key_id})).scalar_one())
+
+    async def put(self, jobs: Sequence[JobRecord]) -> None:
+        """See `JobQueue`: the rows are there; waiting workers are told."""
+        self._news.set()
+
+    async def wait(self, timeout_s: float) -> None:
+        """See `JobQueue`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(timeout_s, FOREIGN_S)):
+                await self._news.wait()
+
+    async def claim(self, worker_id: str, count: int, lease_s: float) -> list[JobRecord]:
+        """See `JobQueue`: one statement finds, marks and returns the jobs."""
+        self._news.clear()
+        now = now_us()
+        bounds = self._bounds()
+        statement = self._claim if not bounds else claiming(self._db.sqlite, bounds)
+        values = {
+            # Where bounds hold, jobs are taken one at a time, so that each sees those taken before it.
+            "most": 1 if bounds else count,
+            "now": now,
+            "v_worker": worker_id,
+            "v_lease": now + int(lease_s * 1e6),
+        }
+
+        async def claim(connection: AsyncConnection) -> Sequence[RowMapping]:
+            return (await connection.execute(statement, values)).mappings().all()
+
+        rows = await self._db.write(claim)
+        return sorted(
+            (JobRecord.from_row(row) for row in rows), key=lambda job: (-job.priority, job.fair_order, job.id)
+        )
+
+    async def renew(self, worker_id: str, lease_s: float, job_ids: Collection[str]) -> Collection[str]:
+        """See `JobQueue`."""
+        statement = (
+            update(jobs)
+            .where(jobs.c.worker_id == worker_id, jobs.c.status == "running", jobs.c.id.in_(list(job_ids)))
+            .values(lease_until_at=now_us() + int(lease_s * 1e6))
+            .returning(jobs.c.id)
+        )
+        async with self._db.writing() as connection:
+            return set((await connection.execute(statement)).scalars())
+
+    async def give_back(self, job: JobRecord, *, delay_s: float, outcome: str, message: str | None) -> bool:
+        """See `JobQueue`."""
+        async with self._db.writing() as connection:
+            given = await _requeue(
+                connection, _held_by(job), delay_s=delay_s, outcome=outcome, message=message
+            )
+        if given and delay_s <= 0:
+            self._news.set()
+        return bool(given)
+
+    async def reclaim(self, *, losses: int, workers: Collection[str] = ()) -> Reclaimed:
+        """See `JobQueue`."""
+        stale: ColumnElement[bool] = or_(
+            jobs.c.lease_until_at < now_us(), jobs.c.worker_id.in_(list(workers))
+        )
+        stale = and_(jobs.c.status == "running", stale)
+        async with self._db.reading() as connection:
+            if not (await connection.execute(select(jobs.c.id).where(stale).limit(1))).first():
+                return Reclaimed()
+        async with self._db.writing() as connection:
+            requeued = await _requeue(
+                connection,
+                and_(stale, jobs.c.losses < losses),
+                delay_s=0.0,
+                outcome="lost",
+                message="its worker stopped without a word",
+            )
+            # The lease ends now: no worker holds what is about to be written off.
+            rows = await connection.execute(
+                update(jobs)
+                .where(stale)
+                .values(losses=jobs.c.losses + 1, worker_id="nobody")
+                .returning(*jobs.c)
+            )
+            exhausted = tuple(JobRecord.from_row(row) for row in rows.mappings())
+        if requeued:
+            self._news.set()
+        return Reclaimed(requeued=tuple(requeued), exhausted=exhausted)
+
+    async def end_held(self, connection: AsyncConnection, job: JobRecord, end: Mapping[str, Any]) -> bool:
+        """See `JobQueue`."""
+        held = {"w_id": job.id, "w_worker": job.worker_id, "w_attempt": job.attempt}
+        values = {f"v_{name}": value for name, value in end.items()}
+        return bool((await connection.execute(ending(tuple(end)), {**held, **values})).rowcount)
+
+    async def end_queued(
+        self, connection: AsyncConnection, job_id: str, end: Mapping[str, Any]
+    ) -> JobRecord | None:
+        """See `JobQueue`."""
+        waits = and_(jobs.c.id == job_id, jobs.c.status == "queued")
+        statement = update(jobs).where(waits).values(**end, lease_until_at=None).returning(*jobs.c)
+        row = (await connection.execute(statement)).mappings().first()
+        return None if row is None else JobRecord.from_row(row)
+
+    async def request_cancel(self, job_id: str) -> JobRecord | None:
+        """See `JobQueue`."""
+        async with self._db.writing() as connection:
+            await connection.execute(
+                update(jobs)
+                .where(jobs.c.id == job_id, active(), jobs.c.cancel_at.is_(None))
+                .values(cancel_at=now_us())
+            )
+            return await find_job(connection, job_id)
+
+    async def cancel_requests(self, worker_id: str) -> CancelRequests:
+        """See `JobQueue`."""
+        asked = select(jobs.c.id, jobs.c.worker_id).where(active(), jobs.c.cancel_at.is_not(None))
+        async with self._db.reading() as connection:
+            found = (await connection.execute(asked)).all()
+        return CancelRequests(
+            queued=tuple(row.id for row in found if row.worker_id is None),
+            held=tuple(row.id for row in found if row.worker_id == worker_id),
+        )
+
+    async def depth(self) -> QueueDepth:
+        """See `JobQueue`."""
+        async with self._db.reading() as connection:
+            rows = (await connection.execute(COUNTS)).all()
+            since = (await connection.execute(OLDEST)).scalar()
+        counts = {(status, runtime): count for status, runtime, count in rows}
+        return QueueDepth(
+            counts=counts, oldest_s=0.0 if since is None else max(0.0, (now_us() - since) / 1e6)
+        )
+
+
+def _held_by(job: JobRecord) -> ColumnElement[bool]:
+    """Return the condition that the worker that claimed `job` still holds that very attempt."""
+    return and_(
+        jobs.c.id == job.id,
+        jobs.c.status == "running",
+        jobs.c.worker_id == job.worker_id,
+        jobs.c.attempt == job.attempt,
+    )
+
+
+async def _requeue(
+    connection: AsyncConnection,
+    which: ColumnElement[bool],
+    *,
+    delay_s: float,
+    outcome: str,
+    message: str | None,
+) -> list[str]:
+    """Let claimed jobs wait again, and note how their attempts ended; returns their ids."""
+    now = now_us()
+    ended = select(
+        jobs.c.id,
+        jobs.c.attempt,
+        jobs.c.worker_id,
+        jobs.c.claimed_at,
+        literal(now),
+        literal(outcome),
+        literal(message),
+    ).where(which)
+    columns = ["job_id", "attempt", "worker_id", "claimed_at", "ended_at", "outcome", "message"]
+    await connection.execute(insert(attempts).from_select(columns, ended))
+    statement = (
+        update(jobs)
+        .where(which)
+        .values(
+            status="queued",
+            worker_id=None,
+            lease_until_at=None,
+            available_at=now + int(delay_s * 1e6),
+            losses=jobs.c.losses + (1 if outcome == "lost" else 0),
+            failures=jobs.c.failures + (1 if outcome not in ("lost", "given_back") else 0),
+        )
+        .returning(jobs.c.id)
+    )
+    return list((await connection.execute(statement)).scalars())

@@ -1,0 +1,121 @@
+"""The statements of the database's queue that are made once."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import BigInteger, Integer, bindparam, case, func, literal, select, update
+
+from emberbox.store.tables import jobs
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+
+    from emberbox.service.accounts.quota import Bounds
+
+
+def active() -> ColumnElement[bool]:
+    """Return the condition that a job waits or runs."""
+    return jobs.c.status.in_(("queued", "running"))
+
+
+def _one(place: ColumnElement[int], status: str, *more: ColumnElement[bool]) -> ColumnElement[int]:
+    # One place each: an index has it at its end, however many jobs wait.
+    return (
+        select(place)
+        .where(jobs.c.status == status, jobs.c.priority == bindparam("priority"), *more)
+        .scalar_subquery()
+    )
+
+
+PLACE = select(
+    _one(func.max(jobs.c.fair_order), "running"),
+    _one(func.min(jobs.c.fair_order), "queued"),
+    _one(func.max(jobs.c.fair_order), "queued", jobs.c.key_id == bindparam("key_id")),
+)
+"""Of a priority: the latest place that runs, the first that waits, and the key's latest that waits."""
+WAITING = select(func.count()).where(jobs.c.key_id == bindparam("key_id"), jobs.c.status == "queued")
+"""How many jobs of a key wait."""
+COUNTS = (
+    select(jobs.c.status, jobs.c.runtime, func.count())
+    .where(active())
+    .group_by(jobs.c.status, jobs.c.runtime)
+)
+"""How many jobs wait and run, by status and runtime."""
+OLDEST = select(func.min(jobs.c.available_at)).where(jobs.c.status == "queued")
+"""Since when a job could start that waits longest."""
+
+
+@cache
+def ending(columns: tuple[str, ...]) -> Any:
+    """Return the statement that ends an attempt which its worker still holds.
+
+    It is made once: composing a statement takes longer than carrying it out.
+    """
+    held = (
+        jobs.c.id == bindparam("w_id"),
+        jobs.c.status == "running",
+        jobs.c.worker_id == bindparam("w_worker"),
+        jobs.c.attempt == bindparam("w_attempt"),
+    )
+    values = {jobs.c[name]: bindparam(f"v_{name}", type_=jobs.c[name].type) for name in columns}
+    return update(jobs).where(*held).values({**values, jobs.c.lease_until_at: None})
+
+
+def claiming(sqlite: bool, bounds: Bounds) -> Any:
+    """Return the statement that claims jobs.
+
+    It is made once where it can be: composing it takes longer than carrying it out.
+
+    Args:
+        sqlite: Whether it is for SQLite, which has one writer at a time.
+        bounds: How many jobs each key may run.
+    """
+    waiting = [
+        jobs.c.status == "queued",
+        jobs.c.available_at <= bindparam("now", type_=BigInteger),
+        jobs.c.cancel_at.is_(None),
+    ]
+    if bounds:
+        waiting.append(_within_bounds(bounds))
+    order = (jobs.c.priority.desc(), jobs.c.fair_order, jobs.c.id)
+    candidates = select(jobs.c.id).where(*waiting).order_by(*order).limit(bindparam("most", type_=Integer))
+    if not sqlite:
+        candidates = candidates.with_for_update(skip_locked=True)
+    # As a subquery PostgreSQL may evaluate it more than once, and take more than the limit.
+    chosen = candidates.cte("chosen")
+    return (
+        update(jobs)
+        # Nothing besides the ids: SQLite would look for them among all that wait.
+        .where(jobs.c.id.in_(select(chosen.c.id)))
+        .values(
+            status="running",
+            worker_id=bindparam("v_worker"),
+            lease_until_at=bindparam("v_lease", type_=BigInteger),
+            attempt=jobs.c.attempt + 1,
+            claimed_at=bindparam("now", type_=BigInteger),
+            started_at=None,
+            ended_at=None,
+        )
+        .returning(*jobs.c)
+    )
+
+
+def _within_bounds(bounds: Bounds) -> ColumnElement[bool]:
+    """Pass over keys that run as many jobs as they may."""
+    running = jobs.alias("running")
+    unbounded = 2_000_000_000
+    bound: ColumnElement[int] = literal(bounds.default or unbounded)
+    if bounds.of:
+        bound = case(
+            *((running.c.key_id == key, literal(of or unbounded)) for key, of in bounds.of.items()),
+            else_=bound,
+        )
+    full = (
+        select(running.c.key_id)
+        .where(running.c.status == "running")
+        .group_by(running.c.key_id)
+        .having(func.count() >= func.min(bound))
+    )
+    return jobs.c.key_id.not_in(full)

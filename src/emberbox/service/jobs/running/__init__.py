@@ -1,0 +1,1 @@
+"""Running jobs: workers take them from the queue and write what became of them."""

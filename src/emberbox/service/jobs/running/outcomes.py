@@ -1,0 +1,146 @@
+"""What became of an attempt, in the words of a job: status, reason, figures, log."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from emberbox.model import RunStatus
+from emberbox.service.jobs.running.endings import cancelled
+from emberbox.service.jobs.running.finish import Outcome, StoredLog
+
+if TYPE_CHECKING:
+    from emberbox.blobs import BlobStore
+    from emberbox.errors import CompileFailed, EmberboxError, PackagesFailed
+    from emberbox.model import CompileResult, PackagesResult, RunMetrics, RunResult
+    from emberbox.service.jobs.running.artifacts import Collected
+    from emberbox.service.jobs.running.live import LiveJob
+    from emberbox.store.records import JobRecord
+
+_STATUS = {
+    RunStatus.SUCCEEDED: ("succeeded", "exited"),
+    RunStatus.TIMED_OUT: ("timed_out", "timeout"),
+    RunStatus.CANCELLED: ("cancelled", "cancelled"),
+    RunStatus.CPU_LIMIT: ("failed", "cpu_limit"),
+    RunStatus.OUT_OF_MEMORY: ("failed", "out_of_memory"),
+    RunStatus.OUTPUT_LIMIT: ("failed", "output_limit"),
+    RunStatus.START_FAILED: ("failed", "start_failed"),
+    RunStatus.VM_DIED: ("failed", "vm_died"),
+}
+
+
+@dataclass(slots=True)
+class Clock:
+    """The times of an attempt.
+
+    `begun_s` is on the monotonic clock; the program's begin and end are µs since the epoch.
+    """
+
+    begun_s: float = field(default_factory=time.perf_counter)
+    started_at: int = 0
+    ended_at: int = 0
+
+
+async def ended(
+    blobs: BlobStore, live: LiveJob, result: RunResult, collected: Collected, clock: Clock
+) -> Outcome:
+    """Return the end of an attempt whose program ran, its log stored. Raises `NoSpace` or `BlobError`."""
+    exited = "signalled" if result.signal is not None else "exited"
+    status, reason = _STATUS.get(result.status, ("failed", exited))
+    return Outcome(
+        status=status,
+        reason=reason,
+        message="; ".join(filter(None, [result.message, *collected.notes])) or None,
+        exit_code=result.exit_code,
+        signal=result.signal,
+        started_at=clock.started_at,
+        ended_at=clock.ended_at,
+        metrics=_metrics(live.job, result.metrics, result.compile, clock, result.packages),
+        log=await _whole_log(blobs, live),
+        stdout_bytes=live.log.written["stdout"],
+        stderr_bytes=live.log.written["stderr"],
+        artifacts=tuple(collected.records),
+        compile=None if result.compile is None else result.compile.to_dict(),
+    )
+
+
+async def not_compiled(blobs: BlobStore, live: LiveJob, error: CompileFailed, clock: Clock) -> Outcome:
+    """Return the end of a job without a program. What its compiler said is its log, on standard error."""
+    compiled: CompileResult = error.result
+    live.log.append("stderr", compiled.stdout_data + compiled.stderr_data)
+    exited = "signalled" if compiled.exit_code is None else "exited"
+    return Outcome(
+        # A VM's death is nobody's verdict on the source.
+        status="failed" if compiled.reason == "vm_died" else "compile_failed",
+        reason={"failed": exited, "timed_out": "timeout"}.get(compiled.reason, compiled.reason),
+        message=error.message,
+        metrics=_metrics(live.job, error.metrics, compiled, clock),
+        log=await _whole_log(blobs, live),
+        stderr_bytes=live.log.written["stderr"],
+        compile=compiled.to_dict(),
+    )
+
+
+async def without_packages(blobs: BlobStore, live: LiveJob, error: PackagesFailed) -> Outcome:
+    """Return the end of a job without its packages.
+
+    Its log is the package tool's output, on standard error.
+    """
+    live.log.append("stderr", error.result.output_data)
+    return Outcome(
+        status="failed",
+        reason="packages_failed",
+        message=error.message,
+        log=await _whole_log(blobs, live),
+        stderr_bytes=live.log.written["stderr"],
+    )
+
+
+async def cut_off(blobs: BlobStore, live: LiveJob) -> Outcome:
+    """Return the end of a job that was cancelled and has no result, with what there is of its log."""
+    return replace(cancelled(), log=await _log(blobs, live))
+
+
+def refused(reason: str, error: EmberboxError) -> Outcome:
+    """Return the end of a job that cannot be run as it is."""
+    return Outcome(status="failed", reason=reason, message=error.message)
+
+
+async def _whole_log(blobs: BlobStore, live: LiveJob) -> StoredLog:
+    """Put a log where it stays, unless a part of it is missing. Raises `NoSpace` or `BlobError`."""
+    live.log.finish()
+    live.log.check()
+    return await _log(blobs, live)
+
+
+async def _log(blobs: BlobStore, live: LiveJob) -> StoredLog:
+    log, job = live.log.finish(), live.job
+    if log.data is not None or log.path is None:
+        return StoredLog(size=log.size, data=log.data)
+    key = f"logs/{job.id}/{job.attempt}"
+    await blobs.put(key, log.path)
+    return StoredLog(size=log.size, data=None, key=key, stdout=log.stdout, stderr=log.stderr)
+
+
+def _metrics(
+    job: JobRecord,
+    metrics: RunMetrics,
+    compiled: CompileResult | None,
+    clock: Clock,
+    packages: PackagesResult | None = None,
+) -> dict[str, Any]:
+    measured = {
+        name: round(value, 3) if isinstance(value, float) else value
+        for name, value in asdict(metrics).items()
+    }
+    if compiled is not None:
+        measured |= {"compile_ms": round(compiled.wall_ms, 3), "compile_cpu_ms": round(compiled.cpu_ms, 3)}
+    if packages is not None:
+        measured["packages_ms"] = round(packages.wall_ms, 3)
+    waited = ((job.claimed_at or job.created_at) - job.created_at) / 1000
+    return {
+        **measured,
+        "wait_ms": round(waited, 3),
+        "total_ms": round((time.perf_counter() - clock.begun_s) * 1000, 3),
+    }

@@ -1,0 +1,188 @@
+"""A worker: takes jobs from the queue as long as it has room for more."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, NoReturn
+
+from emberbox.errors import EmberboxError
+from emberbox.service.jobs.logs.writer import LogWriter
+from emberbox.service.jobs.running.live import LiveJob, LiveJobs
+from emberbox.tasks import TaskKeeper, shielded
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from emberbox.config import WorkerSettings
+    from emberbox.service.accounts.quota import Quotas
+    from emberbox.service.jobs.queue.base import JobQueue
+    from emberbox.service.jobs.running.attempts import Attempts
+    from emberbox.service.jobs.running.leases import Leases
+
+_log = logging.getLogger(__name__)
+
+CLAIM_RETRY_S = 0.5
+
+
+class Worker:
+    """Runs jobs, at most `concurrency` at once.
+
+    Args:
+        worker_id: New for each worker.
+        queue: Where jobs come from.
+        attempts: Runs them.
+        leases: Keeps them.
+        live: Holds those that run.
+        quotas: Kept fresh for the queue.
+        settings: Lease, heartbeat, bounds.
+        concurrency: Jobs at once.
+        scratch: Where large logs grow.
+        node: Names the data folder that this worker has for itself: an earlier worker of the same
+            node is dead.
+    """
+
+    def __init__(
+        self,
+        worker_id: str,
+        queue: JobQueue,
+        attempts: Attempts,
+        leases: Leases,
+        live: LiveJobs,
+        quotas: Quotas,
+        settings: WorkerSettings,
+        *,
+        concurrency: int,
+        scratch: Path,
+        node: str,
+    ) -> None:
+        self.id = worker_id
+        self.concurrency = concurrency
+        self._queue = queue
+        self._attempts = attempts
+        self._leases = leases
+        self._live = live
+        self._quotas = quotas
+        self._settings = settings
+        self._scratch = scratch
+        self._node = node
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._free = asyncio.Event()
+        self._keeper, self._taking, self._beating = TaskKeeper(), TaskKeeper(), TaskKeeper()
+        self._listed = False
+
+    @property
+    def running(self) -> int:
+        """How many jobs run now."""
+        return len(self._running)
+
+    # -- life -------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take back what an earlier worker of this node left, and begin to take jobs."""
+        workers = self._queue.workers
+        dead = await workers.enter(self.id, node=self._node, concurrency=self.concurrency)
+        self._listed = True
+        await self._leases.reclaim(dead)
+        await self._leases.heed_cancellations()
+        await workers.leave(dead)
+        self._taking.start(self._take(), "worker-take")
+        self._beating.start(self._beat(), "worker-heartbeat")
+
+    async def stop(self, drain_s: float | None = None) -> None:
+        """Take no more jobs, let those that run end, and hand back what has not ended in time.
+
+        Repeating is harmless.
+
+        Args:
+            drain_s: Seconds to wait; None for the setting.
+        """
+        # A claim that is under way is carried out: its jobs are among those that run, from here on.
+        await self._taking.cancel()
+        await self._drain(self._settings.drain_s if drain_s is None else drain_s)
+        for task in list(self._running.values()):
+            task.cancel()
+        await self._keeper.settle()
+        await self._beating.cancel()
+        if self._listed:
+            self._listed = False
+            with contextlib.suppress(EmberboxError):
+                await self._queue.workers.leave([self.id])
+
+    async def _drain(self, bound_s: float) -> None:
+        if not self._running:
+            return
+        facts = {"action": "worker.draining"}
+        _log.info("waiting up to %g s for %d jobs", bound_s, len(self._running), extra=facts)
+        await asyncio.wait(self._running.values(), timeout=bound_s)
+
+    # -- taking -----------------------------------------------------------------------------------
+
+    async def _take(self) -> NoReturn:
+        while True:
+            try:
+                await self._take_some()
+            except Exception as error:
+                _warn("jobs could not be taken", error, "worker.claim_failed")
+                await asyncio.sleep(CLAIM_RETRY_S)
+
+    async def _take_some(self) -> None:
+        free = self.concurrency - len(self._running)
+        if free <= 0:
+            self._free.clear()
+            await self._free.wait()
+            return
+        await self._quotas.refresh()
+        # Once jobs are claimed they are this worker's to run, also when it is told to stop at this
+        # very moment.
+        claimed = await shielded(self._claim(free))
+        if not claimed or (claimed < free and not self._quotas.bounds()):
+            # The queue gave less than was asked for: there is no more.
+            await self._queue.wait(self._settings.heartbeat_s)
+
+    async def _claim(self, count: int) -> int:
+        claimed = await self._queue.claim(self.id, count, self._settings.lease_s)
+        for job in claimed:
+            live = LiveJob(job, LogWriter(job.attempt, self._scratch / f"{job.id}-{job.attempt}.log"))
+            self._live.add(live)
+            self._running[job.id] = self._keeper.start(self._run(live), f"job-{job.id}")
+        return len(claimed)
+
+    async def _run(self, live: LiveJob) -> None:
+        try:
+            await self._attempts.run(live)
+        finally:
+            self._running.pop(live.job.id, None)
+            self._free.set()
+            if self._quotas.bounds():
+                # What was passed over because its key ran as much as it may can start now.
+                await self._queue.put(())
+
+    # -- keeping ----------------------------------------------------------------------------------
+
+    async def _beat(self) -> NoReturn:
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_s)
+            try:
+                self._give_up(await self._leases.renew(set(self._running)))
+                await self._leases.heed_cancellations()
+                await self._leases.reclaim()
+            except Exception as error:
+                _warn("a heartbeat failed", error, "worker.heartbeat_failed")
+
+    def _give_up(self, lost: set[str]) -> None:
+        """End the attempts of jobs that are not this worker's any more."""
+        for job_id in lost:
+            live, task = self._live.get(job_id), self._running.get(job_id)
+            if live is not None and live.job.worker_id == self.id and task is not None:
+                _log.warning("a lease was lost", extra={"action": "job.lease_lost", "job": job_id})
+                task.cancel()
+
+
+def _warn(what: str, error: Exception, action: str) -> None:
+    # A loop that ended would leave the service without a worker; what nobody expected is told with
+    # its place in the code.
+    _log.warning(
+        "%s: %s", what, error, extra={"action": action}, exc_info=not isinstance(error, EmberboxError)
+    )

@@ -1,0 +1,1 @@
+"""Taking jobs in: what is asked for is checked, bounded and stored."""

@@ -1,0 +1,198 @@
+"""From a request to an order: checked against the settings, its bytes stored."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING
+
+from emberbox.errors import InvalidInput, InvalidPath, PayloadTooLarge
+from emberbox.files.globs import parse_glob
+from emberbox.files.paths import check_plain
+from emberbox.model import RunOptions
+from emberbox.schemas.jobs import EncodedFile, SubmitJob
+from emberbox.service.jobs.submitting.order import JobOrder
+from emberbox.service.uploads.contents import BundleFile
+from emberbox.store.records import JOB_OPTIONS, JobSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from emberbox.config import JobSettings
+    from emberbox.runtimes import Runtime, RuntimeCatalog
+    from emberbox.schemas.jobs import RunOptions as AskedOptions
+    from emberbox.service.uploads.contents import Contents
+    from emberbox.service.uploads.scripts import Scripts
+    from emberbox.store.records import KeyRecord
+
+CODE_NAME = "main"
+
+
+class Orders:
+    """Makes orders. Nothing is ordered when one of its methods raises.
+
+    Args:
+        runtimes: The runtimes that there are.
+        settings: What one job may ask for.
+        contents: Takes code, files and standard input.
+        scripts: What was uploaded.
+        check_url: Raises `InvalidInput` when a webhook's URL may not be called.
+    """
+
+    def __init__(
+        self,
+        runtimes: RuntimeCatalog,
+        settings: JobSettings,
+        contents: Contents,
+        scripts: Scripts,
+        *,
+        check_url: Callable[[str], object],
+    ) -> None:
+        self._runtimes = runtimes
+        self._settings = settings
+        self._contents = contents
+        self._scripts = scripts
+        self._check_url = check_url
+
+    async def for_code(self, body: SubmitJob) -> JobOrder:
+        """Return the order for a job of inline code, whose bytes are stored.
+
+        Raises:
+            UnknownRuntime, InvalidInput, PayloadTooLarge, QuotaExceeded, NoSpace: Nothing was ordered.
+        """
+        runtime = self._runtimes.get(body.runtime)
+        spec = _spec(self._settings, runtime, body)
+        files = _files(body.files)
+        entry = _entry(runtime, body, files)
+        if body.code is not None:
+            content = await self._contents.put_file(entry, body.code.encode())
+            files_sha = await self._stored(files)
+        else:
+            content = await self._contents.put_bundle(files)
+            files_sha = None
+        order = JobOrder(
+            runtime=runtime.name,
+            entry=entry,
+            content_sha=content.sha256,
+            files_sha=files_sha,
+            spec=spec,
+            labels=dict(body.labels),
+        )
+        return await self._completed(order, body)
+
+    async def for_script(self, key: KeyRecord, script_id: str, body: AskedOptions) -> JobOrder:
+        """Return the order for a run of a script. Raises `NotFound` and what `for_code` raises."""
+        script = await self._scripts.get(key, script_id)
+        runtime = self._runtimes.get(script.runtime)
+        spec = _spec(self._settings, runtime, body)
+        order = JobOrder(
+            runtime=runtime.name,
+            entry=script.entry,
+            content_sha=script.content_sha,
+            files_sha=await self._stored(_files(body.files)),
+            spec=spec,
+            labels={**script.labels, **body.labels},
+            script_id=script.id,
+        )
+        return await self._completed(order, body)
+
+    async def _stored(self, files: list[BundleFile]) -> str | None:
+        return (await self._contents.put_bundle(files)).sha256 if files else None
+
+    async def _completed(self, order: JobOrder, body: AskedOptions) -> JobOrder:
+        """Add what is asked for in the same way of code and of a script."""
+        stdin = _stdin(self._settings, body)
+        stdin_sha = None if stdin is None else (await self._contents.put_file("stdin", stdin)).sha256
+        hook = body.webhook
+        if hook is not None:
+            self._check_url(str(hook.url))
+        return replace(
+            order,
+            stdin_sha=stdin_sha,
+            webhook=None if hook is None else {"url": str(hook.url), "secret": hook.secret},
+            priority=body.priority,
+            name=body.name,
+        )
+
+
+def _spec(bounds: JobSettings, runtime: Runtime, body: AskedOptions) -> JobSpec:
+    for name in ("timeout_s", "memory_mib", "vcpus", "retries"):
+        value, bound = getattr(body, name), getattr(bounds, name)
+        if value is not None and value > bound:
+            raise InvalidInput(f"{name} may be at most {bound:g} here, not {value:g}")
+    usual_s = min(runtime.limits.timeout_s or bounds.timeout_s, bounds.timeout_s)
+    timeout_s = body.timeout_s if body.timeout_s is not None else usual_s
+    memory_mib = body.memory_mib if body.memory_mib is not None else runtime.limits.memory_mib
+    if body.disk_mib is not None and body.disk_mib > memory_mib:
+        raise InvalidInput(
+            f"disk_mib may be at most the VM's memory ({memory_mib}), not {body.disk_mib}: "
+            "files are kept in it"
+        )
+    for pattern in body.artifacts:
+        _check_glob(pattern)
+    options = {option.name: getattr(body, option.name) for option in fields(RunOptions)}
+    output_bytes = min(body.output_bytes or bounds.log_bytes, bounds.log_bytes)
+    options |= {"timeout_s": timeout_s, "output_bytes": output_bytes}
+    return JobSpec(options=RunOptions(**options), **{name: getattr(body, name) for name in JOB_OPTIONS})
+
+
+def _entry(runtime: Runtime, body: SubmitJob, files: list[BundleFile]) -> str:
+    if body.code is not None:
+        if not body.code:
+            raise InvalidInput("code is empty; there is nothing to run")
+        entry = body.entry or CODE_NAME + (runtime.extensions[0] if runtime.extensions else "")
+        check_plain(entry)
+        return entry
+    names = {file.path for file in files}
+    entry = body.entry or next((name for name in runtime.main if name in names), "")
+    if entry not in names:
+        wanted = (
+            f"entry {entry!r} is not among them"
+            if entry
+            else f"name one by 'entry', or call it {' or '.join(runtime.main)}"
+        )
+        raise InvalidInput(f"there is no 'code', and of 'files' none can be run: {wanted}")
+    return entry
+
+
+def _files(files: Mapping[str, str | EncodedFile]) -> list[BundleFile]:
+    bundle = []
+    for path, content in files.items():
+        check_plain(path)
+        data = (
+            _decoded(f"files[{path!r}]", content.base64)
+            if isinstance(content, EncodedFile)
+            else content.encode()
+        )
+        bundle.append(BundleFile(path, data))
+    return bundle
+
+
+def _check_glob(pattern: str) -> None:
+    try:
+        parse_glob(pattern)
+    except InvalidPath as error:
+        raise InvalidPath(f"artifacts: {error.message}") from error
+
+
+def _stdin(bounds: JobSettings, body: AskedOptions) -> bytes | None:
+    if body.stdin is not None and body.stdin_base64 is not None:
+        raise InvalidInput("give stdin or stdin_base64, not both")
+    if body.interactive and (body.stdin is not None or body.stdin_base64 is not None):
+        raise InvalidInput("an interactive job is fed through its WebSocket; leave out stdin")
+    data = body.stdin.encode() if body.stdin is not None else None
+    if body.stdin_base64 is not None:
+        data = _decoded("stdin_base64", body.stdin_base64)
+    if data is not None and len(data) > bounds.stdin_bytes:
+        raise PayloadTooLarge(
+            f"stdin may be at most {bounds.stdin_bytes} bytes here, not {len(data)}; upload it as a file"
+        )
+    return data
+
+
+def _decoded(where: str, text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidInput(f"{where} is not base 64: {error}") from error

@@ -1,0 +1,1 @@
+"""How a service is: what it measures, and whether it is fit to take work."""

@@ -1,0 +1,1 @@
+"""What keeps a service's data and disk in bounds."""

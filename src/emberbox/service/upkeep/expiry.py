@@ -1,0 +1,187 @@
+"""Deletes rows by age, in transactions that are short, and tells which blobs went with them.
+
+Every step takes at most `BATCH` rows and may be repeated until it finds fewer. Rows go first and
+blobs afterwards: what a crash leaves between the two is a blob without a row, which
+`emberbox.service.upkeep.orphans` finds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, delete, exists, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from emberbox.service.jobs.rows import delete_jobs
+from emberbox.store.tables import artifacts, contents, deliveries, idempotency, jobs, results, scripts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import ColumnElement, Table
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from emberbox.store.database import Database
+
+BATCH = 200
+"""Rows of one transaction."""
+_TEXTS = ("log", "log_key", "stdout", "stderr", "compile_output")
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """What one step deleted: how many rows of its own kind, and blobs that nothing refers to any more."""
+
+    rows: int
+    blob_keys: list[str] = field(default_factory=list)
+
+
+async def expire_jobs(db: Database, before: int) -> Expired:
+    """Delete jobs that ended before a time (in microseconds), with all that is theirs."""
+    async with db.writing() as connection:
+        ids = await _ids(
+            connection, select(jobs.c.id).where(jobs.c.finished_at < before).order_by(jobs.c.finished_at)
+        )
+        if not ids:
+            return Expired(0)
+        await connection.execute(delete(deliveries).where(deliveries.c.job_id.in_(ids)))
+        blob_keys = await delete_jobs(connection, ids)
+    return Expired(len(ids), blob_keys)
+
+
+async def expire_logs(db: Database, after: tuple[int, str], before: int) -> tuple[Expired, tuple[int, str]]:
+    """Delete logs of jobs that ended before a time; their results stay.
+
+    Args:
+        db: The database.
+        after: Where the step before stopped: time and id of its last job; (0, "") at the beginning.
+        before: The time, in microseconds.
+
+    Returns:
+        What was deleted, and where the next step goes on.
+    """
+    columns = (jobs.c.finished_at, jobs.c.id, results.c.log_key)
+    later = or_(jobs.c.finished_at > after[0], and_(jobs.c.finished_at == after[0], jobs.c.id > after[1]))
+    query = (
+        select(*columns)
+        .join(results, results.c.job_id == jobs.c.id)
+        .where(jobs.c.finished_at < before, jobs.c.finished_at >= after[0], later, _has_log())
+        .order_by(jobs.c.finished_at, jobs.c.id)
+        .limit(BATCH)
+    )
+    async with db.reading() as connection:
+        found = (await connection.execute(query)).all()
+    if not found:
+        return Expired(0), after
+    ids = [row.id for row in found]
+    async with db.writing() as connection:
+        size = select(results.c.log_bytes).where(results.c.job_id == jobs.c.id, _has_log()).scalar_subquery()
+        await _shrink(connection, ids, size)
+        empty = dict.fromkeys(_TEXTS)
+        await connection.execute(update(results).where(results.c.job_id.in_(ids)).values(**empty))
+    return Expired(len(ids), [row.log_key for row in found if row.log_key]), (
+        found[-1].finished_at,
+        found[-1].id,
+    )
+
+
+async def expire_artifacts(db: Database, before: int) -> Expired:
+    """Delete artifacts that were kept before a time."""
+    async with db.writing() as connection:
+        query = select(artifacts.c.id, artifacts.c.job_id, artifacts.c.blob_key).where(
+            artifacts.c.created_at < before
+        )
+        found = (await connection.execute(query.order_by(artifacts.c.created_at).limit(BATCH))).all()
+        if not found:
+            return Expired(0)
+        ids = [row.id for row in found]
+        size = (
+            select(func.sum(artifacts.c.size))
+            .where(artifacts.c.job_id == jobs.c.id, artifacts.c.id.in_(ids))
+            .scalar_subquery()
+        )
+        await _shrink(connection, sorted({row.job_id for row in found}), size)
+        await connection.execute(delete(artifacts).where(artifacts.c.id.in_(ids)))
+    return Expired(len(ids), [row.blob_key for row in found])
+
+
+async def expire_scripts(db: Database, before: int) -> Expired:
+    """Delete scripts that were uploaded before a time. Their jobs stay."""
+    return await _expire(db, scripts, scripts.c.id, scripts.c.created_at < before)
+
+
+async def expire_deliveries(db: Database, before: int) -> Expired:
+    """Delete deliveries that ended before a time."""
+    ended = and_(deliveries.c.created_at < before, deliveries.c.finished_at < before)
+    return await _expire(db, deliveries, deliveries.c.id, ended)
+
+
+async def expire_idempotency(db: Database, before: int) -> Expired:
+    """Forget which keys of requests were used before a time."""
+    column = idempotency.c.created_at
+    async with db.writing() as connection:
+        times = await _ids(connection, select(column).where(column < before).order_by(column))
+        if not times:
+            return Expired(0)
+        deleted = await connection.execute(delete(idempotency).where(column <= times[-1]))
+    return Expired(deleted.rowcount)
+
+
+async def expire_contents(db: Database, before: int) -> Expired:
+    """Delete contents that nothing refers to and that nobody asked for since a time."""
+    unused = and_(contents.c.touched_at < before, *(_unreferenced(column) for column in _REFERENCES))
+    async with db.reading() as connection:
+        # More at once than elsewhere: each search passes over all that is old and in use.
+        ids = await _ids(connection, select(contents.c.sha256).where(unused), 5 * BATCH)
+    if not ids:
+        return Expired(0)
+    rows, blob_keys = 0, []
+    for start in range(0, len(ids), BATCH):
+        deleted = await _delete_contents(db, and_(contents.c.sha256.in_(ids[start : start + BATCH]), unused))
+        rows += len(deleted)
+        blob_keys += [key for key in deleted if key]
+    return Expired(rows, blob_keys)
+
+
+async def _delete_contents(db: Database, condition: ColumnElement[bool]) -> Sequence[str | None]:
+    try:
+        async with db.writing() as connection:
+            return (
+                (await connection.execute(delete(contents).where(condition).returning(contents.c.blob_key)))
+                .scalars()
+                .all()
+            )
+    except IntegrityError:
+        # Something came to refer to one of them; the next sweep sees which.
+        return []
+
+
+_REFERENCES = (scripts.c.content_sha, jobs.c.content_sha, jobs.c.files_sha, jobs.c.stdin_sha)
+
+
+def _unreferenced(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    return ~exists().where(column == contents.c.sha256)
+
+
+def _has_log() -> ColumnElement[bool]:
+    return or_(*(results.c[name].is_not(None) for name in _TEXTS))
+
+
+async def _ids(connection: AsyncConnection, query: Any, limit: int = BATCH) -> Sequence[Any]:
+    return (await connection.execute(query.limit(limit))).scalars().all()
+
+
+async def _shrink(connection: AsyncConnection, job_ids: Sequence[str], size: Any) -> None:
+    left = jobs.c.storage_bytes - func.coalesce(size, 0)
+    await connection.execute(update(jobs).where(jobs.c.id.in_(job_ids)).values(storage_bytes=left))
+
+
+async def _expire(
+    db: Database, table: Table, key: ColumnElement[Any], condition: ColumnElement[bool]
+) -> Expired:
+    async with db.writing() as connection:
+        ids = await _ids(connection, select(key).where(condition))
+        if ids:
+            await connection.execute(delete(table).where(key.in_(ids)))
+    return Expired(len(ids))

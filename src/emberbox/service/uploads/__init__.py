@@ -1,0 +1,1 @@
+"""What people upload: archives, scripts and their contents."""

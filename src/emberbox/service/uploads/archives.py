@@ -1,0 +1,105 @@
+"""Opens uploaded archives without believing them: .zip, .tar and .tar.gz, told apart by their content.
+
+Names in an archive are labels: what it holds is written under numbers. Links, devices, encrypted
+and sparse entries, paths that lead out, and files that are there twice make the whole archive
+invalid. Sizes that it states are not believed: bytes are counted while they come out. Archives
+within it stay closed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+import zlib
+from typing import TYPE_CHECKING
+
+from emberbox.errors import InvalidArchive, InvalidPath, PayloadTooLarge
+from emberbox.files.paths import check_distinct
+from emberbox.files.tars import is_tar
+from emberbox.service.uploads.tars import unpack_tar
+from emberbox.service.uploads.unpacking import ArchiveBounds, DiskFailed, Sink
+from emberbox.service.uploads.zips import unpack_zip
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from emberbox.service.uploads.bundles import BundleFile
+
+__all__ = ["ArchiveBounds", "archive_kind", "unpack"]
+
+_HEAD_BYTES = 512
+_GZIP = b"\x1f\x8b"
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+# What parsers raise for damage; they are many, and not all of it is documented.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, LookupError, ArithmeticError)
+_UNSUPPORTED = (NotImplementedError, RuntimeError)
+
+
+def archive_kind(path: Path) -> str | None:
+    """Return `zip`, `tar` or `tar.gz` by a file's first bytes, or None when it is no archive.
+
+    Blocks while it reads.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    if head.startswith(_ZIP):
+        return "zip"
+    if head.startswith(_GZIP):
+        return "tar.gz" if is_tar(_unpacked_head(path)) else None
+    return "tar" if is_tar(head) else None
+
+
+def unpack(path: Path, kind: str, folder: Path, bounds: ArchiveBounds) -> list[BundleFile]:
+    """Unpack an archive into numbered files of an empty folder.
+
+    Blocks; what it wrote is the caller's to remove.
+
+    Args:
+        path: The archive.
+        kind: As `archive_kind` tells it.
+        folder: An empty folder.
+        bounds: What it may hold.
+
+    Raises:
+        InvalidArchive: It is damaged, or holds what is refused; the message names the entry.
+        PayloadTooLarge: It holds more than the bounds allow, or expands as only a bomb does.
+        OSError: The folder's disk failed or is full.
+    """
+    sink = Sink(folder, bounds, path.stat().st_size)
+    try:
+        _unpack(path, kind, sink)
+        check_distinct(file.path for file in sink.files)
+    except (InvalidArchive, PayloadTooLarge):
+        raise
+    except InvalidPath as error:
+        raise InvalidArchive(f"the archive cannot be used: {error.message}") from error
+    except DiskFailed as error:
+        raise error.reason from error
+    except _DAMAGE as error:
+        raise InvalidArchive(
+            "the archive is damaged or incomplete; make it anew", detail=repr(error)
+        ) from error
+    except _UNSUPPORTED as error:
+        raise InvalidArchive(
+            "this kind of archive is not supported; use a plain .zip or .tar.gz", detail=repr(error)
+        ) from error
+    return sink.files
+
+
+def _unpack(path: Path, kind: str, sink: Sink) -> None:
+    if kind == "zip":
+        unpack_zip(path, sink)
+    elif kind == "tar.gz":
+        with gzip.open(path, "rb") as packed:
+            unpack_tar(packed, sink)
+    else:
+        with path.open("rb") as plain:
+            unpack_tar(plain, sink)
+
+
+def _unpacked_head(path: Path) -> bytes:
+    try:
+        with gzip.open(path, "rb") as packed:
+            return packed.read(_HEAD_BYTES)
+    except _DAMAGE:
+        return b""

@@ -1,0 +1,76 @@
+"""Fair shares: one slow or broken destination, or one key with many, does not hold up the others."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from emberbox.service.webhooks.outbox import Due
+
+_SLOW_S = 2.0
+_REMEMBERED = 10_000
+
+
+class Lanes:
+    """Counts what is under way to each destination (lane) and for each key.
+
+    A lane gets half of all, and one at a time while its last attempt failed or was slow; a key gets
+    three quarters.
+
+    Args:
+        concurrency: Deliveries under way at once, over all.
+    """
+
+    def __init__(self, concurrency: int) -> None:
+        self._concurrency = concurrency
+        self._lane_share = max(1, concurrency // 2)
+        self._key_share = max(1, concurrency * 3 // 4)
+        self._in_lane: Counter[str] = Counter()
+        self._of_key: Counter[str] = Counter()
+        self._bad: OrderedDict[str, None] = OrderedDict()
+
+    @property
+    def free(self) -> int:
+        """How many more may begin."""
+        return self._concurrency - self._in_lane.total()
+
+    def full(self) -> tuple[set[str], set[str]]:
+        """Return the lanes and the keys of which no more may begin now."""
+        lanes = {lane for lane, count in self._in_lane.items() if count >= self._share(lane)}
+        return lanes, {key for key, count in self._of_key.items() if count >= self._key_share}
+
+    def pick(self, found: Iterable[Due]) -> list[Due]:
+        """Return those that may begin now, in the order given, within all shares."""
+        lanes, keys = self._in_lane.copy(), self._of_key.copy()
+        picked: list[Due] = []
+        for one in found:
+            if len(picked) >= self.free:
+                break
+            if lanes[one.lane] < self._share(one.lane) and keys[one.key_id] < self._key_share:
+                lanes[one.lane] += 1
+                keys[one.key_id] += 1
+                picked.append(one)
+        return picked
+
+    def enter(self, lane: str, key_id: str) -> None:
+        """Count one that begins."""
+        self._in_lane[lane] += 1
+        self._of_key[key_id] += 1
+
+    def leave(self, lane: str, key_id: str, *, good: bool, took_s: float) -> None:
+        """Count one that ended, and remember how it went with its lane."""
+        for counter, name in ((self._in_lane, lane), (self._of_key, key_id)):
+            counter[name] -= 1
+            if counter[name] <= 0:
+                del counter[name]
+        self._bad.pop(lane, None)
+        if not good or took_s > _SLOW_S:
+            self._bad[lane] = None
+            if len(self._bad) > _REMEMBERED:
+                self._bad.popitem(last=False)
+
+    def _share(self, lane: str) -> int:
+        return 1 if lane in self._bad else self._lane_share

@@ -1,0 +1,258 @@
+"""Webhooks and their deliveries, as their owners see them."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, func, insert, select, update
+
+from emberbox.errors import Conflict, NotFound, QuotaExceeded
+from emberbox.ids import is_id, new_id
+from emberbox.service.webhooks.news import delivery_row
+from emberbox.service.webhooks.records import DeliveryRecord, WebhookRecord
+from emberbox.service.webhooks.targets import check_url
+from emberbox.store.database import now_us
+from emberbox.store.pages import read_page
+from emberbox.store.tables import deliveries, keys, webhooks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Table
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from emberbox.config import Settings
+    from emberbox.service.webhooks.dispatcher import Dispatcher
+    from emberbox.store.database import Database
+    from emberbox.store.records import KeyRecord
+
+_WebhookPage = tuple[list[WebhookRecord], str | None]
+_DeliveryPage = tuple[list[DeliveryRecord], str | None]
+
+MOST_WEBHOOKS = 50
+"""Webhooks that one key may have."""
+
+
+class Webhooks:
+    """The webhooks of keys. Each key sees its own alone; `NotFound` is raised for another's as for none.
+
+    Args:
+        db: The database.
+        settings: Their group `webhooks`.
+        dispatcher: Is woken when there is something to deliver; None leaves it to find out.
+    """
+
+    def __init__(self, db: Database, settings: Settings, dispatcher: Dispatcher | None = None) -> None:
+        self._db = db
+        self._allow_private = settings.webhooks.allow_private
+        self._dispatcher = dispatcher
+
+    def check_url(self, url: str) -> str:
+        """Return the URL in one spelling.
+
+        Raises `InvalidInput` when it cannot be a webhook's, or may not be called.
+        """
+        return check_url(url, allow_private=self._allow_private).url
+
+    async def create(
+        self, key: KeyRecord, *, url: str, events: Sequence[str], description: str = ""
+    ) -> tuple[WebhookRecord, str]:
+        """Make a webhook; returns it with the secret that signs its deliveries, which is not shown again.
+
+        Raises:
+            InvalidInput: The URL cannot be called, or may not be.
+            QuotaExceeded: The key has `MOST_WEBHOOKS` already.
+        """
+        target, now = self.check_url(url), now_us()
+        secret = _new_secret()
+        row: dict[str, Any] = {
+            "id": new_id("whk"),
+            "key_id": key.id,
+            "url": target,
+            "description": description,
+            "events": _distinct(events),
+            "secret": secret,
+            "active": True,
+            "created_at": now,
+            "updated_at": now,
+        }
+        async with self._db.writing() as connection:
+            # Two at once would both find room; PostgreSQL lets the second wait here.
+            await connection.execute(select(keys.c.id).where(keys.c.id == key.id).with_for_update())
+            count = await connection.scalar(
+                select(func.count()).select_from(webhooks).where(webhooks.c.key_id == key.id)
+            )
+            if (count or 0) >= MOST_WEBHOOKS:
+                raise QuotaExceeded(f"a key may have {MOST_WEBHOOKS} webhooks; delete one first")
+            await connection.execute(insert(webhooks).values(**row))
+        return WebhookRecord.from_row(row), secret
+
+    async def list(self, key: KeyRecord, *, cursor: str | None = None, limit: int = 50) -> _WebhookPage:
+        """Return a page of the key's webhooks, newest first, and the cursor of the next one.
+
+        Raises `InvalidInput`.
+        """
+        query = select(webhooks).where(webhooks.c.key_id == key.id)
+        rows, following = await read_page(self._db, query, webhooks.c.id, cursor, limit, prefix="whk")
+        return [WebhookRecord.from_row(row) for row in rows], following
+
+    async def get(self, key: KeyRecord, webhook_id: str) -> WebhookRecord:
+        """Return one webhook. Raises `NotFound`."""
+        async with self._db.reading() as connection:
+            return await self._get(connection, key, webhook_id)
+
+    async def update(
+        self,
+        key: KeyRecord,
+        webhook_id: str,
+        *,
+        url: str | None = None,
+        events: Sequence[str] | None = None,
+        description: str | None = None,
+        active: bool | None = None,
+    ) -> WebhookRecord:
+        """Change what is not None; it holds for pending deliveries as well.
+
+        Raises `NotFound`, `InvalidInput`.
+        """
+        values: dict[str, Any] = {"description": description, "active": active}
+        values["url"] = None if url is None else self.check_url(url)
+        values["events"] = None if events is None else _distinct(events)
+        return await self._change(
+            key, webhook_id, {name: value for name, value in values.items() if value is not None}
+        )
+
+    async def rotate(self, key: KeyRecord, webhook_id: str) -> tuple[WebhookRecord, str]:
+        """Give a webhook a new secret, with which every attempt from now on is signed. Raises `NotFound`."""
+        secret = _new_secret()
+        return await self._change(key, webhook_id, {"secret": secret}), secret
+
+    async def delete(self, key: KeyRecord, webhook_id: str) -> None:
+        """Delete a webhook and its deliveries, the pending ones too. Raises `NotFound`."""
+        async with self._db.writing() as connection:
+            await self._get(connection, key, webhook_id)
+            await connection.execute(delete(deliveries).where(deliveries.c.webhook_id == webhook_id))
+            await connection.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
+
+    async def test(self, key: KeyRecord, webhook_id: str) -> DeliveryRecord:
+        """Send `webhook.test`, whatever events the webhook asks for.
+
+        Raises `NotFound`, and `Conflict` when it is not active.
+        """
+        async with self._db.writing() as connection:
+            hook = await self._get(connection, key, webhook_id)
+            if not hook.active:
+                raise Conflict("the webhook is not active; switch it on first")
+            data = {"webhook_id": hook.id}
+            row = delivery_row(
+                key_id=key.id, event="webhook.test", data=data, url=hook.url, webhook_id=hook.id
+            )
+            await connection.execute(insert(deliveries).values(**row))
+        self._wake()
+        return DeliveryRecord.from_row(row)
+
+    async def deliveries(
+        self,
+        key: KeyRecord,
+        *,
+        webhook_id: str | None = None,
+        job_id: str | None = None,
+        status: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> _DeliveryPage:
+        """Return a page of the key's deliveries, newest first, and the cursor of the next one.
+
+        Args:
+            key: Whose.
+            webhook_id: Of this webhook alone.
+            job_id: About this job alone.
+            status: `pending`, `delivered` or `dead`.
+            cursor: Where the page begins.
+            limit: Most of one page.
+
+        Raises:
+            NotFound: The webhook is not there.
+            InvalidInput: The cursor is none.
+        """
+        query = select(deliveries).where(deliveries.c.key_id == key.id)
+        if webhook_id is not None:
+            await self.get(key, webhook_id)
+            query = query.where(deliveries.c.webhook_id == webhook_id)
+        if job_id is not None:
+            query = query.where(deliveries.c.job_id == (job_id if is_id(job_id, "job") else ""))
+        if status is not None:
+            query = query.where(deliveries.c.status == status)
+        rows, following = await read_page(self._db, query, deliveries.c.id, cursor, limit, prefix="dlv")
+        return [DeliveryRecord.from_row(row) for row in rows], following
+
+    async def delivery(self, key: KeyRecord, delivery_id: str) -> DeliveryRecord:
+        """Return one delivery. Raises `NotFound`."""
+        async with self._db.reading() as connection:
+            return await self._delivery(connection, key, delivery_id)
+
+    async def retry(self, key: KeyRecord, delivery_id: str) -> DeliveryRecord:
+        """Deliver once more, with all attempts anew, what was delivered or is dead.
+
+        Raises:
+            NotFound: The delivery is not there.
+            Conflict: It is being tried still, or its webhook is not active.
+        """
+        async with self._db.writing() as connection:
+            found = await self._delivery(connection, key, delivery_id)
+            if found.status == "pending":
+                raise Conflict("the delivery is still being tried; see next_attempt_at")
+            if (
+                found.webhook_id is not None
+                and not (await self._get(connection, key, found.webhook_id)).active
+            ):
+                raise Conflict("the webhook is not active; switch it on first")
+            values = {"status": "pending", "attempt": 0, "next_at": now_us(), "finished_at": None}
+            await connection.execute(
+                update(deliveries).where(deliveries.c.id == delivery_id).values(**values)
+            )
+            again = await self._delivery(connection, key, delivery_id)
+        self._wake()
+        return again
+
+    def _wake(self) -> None:
+        if self._dispatcher is not None:
+            self._dispatcher.wake()
+
+    async def _get(self, connection: AsyncConnection, key: KeyRecord, webhook_id: str) -> WebhookRecord:
+        return WebhookRecord.from_row(await _one(connection, webhooks, key, webhook_id, "whk", "webhook"))
+
+    async def _delivery(
+        self, connection: AsyncConnection, key: KeyRecord, delivery_id: str
+    ) -> DeliveryRecord:
+        return DeliveryRecord.from_row(
+            await _one(connection, deliveries, key, delivery_id, "dlv", "delivery")
+        )
+
+    async def _change(self, key: KeyRecord, webhook_id: str, values: dict[str, Any]) -> WebhookRecord:
+        async with self._db.writing() as connection:
+            await self._get(connection, key, webhook_id)
+            change = update(webhooks).where(webhooks.c.id == webhook_id).values(**values, updated_at=now_us())
+            await connection.execute(change)
+            return await self._get(connection, key, webhook_id)
+
+
+async def _one(
+    connection: AsyncConnection, table: Table, key: KeyRecord, row_id: str, prefix: str, noun: str
+) -> dict[str, Any]:
+    query = select(table).where(
+        table.c.id == (row_id if is_id(row_id, prefix) else ""), table.c.key_id == key.id
+    )
+    row = (await connection.execute(query)).mappings().first()
+    if row is None:
+        raise NotFound(f"there is no such {noun}")
+    return dict(row)
+
+
+def _distinct(events: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(str(event) for event in events))
+
+
+def _new_secret() -> str:
+    return f"whsec_{secrets.token_urlsafe(32)}"

@@ -1,0 +1,119 @@
+"""What all drivers share: what they are made with, and finding out once what works on this host."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from emberbox.errors import EmberboxError, RequirementMissing
+from emberbox.vmm.base import DriverReport
+from emberbox.vmm.process.confinement import UID_BASE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from emberbox.config import VmmSettings
+    from emberbox.vmm.guest_kernel import GuestKernel
+    from emberbox.vmm.kvm.acceleration import Acceleration
+    from emberbox.vmm.process.cgroup import Cgroups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverOptions:
+    """What every driver is made with.
+
+    Args:
+        accelerator: `kvm` or `tcg`, as far as the driver runs on it, to take it for granted; None to find out
+            which works.
+        cpus: CPUs' worth of time for each machine, by its control group; None for no bound.
+        uid_base: uid of slot 0, when we are root; the 10,000 from there belong to VMMs.
+        kernel: What all its guests boot; None where that is not known: then no KVM is refused for it.
+        kvm_kind: `hardware` or `pvm` to take that for the kind of this host's KVM; `auto` to look.
+        log_level: What its VMMs log: `off`, `error`, `warning`, `info`, `debug` or `trace`.
+    """
+
+    accelerator: str | None = None
+    cpus: float | None = None
+    uid_base: int = UID_BASE
+    kernel: GuestKernel | None = None
+    kvm_kind: str = "auto"
+    log_level: str = "warning"
+
+
+USUAL = DriverOptions()
+
+
+def options_of(settings: VmmSettings, kernel: GuestKernel | None) -> DriverOptions:
+    """Return the options that the settings ask for; `kernel` as in `DriverOptions`."""
+    return DriverOptions(
+        accelerator=None if settings.accelerator == "auto" else settings.accelerator,
+        uid_base=settings.uid_base,
+        kernel=kernel,
+        kvm_kind=settings.kvm_kind,
+        log_level=settings.log_level,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmmHost:
+    """What a driver found out about this host, once.
+
+    Args:
+        version: What a snapshot must match.
+        cgroups: Where to make groups; None where none can be had.
+        uid_base: As in `DriverOptions`.
+        cpus: As in `DriverOptions`.
+        log_level: As in `DriverOptions`.
+    """
+
+    version: str
+    cgroups: Cgroups | None
+    uid_base: int
+    cpus: float | None
+    log_level: str
+
+
+_Host = TypeVar("_Host", bound=VmmHost)
+
+
+class VmmDriver(ABC, Generic[_Host]):
+    """A driver that looks at its host once, at its first use.
+
+    Args:
+        folder: `<data>/vmm`, where drivers keep what they prepare and have found out; shared by all engines
+            that use the same data folder.
+        options: What it is made with.
+        confines: Whether its VMMs are shut in.
+    """
+
+    def __init__(self, folder: Path, options: DriverOptions, *, confines: bool = True) -> None:
+        self._folder = folder
+        self._options = options
+        self._confines = confines
+        self._lock = asyncio.Lock()
+        self._found: tuple[_Host, Acceleration] | None = None
+
+    async def probe(self) -> DriverReport:
+        """Find out what works here; seconds the first time. Raises nothing for what the host lacks."""
+        try:
+            host, acceleration = await self._examined()
+        except EmberboxError as error:
+            mend = error.mend if isinstance(error, RequirementMissing) else None
+            return DriverReport(usable=False, reason=error.message, mend=mend)
+        reason = acceleration.reason
+        if self._confines and host.cgroups is None:
+            reason += "; no control groups, so memory is bounded by the guest alone"
+        return DriverReport(usable=True, accelerator=acceleration.name, version=host.version, reason=reason)
+
+    async def _examined(self) -> tuple[_Host, Acceleration]:
+        """Return what was found out about the host: now, where it was not yet. Raises `EmberboxError`."""
+        async with self._lock:
+            if self._found is None:
+                self._found = await self._examine()
+            return self._found
+
+    @abstractmethod
+    async def _examine(self) -> tuple[_Host, Acceleration]:
+        """Find out what works on this host. Raises `EmberboxError` for the first that is missing."""

@@ -1,0 +1,53 @@
+"""What becomes of a start, a clone or a freeze that fails: it is undone, and told with the machine's name."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+from emberbox.errors import VmmError
+from emberbox.tasks import shielded
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from typing import Any
+
+    from emberbox.vmm.base import MachineSpec
+
+
+@asynccontextmanager
+async def undone_on_failure(undo: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run `undo` to its end when what is inside fails or is cancelled."""
+    try:
+        yield
+    except BaseException:
+        await shielded(undo())
+        raise
+
+
+@contextmanager
+def told_as(
+    failure: type[VmmError],
+    spec: MachineSpec,
+    what: str,
+    *,
+    also: tuple[type[VmmError], ...] = (),
+    said: Callable[[], str] = str,
+) -> Iterator[None]:
+    """Turn what goes wrong inside, with the VMM or the host, into `failure`.
+
+    Args:
+        failure: Its class; what is of it already passes as it is.
+        spec: The machine.
+        what: What came of it, such as `did not start`.
+        also: Classes of what passes as well.
+        said: Returns the VMM's own words, whose last line is told instead of the error; empty for none.
+    """
+    try:
+        yield
+    except (failure, *also):
+        raise
+    except (VmmError, OSError) as error:
+        words = said()
+        reason = words.splitlines()[-1] if words else str(error) or type(error).__name__
+        raise failure(f"virtual machine {spec.id} {what}: {reason}", detail=words or str(error)) from error

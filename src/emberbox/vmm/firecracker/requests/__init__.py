@@ -1,0 +1,1 @@
+"""Requests to Firecracker's API, and what it answers."""

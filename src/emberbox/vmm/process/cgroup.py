@@ -1,0 +1,210 @@
+"""A control group for each VMM: bounds for its memory, its threads and its share of the CPUs.
+
+Version 2 and version 1 of the interface are served (the kernel's admin-guide/cgroup-v2 and
+cgroup-v1). Where neither can be had, the VMM runs without, and `Cgroups.reason` says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+_log = logging.getLogger(__name__)
+
+ROOT = Path("/sys/fs/cgroup")
+PARENT = "emberbox"
+_CONTROLLERS = ("memory", "pids", "cpu")
+_PERIOD_US = 100_000
+_WEIGHTS = (("cpu.weight", 100, 10_000), ("cpu.shares", 1024, 262_144))
+"""Files that hold a group's share of the processors, with version 2 and 1: a name, what it begins
+with, the most it takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CgroupLimits:
+    """Bounds of one VMM.
+
+    Args:
+        memory_bytes: All that is charged to it: guest memory that it touched, its own, page cache
+            it brought in.
+        pids: Processes and threads.
+        cpus: CPUs' worth of time, such as 1.5; None for no bound.
+    """
+
+    memory_bytes: int
+    pids: int
+    cpus: float | None = None
+
+
+class Cgroup:
+    """The groups of one VMM: one folder with version 2, one for each controller with version 1."""
+
+    def __init__(self, folders: tuple[Path, ...]) -> None:
+        self.folders = folders
+
+    def add(self, pid: int) -> None:
+        """Move the process `pid` with all its threads into the group. Raises `OSError`."""
+        for folder in self.folders:
+            (folder / "cgroup.procs").write_text(str(pid))
+
+    def weigh(self, times: float) -> None:
+        """Give each process `times` as much of a busy processor as other VMMs get; all begin with 1.
+
+        What the host has no bound or number for is the nearest that it has. Where that cannot be
+        set, nothing changes.
+        """
+        for folder in self.folders:
+            for name, usual, most in _WEIGHTS:
+                with contextlib.suppress(OSError):
+                    if (folder / name).exists():
+                        (folder / name).write_text(str(min(most, max(2, round(usual * times)))))
+
+    async def remove(self) -> None:
+        """Remove the group; its processes must have ended. Repeating is harmless.
+
+        What cannot be removed is logged.
+        """
+        for folder in self.folders:
+            # The kernel lets go of a group a moment after its last process.
+            for attempt in range(12):
+                if _remove(folder):
+                    break
+                await asyncio.sleep(0.001 * 2**attempt)
+            else:
+                _log.warning(
+                    "control group %s cannot be removed",
+                    folder,
+                    extra={"action": "vmm.cgroup_left", "path": str(folder)},
+                )
+
+
+class Cgroups:
+    """Where this host lets us make groups.
+
+    Args:
+        root: Where the cgroup file systems are mounted.
+    """
+
+    def __init__(self, root: Path = ROOT) -> None:
+        self._root = root
+        self.unified = (root / "cgroup.controllers").exists()
+        self.parents: tuple[Path, ...] = ()
+        self.reason = "not looked for yet"
+
+    def prepare(self) -> bool:
+        """Make the parent groups, once; False, with `reason` set, where that is not possible."""
+        if self.parents:
+            return True
+        try:
+            parents = self._unified() if self.unified else self._split()
+            for parent in parents:
+                if not os.access(parent, os.W_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(parent))
+            self.parents = parents
+        except OSError as error:
+            self.reason = (
+                f"no control groups for VMMs: {error.strerror or error} ({error.filename or self._root})"
+            )
+            return False
+        self.reason = f"version {2 if self.unified else 1}: {', '.join(str(p) for p in self.parents)}"
+        return True
+
+    def create(self, name: str, limits: CgroupLimits) -> Cgroup:
+        """Make the group `name` with its bounds. Raises `OSError`, with nothing left behind."""
+        group = Cgroup(tuple(parent / name for parent in self.parents))
+        try:
+            for folder in group.folders:
+                folder.mkdir(exist_ok=True)
+            for file, value in self._values(group, limits):
+                file.write_text(value)
+        except BaseException:
+            for folder in group.folders:
+                _remove(folder)
+            raise
+        return group
+
+    def find(self, name: str) -> Cgroup:
+        """Return the group `name` as it is on disk; it may have no folder at all."""
+        return Cgroup(tuple(parent / name for parent in self.parents if (parent / name).is_dir()))
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the names of the groups that start with `prefix`, live or left over."""
+        found = {
+            entry.name
+            for parent in self.parents
+            for entry in parent.iterdir()
+            if entry.is_dir() and entry.name.startswith(prefix)
+        }
+        return sorted(found)
+
+    async def sweep(self, prefix: str) -> list[str]:
+        """End the processes of groups with the name `prefix`, remove the groups, and return their names.
+
+        For what an earlier engine left: `prefix` must not match a machine that lives and is wanted.
+        """
+        if not self.prepare():
+            return []
+        names = self.names(prefix)
+        for name in names:
+            group = self.find(name)
+            _kill_all(group)
+            await group.remove()
+        return names
+
+    def _unified(self) -> tuple[Path, ...]:
+        parent = self._root / PARENT
+        parent.mkdir(exist_ok=True)
+        for level in (self._root, parent):
+            offered = (level / "cgroup.controllers").read_text().split()
+            missing = [c for c in _CONTROLLERS if c not in offered]
+            if missing:
+                raise OSError(errno.ENOTSUP, f"controller {missing[0]} is not to be had", str(level))
+            (level / "cgroup.subtree_control").write_text(" ".join(f"+{c}" for c in _CONTROLLERS))
+        return (parent,)
+
+    def _split(self) -> tuple[Path, ...]:
+        parents = []
+        for controller in _CONTROLLERS:
+            parent = self._root / controller / PARENT
+            parent.mkdir(exist_ok=True)
+            parents.append(parent)
+        return tuple(parents)
+
+    def assignments(self, limits: CgroupLimits) -> list[tuple[str, str]]:
+        """Return the files of a group that bound it, by name, and what is written to each."""
+        quota = None if limits.cpus is None else max(1000, int(limits.cpus * _PERIOD_US))
+        memory, cpu = (
+            ("memory.max", ("cpu.max", f"{quota} {_PERIOD_US}"))
+            if self.unified
+            else ("memory.limit_in_bytes", ("cpu.cfs_quota_us", str(quota)))
+        )
+        bounds = [(memory, str(limits.memory_bytes)), ("pids.max", str(limits.pids))]
+        return bounds if quota is None else [*bounds, cpu]
+
+    def _values(self, group: Cgroup, limits: CgroupLimits) -> list[tuple[Path, str]]:
+        folders = dict(zip(_CONTROLLERS, group.folders * (3 if self.unified else 1), strict=True))
+        return [(folders[name.partition(".")[0]] / name, value) for name, value in self.assignments(limits)]
+
+
+def _remove(folder: Path) -> bool:
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _kill_all(group: Cgroup) -> None:
+    for folder in group.folders:
+        with contextlib.suppress(OSError):
+            for pid in (folder / "cgroup.procs").read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)

@@ -1,0 +1,137 @@
+"""Finding and ending VMM processes that an earlier process of ours left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emberbox.vmm.process.marks import marked, named
+from emberbox.vmm.process.process import VmmProcess, all_pids, command_line, identify
+from emberbox.vmm.recorded import RECORD
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from emberbox.vmm.process.marks import Mark
+
+_log = logging.getLogger(__name__)
+
+_GONE_S = 10.0
+_ROUNDS = 20
+_EXEC_S = 0.01
+
+
+def find_machine(mark: Mark, pid: int, start_time: int, machine_id: str) -> VmmProcess | None:
+    """Return and watch the VMM of `machine_id`; None when it is gone, or `pid` is another process."""
+    try:
+        process = VmmProcess(pid, None, wrapped=False)
+    except ProcessLookupError:
+        return None
+    # Looked at only now that the process is held on to, so that it cannot be exchanged for another
+    # in between.
+    if not (_started_at(pid, start_time) and marked((mark,), pid, machine_id, whole=True)):
+        process.release()
+        return None
+    return process
+
+
+async def kill_leftovers(marks: Collection[Mark], run_root: Path, marker: str | None = None) -> list[int]:
+    """End the VMMs recorded under `run_root`, and all processes with `marker`; returns their pids.
+
+    Only for a `run_root` whose engine is gone. A process is ended only if pid, start time and mark
+    are those of the record. Waits up to 10 s.
+
+    Args:
+        marks: The marks of all drivers.
+        run_root: Folder of the machines' run folders.
+        marker: Start of the machines' ids, to find those that left no record; None to go by the
+            records alone.
+    """
+    ended = [pid for pid in sorted(_all_recorded(marks, run_root)) if await _end(marks, pid)]
+    if marker:
+        ended += await end_marked(marks, marker)
+    if ended:
+        _log.warning(
+            "ended %d VMMs of an earlier process",
+            len(ended),
+            extra={"action": "vmm.leftovers", "pids": ended},
+        )
+    return ended
+
+
+async def end_marked(marks: Collection[Mark], machine_id: str, *, whole: bool = False) -> list[int]:
+    """End all processes whose machine id starts with, or with `whole` is, `machine_id`; returns pids.
+
+    A start that is killed midway may leave bubblewrap's child behind: it is bound to its parent's
+    life only after a moment, and goes on, or waits for ever, when that has died by then. What a
+    process started while it was being ended is found in the next round, and so is one that is just
+    becoming another program: for that moment it has no command line.
+    """
+    ended: list[int] = []
+    for _ in range(_ROUNDS):
+        lines = {pid: command_line(pid) for pid in all_pids()}
+        found = [
+            pid for pid, words in lines.items() if named(marks, words, machine_id, whole=whole, wrapped=True)
+        ]
+        ended += [pid for pid in found if await _end(marks, pid)]
+        if not found:
+            if not any(_has_program(pid) for pid, words in lines.items() if not words):
+                break
+            await asyncio.sleep(_EXEC_S)
+    return ended
+
+
+def _has_program(pid: int) -> bool:
+    """Tell whether a process has a program: one that showed no command line was in execve(2)."""
+    try:
+        Path(f"/proc/{pid}/exe").readlink()
+    except OSError:  # a thread of the kernel, a zombie, gone, or another user's
+        return False
+    return True
+
+
+def _all_recorded(marks: Collection[Mark], run_root: Path) -> set[int]:
+    return {pid for path in run_root.glob(f"*/{RECORD}") if (pid := _recorded(marks, path)) is not None}
+
+
+def _recorded(marks: Collection[Mark], path: Path) -> int | None:
+    try:
+        record = json.loads(path.read_text())
+        pid, start_time, machine_id = int(record["pid"]), int(record["start_time"]), str(record["id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    same = _started_at(pid, start_time) and marked(marks, pid, machine_id, whole=True)
+    return pid if same else None
+
+
+def _started_at(pid: int, start_time: int) -> bool:
+    identity = identify(pid)
+    return identity is not None and identity.start_time == start_time
+
+
+async def _end(marks: Collection[Mark], pid: int) -> bool:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    loop = asyncio.get_running_loop()
+    gone = asyncio.Event()
+    loop.add_reader(descriptor, gone.set)
+    try:
+        # Looked at again now that the descriptor holds on to the process.
+        if not marked(marks, pid, wrapped=True):
+            return False
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GONE_S):
+                await gone.wait()
+        return True
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""The files of snapshots and the guest memory in them."""

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import select, update
+
+from emberbox.errors import Conflict, InvalidInput, NotAuthenticated, NotFound, StoreError
+from emberbox.service.accounts.keys import Keys
+from emberbox.store.database import Database, now_us
+from emberbox.store.tables import keys as table
+from emberbox.store.tables import metadata
+from tests.patience import PATIENCE_S
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+async def db(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'service.db'}")
+    async with database.writing() as connection:
+        await connection.run_sync(metadata.create_all)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def keys(db: Database) -> Keys:
+    return Keys(db)
+
+
+async def test_a_new_key_authenticates(keys: Keys) -> None:
+    record, secret = await keys.create("laptop", ["run"])
+    found = await keys.authenticate(secret)
+    assert (found.id, found.name, sorted(found.scopes)) == (record.id, "laptop", ["read", "run"])
+    assert len(secret) == len("ember_") + 43
+    assert secret.endswith(record.hint)
+
+
+async def test_nothing_from_which_a_key_could_be_had_is_stored_or_logged(
+    keys: Keys, db: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        _, secret = await keys.create("laptop", ["read"])
+        await keys.authenticate(secret)
+    async with db.reading() as connection:
+        row = (await connection.execute(select(table))).mappings().one()
+    assert secret[6:20] not in repr(dict(row))
+    assert secret[6:20] not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "secret", ["", "ember_", "ember_" + "a" * 43, "ember_" + "a" * 44, "ember_" + "é" * 43, "x" * 100_000]
+)
+async def test_other_secrets_are_refused(keys: Keys, secret: str) -> None:
+    await keys.create("laptop", ["read"])
+    with pytest.raises(NotAuthenticated):
+        await keys.authenticate(secret)
+
+
+@pytest.mark.parametrize(
+    ("given", "granted"), [("read", {"read"}), ("run", {"run", "read"}), ("admin", {"admin", "run", "read"})]
+)
+async def test_scopes_imply_lesser_ones(keys: Keys, given: str, granted: set[str]) -> None:
+    record, _ = await keys.create("k", [given])
+    assert record.scopes == granted
+
+
+@pytest.mark.parametrize("scopes", [[], ["root"], ["read", ""]])
+async def test_unknown_scopes_are_refused(keys: Keys, scopes: list[str]) -> None:
+    with pytest.raises(InvalidInput, match="scopes"):
+        await keys.create("k", scopes)
+
+
+async def test_unknown_quotas_and_a_past_expiry_are_refused(keys: Keys) -> None:
+    with pytest.raises(InvalidInput, match="queued_jobs"):
+        await keys.create("k", ["read"], quota={"jobs": 1})
+    with pytest.raises(InvalidInput, match="future"):
+        await keys.create("k", ["read"], expires_at=now_us() - 1)
+
+
+async def test_revocation_shows_at_once_though_the_key_was_remembered(keys: Keys) -> None:
+    record, secret = await keys.create("k", ["read"])
+    await keys.authenticate(secret)
+    revoked = await keys.revoke(record.id)
+    assert revoked.revoked_at is not None
+    with pytest.raises(NotAuthenticated):
+        await keys.authenticate(secret)
+    assert await keys.revoke(record.id) == revoked
+
+
+async def test_revocation_elsewhere_shows_within_the_cache_time(db: Database) -> None:
+    here, elsewhere = Keys(db, cache_s=0.05), Keys(db)
+    record, secret = await here.create("k", ["read"])
+    await here.authenticate(secret)
+    await elsewhere.revoke(record.id)
+    await asyncio.sleep(0.06)
+    with pytest.raises(NotAuthenticated):
+        await here.authenticate(secret)
+
+
+async def test_a_look_up_that_overlaps_a_revocation_is_not_remembered(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, secret = await keys.create("k", ["read"])
+    genuine = keys._db.reading
+    looked, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        def __init__(self) -> None:
+            self._inner = genuine()
+
+        async def __aenter__(self) -> object:
+            return await self._inner.__aenter__()
+
+        async def __aexit__(self, *error: object) -> None:
+            await self._inner.__aexit__(*error)  # type: ignore[arg-type]
+            looked.set()
+            await go_on.wait()
+
+    monkeypatch.setattr(keys._db, "reading", Slow)
+    asking = asyncio.ensure_future(keys.authenticate(secret))
+    await asyncio.wait_for(looked.wait(), PATIENCE_S)
+    await keys.revoke(record.id)
+    go_on.set()
+    await asking
+    with pytest.raises(NotAuthenticated):
+        await keys.authenticate(secret)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Stop the clock that keys are judged by; what is returned sets it forward by so many microseconds."""
+    now = [now_us()]
+    monkeypatch.setattr("emberbox.service.accounts.keys.now_us", lambda: now[0])
+
+    def forward(by_us: int) -> None:
+        now[0] += by_us
+
+    return forward
+
+
+async def test_a_remembered_key_expires_on_time(keys: Keys, clock: Callable[[int], None]) -> None:
+    _, secret = await keys.create("k", ["read"], expires_at=now_us() + 60_000_000)
+    await keys.authenticate(secret)
+    clock(61_000_000)
+    with pytest.raises(NotAuthenticated):
+        await keys.authenticate(secret)
+
+
+async def test_rotation_leaves_the_old_secret_for_its_grace(keys: Keys, clock: Callable[[int], None]) -> None:
+    record, first = await keys.create("k", ["read"])
+    rotated, second = await keys.rotate(record.id, grace_s=60)
+    assert (rotated.id, rotated.hint) == (record.id, second[-4:])
+    assert (await keys.authenticate(first)).id == (await keys.authenticate(second)).id == record.id
+    clock(61_000_000)
+    with pytest.raises(NotAuthenticated):
+        await keys.authenticate(first)
+    await keys.authenticate(second)
+
+
+async def test_rotation_without_grace_ends_the_old_secret_at_once(keys: Keys) -> None:
+    record, first = await keys.create("k", ["read"])
+    await keys.authenticate(first)
+    _, second = await keys.rotate(record.id)
+    _, third = await keys.rotate(record.id, grace_s=60)
+    with pytest.raises(NotAuthenticated):
+        await keys.authenticate(first)
+    await keys.authenticate(second)
+    await keys.authenticate(third)
+
+
+async def test_the_grace_does_not_outlive_the_key(keys: Keys) -> None:
+    record, first = await keys.create("k", ["read"])
+    await keys.rotate(record.id, grace_s=60)
+    await keys.revoke(record.id)
+    with pytest.raises(NotAuthenticated):
+        await keys.authenticate(first)
+
+
+async def test_a_revoked_key_cannot_be_changed(keys: Keys) -> None:
+    record, _ = await keys.create("k", ["read"])
+    await keys.revoke(record.id)
+    with pytest.raises(Conflict):
+        await keys.rotate(record.id)
+    with pytest.raises(Conflict):
+        await keys.update(record.id, name="other")
+
+
+async def test_changes_show_at_once(keys: Keys) -> None:
+    record, secret = await keys.create("k", ["run"], quota={"queued_jobs": 3})
+    await keys.authenticate(secret)
+    await keys.update(record.id, name="n", scopes=["read"], quota={"burst": 5}, expires_at=now_us() + 10**9)
+    found = await keys.authenticate(secret)
+    assert (found.name, sorted(found.scopes), found.quota) == ("n", ["read"], {"burst": 5.0})
+    assert (await keys.update(record.id, expires_at=None)).expires_at is None
+
+
+async def test_the_last_admin_key_stays(keys: Keys) -> None:
+    admin, _ = await keys.create("admin", ["admin"])
+    await keys.create("run", ["run"])
+    with pytest.raises(Conflict):
+        await keys.revoke(admin.id)
+    with pytest.raises(Conflict):
+        await keys.update(admin.id, scopes=["run"])
+    with pytest.raises(Conflict):
+        await keys.update(admin.id, expires_at=now_us() + 10**9)
+    other, _ = await keys.create("other admin", ["admin"])
+    await keys.revoke(admin.id)
+    with pytest.raises(Conflict):
+        await keys.revoke(other.id)
+    assert await keys.has_admin()
+
+
+async def test_of_two_admin_keys_revoked_at_once_one_stays(keys: Keys) -> None:
+    ids = [(await keys.create("admin", ["admin"]))[0].id for _ in range(2)]
+    outcomes = await asyncio.gather(*(keys.revoke(key_id) for key_id in ids), return_exceptions=True)
+    assert sum(isinstance(outcome, Conflict) for outcome in outcomes) == 1
+
+
+async def test_an_expired_admin_key_does_not_count(keys: Keys, db: Database) -> None:
+    first, _ = await keys.create("admin", ["admin"])
+    second, _ = await keys.create("expired", ["admin"])
+    async with db.writing() as connection:
+        await connection.execute(update(table).where(table.c.id == second.id).values(expires_at=now_us() - 1))
+    with pytest.raises(Conflict):
+        await keys.revoke(first.id)
+    await keys.revoke(second.id)
+
+
+async def test_pages_hold_each_key_once_newest_first(keys: Keys) -> None:
+    made = [(await keys.create(str(number), ["read"]))[0].id for number in range(5)]
+    seen, cursor = [], None
+    for _ in range(3):
+        page, cursor = await keys.list(cursor=cursor, limit=2)
+        seen += [record.id for record in page]
+    assert (seen, cursor) == (made[::-1], None)
+    with pytest.raises(InvalidInput):
+        await keys.list(cursor="job_x")
+
+
+async def test_what_is_not_there_is_not_found(keys: Keys) -> None:
+    for attempt in (
+        keys.get("key_x"),
+        keys.revoke("key_" + "0" * 26),
+        keys.rotate("'; --"),
+        keys.update("", name="x"),
+    ):
+        with pytest.raises(NotFound):
+            await attempt
+
+
+async def test_the_last_use_is_written_by_flush(keys: Keys) -> None:
+    record, secret = await keys.create("k", ["read"])
+    before = now_us()
+    await keys.authenticate(secret)
+    assert (await keys.get(record.id)).last_used_at is None
+    await keys.flush()
+    assert before <= ((await keys.get(record.id)).last_used_at or 0) <= now_us()
+
+
+async def test_a_use_that_could_not_be_written_is_written_later(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, secret = await keys.create("k", ["read"])
+    await keys.authenticate(secret)
+    with monkeypatch.context() as broken:
+        broken.setattr(keys._db, "writing", _broken)
+        with pytest.raises(StoreError):
+            await keys.flush()
+    await keys.flush()
+    assert (await keys.get(record.id)).last_used_at is not None
+
+
+def _broken() -> object:
+    raise StoreError("the database failed")
+
+
+async def test_the_last_use_is_written_in_time_by_itself(keys: Keys) -> None:
+    record, secret = await keys.create("k", ["read"])
+    keys._written -= 60
+    await keys.authenticate(secret)
+    await keys._keeper.settle()
+    assert (await keys.get(record.id)).last_used_at is not None
