@@ -81,11 +81,11 @@ def configure_logging(options: GlobalOptions) -> None:
 
     logger = logging.getLogger("emberbox")
     if not options.verbose:
-        logger.addHandler(logging.NullHandler())
+        logger.handlers = [logging.NullHandler()]
         return
     handler = logging.StreamHandler()
     handler.setFormatter(
         logging.Formatter("%(asctime)s %(levelname)s %(action)s %(message)s", defaults={"action": "-"})
     )
-    logger.addHandler(handler)
+    logger.handlers = [handler]
     logger.setLevel(logging.DEBUG if options.wants_details else logging.INFO)

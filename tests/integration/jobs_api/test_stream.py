@@ -8,7 +8,9 @@ import contextlib
 import json
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from socket import SO_RCVBUF, SOL_SOCKET, create_connection
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 import websockets
@@ -29,6 +31,7 @@ from tests.patience import PATIENCE_S
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
+    from socket import socket
 
     import httpx
     from fastapi import FastAPI
@@ -67,6 +70,15 @@ async def stream(
     options.setdefault("additional_headers", served.headers)
     async with connect(url, proxy=None, max_size=None, **options) as socket:
         yield socket
+
+
+def narrow_connection(served: Served) -> socket:
+    """A connection whose system keeps little of what is not read: by itself it may keep all of it."""
+    address = urlsplit(served.url)
+    connection = create_connection((address.hostname, address.port))
+    connection.setsockopt(SOL_SOCKET, SO_RCVBUF, 65536)
+    connection.setblocking(False)
+    return connection
 
 
 async def heard(socket: ClientConnection) -> dict[str, Any]:
@@ -364,7 +376,14 @@ async def test_who_does_not_listen_costs_no_memory(served: Served, app: FastAPI)
             # A client that takes four messages and then no more from its connection.
             for _ in range(20):
                 await stack.enter_async_context(
-                    stream(served, job, max_queue=4, ping_interval=None, close_timeout=0.1)
+                    stream(
+                        served,
+                        job,
+                        sock=narrow_connection(served),
+                        max_queue=4,
+                        ping_interval=None,
+                        close_timeout=0.1,
+                    )
                 )
             await until(lambda: followers(app) == 20)
             before = memory()
