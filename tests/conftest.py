@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from tests.peers.plugin import requests_auditor, validated_requests  # noqa: F401
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As a shell leaves it for what runs in its background: what is ignored here would stay ignored
@@ -31,3 +36,14 @@ def data_folder() -> Path:
     folder = Path(os.environ.get("EMBERBOX_TEST_DATA") or ROOT / ".cache/test-data")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """Undo what a command did to the log: with `--verbose`, all later tests would collect every line."""
+    loggers = [logging.getLogger(), logging.getLogger("emberbox")]
+    before = [(logger.level, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, (level, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers = handlers
