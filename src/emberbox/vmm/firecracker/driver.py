@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import InvalidInput, VmmError, VmmStartFailed
 from emberbox.tasks import UndoStack, shielded
-from emberbox.vmm.base import MachineState
+from emberbox.vmm.base import MachineState, Rates
 from emberbox.vmm.driver import USUAL, VmmDriver
 from emberbox.vmm.failures import told_as, undone_on_failure
 from emberbox.vmm.firecracker import hardware
@@ -26,7 +26,6 @@ from emberbox.vmm.firecracker.launch import (
 from emberbox.vmm.firecracker.machine import FirecrackerMachine
 from emberbox.vmm.firecracker.mark import MARK
 from emberbox.vmm.firecracker.pipes import MetricsReader
-from emberbox.vmm.firecracker.requests.bodies import Action
 from emberbox.vmm.firecracker.snapshot import STATE_BYTES, FirecrackerLoadedSnapshot, save
 from emberbox.vmm.process.bounds import longest_drive
 from emberbox.vmm.process.leftovers import find_machine
@@ -151,9 +150,7 @@ async def _booted(
     file_bytes = max(frozen, longest_drive(spec))
     launched = await launch(host, spec, jail, file_bytes=file_bytes, undo=undo, freezes=memory is not None)
     try:
-        await launched.configure(hardware.boot(spec, rates=None if memory else spec.rates))
-        await launched.configure([hardware.balloon()], optional=hardware.BALLOON_OPTIONAL)
-        await launched.configure([Action(action_type="InstanceStart")])
+        await launched.configure(hardware.boot(spec, Rates() if memory else spec.rates))
         await asyncio.to_thread(jail.seal, freezes=memory is not None)
     except VmmError as error:
         raise await explained(spec, launched.process, launched.log, error) from error

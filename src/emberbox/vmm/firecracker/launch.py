@@ -71,10 +71,10 @@ class Launched:
     restored: bool = False
     pauses: bool = True
 
-    async def configure(self, requests: Sequence[Request], optional: Sequence[str] = ()) -> None:
+    async def configure(self, requests: Sequence[Request]) -> None:
         """Send requests one after another. Raises `VmmError`."""
         for request in requests:
-            await self.api.send(request, optional=optional)
+            await self.api.send(request)
 
 
 def make_jail(host: FirecrackerHost, spec: MachineSpec, undo: UndoStack) -> MachineJail:

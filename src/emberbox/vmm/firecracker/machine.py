@@ -10,9 +10,8 @@ from emberbox.errors import InvalidInput, VmmDied, VmmNotReady, VmmRefused
 from emberbox.vmm.base import MachineState, MemoryUse
 from emberbox.vmm.firecracker import hardware
 from emberbox.vmm.firecracker.channel import connect_agent
-from emberbox.vmm.firecracker.requests.bodies import Action, VmState
-from emberbox.vmm.firecracker.requests.devices import BalloonUpdate, MemoryHotplugUpdate
 from emberbox.vmm.firecracker.requests.faults import FirecrackerFault, explain_exit
+from emberbox.vmm.firecracker.requests.request import Request
 from emberbox.vmm.machine import VmmMachine
 from emberbox.vmm.process.spawn import last_errors
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     from emberbox.vmm.base import MachineSpec
     from emberbox.vmm.firecracker.launch import Launched
-    from emberbox.vmm.firecracker.requests.request import Request
 
 _BOOT_S = 3600.0
 """Whoever boots a machine has a closer look at it (`boots.watch`)."""
@@ -75,12 +73,12 @@ class FirecrackerMachine(VmmMachine):
 
     async def freeze(self) -> None:
         """Stop the vCPUs for good, whatever the release. Raises `VmmError`."""
-        await self.request(VmState(state="Paused"))
+        await self.request(Request("PATCH", "/vm", {"state": "Paused"}))
         self._state = MachineState.PAUSED
 
     async def resume(self) -> None:
         """Let the vCPUs run on. Repeating is harmless. Raises `VmmError`."""
-        await self.request(VmState(state="Resumed"))
+        await self.request(Request("PATCH", "/vm", {"state": "Resumed"}))
         self._state = MachineState.RUNNING
 
     async def halt(self) -> None:
@@ -99,7 +97,7 @@ class FirecrackerMachine(VmmMachine):
         `VmmNotReady` when it does not yet.
         """
         held = 0 if leave_mib is None else max(0, self._spec.memory_mib - leave_mib)
-        await self._once_driven(BalloonUpdate(amount_mib=held), "balloon")
+        await self._once_driven(Request("PATCH", "/balloon", {"amount_mib": held}), "balloon")
 
     async def memory_use(self) -> MemoryUse:
         """Tell what the guest holds, as it told last (every 5 s). Raises `VmmError`."""
@@ -122,7 +120,8 @@ class FirecrackerMachine(VmmMachine):
             raise InvalidInput(f"this machine's memory may be {least} to {most} MiB, not {memory_mib}")
         more = -(-(memory_mib - least) // hardware.HOTPLUG_BLOCK_MIB) * hardware.HOTPLUG_BLOCK_MIB
         if most > least:
-            await self._once_driven(MemoryHotplugUpdate(requested_size_mib=more), "pluggable memory")
+            request = Request("PATCH", "/hotplug/memory", {"requested_size_mib": more})
+            await self._once_driven(request, "pluggable memory")
 
     async def counters(self) -> dict[str, int]:
         """Have Firecracker write its metrics and return what it has counted since it started.
@@ -131,7 +130,7 @@ class FirecrackerMachine(VmmMachine):
         """
         metrics = self.launched.metrics
         seen = metrics.lines
-        await self.request(Action(action_type="FlushMetrics"))
+        await self.request(Request("PUT", "/actions", {"action_type": "FlushMetrics"}))
         await metrics.next_line(seen, _METRICS_S)
         return dict(metrics.counters)
 

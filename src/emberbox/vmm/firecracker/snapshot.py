@@ -18,7 +18,7 @@ from emberbox.vmm.base import Snapshot
 from emberbox.vmm.firecracker import hardware
 from emberbox.vmm.firecracker.jailer.jail import OUTPUT, dig_holes
 from emberbox.vmm.firecracker.launch import launch, make_jail
-from emberbox.vmm.firecracker.requests.bodies import SnapshotCreate
+from emberbox.vmm.firecracker.requests.request import Request
 from emberbox.vmm.firecracker.standby import FirecrackerStandby, cloned
 from emberbox.vmm.process.bounds import longest_drive
 from emberbox.vmm.snapshots.files import checked, discard, record
@@ -47,9 +47,8 @@ async def save(host: FirecrackerHost, machine: FirecrackerMachine, state: Path) 
     async with freezing(machine, lambda: _discard(machine.memory, state)):
         memory = machine.template_memory()
         await machine.freeze()
-        await machine.request(
-            SnapshotCreate(snapshot_path=f"/{OUTPUT}/state", mem_file_path=f"/{OUTPUT}/memory")
-        )
+        files = {"snapshot_path": f"/{OUTPUT}/state", "mem_file_path": f"/{OUTPUT}/memory"}
+        await machine.request(Request("PUT", "/snapshot/create", {"snapshot_type": "Full", **files}))
         await machine.halt()
         snapshot = Snapshot(memory=memory, state=state, vmm_version=host.version)
         # To its end: what is still being written while it is discarded would be left behind.

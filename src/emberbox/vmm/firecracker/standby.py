@@ -84,10 +84,8 @@ class FirecrackerStandby:
         try:
             if launched.process.ended:
                 raise VmmDied("Firecracker ended while it waited")
-            await launched.configure(
-                [hardware.load(spec, clock=self._host.clock)], optional=hardware.LOAD_OPTIONAL
-            )
-            await launched.configure(hardware.bounds(spec))
+            load = hardware.load(spec, clock=self._host.clock)
+            await launched.configure([load, *hardware.bounds(spec)])
         except VmmError as error:
             # The process ends by itself after a load that failed: what is told is the load, not the
             # connection that broke.

@@ -28,7 +28,7 @@ from emberbox.vmm.firecracker.requests.wire import (
 from emberbox.vmm.process import sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
     from pathlib import Path
 
     import httpx
@@ -55,7 +55,7 @@ class FirecrackerApi:
     Args:
         socket: Firecracker's API socket, seen from outside of the jail.
         name: The machine's id, for messages and logs.
-        unknown: Fields that this Firecracker was found not to know ("SnapshotLoad.clock_realtime");
+        unknown: Fields that this Firecracker was found not to know ("/snapshot/load: clock_realtime");
             grows here. Hand the same set to the next machine of the same binary, and it is not
             asked again. None for a new set.
     """
@@ -91,33 +91,28 @@ class FirecrackerApi:
                 f"Firecracker of machine {self._name} took no requests within {timeout_s:g} s"
             ) from error
 
-    async def send(
-        self, request: Request, *, timeout_s: float | None = None, optional: Collection[str] = ()
-    ) -> None:
+    async def send(self, request: Request, *, timeout_s: float | None = None) -> None:
         """Make a request and wait until it is carried out.
 
         Args:
-            request: One of `bodies`.
+            request: Which one.
             timeout_s: From when its turn has come; None for 10 s, for a snapshot 600 s to make and
                 120 s to load.
-            optional: Fields of the JSON, at any depth, that are left out where this Firecracker
-                does not know them.
 
         Raises `FirecrackerFault` (nothing was done), `InvalidInput` for too large a body (nothing
         was sent), `VmmDied`, `VmmError` for any other answer, or `VmmTimeout`: after that, as after
         a cancellation, it may still be carried out.
         """
-        kind = type(request).__name__
-        body = request.body()
-        for name in optional:
-            if f"{kind}.{name}" in self.unknown:
+        body: Any = request.body
+        for name in request.optional:
+            if f"{request.path}: {name}" in self.unknown:
                 body = without(body, name)
         while True:
             try:
                 await self._exchange(request.method, request.path, body, timeout_s)
                 return
             except FirecrackerFault as fault:
-                body = self._what_it_knows(kind, body, optional, fault)
+                body = self._what_it_knows(request, body, fault)
 
     async def instance(self) -> InstanceInfo:
         """Return what the process says of itself. Raises as `send` does."""
@@ -143,12 +138,12 @@ class FirecrackerApi:
         finally:
             self._unpin()
 
-    def _what_it_knows(self, kind: str, body: Any, optional: Collection[str], fault: FirecrackerFault) -> Any:
+    def _what_it_knows(self, request: Request, body: Any, fault: FirecrackerFault) -> Any:
         """Return the body without the field unknown to Firecracker; raise the fault for another reason."""
         found = _UNKNOWN.search(fault.fault_message)
-        if found is None or found[1] not in optional or (smaller := without(body, found[1])) == body:
+        if found is None or found[1] not in request.optional or (smaller := without(body, found[1])) == body:
             raise fault
-        field = f"{kind}.{found[1]}"
+        field = f"{request.path}: {found[1]}"
         self.unknown.add(field)
         _log.info(
             "this Firecracker does not know %s",
