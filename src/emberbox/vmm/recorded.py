@@ -50,7 +50,7 @@ class RecordedMachine:
     Args:
         spec: What it was made from.
         pid: Host pid of its VMM.
-        start_time: As in `ProcessIdentity`.
+        start_time: As `process.start_time` tells it.
         memory: The file of its memory, if it is a template; None otherwise.
     """
 

@@ -6,46 +6,47 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emberbox.errors import VmmTimeout
 from emberbox.vmm.process.marks import marked, named
-from emberbox.vmm.process.process import VmmProcess, all_pids, command_line, identify
+from emberbox.vmm.process.process import VmmProcess, all_pids, command_line, start_time
 from emberbox.vmm.recorded import RECORD
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from emberbox.vmm.process.marks import Mark
 
 _log = logging.getLogger(__name__)
 
-_GONE_S = 10.0
 _ROUNDS = 20
 _EXEC_S = 0.01
 
 
-def find_machine(mark: Mark, pid: int, start_time: int, machine_id: str) -> VmmProcess | None:
+def find_machine(mark: Mark, pid: int, started: int, machine_id: str) -> VmmProcess | None:
     """Return and watch the VMM of `machine_id`; None when it is gone, or `pid` is another process."""
+    return _held(pid, lambda: _is_recorded((mark,), pid, started, machine_id))
+
+
+def _held(pid: int, is_ours: Callable[[], bool]) -> VmmProcess | None:
+    """Hold on to a process, then look at it: in between, it cannot be exchanged for another."""
     try:
         process = VmmProcess(pid, None, wrapped=False)
     except ProcessLookupError:
         return None
-    # Looked at only now that the process is held on to, so that it cannot be exchanged for another
-    # in between.
-    if not (_started_at(pid, start_time) and marked((mark,), pid, machine_id, whole=True)):
-        process.release()
-        return None
-    return process
+    if is_ours():
+        return process
+    process.release()
+    return None
 
 
 async def kill_leftovers(marks: Collection[Mark], run_root: Path, marker: str | None = None) -> list[int]:
     """End the VMMs recorded under `run_root`, and all processes with `marker`; returns their pids.
 
     Only for a `run_root` whose engine is gone. A process is ended only if pid, start time and mark
-    are those of the record. Waits up to 10 s.
+    are those of the record. Waits up to 20 s for each.
 
     Args:
         marks: The marks of all drivers.
@@ -103,35 +104,21 @@ def _all_recorded(marks: Collection[Mark], run_root: Path) -> set[int]:
 def _recorded(marks: Collection[Mark], path: Path) -> int | None:
     try:
         record = json.loads(path.read_text())
-        pid, start_time, machine_id = int(record["pid"]), int(record["start_time"]), str(record["id"])
+        pid, started, machine_id = int(record["pid"]), int(record["start_time"]), str(record["id"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    same = _started_at(pid, start_time) and marked(marks, pid, machine_id, whole=True)
-    return pid if same else None
+    return pid if _is_recorded(marks, pid, started, machine_id) else None
 
 
-def _started_at(pid: int, start_time: int) -> bool:
-    identity = identify(pid)
-    return identity is not None and identity.start_time == start_time
+def _is_recorded(marks: Collection[Mark], pid: int, started: int, machine_id: str) -> bool:
+    return start_time(pid) == started and marked(marks, pid, machine_id, whole=True)
 
 
 async def _end(marks: Collection[Mark], pid: int) -> bool:
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
+    process = _held(pid, lambda: marked(marks, pid, wrapped=True))
+    if process is None:
         return False
-    loop = asyncio.get_running_loop()
-    gone = asyncio.Event()
-    loop.add_reader(descriptor, gone.set)
-    try:
-        # Looked at again now that the descriptor holds on to the process.
-        if not marked(marks, pid, wrapped=True):
-            return False
-        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_GONE_S):
-                await gone.wait()
-        return True
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
+    with contextlib.suppress(VmmTimeout):
+        await process.kill()
+    process.release()
+    return True

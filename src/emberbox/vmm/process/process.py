@@ -7,7 +7,6 @@ import contextlib
 import os
 import select
 import signal
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,31 +21,21 @@ EXIT_UNKNOWN = 255
 _GONE_S = 20.0
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessIdentity:
-    """A process that cannot be mistaken for a later one with the same number.
-
-    Args:
-        pid: Host pid.
-        start_time: Field 22 of /proc/PID/stat (proc(5)): clock ticks after boot.
-    """
-
-    pid: int
-    start_time: int
-
-
 def all_pids() -> list[int]:
     """Return the pids of all processes that this one may see."""
     return sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
 
 
-def identify(pid: int) -> ProcessIdentity | None:
-    """Return the identity of the process `pid`; None when there is none."""
+def start_time(pid: int) -> int | None:
+    """Return when the process `pid` was started: no later one with its number has the same.
+
+    Clock ticks after the boot, field 22 of /proc/PID/stat (proc(5)); None when there is no such process.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return None
-    return ProcessIdentity(pid, int(stat[stat.rindex(b")") + 2 :].split()[19]))
+    return int(stat[stat.rindex(b")") + 2 :].split()[19])
 
 
 def command_line(pid: int) -> list[str]:

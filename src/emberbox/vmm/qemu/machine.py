@@ -75,11 +75,7 @@ class QemuMachine(VmmMachine):
                 f"virtual machine {self._spec.id} does not take connections any more", detail=str(error)
             ) from error
         self.visited = True
-        try:
-            return await asyncio.open_unix_connection(sock=client)
-        except BaseException:
-            client.close()
-            raise
+        return await sockets.streams(client)
 
     async def part(self, close: Callable[[], Awaitable[object]]) -> None:
         """Close the channel by `close`, and wait until the agent awaits the next host (`PartingMachine`).

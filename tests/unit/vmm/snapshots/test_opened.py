@@ -15,7 +15,6 @@ from emberbox.vmm.base import MachineSpec
 from emberbox.vmm.snapshots.files import SnapshotRecord
 from emberbox.vmm.snapshots.freezing import freezing
 from emberbox.vmm.snapshots.opened import Held, OpenedSnapshot, hold
-from tests.patience import until
 
 SPEC = MachineSpec(
     id="a-1", run_dir=Path("/r"), vcpus=1, memory_mib=256, kernel=Path("/k"), initramfs=Path("/i")
@@ -65,10 +64,12 @@ async def test_what_is_opened_after_a_cancellation_is_closed() -> None:
     task = asyncio.create_task(hold(opening))
     await asyncio.sleep(0.01)
     task.cancel()
+    await asyncio.sleep(0.01)
+    go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    go_on.set()
-    await until(lambda: bool(opened) and not is_open(opened[0].memory) and not is_open(opened[0].state))
+    assert not is_open(opened[0].memory)
+    assert not is_open(opened[0].state)
 
 
 class Machine:
