@@ -180,7 +180,7 @@ async def _reconnect(
     api = open_api(host, spec, jail, undo)
     adopted = UndoStack()
     await api.ready(_READY_S, lambda: not process.ended)
-    told = await api.instance()
+    told = await api.state()
     # From here on, what undoes the machine belongs to it: a failure before leaves it running.
     adopted.push(lambda: asyncio.to_thread(jail.remove))
     if host.cgroups is not None:
@@ -200,6 +200,6 @@ async def _reconnect(
         pauses=host.pauses,
     )
     machine = FirecrackerMachine(spec, launched, memory=memory)
-    machine.running(MachineState.PAUSED if told.state == "Paused" else MachineState.RUNNING)
+    machine.running(MachineState.PAUSED if told == "Paused" else MachineState.RUNNING)
     _log.info("machine adopted", extra={"action": "vmm.adopt", "machine": spec.id, "pid": process.pid})
     return machine

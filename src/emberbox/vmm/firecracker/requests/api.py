@@ -15,7 +15,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import InvalidInput, VmmDied, VmmError, VmmTimeout
-from emberbox.vmm.firecracker.requests.answers import BalloonStatistics, InstanceInfo
+from emberbox.vmm.firecracker.requests.answers import BalloonStatistics, state_of
 from emberbox.vmm.firecracker.requests.faults import FirecrackerFault, harmless
 from emberbox.vmm.firecracker.requests.wire import (
     judge,
@@ -114,16 +114,16 @@ class FirecrackerApi:
             except FirecrackerFault as fault:
                 body = self._what_it_knows(request, body, fault)
 
-    async def instance(self) -> InstanceInfo:
-        """Return what the process says of itself. Raises as `send` does."""
-        return InstanceInfo.parse(await self._get("/"))
+    async def state(self) -> str:
+        """Return "Not started", "Running" or "Paused". Raises as `send` does."""
+        return state_of(await self._exchange("GET", "/", None, None))
 
     async def balloon_statistics(self) -> BalloonStatistics:
         """Return what the guest told last of its memory; a fault where statistics are off.
 
         Raises as `send` does.
         """
-        return BalloonStatistics.parse(await self._get("/balloon/statistics"))
+        return BalloonStatistics.parse(await self._exchange("GET", "/balloon/statistics", None, None))
 
     async def close(self) -> None:
         """Close the connection and let go of the socket; Firecracker goes on. A request under way fails.
@@ -151,9 +151,6 @@ class FirecrackerApi:
             extra={"action": "vmm.field_unknown", "machine": self._name, "field": field},
         )
         return smaller
-
-    async def _get(self, path: str) -> Any:
-        return await self._exchange("GET", path, None, None)
 
     async def _exchange(
         self, method: str, path: str, body: dict[str, Any] | None, timeout_s: float | None
