@@ -67,7 +67,7 @@ class FirecrackerHost(VmmHost):
 
     def uid(self, slot: int) -> int:
         """Return the uid and gid of the VMM in that slot."""
-        return self.uid_base + slot
+        return self.options.uid_base + slot
 
 
 async def examine(
@@ -174,9 +174,7 @@ def _assemble(folder: Path, firecracker: Path, jailer: Path, options: DriverOpti
         release=release,
         version=f"Firecracker {release}, snapshot {told['snapshot']}, {host}, layout {LAYOUT}",
         cgroups=cgroups if cgroups.prepare() else None,
-        uid_base=options.uid_base,
-        cpus=options.cpus,
-        log_level=options.log_level,
+        options=options,
         clock=moves_clocks(_CLOCK_SOURCE),
     )
 

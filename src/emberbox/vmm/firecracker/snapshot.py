@@ -17,7 +17,7 @@ from emberbox.tasks import UndoStack, shielded
 from emberbox.vmm.base import Snapshot
 from emberbox.vmm.firecracker import hardware
 from emberbox.vmm.firecracker.jailer.jail import OUTPUT, dig_holes
-from emberbox.vmm.firecracker.launch import launch, make_jail
+from emberbox.vmm.firecracker.launch import JailedFirecracker
 from emberbox.vmm.firecracker.requests.request import Request
 from emberbox.vmm.firecracker.standby import FirecrackerStandby, cloned
 from emberbox.vmm.process.bounds import longest_drive
@@ -108,19 +108,19 @@ class FirecrackerLoadedSnapshot(OpenedSnapshot):
         Raises `SnapshotFailed` or `VmmStartFailed` with nothing left behind; safe to cancel.
         """
         self._check(spec)
-        undo = UndoStack()
-        async with cloned(spec, undo):
-            jail = await shielded(asyncio.to_thread(self._prepare, spec, undo))
-            launched = await launch(self._host, spec, jail, file_bytes=longest_drive(spec), undo=undo)
-            standby = FirecrackerStandby(self._host, spec, launched)
+        launched = JailedFirecracker(self._host, spec, UndoStack())
+        standby = FirecrackerStandby(launched)
+        async with cloned(launched):
+            # To its end: what is still being made while it is undone would be left behind.
+            await shielded(asyncio.to_thread(self._prepare, launched))
+            await launched.launch(file_bytes=longest_drive(spec))
             standby.record()
         return standby
 
-    def _prepare(self, spec: MachineSpec, undo: UndoStack) -> MachineJail:
-        jail = make_jail(self._host, spec, undo)
-        jail.share_open(self._held.memory, self._snapshot.memory, hardware.MEMORY)
-        jail.share_open(self._held.state, self._snapshot.state, hardware.STATE)
-        return jail
+    def _prepare(self, launched: JailedFirecracker) -> None:
+        launched.make_jail()
+        launched.jail.share_open(self._held.memory, self._snapshot.memory, hardware.MEMORY)
+        launched.jail.share_open(self._held.state, self._snapshot.state, hardware.STATE)
 
 
 def _open(host: FirecrackerHost, snapshot: Snapshot) -> Held:

@@ -6,10 +6,9 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from emberbox.errors import SnapshotFailed, VmmDied, VmmError, VmmStartFailed
+from emberbox.errors import SnapshotFailed, VmmDied, VmmStartFailed
 from emberbox.vmm.failures import told_as, undone_on_failure
 from emberbox.vmm.firecracker import hardware
-from emberbox.vmm.firecracker.launch import why
 from emberbox.vmm.firecracker.machine import FirecrackerMachine
 from emberbox.vmm.machine import process_record
 from emberbox.vmm.recorded import write_record
@@ -17,31 +16,25 @@ from emberbox.vmm.recorded import write_record
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from emberbox.tasks import UndoStack
     from emberbox.vmm.base import MachineSpec
-    from emberbox.vmm.firecracker.host import FirecrackerHost
-    from emberbox.vmm.firecracker.launch import Launched
+    from emberbox.vmm.firecracker.launch import JailedFirecracker
 
 
 class FirecrackerStandby:
     """A `Standby`: its jail holds the snapshot's files, and its API has answered.
 
     Args:
-        host: What is known of the host.
-        spec: What its machine will be made from.
         launched: The process, whose undo steps belong to this until there is a machine.
     """
 
-    def __init__(self, host: FirecrackerHost, spec: MachineSpec, launched: Launched) -> None:
-        self._host = host
-        self._spec = spec
+    def __init__(self, launched: JailedFirecracker) -> None:
         self._launched = launched
         self._used = False
 
     @property
     def spec(self) -> MachineSpec:
         """What its machine will be made from."""
-        return self._spec
+        return self._launched.spec
 
     @property
     def pid(self) -> int:
@@ -55,19 +48,30 @@ class FirecrackerStandby:
 
     def record(self) -> None:
         """Write the record by which an engine that starts later ends it. Raises `OSError`."""
-        record = process_record("firecracker", self._spec, self.pid)
-        write_record(self._spec.run_dir, {**record, "standby": True})
+        record = process_record("firecracker", self.spec, self.pid)
+        write_record(self.spec.run_dir, {**record, "standby": True})
 
     async def restore(self) -> FirecrackerMachine:
         """Load the snapshot; the clone runs when this returns. Once only.
 
         Raises `SnapshotFailed` with nothing left behind; safe to cancel.
         """
+        spec, launched = self.spec, self._launched
         if self._used:
-            raise SnapshotFailed(f"the standby of virtual machine {self._spec.id} was used already")
-        self._used = True
-        async with cloned(self._spec, self._launched.undo):
-            return await self._restored()
+            raise SnapshotFailed(f"the standby of virtual machine {spec.id} was used already")
+        self._used = launched.restored = True
+        async with cloned(launched):
+            # The process ends by itself after a load that failed: what is told is the load, not the
+            # connection that broke.
+            async with launched.explained(SnapshotFailed, "could not be cloned"):
+                if launched.process.ended:
+                    raise VmmDied("Firecracker ended while it waited")
+                load = hardware.load(spec, clock=launched.host.clock)
+                await launched.configure([load, *hardware.bounds(spec)])
+            await asyncio.to_thread(launched.jail.seal, freezes=False)
+            machine = FirecrackerMachine(launched)
+            machine.running()
+        return machine
 
     async def discard(self) -> None:
         """End the process and give back what it held.
@@ -78,30 +82,10 @@ class FirecrackerStandby:
             self._used = True
             await self._launched.undo.close()
 
-    async def _restored(self) -> FirecrackerMachine:
-        spec, launched = self._spec, self._launched
-        launched.restored = True
-        try:
-            if launched.process.ended:
-                raise VmmDied("Firecracker ended while it waited")
-            load = hardware.load(spec, clock=self._host.clock)
-            await launched.configure([load, *hardware.bounds(spec)])
-        except VmmError as error:
-            # The process ends by itself after a load that failed: what is told is the load, not the
-            # connection that broke.
-            reason, said = await why(spec, launched.process, launched.log, error)
-            raise SnapshotFailed(
-                f"virtual machine {spec.id} could not be cloned: {reason}", detail=said
-            ) from error
-        await asyncio.to_thread(launched.jail.seal, freezes=False)
-        machine = FirecrackerMachine(spec, launched)
-        machine.running()
-        return machine
-
 
 @asynccontextmanager
-async def cloned(spec: MachineSpec, undo: UndoStack) -> AsyncIterator[None]:
-    """Close `undo` when what is inside fails or is cancelled, and tell it as the failure of a clone."""
-    async with undone_on_failure(undo.close):
-        with told_as(SnapshotFailed, spec, "could not be cloned", also=(VmmStartFailed,)):
+async def cloned(launched: JailedFirecracker) -> AsyncIterator[None]:
+    """Undo it when what is inside fails or is cancelled, and tell that as the failure of a clone."""
+    async with undone_on_failure(launched.undo.close):
+        with told_as(SnapshotFailed, launched.spec, "could not be cloned", also=(VmmStartFailed,)):
             yield

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from emberbox.errors import InvalidInput
 from emberbox.tasks import UndoStack
 from emberbox.vmm.driver import USUAL, VmmDriver
 from emberbox.vmm.failures import undone_on_failure
-from emberbox.vmm.process.leftovers import find_machine
 from emberbox.vmm.qemu.host import examine
 from emberbox.vmm.qemu.launch import Launched, Memory, QemuHost, control_socket, explained, launch
 from emberbox.vmm.qemu.machine import QemuMachine
 from emberbox.vmm.qemu.program import MARK
 from emberbox.vmm.qemu.qmp import Qmp
 from emberbox.vmm.qemu.snapshot import QemuLoadedSnapshot, save
-from emberbox.vmm.recorded import machine_from_json
 from emberbox.vmm.snapshots.memory_image import create_memory
 
 if TYPE_CHECKING:
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from emberbox.vmm.driver import DriverOptions
     from emberbox.vmm.kvm.acceleration import Acceleration
     from emberbox.vmm.process.process import VmmProcess
+    from emberbox.vmm.recorded import RecordedMachine
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ _START_S = 30.0
 _ADOPT_S = 5.0
 
 
-class QemuDriver(VmmDriver[QemuHost]):
+class QemuDriver(VmmDriver[QemuHost, QemuMachine]):
     """Starts machines in QEMU, each shut in for itself. A `Driver`, `SnapshotDriver` and `AdoptingDriver`.
 
     Args:
@@ -44,6 +43,7 @@ class QemuDriver(VmmDriver[QemuHost]):
     """
 
     name = "qemu"
+    mark = MARK
 
     def __init__(self, folder: Path, options: DriverOptions = USUAL, *, confine: bool = True) -> None:
         if options.accelerator not in (None, "kvm", "tcg"):
@@ -69,7 +69,7 @@ class QemuDriver(VmmDriver[QemuHost]):
         try:
             return await _boot(host, spec, Memory(descriptor=descriptor, shared=True), memory)
         except BaseException:
-            _remove(memory)
+            memory.unlink(missing_ok=True)
             raise
         finally:
             os.close(descriptor)
@@ -81,7 +81,9 @@ class QemuDriver(VmmDriver[QemuHost]):
         then the machine is killed and both are removed.
         """
         host, _ = await self._examined()
-        return await save(host, _ours(machine), state)
+        if not isinstance(machine, QemuMachine):
+            raise InvalidInput("only a machine of the QEMU driver can be frozen by it")
+        return await save(host, machine, state)
 
     async def open_snapshot(self, snapshot: Snapshot) -> QemuLoadedSnapshot:
         """Check a snapshot and copy its memory to where no clone can change it.
@@ -91,34 +93,27 @@ class QemuDriver(VmmDriver[QemuHost]):
         host, _ = await self._examined()
         return await QemuLoadedSnapshot.open(host, snapshot)
 
-    async def adopt(self, state: dict[str, Any]) -> QemuMachine | None:
-        """Take over the machine that `state` describes; None when it is gone.
-
-        Raises `VmmDied` or `VmmTimeout` when it does not answer.
-        """
-        recorded = machine_from_json(self.name, state)
-        host, _ = await self._examined()
-        process = find_machine(MARK, recorded.pid, recorded.start_time, recorded.spec.id)
-        if process is None:
-            return None
+    async def _reconnect(self, host: QemuHost, recorded: RecordedMachine, process: VmmProcess) -> QemuMachine:
+        spec = recorded.spec
+        control = Qmp.connect(control_socket(spec.run_dir))
         try:
-            return await _reconnect(host, recorded.spec, process, recorded.memory)
+            status = await control.execute("query-status", timeout_s=_ADOPT_S)
         except BaseException:
-            process.release()
+            await control.close()
             raise
+        undo = UndoStack()
+        group = None if host.cgroups is None else host.cgroups.find(spec.id)
+        if group is not None:
+            undo.push(group.remove)
+        undo.push(process.kill)
+        undo.push(control.close)
+        launched = Launched(process=process, confined=False, control=control, group=group, undo=undo)
+        machine = QemuMachine(spec, launched, memory=recorded.memory)
+        machine.take_event("RESUME" if status.get("running") else "STOP", {})
+        return machine
 
     async def _examine(self) -> tuple[QemuHost, Acceleration]:
         return await examine(self._folder, self._options, confine=self._confines)
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-
-
-def _ours(machine: Machine) -> QemuMachine:
-    if not isinstance(machine, QemuMachine):
-        raise InvalidInput("only a machine of the QEMU driver can be frozen by it")
-    return machine
 
 
 async def _boot(
@@ -137,29 +132,4 @@ async def _boot(
             machine = QemuMachine(spec, launched, memory=file, timer_hz=timer_hz, precedence=host.precedence)
             machine.running()
     _log.info("machine booted", extra={"action": "vmm.start", "machine": spec.id, "pid": machine.pid})
-    return machine
-
-
-async def _reconnect(
-    host: QemuHost, spec: MachineSpec, process: VmmProcess, memory: Path | None
-) -> QemuMachine:
-    control = Qmp.connect(control_socket(spec.run_dir))
-    try:
-        status = await control.execute("query-status", timeout_s=_ADOPT_S)
-    except BaseException:
-        await control.close()
-        raise
-    undo = UndoStack()
-    group = None if host.cgroups is None else host.cgroups.find(spec.id)
-    if group is not None:
-        undo.push(group.remove)
-    undo.push(process.kill)
-    undo.push(control.close)
-    machine = QemuMachine(
-        spec,
-        Launched(process=process, confined=False, control=control, group=group, undo=undo),
-        memory=memory,
-    )
-    machine.take_event("RESUME" if status.get("running") else "STOP", {})
-    _log.info("machine adopted", extra={"action": "vmm.adopt", "machine": spec.id, "pid": process.pid})
     return machine

@@ -92,9 +92,7 @@ def _assemble(
         version=f"QEMU {found['version']}, {hardware.accelerator}, {hardware.processor}, layout {LAYOUT}",
         jail=root,
         cgroups=cgroups if confine and cgroups.prepare() else None,
-        uid_base=options.uid_base,
-        cpus=options.cpus,
-        log_level=options.log_level,
+        options=options,
     )
 
 

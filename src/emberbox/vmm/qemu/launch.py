@@ -51,7 +51,7 @@ class QemuHost(VmmHost):
 
     def uid(self, spec: MachineSpec) -> int | None:
         """Return the uid of the machine's VMM; None where it keeps ours."""
-        return self.uid_base + spec.slot if self.jail is not None and os.geteuid() == 0 else None
+        return self.options.uid_base + spec.slot if self.jail is not None and os.geteuid() == 0 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ async def launch(
         descriptors.own(state)
     wiring = _wire(host, spec, descriptors, memory, state)
     group = _make_group(host, spec, memory, undo)
-    command = [*arguments(spec, host.hardware, wiring), *log_arguments(host.log_level)]
+    command = [*arguments(spec, host.hardware, wiring), *log_arguments(host.options.log_level)]
     process = await _spawn(host, spec, command, descriptors.numbers, group, undo)
     descriptors.close()
     control = Qmp.connect(control_socket(spec.run_dir))
@@ -177,7 +177,10 @@ def _cell(host: QemuHost, jail: Path, spec: MachineSpec) -> confinement.Cell:
         (kvm_node(host.uid(spec), spec.run_dir, host.kvm),) if host.hardware.accelerator == "kvm" else ()
     )
     return confinement.Cell(
-        root=jail, uid=host.uid_base + spec.slot, devices=devices, die_with_parent=not spec.survive_parent
+        root=jail,
+        uid=host.options.uid_base + spec.slot,
+        devices=devices,
+        die_with_parent=not spec.survive_parent,
     )
 
 
@@ -187,7 +190,7 @@ def _make_group(host: QemuHost, spec: MachineSpec, memory: Memory | None, undo: 
     # A clone that writes to a page which its template left empty is charged twice: for filling the
     # shared copy, and for its own.
     times = 2 if memory is not None and not memory.shared else 1
-    group = host.cgroups.create(spec.id, group_limits(spec, spec.memory_mib * times, host.cpus))
+    group = host.cgroups.create(spec.id, group_limits(spec, spec.memory_mib * times, host.options.cpus))
     undo.push(group.remove)
     return group
 
