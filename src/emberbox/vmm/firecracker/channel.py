@@ -31,7 +31,7 @@ _OK = re.compile(rb"OK [0-9]{1,10}\n")
 
 
 async def connect_agent(
-    path: Path, *, alive: Callable[[], bool], timeout_s: float, port: int = PORT
+    path: Path, *, alive: Callable[[], bool], timeout_s: float
 ) -> tuple[StreamReader, StreamWriter]:
     """Connect to the agent, trying again until it listens.
 
@@ -39,7 +39,6 @@ async def connect_agent(
         path: Firecracker's vsock socket.
         alive: Whether the VMM lives.
         timeout_s: When to give up, in seconds.
-        port: The guest's port.
 
     Raises:
         VmmDied: The VMM has ended, or its socket is not what it must be.
@@ -49,37 +48,37 @@ async def connect_agent(
     try:
         async with asyncio.timeout(timeout_s):
             while alive():
-                connection = await _attempt(path, port)
+                connection = await _attempt(path)
                 if connection is not None:
                     return await sockets.streams(connection)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 1.5, longest_s)
     except TimeoutError as error:
         raise VmmTimeout(
-            f"nobody in the guest took a connection on vsock port {port} within {timeout_s:g} s; its "
+            f"nobody in the guest took a connection on vsock port {PORT} within {timeout_s:g} s; its "
             "console log tells more"
         ) from error
     raise VmmDied("the virtual machine ended before its agent took the connection")
 
 
-async def _attempt(path: Path, port: int) -> socket.socket | None:
+async def _attempt(path: Path) -> socket.socket | None:
     """Try once; None when nobody listens, or Firecracker is not that far."""
     client = _connected(path)
     if client is None:
         return None
     with contextlib.ExitStack() as unless_it_speaks:
         unless_it_speaks.enter_context(client)
-        if not await _accepted(client, port) or not await _greeted(client):
+        if not await _accepted(client) or not await _greeted(client):
             return None
         unless_it_speaks.pop_all()
     return client
 
 
-async def _accepted(client: socket.socket, port: int) -> bool:
-    """Ask for the guest's port; False when nobody listens there."""
+async def _accepted(client: socket.socket) -> bool:
+    """Ask for the agent's port; False when nobody listens there."""
     try:
         async with asyncio.timeout(_ATTEMPT_S):
-            await asyncio.get_running_loop().sock_sendall(client, b"CONNECT %d\n" % port)
+            await asyncio.get_running_loop().sock_sendall(client, b"CONNECT %d\n" % PORT)
             answer = await _line(client)
     except (TimeoutError, OSError):
         return False

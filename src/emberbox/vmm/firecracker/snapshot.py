@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from emberbox.errors import SnapshotFailed
 from emberbox.tasks import UndoStack, shielded
 from emberbox.vmm.base import Snapshot
+from emberbox.vmm.failures import freezing
 from emberbox.vmm.firecracker import hardware
 from emberbox.vmm.firecracker.jailer.jail import OUTPUT, dig_holes
 from emberbox.vmm.firecracker.launch import JailedFirecracker
@@ -22,7 +23,6 @@ from emberbox.vmm.firecracker.requests.request import Request
 from emberbox.vmm.firecracker.standby import FirecrackerStandby, cloned
 from emberbox.vmm.process.bounds import longest_drive
 from emberbox.vmm.snapshots.files import checked, discard, record
-from emberbox.vmm.snapshots.freezing import freezing
 from emberbox.vmm.snapshots.opened import Held, OpenedSnapshot, hold
 
 if TYPE_CHECKING:

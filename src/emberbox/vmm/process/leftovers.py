@@ -42,8 +42,8 @@ def _held(pid: int, is_ours: Callable[[], bool]) -> VmmProcess | None:
     return None
 
 
-async def kill_leftovers(marks: Collection[Mark], run_root: Path, marker: str | None = None) -> list[int]:
-    """End the VMMs recorded under `run_root`, and all processes with `marker`; returns their pids.
+async def kill_leftovers(marks: Collection[Mark], run_root: Path) -> list[int]:
+    """End the VMMs recorded under `run_root`; returns their pids.
 
     Only for a `run_root` whose engine is gone. A process is ended only if pid, start time and mark
     are those of the record. Waits up to 20 s for each.
@@ -51,12 +51,8 @@ async def kill_leftovers(marks: Collection[Mark], run_root: Path, marker: str | 
     Args:
         marks: The marks of all drivers.
         run_root: Folder of the machines' run folders.
-        marker: Start of the machines' ids, to find those that left no record; None to go by the
-            records alone.
     """
     ended = [pid for pid in sorted(_all_recorded(marks, run_root)) if await _end(marks, pid)]
-    if marker:
-        ended += await end_marked(marks, marker)
     if ended:
         _log.warning(
             "ended %d VMMs of an earlier process",

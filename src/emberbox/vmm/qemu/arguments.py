@@ -17,8 +17,6 @@ from emberbox.vmm.qemu.processor import emulated_processor, host_processor
 from emberbox.vmm.qemu.program import NAME, machine_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from emberbox.vmm.base import MachineSpec, Rates
 
 CHANNEL = "emberbox.0"
@@ -121,7 +119,7 @@ class Wiring:
         memory_shared: Whether what the guest writes goes to that file (a template) or stays private
             (a clone).
         tap: The network device; None without a network.
-        trusted: False only in tests: leaves QEMU's own seccomp filter off.
+        seccomp: False only in tests: leaves QEMU's own seccomp filter off.
     """
 
     control: int
@@ -136,23 +134,18 @@ class Wiring:
     seccomp: bool = True
 
 
-def arguments(
-    spec: MachineSpec, hardware: Hardware, wiring: Wiring, *, firmware: Sequence[str] = ()
-) -> list[str]:
+def arguments(spec: MachineSpec, hardware: Hardware, wiring: Wiring) -> list[str]:
     """Return QEMU's arguments, its own path first. The machine does not run until it is told to by QMP.
 
     Args:
         spec: The machine.
         hardware: What it runs on.
         wiring: Descriptors. Without a kernel, QEMU waits for a snapshot.
-        firmware: Folders in which QEMU finds its firmware.
     """
     words = [hardware.binary, NAME, machine_name(spec.id)]
     words += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     if wiring.seccomp:
         words += ["-sandbox", SANDBOX]
-    for folder in firmware:
-        words += ["-L", folder]
     words += _processor_and_memory(spec, hardware, wiring)
     words += _channels(wiring, hardware)
     words += _drives(spec, wiring, hardware)

@@ -29,7 +29,8 @@ async def test_leftovers_are_only_ever_our_own(sleeper: subprocess.Popen[bytes],
     folder.mkdir()
     (folder / "machine.json").write_text(f'{{"pid": {sleeper.pid}, "start_time": {started}, "id": "abc-1"}}')
     assert not marked(MARKS, sleeper.pid)
-    assert await kill_leftovers(MARKS, tmp_path, "abc-") == []
+    assert await kill_leftovers(MARKS, tmp_path) == []
+    assert await end_marked(MARKS, "abc-") == []
     assert sleeper.poll() is None
 
 
@@ -87,7 +88,7 @@ async def test_what_confines_a_vmm_is_found_by_its_mark(tmp_path: Path) -> None:
             _wait_for_its_command_line(process.pid)
             assert find_leftovers(MARKS, "unit1-") == []
             assert await end_marked(MARKS, "unit1-", whole=True) == []
-            assert await kill_leftovers(MARKS, tmp_path, "unit1-") == [process.pid]
+            assert await end_marked(MARKS, "unit1-") == [process.pid]
             assert process.wait(PATIENCE_S) == -9
         finally:
             process.kill()
