@@ -10,7 +10,7 @@ import pytest
 
 from emberbox.errors import EmberboxError
 from emberbox.vmm.firecracker.install.installation import install
-from emberbox.vmm.firecracker.install.present import installed
+from emberbox.vmm.firecracker.install.release import installed
 from emberbox.vmm.firecracker.install.sources import copy_release
 from tests.integration.install.archives import OTHER, RELEASE, Archive, make_archive, program
 

@@ -14,7 +14,7 @@ import pytest
 
 from emberbox.errors import EmberboxError, RequirementMissing
 from emberbox.vmm.firecracker.install.installation import install
-from emberbox.vmm.firecracker.install.present import installed
+from emberbox.vmm.firecracker.install.release import installed
 from emberbox.vmm.firecracker.install.sources import fetch_release
 from tests.integration.install.archives import RELEASE, Archive, make_archive, program
 from tests.integration.install.servers import Page, Proxy, self_made_tls

@@ -60,7 +60,7 @@ def drive_path(index: int) -> str:
     return f"/drives/{index}"
 
 
-def arguments(log_level: str = "warning") -> list[str]:
+def arguments(log_level: str) -> list[str]:
     """Return Firecracker's arguments: where its API is, and where it logs and counts from its first moment.
 
     Args:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from emberbox.errors import RequirementMissing
 from emberbox.vmm.driver import VmmHost
-from emberbox.vmm.firecracker.install.present import installed
-from emberbox.vmm.firecracker.install.release import INSTALL, LEAST_VERSION, parse_version
+from emberbox.vmm.firecracker.install.release import INSTALL, LEAST_VERSION, installed, parse_version
 from emberbox.vmm.firecracker.jailer.entry import write_entry
 from emberbox.vmm.firecracker.jailer.rights import check_rights
 from emberbox.vmm.kvm.acceleration import cpu_model, find_acceleration

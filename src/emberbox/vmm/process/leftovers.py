@@ -15,7 +15,7 @@ from emberbox.vmm.process.process import VmmProcess, all_pids, command_line, sta
 from emberbox.vmm.recorded import RECORD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
     from emberbox.vmm.process.marks import Mark
 
@@ -52,7 +52,7 @@ async def kill_leftovers(marks: Collection[Mark], run_root: Path) -> list[int]:
         marks: The marks of all drivers.
         run_root: Folder of the machines' run folders.
     """
-    ended = [pid for pid in sorted(_all_recorded(marks, run_root)) if await _end(marks, pid)]
+    ended = [pid for pid in sorted(set(_recorded(marks, run_root))) if await _end(marks, pid)]
     if ended:
         _log.warning(
             "ended %d VMMs of an earlier process",
@@ -93,17 +93,14 @@ def _has_program(pid: int) -> bool:
     return True
 
 
-def _all_recorded(marks: Collection[Mark], run_root: Path) -> set[int]:
-    return {pid for path in run_root.glob(f"*/{RECORD}") if (pid := _recorded(marks, path)) is not None}
-
-
-def _recorded(marks: Collection[Mark], path: Path) -> int | None:
-    try:
-        record = json.loads(path.read_text())
-        pid, started, machine_id = int(record["pid"]), int(record["start_time"]), str(record["id"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return pid if _is_recorded(marks, pid, started, machine_id) else None
+def _recorded(marks: Collection[Mark], run_root: Path) -> Iterator[int]:
+    """Yield the pids of the VMMs that records below `run_root` tell of, and that still run."""
+    for path in run_root.glob(f"*/{RECORD}"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            record = json.loads(path.read_text())
+            pid = int(record["pid"])
+            if _is_recorded(marks, pid, int(record["start_time"]), str(record["id"])):
+                yield pid
 
 
 def _is_recorded(marks: Collection[Mark], pid: int, started: int, machine_id: str) -> bool:

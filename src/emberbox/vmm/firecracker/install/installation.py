@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 from emberbox.errors import NoSpace, RequirementMissing
 from emberbox.files.atomic import sync
 from emberbox.files.locks import wait_for_lock
-from emberbox.vmm.firecracker.install.present import Installed, find
 from emberbox.vmm.firecracker.install.release import (
     DEFAULT_VERSION,
     RELEASES,
     RELEASES_VARIABLE,
+    Installed,
+    find,
     find_release,
     version_in,
 )

@@ -14,7 +14,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from emberbox.errors import InvalidInput, VmmDied, VmmError, VmmTimeout
+from emberbox.errors import VmmDied, VmmError, VmmTimeout
 from emberbox.vmm.firecracker.requests.answers import BalloonStatistics, state_of
 from emberbox.vmm.firecracker.requests.faults import FirecrackerFault, harmless
 from emberbox.vmm.firecracker.requests.wire import (
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-LARGEST_BODY = 51_200
 TIMEOUT_S = 10.0
 # The API's thread itself writes a snapshot's memory, and reads one.
 _LONG_S = {"/snapshot/create": 600.0, "/snapshot/load": 120.0}
@@ -99,9 +98,8 @@ class FirecrackerApi:
             timeout_s: From when its turn has come; None for 10 s, for a snapshot 600 s to make and
                 120 s to load.
 
-        Raises `FirecrackerFault` (nothing was done), `InvalidInput` for too large a body (nothing
-        was sent), `VmmDied`, `VmmError` for any other answer, or `VmmTimeout`: after that, as after
-        a cancellation, it may still be carried out.
+        Raises `FirecrackerFault` (nothing was done), `VmmDied`, `VmmError` for any other answer, or
+        `VmmTimeout`: after that, as after a cancellation, it may still be carried out.
         """
         body: Any = request.body
         for name in request.optional:
@@ -158,10 +156,6 @@ class FirecrackerApi:
         """Make one request; the one way by which anything reaches Firecracker."""
         request = f"{method} {path}"
         content = None if body is None else json.dumps(body, separators=(",", ":")).encode()
-        if content is not None and len(content) > LARGEST_BODY:
-            raise InvalidInput(
-                f"{request} has {len(content):,} bytes of body; Firecracker takes at most {LARGEST_BODY:,}"
-            )
         bound_s = _LONG_S.get(path, TIMEOUT_S) if timeout_s is None else timeout_s
         async with self._turn:
             client = self._connect()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from emberbox.errors import InvalidInput, VmmDied, VmmError, VmmTimeout
+from emberbox.errors import VmmDied, VmmError, VmmTimeout
 from emberbox.vmm.firecracker.requests.answers import BalloonStatistics
-from emberbox.vmm.firecracker.requests.api import LARGEST_BODY, FirecrackerApi
+from emberbox.vmm.firecracker.requests.api import FirecrackerApi
 from emberbox.vmm.firecracker.requests.faults import LONGEST_FAULT, FirecrackerFault
 from emberbox.vmm.firecracker.requests.request import Request
 from emberbox.vmm.firecracker.requests.wire import CONNECTIONS, LARGEST_ANSWER
@@ -339,19 +339,6 @@ async def test_a_connection_that_firecracker_let_go_is_made_anew(path: Path, api
         await api.send(PAUSE)
         await asyncio.sleep(0.02)
     listening.close()
-
-
-def _large(length: int) -> Request:
-    return Request("PUT", "/mmds", {"a": "x" * length})
-
-
-async def test_too_large_a_body_is_not_sent(path: Path, api: FirecrackerApi) -> None:
-    empty = len('{"a":""}')
-    async with serving(path, NO_CONTENT) as server:
-        await api.send(_large(LARGEST_BODY - empty))
-        with pytest.raises(InvalidInput, match="51,201 bytes"):
-            await api.send(_large(LARGEST_BODY - empty + 1))
-    assert len(server.asked) == 1
 
 
 def _knows_not(*names: str) -> Any:
