@@ -11,10 +11,9 @@ from emberbox.tasks import UndoStack
 from emberbox.vmm.driver import USUAL, VmmDriver
 from emberbox.vmm.failures import undone_on_failure
 from emberbox.vmm.qemu.host import examine
-from emberbox.vmm.qemu.launch import Launched, Memory, QemuHost, control_socket, explained, launch
+from emberbox.vmm.qemu.launch import ConfinedQemu, Memory, QemuHost, explained
 from emberbox.vmm.qemu.machine import QemuMachine
 from emberbox.vmm.qemu.program import MARK
-from emberbox.vmm.qemu.qmp import Qmp
 from emberbox.vmm.qemu.snapshot import QemuLoadedSnapshot, save
 from emberbox.vmm.snapshots.memory_image import create_memory
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _START_S = 30.0
-_ADOPT_S = 5.0
 
 
 class QemuDriver(VmmDriver[QemuHost, QemuMachine]):
@@ -94,22 +92,10 @@ class QemuDriver(VmmDriver[QemuHost, QemuMachine]):
         return await QemuLoadedSnapshot.open(host, snapshot)
 
     async def _reconnect(self, host: QemuHost, recorded: RecordedMachine, process: VmmProcess) -> QemuMachine:
-        spec = recorded.spec
-        control = Qmp.connect(control_socket(spec.run_dir))
-        try:
-            status = await control.execute("query-status", timeout_s=_ADOPT_S)
-        except BaseException:
-            await control.close()
-            raise
-        undo = UndoStack()
-        group = None if host.cgroups is None else host.cgroups.find(spec.id)
-        if group is not None:
-            undo.push(group.remove)
-        undo.push(process.kill)
-        undo.push(control.close)
-        launched = Launched(process=process, confined=False, control=control, group=group, undo=undo)
-        machine = QemuMachine(spec, launched, memory=recorded.memory)
-        machine.take_event("RESUME" if status.get("running") else "STOP", {})
+        launched = ConfinedQemu(host, recorded.spec, UndoStack())
+        runs = await launched.reconnect(process)
+        machine = QemuMachine(launched, memory=recorded.memory)
+        machine.take_event("RESUME" if runs else "STOP", {})
         return machine
 
     async def _examine(self) -> tuple[QemuHost, Acceleration]:
@@ -119,17 +105,13 @@ class QemuDriver(VmmDriver[QemuHost, QemuMachine]):
 async def _boot(
     host: QemuHost, spec: MachineSpec, memory: Memory | None = None, file: Path | None = None
 ) -> QemuMachine:
-    undo = UndoStack()
-    async with undone_on_failure(undo.close):
+    launched = ConfinedQemu(host, spec, UndoStack())
+    async with undone_on_failure(launched.undo.close):
         with explained(spec, "did not start"):
-            launched = await launch(host, spec, memory=memory, undo=undo)
-            timer_hz, group = host.hardware.timer_hz, launched.group
-            if timer_hz is not None and group is not None and host.precedence.give(group):
-                # Its kernel measures its timer for 0.1 s; on a busy host that goes wrong if it is
-                # made to wait meanwhile.
-                undo.push_call(host.precedence.end, group)
+            await launched.launch(memory=memory)
+            launched.hurry()
             await launched.control.execute("cont", timeout_s=_START_S)
-            machine = QemuMachine(spec, launched, memory=file, timer_hz=timer_hz, precedence=host.precedence)
+            machine = QemuMachine(launched, memory=file, boots=True)
             machine.running()
     _log.info("machine booted", extra={"action": "vmm.start", "machine": spec.id, "pid": machine.pid})
     return machine

@@ -10,7 +10,6 @@ from emberbox.errors import VmmDied, VmmError, VmmTimeout
 from emberbox.vmm.base import MachineState
 from emberbox.vmm.machine import VmmMachine
 from emberbox.vmm.process import sockets
-from emberbox.vmm.process.process import children
 from emberbox.vmm.qemu.apic import timer_state
 from emberbox.vmm.qemu.endings import explain_exit, explain_status
 
@@ -18,9 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
-    from emberbox.vmm.base import MachineSpec, TimerState
-    from emberbox.vmm.process.precedence import Precedence
-    from emberbox.vmm.qemu.launch import Launched
+    from emberbox.vmm.base import TimerState
+    from emberbox.vmm.qemu.launch import ConfinedQemu
 
 _CONTROL_S = 10.0
 _PART_S = 180.0
@@ -32,27 +30,17 @@ class QemuMachine(VmmMachine):
     """A `Machine`, `PartingMachine` and `TimedMachine` of the QEMU driver.
 
     Args:
-        spec: What it was made from.
         launched: Its process, whose undo steps belong to the machine from here on.
         memory: The file that holds its memory, if it is a template; None otherwise.
-        timer_hz: As for `TimedMachine`; None also for a machine that has booted before.
-        precedence: What it may have until it settles; None for a machine that has no need of it.
+        boots: Whether its kernel boots, and has its timer to measure.
     """
 
-    def __init__(
-        self,
-        spec: MachineSpec,
-        launched: Launched,
-        *,
-        memory: Path | None = None,
-        timer_hz: float | None = None,
-        precedence: Precedence | None = None,
-    ) -> None:
-        super().__init__("qemu", spec, launched.process, _qemu_pid(launched), launched.undo, memory=memory)
+    def __init__(self, launched: ConfinedQemu, *, memory: Path | None = None, boots: bool = False) -> None:
+        process, undo = launched.process, launched.undo
+        super().__init__("qemu", launched.spec, process, launched.pid, undo, memory=memory)
         self.control = launched.control
-        self._timer_hz = timer_hz
-        self._group = launched.group
-        self._precedence = precedence
+        self._launched = launched
+        self._boots = boots
         self._port_opened = asyncio.Event()
         self.visited = False
         """Whether a host has been at the channel whose going the guest is not known to have noticed."""
@@ -61,7 +49,7 @@ class QemuMachine(VmmMachine):
     @property
     def timer_hz(self) -> float | None:
         """The timer frequency that its kernel should find (`TimedMachine`); None where it measures none."""
-        return self._timer_hz
+        return self._launched.host.hardware.timer_hz if self._boots else None
 
     async def open_channel(self) -> tuple[StreamReader, StreamWriter]:
         """Connect to the agent's byte stream. One connection at a time; raises `VmmDied`.
@@ -106,8 +94,8 @@ class QemuMachine(VmmMachine):
 
     def settle(self) -> None:
         """Note that its kernel has measured: its share of processors is as others' (`TimedMachine`)."""
-        if self._group is not None and self._precedence is not None:
-            self._precedence.end(self._group)
+        if self._launched.group is not None:
+            self._launched.host.precedence.end(self._launched.group)
 
     async def timer(self) -> TimerState | None:
         """Tell how far its first processor's timer is (`TimedMachine`)."""
@@ -141,12 +129,3 @@ class QemuMachine(VmmMachine):
     async def _command(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
         self._require_life()
         return await self.control.execute(name, arguments, timeout_s=_CONTROL_S)
-
-
-def _qemu_pid(launched: Launched) -> int:
-    if not launched.confined:
-        return launched.process.pid
-    found = children(launched.process.pid)
-    if not found:
-        raise VmmDied("QEMU ended as soon as it ran")
-    return found[0]

@@ -16,7 +16,7 @@ from emberbox.errors import SnapshotFailed
 from emberbox.tasks import UndoStack
 from emberbox.vmm.base import Snapshot
 from emberbox.vmm.failures import freezing, undone_on_failure
-from emberbox.vmm.qemu.launch import Memory, QemuHost, explained, launch
+from emberbox.vmm.qemu.launch import ConfinedQemu, Memory, QemuHost, explained
 from emberbox.vmm.qemu.machine import QemuMachine
 from emberbox.vmm.snapshots.files import checked, discard, record, write_new
 from emberbox.vmm.snapshots.memory_image import empty_copy, fill_and_seal, reopen, sealed_bytes
@@ -160,18 +160,17 @@ class QemuLoadedSnapshot(OpenedSnapshot):
         Raises `SnapshotFailed` or `VmmStartFailed` with nothing left behind; safe to cancel.
         """
         self._check(spec)
-        undo = UndoStack()
-        async with undone_on_failure(undo.close):
+        launched = ConfinedQemu(self._host, spec, UndoStack())
+        async with undone_on_failure(launched.undo.close):
             with explained(spec, "could not be cloned"):
-                return await self._restore(spec, undo)
+                return await self._load(launched)
 
     async def _settle(self) -> None:
         await asyncio.gather(self._filling, return_exceptions=True)
 
-    async def _restore(self, spec: MachineSpec, undo: UndoStack) -> QemuMachine:
+    async def _load(self, launched: ConfinedQemu) -> QemuMachine:
         state = reopen(self._held.state)
-        memory = Memory(descriptor=self._held.memory, shared=False)
-        launched = await launch(self._host, spec, memory=memory, state=state, undo=undo)
+        await launched.launch(memory=Memory(descriptor=self._held.memory, shared=False), state=state)
         control = launched.control
         await control.execute("migrate-set-capabilities", _CAPABILITIES, timeout_s=_RESTORE_S)
         await asyncio.shield(self._filling)
@@ -179,7 +178,7 @@ class QemuLoadedSnapshot(OpenedSnapshot):
         status = await _migrate(control, "migrate-incoming", uri, until="running", timeout_s=_RESTORE_S)
         if status != "running":
             raise SnapshotFailed(f"the snapshot could not be loaded: {status}")
-        machine = QemuMachine(spec, launched)
+        machine = QemuMachine(launched)
         machine.running()
         return machine
 
