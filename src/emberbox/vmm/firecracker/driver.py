@@ -114,24 +114,19 @@ class FirecrackerDriver(VmmDriver[FirecrackerHost, FirecrackerMachine]):
 
 async def _boot(host: FirecrackerHost, spec: MachineSpec, memory: Path | None = None) -> FirecrackerMachine:
     launched = JailedFirecracker(host, spec, UndoStack())
+    freezes = memory is not None
     async with undone_on_failure(launched.undo.close):
         with told_as(VmmStartFailed, spec, "did not start"):
-            machine = await _booted(launched, memory)
+            # To its end: what is still being made while it is undone would be left behind.
+            await shielded(asyncio.to_thread(_prepare, launched))
+            frozen = max(hardware.memory_file_mib(spec) * _MIB, STATE_BYTES) if freezes else 0
+            await launched.launch(file_bytes=max(frozen, longest_drive(spec)), freezes=freezes)
+            async with launched.explained():
+                await launched.configure(hardware.boot(spec, Rates() if freezes else spec.rates))
+                await asyncio.to_thread(launched.jail.seal, freezes=freezes)
+            machine = FirecrackerMachine(launched, memory=memory)
+            machine.running()
     _log.info("machine booted", extra={"action": "vmm.start", "machine": spec.id, "pid": machine.pid})
-    return machine
-
-
-async def _booted(launched: JailedFirecracker, memory: Path | None) -> FirecrackerMachine:
-    spec = launched.spec
-    # To its end: what is still being made while it is undone would be left behind.
-    await shielded(asyncio.to_thread(_prepare, launched))
-    frozen = 0 if memory is None else max(hardware.memory_file_mib(spec) * _MIB, STATE_BYTES)
-    await launched.launch(file_bytes=max(frozen, longest_drive(spec)), freezes=memory is not None)
-    async with launched.explained():
-        await launched.configure(hardware.boot(spec, Rates() if memory else spec.rates))
-        await asyncio.to_thread(launched.jail.seal, freezes=memory is not None)
-    machine = FirecrackerMachine(launched, memory=memory)
-    machine.running()
     return machine
 
 

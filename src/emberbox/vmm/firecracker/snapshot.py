@@ -130,17 +130,15 @@ def _open(host: FirecrackerHost, snapshot: Snapshot) -> Held:
     found, _ = checked(snapshot, host.version)
     try:
         memory = os.open(snapshot.memory, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return Held(found, memory, os.open(snapshot.state, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError:
+            os.close(memory)
+            raise
     except OSError as error:
-        raise _gone(error) from error
-    try:
-        return Held(found, memory, os.open(snapshot.state, os.O_RDONLY | os.O_CLOEXEC))
-    except OSError as error:
-        os.close(memory)
-        raise _gone(error) from error
-
-
-def _gone(error: OSError) -> SnapshotFailed:
-    return SnapshotFailed("the snapshot's files cannot be opened; build the template anew", detail=str(error))
+        raise SnapshotFailed(
+            "the snapshot's files cannot be opened; build the template anew", detail=str(error)
+        ) from error
 
 
 class FirecrackerStandby:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_PROGRAM = Path(__file__).with_name("probe.py")
 _PROBE_S = 3.0
 _HARDWARE_US = 20_000.0
 """Hardware needs less than 1,000 µs; a busy host may take us off the CPU for a while; emulation
@@ -100,7 +101,7 @@ async def probe_acceleration(
     trial = None if cache is None else _recalled(cache, key)
     if trial is None:
         trial = judge(
-            *await _run(command or (sys.executable, "-I", "-S", str(_program())), device, timeout_s),
+            *await _run(command or (sys.executable, "-I", "-S", str(_PROGRAM)), device, timeout_s),
             timeout_s,
         )
         if cache is not None:
@@ -246,10 +247,6 @@ async def _run(command: Sequence[str], device: Path, timeout_s: float) -> tuple[
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await process.wait()
-
-
-def _program() -> Path:
-    return Path(__file__).with_name("probe.py")
 
 
 def _key(device: Path) -> str:

@@ -31,20 +31,25 @@ def start_time(pid: int) -> int | None:
 
     Clock ticks after the boot, field 22 of /proc/PID/stat (proc(5)); None when there is no such process.
     """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return None
-    return int(stat[stat.rindex(b")") + 2 :].split()[19])
+    stat = _read(pid, "stat")
+    return int(stat[stat.rindex(b")") + 2 :].split()[19]) if stat else None
 
 
 def command_line(pid: int) -> list[str]:
     """Return the arguments of the process `pid`; empty when it is gone."""
+    return [part.decode("utf-8", "surrogateescape") for part in _read(pid, "cmdline").split(b"\0")[:-1]]
+
+
+def children(pid: int) -> list[int]:
+    """Return the pids of the children of the process `pid`; empty when it is gone."""
+    return [int(child) for child in _read(pid, f"task/{pid}/children").split()]
+
+
+def _read(pid: int, name: str) -> bytes:
     try:
-        raw = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:
-        return []
-    return [part.decode("utf-8", "surrogateescape") for part in raw.split(b"\0")[:-1]]
+        return b""
 
 
 def explain_signal(whose: str, number: int) -> str | None:
@@ -62,14 +67,6 @@ def explain_signal(whose: str, number: int) -> str | None:
         who = "by the host for its use of memory, or by somebody"
         return f"{whose} was killed (SIGKILL): {who}; see the kernel's log (dmesg)"
     return f"{whose} was ended by a signal ({name})"
-
-
-def children(pid: int) -> list[int]:
-    """Return the pids of the children of the process `pid`; empty when it is gone."""
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
 
 
 class VmmProcess:

@@ -12,24 +12,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Descriptors:
-    """Descriptors to pass on, each closed here as soon as QEMU has its copies.
+class Descriptors(ExitStack):
+    """Descriptors to pass on; those that are ours are closed here at the end of a `with` block.
 
-    `close` must be called once QEMU was started, or was not.
+    By then QEMU has its copies, or was not started.
+
+    Attributes:
+        numbers: All descriptors that QEMU is to inherit, under the same numbers.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.numbers: list[int] = []
-        """All descriptors that QEMU is to inherit, under the same numbers."""
-        self._owned = ExitStack()
 
     def open(self, path: Path, flags: int = os.O_RDONLY) -> int:
         """Open `path` and return the descriptor. Raises `OSError`."""
         return self.own(os.open(path, flags | os.O_CLOEXEC, 0o600))
 
     def own(self, descriptor: int) -> int:
-        """Pass on `descriptor` and close it here in `close`."""
-        self._owned.callback(os.close, descriptor)
+        """Pass on `descriptor` and close it here."""
+        self.callback(os.close, descriptor)
         return self.borrow(descriptor)
 
     def borrow(self, descriptor: int) -> int:
@@ -39,7 +41,7 @@ class Descriptors:
 
     def listen(self, path: Path) -> int:
         """Listen on a new Unix socket at `path` and return the descriptor. Raises `OSError`."""
-        return self.borrow(self._owned.enter_context(sockets.listen(path)).fileno())
+        return self.borrow(self.enter_context(sockets.listen(path)).fileno())
 
     def readable(self, path: Path) -> int:
         """Open `path` for QEMU to reopen by number under its uid: a private copy unless all may read it."""
@@ -50,8 +52,3 @@ class Descriptors:
         while os.sendfile(copy, descriptor, None, 1 << 30):
             pass
         return copy
-
-    def close(self) -> None:
-        """Close what is ours. Repeating is harmless."""
-        self._owned.close()
-        self.numbers.clear()

@@ -118,16 +118,14 @@ class ConfinedQemu:
             state: An open device state, which makes it a clone, and which is closed here; None for a
                 cold boot.
         """
-        descriptors = Descriptors()
-        self.undo.push_call(descriptors.close)
-        if state is not None:
-            descriptors.own(state)
-        wiring = self._wire(descriptors, memory, state)
-        self.group = self._make_group(memory)
-        command = arguments(self.spec, self.host.hardware, wiring)
-        command += log_arguments(self.host.options.log_level)
-        self.process = await self._spawn(command, descriptors.numbers)
-        descriptors.close()
+        with Descriptors() as descriptors:
+            if state is not None:
+                descriptors.own(state)
+            wiring = self._wire(descriptors, memory, state)
+            self.group = self._make_group(memory)
+            command = arguments(self.spec, self.host.hardware, wiring)
+            command += log_arguments(self.host.options.log_level)
+            self.process = await self._spawn(command, descriptors.numbers)
         self.control = Qmp.connect(self._socket)
         self.undo.push(self.control.close)
 
