@@ -124,7 +124,7 @@ def check_mount(folder: Path) -> None:
 
 
 def _program(name: str, given: Path | None, installed: Path | None) -> Path:
-    path = given if given is not None else installed if installed is not None else find_program(name)
+    path = given or installed or find_program(name)
     if path is None:
         raise RequirementMissing(f"{name} is not installed", mend=INSTALL)
     if not path.is_file() or not os.access(path, os.X_OK):

@@ -91,7 +91,8 @@ async def spawn_held(
         os.close(tell)
         tell = -1
         pid = await _child_pid(told)
-        process = watch(pid, parent, undo, wrapped=True, own_codes=own_codes)
+        process = VmmProcess(pid, parent, wrapped=True, own_codes=own_codes)
+        undo.push(process.kill)
         bound(pid)
         os.write(release, b"1")
         return process
@@ -119,20 +120,6 @@ def popen(
         restore_signals=False,
         start_new_session=True,
     )
-
-
-def watch(
-    pid: int,
-    parent: subprocess.Popen[bytes],
-    undo: UndoStack,
-    *,
-    wrapped: bool,
-    own_codes: Collection[int] = (),
-) -> VmmProcess:
-    """Watch the process `pid` from now on, and register its end."""
-    process = VmmProcess(pid, parent, wrapped=wrapped, own_codes=own_codes)
-    undo.push(process.kill)
-    return process
 
 
 async def end_parent(parent: subprocess.Popen[bytes], mark: Mark, machine_id: str) -> None:

@@ -206,19 +206,13 @@ def _drives(spec: MachineSpec, wiring: Wiring, hardware: Hardware) -> list[str]:
             "-blockdev",
             f"driver=file,node-name=file{index},filename=/dev/fdset/{number},read-only={read_only},locking=off,aio=threads",
         ]
-        if limits := _limits(spec.rates):
-            words += [
-                "-object",
-                json.dumps({"qom-type": "throttle-group", "id": f"rate{index}", "limits": limits}),
-            ]
-            words += ["-blockdev", f"driver=raw,node-name=raw{index},file=file{index},read-only={read_only}"]
-            throttle = f"driver=throttle,node-name=drive{index},throttle-group=rate{index},file=raw{index}"
-            words += ["-blockdev", f"{throttle},read-only={read_only}"]
-        else:
-            words += [
-                "-blockdev",
-                f"driver=raw,node-name=drive{index},file=file{index},read-only={read_only}",
-            ]
+        limits = _limits(spec.rates)
+        raw = f"raw{index}" if limits else f"drive{index}"
+        words += ["-blockdev", f"driver=raw,node-name={raw},file=file{index},read-only={read_only}"]
+        if limits:
+            group = {"qom-type": "throttle-group", "id": f"rate{index}", "limits": limits}
+            throttle = f"driver=throttle,node-name=drive{index},throttle-group=rate{index},file={raw}"
+            words += ["-object", json.dumps(group), "-blockdev", f"{throttle},read-only={read_only}"]
         words += ["-device", f"virtio-blk-device,drive=drive{index}"]
     return words
 

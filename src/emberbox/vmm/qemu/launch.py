@@ -13,8 +13,8 @@ from emberbox.vmm.kvm.node import DEVICE, kvm_node
 from emberbox.vmm.process import confinement
 from emberbox.vmm.process.bounds import group_limits, longest_drive, threads
 from emberbox.vmm.process.precedence import Precedence
-from emberbox.vmm.process.process import children
-from emberbox.vmm.process.spawn import end_parent, last_errors, open_errors, popen, spawn_held, watch
+from emberbox.vmm.process.process import VmmProcess, children
+from emberbox.vmm.process.spawn import end_parent, last_errors, open_errors, popen, spawn_held
 from emberbox.vmm.process.tap import open_tap
 from emberbox.vmm.qemu.arguments import Hardware, Wiring, arguments
 from emberbox.vmm.qemu.descriptors import Descriptors
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from emberbox.tasks import UndoStack
     from emberbox.vmm.base import MachineSpec
     from emberbox.vmm.process.cgroup import Cgroup
-    from emberbox.vmm.process.process import VmmProcess
 
 _ADOPT_S = 5.0
 
@@ -193,7 +192,9 @@ class ConfinedQemu:
             if jail is None:
                 parent = popen(command, inherited, errors)
                 self.undo.push(lambda: end_parent(parent, MARK, machine_id))
-                return watch(parent.pid, parent, self.undo, wrapped=False)
+                process = VmmProcess(parent.pid, parent, wrapped=False)
+                self.undo.push(process.kill)
+                return process
             cell = self._cell(jail)
             return await spawn_held(
                 lambda tell, held: confinement.wrap(cell, command, tell, held),
