@@ -122,7 +122,7 @@ class VmmDriver(ABC, Generic[_Host, _Machine]):
         Raises `VmmDied` or `VmmTimeout` when it does not answer.
         """
         recorded = machine_from_json(self.name, state)
-        host, _ = await self._examined()
+        host = await self._host()
         process = find_machine(self.mark, recorded.pid, recorded.start_time, recorded.spec.id)
         if process is None:
             return None
@@ -141,6 +141,10 @@ class VmmDriver(ABC, Generic[_Host, _Machine]):
             if self._found is None:
                 self._found = await self._examine()
             return self._found
+
+    async def _host(self) -> _Host:
+        """As `_examined`, without what machines run on."""
+        return (await self._examined())[0]
 
     @abstractmethod
     async def _examine(self) -> tuple[_Host, Acceleration]:

@@ -68,8 +68,7 @@ class FirecrackerDriver(VmmDriver[FirecrackerHost, FirecrackerMachine]):
 
         Raises `VmmStartFailed` with nothing left behind; safe to cancel.
         """
-        host, _ = await self._examined()
-        return await _boot(host, spec)
+        return await _boot(await self._host(), spec)
 
     async def start_template(self, spec: MachineSpec, memory: Path) -> FirecrackerMachine:
         """Boot a machine whose memory `snapshot` writes to the new file `memory`.
@@ -77,10 +76,9 @@ class FirecrackerDriver(VmmDriver[FirecrackerHost, FirecrackerMachine]):
         Its devices have no bounds of rate.
         Raises `VmmStartFailed` with nothing left behind; safe to cancel.
         """
-        host, _ = await self._examined()
         if memory.exists():
             raise VmmStartFailed(f"the memory file {memory} exists already")
-        return await _boot(host, spec, memory)
+        return await _boot(await self._host(), spec, memory)
 
     async def snapshot(self, machine: Machine, state: Path) -> Snapshot:
         """Write memory and device state of a template; the machine is gone afterwards.
@@ -88,15 +86,13 @@ class FirecrackerDriver(VmmDriver[FirecrackerHost, FirecrackerMachine]):
         Also writes `<state>.json`, by which changed files are noticed. Raises `SnapshotFailed`;
         then the machine is killed and all of them are removed.
         """
-        host, _ = await self._examined()
         if not isinstance(machine, FirecrackerMachine):
             raise InvalidInput("only a machine of the Firecracker driver can be frozen by it")
-        return await save(host, machine, state)
+        return await save(await self._host(), machine, state)
 
     async def open_snapshot(self, snapshot: Snapshot) -> FirecrackerLoadedSnapshot:
         """Check a snapshot and hold on to its files. Raises `SnapshotFailed`; safe to cancel."""
-        host, _ = await self._examined()
-        return await FirecrackerLoadedSnapshot.open(host, snapshot)
+        return await FirecrackerLoadedSnapshot.open(await self._host(), snapshot)
 
     async def _reconnect(
         self, host: FirecrackerHost, recorded: RecordedMachine, process: VmmProcess

@@ -53,15 +53,14 @@ class QemuDriver(VmmDriver[QemuHost, QemuMachine]):
 
         Raises `VmmStartFailed` with nothing left behind; safe to cancel.
         """
-        host, _ = await self._examined()
-        return await _boot(host, spec)
+        return await _boot(await self._host(), spec)
 
     async def start_template(self, spec: MachineSpec, memory: Path) -> QemuMachine:
         """Boot a machine whose memory lives in the new file `memory`, which is the caller's from then on.
 
         Raises `VmmStartFailed` with nothing left behind; safe to cancel.
         """
-        host, _ = await self._examined()
+        host = await self._host()
         with explained(spec, "did not start"):
             descriptor = create_memory(memory, spec.memory_mib * 1024 * 1024, host.uid(spec))
         try:
@@ -78,18 +77,16 @@ class QemuDriver(VmmDriver[QemuHost, QemuMachine]):
         Also writes `<state>.json`, by which changed files are noticed. Raises `SnapshotFailed`;
         then the machine is killed and both are removed.
         """
-        host, _ = await self._examined()
         if not isinstance(machine, QemuMachine):
             raise InvalidInput("only a machine of the QEMU driver can be frozen by it")
-        return await save(host, machine, state)
+        return await save(await self._host(), machine, state)
 
     async def open_snapshot(self, snapshot: Snapshot) -> QemuLoadedSnapshot:
         """Check a snapshot and copy its memory to where no clone can change it.
 
         Raises `SnapshotFailed`; safe to cancel.
         """
-        host, _ = await self._examined()
-        return await QemuLoadedSnapshot.open(host, snapshot)
+        return await QemuLoadedSnapshot.open(await self._host(), snapshot)
 
     async def _reconnect(self, host: QemuHost, recorded: RecordedMachine, process: VmmProcess) -> QemuMachine:
         launched = ConfinedQemu(host, recorded.spec, UndoStack())
