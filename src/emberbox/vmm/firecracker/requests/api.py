@@ -23,12 +23,11 @@ from emberbox.vmm.firecracker.requests.wire import (
     open_socket,
     prepare,
     read_answer,
-    without,
 )
 from emberbox.vmm.process import sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import httpx
@@ -101,16 +100,17 @@ class FirecrackerApi:
         Raises `FirecrackerFault` (nothing was done), `VmmDied`, `VmmError` for any other answer, or
         `VmmTimeout`: after that, as after a cancellation, it may still be carried out.
         """
-        body: Any = request.body
-        for name in request.optional:
-            if f"{request.path}: {name}" in self.unknown:
-                body = without(body, name)
         while True:
+            body = {
+                name: value
+                for name, value in request.body.items()
+                if f"{request.path}: {name}" not in self.unknown
+            }
             try:
                 await self._exchange(request.method, request.path, body, timeout_s)
                 return
             except FirecrackerFault as fault:
-                body = self._what_it_knows(request, body, fault)
+                self._do_without(request, body, fault)
 
     async def state(self) -> str:
         """Return "Not started", "Running" or "Paused". Raises as `send` does."""
@@ -136,10 +136,10 @@ class FirecrackerApi:
         finally:
             self._unpin()
 
-    def _what_it_knows(self, request: Request, body: Any, fault: FirecrackerFault) -> Any:
-        """Return the body without the field unknown to Firecracker; raise the fault for another reason."""
+    def _do_without(self, request: Request, body: Mapping[str, Any], fault: FirecrackerFault) -> None:
+        """Note an optional field that Firecracker does not know; raise the fault for another reason."""
         found = _UNKNOWN.search(fault.fault_message)
-        if found is None or found[1] not in request.optional or (smaller := without(body, found[1])) == body:
+        if found is None or found[1] not in request.optional or found[1] not in body:
             raise fault
         field = f"{request.path}: {found[1]}"
         self.unknown.add(field)
@@ -148,7 +148,6 @@ class FirecrackerApi:
             field,
             extra={"action": "vmm.field_unknown", "machine": self._name, "field": field},
         )
-        return smaller
 
     async def _exchange(
         self, method: str, path: str, body: dict[str, Any] | None, timeout_s: float | None
@@ -158,10 +157,11 @@ class FirecrackerApi:
         content = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         bound_s = _LONG_S.get(path, TIMEOUT_S) if timeout_s is None else timeout_s
         async with self._turn:
-            client = self._connect()
+            if self._client is None:
+                self._client = new_client(self._pin())
             try:
                 async with asyncio.timeout(bound_s):
-                    status, answer = await self._speak(client, request, path, content)
+                    status, answer = await self._speak(self._client, method, path, content)
             except TimeoutError as error:
                 raise VmmTimeout(
                     f"Firecracker of machine {self._name} did not answer {request} within {bound_s:g} s"
@@ -169,11 +169,11 @@ class FirecrackerApi:
         return judge(request, status, answer)
 
     async def _speak(
-        self, client: httpx.AsyncClient, request: str, path: str, content: bytes | None
+        self, client: httpx.AsyncClient, method: str, path: str, content: bytes | None
     ) -> tuple[int, bytes]:
         import httpx
 
-        method = request.partition(" ")[0]
+        request = f"{method} {path}"
         try:
             async with client.stream(
                 method, f"http://localhost{path}", content=content, headers=_HEADERS
@@ -198,16 +198,7 @@ class FirecrackerApi:
                 raise
             raise VmmError(f"the API of machine {self._name} was closed during {request}") from error
 
-    def _connect(self) -> httpx.AsyncClient:
-        if self._closed:
-            raise VmmError(f"the API of machine {self._name} is closed")
-        if self._client is None:
-            self._client = new_client(self._pin())
-        return self._client
-
     def _takes_connections(self) -> bool:
-        if self._closed:
-            raise VmmError(f"the API of machine {self._name} is closed")
         try:
             sockets.connect(self._pin()).close()
         except (VmmDied, OSError):
@@ -217,6 +208,8 @@ class FirecrackerApi:
         return True
 
     def _pin(self) -> Path:
+        if self._closed:
+            raise VmmError(f"the API of machine {self._name} is closed")
         if self._pinned is None:
             self._pinned = open_socket(self._socket)
         return type(self._socket)(f"/proc/self/fd/{self._pinned}")

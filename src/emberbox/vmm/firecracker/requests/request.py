@@ -17,7 +17,7 @@ class Request:
         method: `PUT` to make something, `PATCH` to change it.
         path: What it is about.
         body: The JSON object that it carries.
-        optional: Fields of the JSON, at any depth, that are left out where a Firecracker does not know them.
+        optional: Fields of `body` that are left out where a Firecracker does not know them.
     """
 
     method: str

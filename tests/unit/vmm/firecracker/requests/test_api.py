@@ -366,14 +366,6 @@ async def test_a_field_that_an_old_release_does_not_know_is_left_out(path: Path,
     assert len(server.asked) == 4
 
 
-async def test_a_field_deep_inside_is_left_out(path: Path, api: FirecrackerApi) -> None:
-    bucket = {"size": 1, "refill_time": 1}
-    limiter = {"ops": {**bucket, "one_time_burst": 1}}
-    async with serving(path, _knows_not("one_time_burst")) as server:
-        await api.send(Request("PUT", "/entropy", {"rate_limiter": limiter}, optional=("one_time_burst",)))
-    assert server.asked[-1].body == {"rate_limiter": {"ops": bucket}}
-
-
 async def test_a_field_that_is_needed_is_not_left_out(path: Path, api: FirecrackerApi) -> None:
     async with serving(path, _knows_not("vsock_override")) as server:
         with pytest.raises(FirecrackerFault, match="too old"):
