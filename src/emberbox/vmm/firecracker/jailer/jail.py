@@ -69,17 +69,17 @@ class MachineJail:
         _folder(output, 0o700)
         os.chown(output, self.uid, self.uid)
 
-    def share(self, source: Path, inside: str) -> str:
-        """Let the VMM read the file `source` at the path `inside`, which is returned.
+    def share(self, source: Path, inside: str) -> None:
+        """Let the VMM read the file `source` at the path `inside`.
 
         Owner and mode stay as they are. A hard link where the file system makes one, else a
         read-only bind mount in the VMM's own mount namespace. A file that not all may read is
         copied, for this VMM alone. Raises `OSError`.
         """
-        place = self.root / inside.lstrip("/")
         if not source.stat().st_mode & stat.S_IROTH:
-            self._copy(source, place)
-            return inside
+            self._copy(source, inside)
+            return
+        place = self._place(inside)
         try:
             os.link(source, place)
         except OSError as error:
@@ -87,24 +87,21 @@ class MachineJail:
                 raise
             place.touch(mode=0o400)
             self.binds.append((source.resolve(), place))
-        return inside
 
-    def share_open(self, descriptor: int, source: Path, inside: str) -> str:
+    def share_open(self, descriptor: int, source: Path, inside: str) -> None:
         """Let the VMM read the file open on `descriptor`, even one whose path `source` is gone by now."""
         try:
-            return self.share(source, inside)
+            self.share(source, inside)
         except FileNotFoundError:
-            self._copy(Path(f"/proc/self/fd/{descriptor}"), self.root / inside.lstrip("/"))
-            return inside
+            self._copy(Path(f"/proc/self/fd/{descriptor}"), inside)
 
-    def give(self, source: Path, inside: str) -> str:
+    def give(self, source: Path, inside: str) -> None:
         """Let the VMM write to the file `source`, which becomes its own.
 
         Raises `OSError` unless it can be linked.
         """
-        os.link(source, self.root / inside.lstrip("/"))
+        os.link(source, self._place(inside))
         os.chown(source, self.uid, self.uid)
-        return inside
 
     def pipe(self, name: str) -> int:
         """Make a named pipe to which the VMM writes, and return it open for reading; never blocks.
@@ -178,7 +175,11 @@ class MachineJail:
                 extra={"action": "vmm.jail_left", "path": str(self.base)},
             )
 
-    def _copy(self, source: Path, place: Path) -> None:
+    def _place(self, inside: str) -> Path:
+        return self.root / inside.lstrip("/")
+
+    def _copy(self, source: Path, inside: str) -> None:
+        place = self._place(inside)
         shutil.copyfile(source, place)
         os.chown(place, self.uid, self.uid)
         place.chmod(0o400)
