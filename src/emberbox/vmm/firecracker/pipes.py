@@ -126,16 +126,13 @@ class MetricsReader:
             self._rest = b""
             self.torn += 1
 
-    async def next_line(self, after: int, timeout_s: float) -> bool:
-        """Wait until more than `after` lines were read; False when that took longer than `timeout_s`."""
-        try:
+    async def next_line(self, after: int, timeout_s: float) -> None:
+        """Wait until more than `after` lines were read, for `timeout_s` at most."""
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self.lines <= after:
                     self._changed.clear()
                     await self._changed.wait()
-        except TimeoutError:
-            return False
-        return True
 
     def _add(self, line: bytes) -> None:
         try:
