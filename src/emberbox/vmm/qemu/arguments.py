@@ -147,8 +147,8 @@ def arguments(spec: MachineSpec, hardware: Hardware, wiring: Wiring) -> list[str
     if wiring.seccomp:
         words += ["-sandbox", SANDBOX]
     words += _processor_and_memory(spec, hardware, wiring)
-    words += _channels(wiring, hardware)
-    words += _drives(spec, wiring, hardware)
+    words += _channels(wiring)
+    words += _drives(spec, wiring)
     if spec.network is not None and wiring.tap is not None:
         words += ["-netdev", f"tap,id=network,fd={wiring.tap}"]
         words += ["-device", f"virtio-net-device,netdev=network,mac={spec.network.mac}"]
@@ -180,7 +180,7 @@ def _processor_and_memory(spec: MachineSpec, hardware: Hardware, wiring: Wiring)
     return ["-machine", machine, *words]
 
 
-def _channels(wiring: Wiring, hardware: Hardware) -> list[str]:
+def _channels(wiring: Wiring) -> list[str]:
     return [
         *(
             "-chardev",
@@ -196,7 +196,7 @@ def _channels(wiring: Wiring, hardware: Hardware) -> list[str]:
     ]
 
 
-def _drives(spec: MachineSpec, wiring: Wiring, hardware: Hardware) -> list[str]:
+def _drives(spec: MachineSpec, wiring: Wiring) -> list[str]:
     words: list[str] = []
     for index, (drive, descriptor) in enumerate(zip(spec.drives, wiring.drives, strict=True)):
         number = index + 2
