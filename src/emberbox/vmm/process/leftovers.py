@@ -111,7 +111,9 @@ async def _end(marks: Collection[Mark], pid: int) -> bool:
     process = _held(pid, lambda: marked(marks, pid, wrapped=True))
     if process is None:
         return False
-    with contextlib.suppress(VmmTimeout):
-        await process.kill()
-    process.release()
+    try:
+        with contextlib.suppress(VmmTimeout):
+            await process.kill()
+    finally:
+        process.release()
     return True
