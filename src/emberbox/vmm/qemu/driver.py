@@ -36,7 +36,7 @@ class QemuDriver(VmmDriver[QemuHost, QemuMachine]):
 
     Args:
         folder: Also keeps the jail root.
-        options: Either accelerator will do. What is logged besides QEMU's messages: see `qemu.log_items`.
+        options: Either accelerator will do. What is logged besides QEMU's messages: see `log_arguments`.
         confine: False runs QEMU with our own rights. Only for tests that prove the confinement.
     """
 

@@ -16,9 +16,8 @@ from emberbox.vmm.process.precedence import Precedence
 from emberbox.vmm.process.process import VmmProcess, children
 from emberbox.vmm.process.spawn import end_parent, last_errors, open_errors, popen, spawn_held
 from emberbox.vmm.process.tap import open_tap
-from emberbox.vmm.qemu.arguments import Hardware, Wiring, arguments
+from emberbox.vmm.qemu.arguments import Hardware, Wiring, arguments, log_arguments
 from emberbox.vmm.qemu.descriptors import Descriptors
-from emberbox.vmm.qemu.log_items import log_arguments
 from emberbox.vmm.qemu.program import MARK
 from emberbox.vmm.qemu.qmp import Qmp
 

@@ -10,8 +10,8 @@ from emberbox.errors import VmmDied, VmmError, VmmTimeout
 from emberbox.vmm.base import MachineState
 from emberbox.vmm.machine import VmmMachine
 from emberbox.vmm.process import sockets
+from emberbox.vmm.process.process import explain_signal
 from emberbox.vmm.qemu.apic import timer_state
-from emberbox.vmm.qemu.endings import explain_exit, explain_status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -24,6 +24,14 @@ _CONTROL_S = 10.0
 _PART_S = 180.0
 """How long an agent may take to notice that its host has gone; a busy host may leave the guest
 without a processor for long."""
+_STATUSES = {
+    "internal-error": "its VMM met an error that it cannot go on after, and stopped the processors",
+    "guest-panicked": "its kernel panicked, and its VMM stopped the processors",
+    "io-error": "its VMM could not read or write a drive, and stopped the processors",
+    "watchdog": "its watchdog fired, and its VMM stopped the processors",
+    "shutdown": "it was shut down, and its VMM waits to be ended",
+}
+"""What a stop of the vCPUs means (`RunState` of QEMU's qapi/run-state.json)."""
 
 
 class QemuMachine(VmmMachine):
@@ -129,3 +137,20 @@ class QemuMachine(VmmMachine):
     async def _command(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
         self._require_life()
         return await self.control.execute(name, arguments, timeout_s=_CONTROL_S)
+
+
+def explain_status(status: str) -> str | None:
+    """Return the meaning of an unasked-for `query-status` status; None for one without trouble."""
+    return _STATUSES.get(status)
+
+
+def explain_exit(code: int) -> str:
+    """Return what QEMU's exit code means; negative for a signal.
+
+    A guest that panics reboots (`panic=-1`), and with `-no-reboot` QEMU ends then.
+    """
+    if code == 0:
+        return "the guest ended itself, by a reboot or a triple fault, and its VMM with it"
+    if code > 0:
+        return f"its VMM ended with code {code}"
+    return explain_signal("its VMM", -code) or f"its VMM was ended by a signal ({-code})"
