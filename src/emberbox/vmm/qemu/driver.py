@@ -11,7 +11,7 @@ from emberbox.tasks import UndoStack
 from emberbox.vmm.driver import USUAL, VmmDriver
 from emberbox.vmm.failures import undone_on_failure
 from emberbox.vmm.qemu.host import examine
-from emberbox.vmm.qemu.launch import ConfinedQemu, Memory, QemuHost, explained
+from emberbox.vmm.qemu.launch import ConfinedQemu, QemuHost, explained
 from emberbox.vmm.qemu.machine import QemuMachine
 from emberbox.vmm.qemu.program import MARK
 from emberbox.vmm.qemu.snapshot import QemuLoadedSnapshot, save
@@ -64,7 +64,7 @@ class QemuDriver(VmmDriver[QemuHost, QemuMachine]):
         with explained(spec, "did not start"):
             descriptor = create_memory(memory, spec.memory_mib * 1024 * 1024, host.uid(spec))
         try:
-            return await _boot(host, spec, Memory(descriptor=descriptor, shared=True), memory)
+            return await _boot(host, spec, descriptor, memory)
         except BaseException:
             memory.unlink(missing_ok=True)
             raise
@@ -100,7 +100,7 @@ class QemuDriver(VmmDriver[QemuHost, QemuMachine]):
 
 
 async def _boot(
-    host: QemuHost, spec: MachineSpec, memory: Memory | None = None, file: Path | None = None
+    host: QemuHost, spec: MachineSpec, memory: int | None = None, file: Path | None = None
 ) -> QemuMachine:
     launched = ConfinedQemu(host, spec, UndoStack())
     async with undone_on_failure(launched.undo.close):

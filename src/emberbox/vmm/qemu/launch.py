@@ -55,19 +55,6 @@ class QemuHost(VmmHost):
         return self.options.uid_base + spec.slot if self.jail is not None and os.geteuid() == 0 else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
-    """The file behind the guest's memory.
-
-    Args:
-        descriptor: Open here; stays open.
-        shared: True for a template, whose writes go to the file.
-    """
-
-    descriptor: int
-    shared: bool
-
-
 def explained(spec: MachineSpec, what: str) -> AbstractContextManager[None]:
     """Turn what goes wrong inside into `VmmStartFailed` with QEMU's own words."""
     return told_as(VmmStartFailed, spec, what, said=lambda: last_errors(spec.run_dir))
@@ -108,19 +95,19 @@ class ConfinedQemu:
             raise VmmDied("QEMU ended as soon as it ran")
         return found[0]
 
-    async def launch(self, *, memory: Memory | None = None, state: int | None = None) -> None:
+    async def launch(self, *, memory: int | None = None, state: int | None = None) -> None:
         """Start QEMU; its guest does not run yet.
 
         Args:
-            memory: The file of its memory; None for anonymous memory.
-            state: An open device state, which makes it a clone, and which is closed here; None for a
-                cold boot.
+            memory: The open file of its memory; None for anonymous memory.
+            state: An open device state, which is closed here, and makes it a clone: what that writes
+                to its memory stays its own, a template's goes to the file. None for a cold boot.
         """
         with Descriptors() as descriptors:
             if state is not None:
                 descriptors.own(state)
             wiring = self._wire(descriptors, memory, state)
-            self.group = self._make_group(memory)
+            self.group = self._make_group(clone=state is not None)
             command = arguments(self.spec, self.host.hardware, wiring)
             command += log_arguments(self.host.options.log_level)
             self.process = await self._spawn(command, descriptors.numbers)
@@ -155,7 +142,7 @@ class ConfinedQemu:
         if self.host.hardware.timer_hz is not None and group is not None and precedence.give(group):
             self.undo.push_call(precedence.end, group)
 
-    def _wire(self, descriptors: Descriptors, memory: Memory | None, state: int | None) -> Wiring:
+    def _wire(self, descriptors: Descriptors, memory: int | None, state: int | None) -> Wiring:
         spec = self.spec
         append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         return Wiring(
@@ -167,20 +154,19 @@ class ConfinedQemu:
             ),
             kernel=None if state is not None else descriptors.readable(spec.kernel),
             initramfs=None if state is not None else descriptors.readable(spec.initramfs),
-            memory=None if memory is None else descriptors.borrow(memory.descriptor),
-            memory_shared=memory is not None and memory.shared,
+            memory=None if memory is None else descriptors.borrow(memory),
+            memory_shared=state is None,
             tap=None if spec.network is None else descriptors.own(open_tap(spec.network)),
             seccomp=self.host.jail is not None,
         )
 
-    def _make_group(self, memory: Memory | None) -> Cgroup | None:
+    def _make_group(self, *, clone: bool) -> Cgroup | None:
         host, spec = self.host, self.spec
         if host.cgroups is None or host.jail is None:
             return None
         # A clone that writes to a page which its template left empty is charged twice: for filling the
         # shared copy, and for its own.
-        times = 2 if memory is not None and not memory.shared else 1
-        limits = group_limits(spec, spec.memory_mib * times, host.options.cpus)
+        limits = group_limits(spec, spec.memory_mib * (2 if clone else 1), host.options.cpus)
         group = host.cgroups.create(spec.id, limits)
         self.undo.push(group.remove)
         return group

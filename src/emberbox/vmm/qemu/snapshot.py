@@ -16,7 +16,7 @@ from emberbox.errors import SnapshotFailed
 from emberbox.tasks import UndoStack
 from emberbox.vmm.base import Snapshot
 from emberbox.vmm.failures import freezing, undone_on_failure
-from emberbox.vmm.qemu.launch import ConfinedQemu, Memory, QemuHost, explained
+from emberbox.vmm.qemu.launch import ConfinedQemu, QemuHost, explained
 from emberbox.vmm.qemu.machine import QemuMachine
 from emberbox.vmm.snapshots.files import checked, discard, record, write_new
 from emberbox.vmm.snapshots.memory_image import empty_copy, fill_and_seal, reopen, sealed_bytes
@@ -170,7 +170,7 @@ class QemuLoadedSnapshot(OpenedSnapshot):
 
     async def _load(self, launched: ConfinedQemu) -> QemuMachine:
         state = reopen(self._held.state)
-        await launched.launch(memory=Memory(descriptor=self._held.memory, shared=False), state=state)
+        await launched.launch(memory=self._held.memory, state=state)
         control = launched.control
         await control.execute("migrate-set-capabilities", _CAPABILITIES, timeout_s=_RESTORE_S)
         await asyncio.shield(self._filling)
