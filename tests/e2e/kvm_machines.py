@@ -23,7 +23,7 @@ from emberbox.vmm.process.jail import jail_root
 from emberbox.vmm.qemu import host as qemu_host
 from emberbox.vmm.qemu import launch as launching
 from emberbox.vmm.qemu.arguments import arguments
-from emberbox.vmm.qemu.launch import Memory, QemuHost, launch
+from emberbox.vmm.qemu.launch import ConfinedQemu, QemuHost
 from emberbox.vmm.qemu.machine import QemuMachine
 from emberbox.vmm.snapshots.memory_image import create_memory
 from tests.e2e import firmware
@@ -93,10 +93,10 @@ async def boot(host: QemuHost, spec: MachineSpec, memory: Path | None = None) ->
         if memory is not None:
             descriptor = create_memory(memory, spec.memory_mib * 1024 * 1024, host.uid(spec))
             undo.push_call(lambda: os.close(descriptor))
-        given = None if descriptor is None else Memory(descriptor=descriptor, shared=True)
-        launched = await launch(host, spec, memory=given, undo=undo)
+        launched = ConfinedQemu(host, spec, undo)
+        await launched.launch(memory=descriptor)
         await launched.control.execute("cont", timeout_s=WAIT_S)
-        return QemuMachine(spec, launched, memory=memory)
+        return QemuMachine(launched, memory=memory)
     except BaseException:
         await undo.close()
         raise

@@ -12,6 +12,8 @@ import sys
 import time
 from typing import IO, TYPE_CHECKING, Self
 
+from emberbox.files.descriptors import opened
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -123,8 +125,5 @@ def sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk; not on Windows. Raises `OSError`."""
     if sys.platform == "win32":
         return
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with opened(path, os.O_RDONLY) as descriptor:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

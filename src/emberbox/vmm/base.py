@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+_MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -63,11 +64,24 @@ class Drive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkAttachment:
-    """A TAP device that exists already, and the guest's MAC address (`02:…`, locally administered)."""
+    """A TAP device that exists already, and the guest's MAC address (`02:…`, locally administered).
+
+    Raises `InvalidInput` for what Linux takes for neither.
+    """
 
     tap: str
     mac: str
     netns: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.tap.encode(errors="replace")) <= 15 or re.search(r"[/\s\0]", self.tap):
+            raise InvalidInput(
+                f"{self.tap!r}: a TAP device's name has 1 to 15 bytes without '/' and white space"
+            )
+        if not _MAC.fullmatch(self.mac):
+            raise InvalidInput(
+                f"{self.mac!r}: a MAC address has six pairs of hexadecimal digits with ':' between them"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

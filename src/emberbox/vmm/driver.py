@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from emberbox.errors import EmberboxError, RequirementMissing
-from emberbox.vmm.base import DriverReport
+from emberbox.vmm.base import DriverReport, Machine
 from emberbox.vmm.process.confinement import UID_BASE
+from emberbox.vmm.process.leftovers import find_machine
+from emberbox.vmm.recorded import machine_from_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +21,11 @@ if TYPE_CHECKING:
     from emberbox.vmm.guest_kernel import GuestKernel
     from emberbox.vmm.kvm.acceleration import Acceleration
     from emberbox.vmm.process.cgroup import Cgroups
+    from emberbox.vmm.process.marks import Mark
+    from emberbox.vmm.process.process import VmmProcess
+    from emberbox.vmm.recorded import RecordedMachine
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,23 +71,20 @@ class VmmHost:
     Args:
         version: What a snapshot must match.
         cgroups: Where to make groups; None where none can be had.
-        uid_base: As in `DriverOptions`.
-        cpus: As in `DriverOptions`.
-        log_level: As in `DriverOptions`.
+        options: The driver's.
     """
 
     version: str
     cgroups: Cgroups | None
-    uid_base: int
-    cpus: float | None
-    log_level: str
+    options: DriverOptions
 
 
 _Host = TypeVar("_Host", bound=VmmHost)
+_Machine = TypeVar("_Machine", bound=Machine)
 
 
-class VmmDriver(ABC, Generic[_Host]):
-    """A driver that looks at its host once, at its first use.
+class VmmDriver(ABC, Generic[_Host, _Machine]):
+    """A driver that looks at its host once, at its first use, and finds its machines again.
 
     Args:
         folder: `<data>/vmm`, where drivers keep what they prepare and have found out; shared by all engines
@@ -87,6 +92,10 @@ class VmmDriver(ABC, Generic[_Host]):
         options: What it is made with.
         confines: Whether its VMMs are shut in.
     """
+
+    name: str
+    mark: Mark
+    """By which its VMMs are known among the host's processes."""
 
     def __init__(self, folder: Path, options: DriverOptions, *, confines: bool = True) -> None:
         self._folder = folder
@@ -107,6 +116,25 @@ class VmmDriver(ABC, Generic[_Host]):
             reason += "; no control groups, so memory is bounded by the guest alone"
         return DriverReport(usable=True, accelerator=acceleration.name, version=host.version, reason=reason)
 
+    async def adopt(self, state: dict[str, Any]) -> _Machine | None:
+        """Take over the machine that `state` describes; None when it is gone.
+
+        Raises `VmmDied` or `VmmTimeout` when it does not answer.
+        """
+        recorded = machine_from_json(self.name, state)
+        host = await self._host()
+        process = find_machine(self.mark, recorded.pid, recorded.start_time, recorded.spec.id)
+        if process is None:
+            return None
+        try:
+            machine = await self._reconnect(host, recorded, process)
+        except BaseException:
+            process.release()
+            raise
+        extra = {"action": "vmm.adopt", "machine": recorded.spec.id, "pid": process.pid}
+        _log.info("machine adopted", extra=extra)
+        return machine
+
     async def _examined(self) -> tuple[_Host, Acceleration]:
         """Return what was found out about the host: now, where it was not yet. Raises `EmberboxError`."""
         async with self._lock:
@@ -114,6 +142,17 @@ class VmmDriver(ABC, Generic[_Host]):
                 self._found = await self._examine()
             return self._found
 
+    async def _host(self) -> _Host:
+        """As `_examined`, without what machines run on."""
+        return (await self._examined())[0]
+
     @abstractmethod
     async def _examine(self) -> tuple[_Host, Acceleration]:
         """Find out what works on this host. Raises `EmberboxError` for the first that is missing."""
+
+    @abstractmethod
+    async def _reconnect(self, host: _Host, recorded: RecordedMachine, process: VmmProcess) -> _Machine:
+        """Return the recorded machine, whose VMM is `process`, ready for use.
+
+        Raises `VmmError`, and leaves it running.
+        """

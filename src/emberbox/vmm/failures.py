@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
-from emberbox.errors import VmmError
+from emberbox.errors import SnapshotFailed, VmmError
 from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
     from typing import Any
 
-    from emberbox.vmm.base import MachineSpec
+    from emberbox.vmm.base import Machine, MachineSpec
 
 
 @asynccontextmanager
@@ -51,3 +52,23 @@ def told_as(
         words = said()
         reason = words.splitlines()[-1] if words else str(error) or type(error).__name__
         raise failure(f"virtual machine {spec.id} {what}: {reason}", detail=words or str(error)) from error
+
+
+@asynccontextmanager
+async def freezing(machine: Machine, discard: Callable[[], object]) -> AsyncIterator[None]:
+    """Tell what goes wrong inside as `SnapshotFailed`, and leave nothing of it.
+
+    Args:
+        machine: Killed when what is inside fails or is cancelled.
+        discard: Removes what was written, after that. May block.
+    """
+
+    async def give_up() -> None:
+        try:
+            await machine.kill()
+        finally:
+            await asyncio.to_thread(discard)
+
+    async with undone_on_failure(give_up):
+        with told_as(SnapshotFailed, machine.spec, "cannot be frozen"):
+            yield

@@ -39,18 +39,6 @@ class InstallWish:
     environment: Mapping[str, str]
 
 
-def _maybe_there(settings: VmmSettings, folder: Path) -> None:
-    return None
-
-
-def _nothing(settings: VmmSettings, folder: Path) -> Sequence[str]:
-    return ()
-
-
-def _no_packages(architecture: str) -> Mapping[str, str]:
-    return {}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriverKind:
     """A driver that could be used. `folder` is always `<data>/vmm`, where drivers keep what they prepare.
@@ -76,9 +64,9 @@ class DriverKind:
     mark: Mark
     serial: int
     make: Make
-    absence: Callable[[VmmSettings, Path], DriverReport | None] = _maybe_there
-    lacks: Callable[[VmmSettings, Path], Sequence[str]] = _nothing
-    packages: Callable[[str], Mapping[str, str]] = _no_packages
+    absence: Callable[[VmmSettings, Path], DriverReport | None] = lambda settings, folder: None
+    lacks: Callable[[VmmSettings, Path], Sequence[str]] = lambda settings, folder: ()
+    packages: Callable[[str], Mapping[str, str]] = lambda architecture: {}
     merit: str | None = None
     needs_kvm: bool = False
     install: Install | None = None

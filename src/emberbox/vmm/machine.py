@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import SnapshotFailed, VmmDied
 from emberbox.vmm.base import MachineState
-from emberbox.vmm.process.process import identify
+from emberbox.vmm.process.process import start_time
 from emberbox.vmm.process.spawn import LOG_BYTES, error_log, read_end
 from emberbox.vmm.recorded import spec_to_json, write_record
 
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 def process_record(driver: str, spec: MachineSpec, pid: int) -> dict[str, Any]:
     """Return JSON-ready values by which a later process finds the VMM `pid` of a machine, and no other."""
-    identity = identify(pid)
-    return {"driver": driver, "id": spec.id, "pid": pid, "start_time": identity.start_time if identity else 0}
+    return {"driver": driver, "id": spec.id, "pid": pid, "start_time": start_time(pid) or 0}
 
 
 class VmmMachine(ABC):

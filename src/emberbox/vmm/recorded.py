@@ -50,14 +50,16 @@ class RecordedMachine:
     Args:
         spec: What it was made from.
         pid: Host pid of its VMM.
-        start_time: As in `ProcessIdentity`.
+        start_time: As `process.start_time` tells it.
         memory: The file of its memory, if it is a template; None otherwise.
+        restored: Whether it is a clone, as far as its driver tells.
     """
 
     spec: MachineSpec
     pid: int
     start_time: int
     memory: Path | None
+    restored: bool
 
 
 def machine_from_json(driver: str, state: Mapping[str, Any]) -> RecordedMachine:
@@ -70,6 +72,7 @@ def machine_from_json(driver: str, state: Mapping[str, Any]) -> RecordedMachine:
             pid=int(state["pid"]),
             start_time=int(state["start_time"]),
             memory=None if state.get("memory") is None else Path(state["memory"]),
+            restored=bool(state.get("restored")),
         )
     except (KeyError, TypeError, ValueError) as error:
         message = f"this is not the state of a machine of the driver {driver}"

@@ -73,15 +73,11 @@ async def choose_driver(
 async def _best(settings: VmmSettings, data: Path, kernel: GuestKernel | None) -> tuple[Driver, DriverReport]:
     passed_over: dict[str, DriverReport] = {}
     for name in DRIVERS:
-        report = absence(name, settings, data, kernel)
-        if report is None:
-            driver, report = await _probed(name, settings, data, kernel)
-            if driver is not None and report.usable:
-                reasons = [
-                    f"{title(name)}: {report.reason}",
-                    *(_why_not(*item, report) for item in passed_over.items()),
-                ]
-                return driver, replace(report, reason="; ".join(reasons))
+        driver, report = await _judged(name, settings, data, kernel)
+        if driver is not None and report.usable:
+            reasons = [f"{title(name)}: {report.reason}"]
+            reasons += [_why_not(*item, report) for item in passed_over.items()]
+            return driver, replace(report, reason="; ".join(reasons))
         passed_over[name] = report
     # What the last driver lacks is the easiest to mend.
     name, report = list(passed_over.items())[-1]
@@ -104,10 +100,12 @@ def _why_not(name: str, report: DriverReport, chosen: DriverReport) -> str:
     return f"{why}, and needs KVM" if helpless else f"{why} ({report.mend})"
 
 
-async def _probed(
+async def _judged(
     name: str, settings: VmmSettings, data: Path, kernel: GuestKernel | None
 ) -> tuple[Driver | None, DriverReport]:
-    """Make and probe one of several drivers: what this raises only passes the driver over."""
+    """Make and probe one of several drivers, if it may be usable: what that raises only passes it over."""
+    if (absent := absence(name, settings, data, kernel)) is not None:
+        return None, absent
     try:
         driver = make_driver(name, settings, data, kernel)
         return driver, await _report_of(driver)
@@ -129,7 +127,7 @@ async def report_of(
 
     Takes up to seconds.
     """
-    return absence(name, settings, data, kernel) or (await _probed(name, settings, data, kernel))[1]
+    return (await _judged(name, settings, data, kernel))[1]
 
 
 def make_driver(name: str, settings: VmmSettings, data: Path, kernel: GuestKernel | None = None) -> Driver:

@@ -1,8 +1,10 @@
-"""The programs that a driver needs on the host, and the command that brings them."""
+"""The programs that a driver needs on the host, the command that brings them, and what they tell."""
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,8 @@ from emberbox.errors import RequirementMissing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+_TELL_S = 30.0
 
 
 def find_program(name: str) -> Path | None:
@@ -30,3 +34,26 @@ def require_programs(names: Iterable[str], *, mend: str) -> dict[str, Path]:
             f"this host does not have {', '.join(missing)}, which virtual machines need", mend=mend
         )
     return {name: path for name, path in found.items() if path is not None}
+
+
+def told_by(program: Path, *arguments: str, pattern: str, mend: str) -> str:
+    """Run a program and return what `pattern` finds in its output. Blocks, for 30 s at most.
+
+    Raises `RequirementMissing` with this mend where it does not run, or tells nothing of the kind.
+    """
+    try:
+        told = subprocess.run(
+            [program, *arguments], capture_output=True, text=True, timeout=_TELL_S, check=True, env={}
+        ).stdout
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
+        raise RequirementMissing(
+            f"{program} does not run on this host", mend=mend, detail=str(error)
+        ) from error
+    found = re.search(pattern, told)
+    if found is None:
+        raise RequirementMissing(
+            f"{' '.join(map(str, (program, *arguments)))} tells nothing; is it what it is taken for?",
+            mend=mend,
+            detail=told[:500],
+        )
+    return found[0]

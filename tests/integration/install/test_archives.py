@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tarfile
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from emberbox.errors import EmberboxError
 from emberbox.vmm.firecracker.install.installation import install
-from emberbox.vmm.firecracker.install.present import installed
-from emberbox.vmm.firecracker.install.sources import ReleaseFile
+from emberbox.vmm.firecracker.install.release import installed
+from emberbox.vmm.firecracker.install.sources import copy_release
 from tests.integration.install.archives import OTHER, RELEASE, Archive, make_archive, program
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ async def bring(folder: Path, file: Path, archive: Archive, sha256: str | None =
     """Install `archive` from `file`, and return what was said about it."""
     file.write_bytes(archive.content)
     try:
-        return (await install(folder, RELEASE, ReleaseFile(file, sha256 or archive.sha256))).version
+        return (
+            await install(folder, RELEASE, partial(copy_release, file=file, sha256=sha256 or archive.sha256))
+        ).version
     except EmberboxError as error:
         assert installed(folder) is None
         assert {entry.name for entry in folder.iterdir()} <= {".lock"}
@@ -42,13 +45,13 @@ async def test_with_a_hash(folder: Path, file: Path, archive: Archive) -> None:
 async def test_with_a_hash_beside_it(folder: Path, file: Path, archive: Archive) -> None:
     file.write_bytes(archive.content)
     file.with_name(f"{file.name}.sha256.txt").write_text(f"{archive.sha256}  {RELEASE.archive}\n")
-    assert (await install(folder, RELEASE, ReleaseFile(file))).version == "1.16.1"
+    assert (await install(folder, RELEASE, partial(copy_release, file=file))).version == "1.16.1"
 
 
 async def test_without_a_hash_it_is_asked_for(folder: Path, file: Path, archive: Archive) -> None:
     file.write_bytes(archive.content)
     with pytest.raises(EmberboxError, match="--sha256 HEX"):
-        await install(folder, RELEASE, ReleaseFile(file))
+        await install(folder, RELEASE, partial(copy_release, file=file))
     assert installed(folder) is None
 
 
@@ -62,7 +65,7 @@ async def test_with_a_hash_that_is_not_its_own(
 
 async def test_a_file_that_is_not_there(folder: Path, file: Path) -> None:
     with pytest.raises(EmberboxError, match="cannot be read"):
-        await install(folder, RELEASE, ReleaseFile(file, "0" * 64))
+        await install(folder, RELEASE, partial(copy_release, file=file, sha256="0" * 64))
 
 
 @pytest.mark.parametrize("content", [b"", b"text", make_archive().content[:200], b"\x1f\x8b" + b"\xff" * 100])

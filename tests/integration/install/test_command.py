@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emberbox.vmm.firecracker.install.present import installed
+from emberbox.vmm.firecracker.install.release import installed
 from tests.integration.install.archives import RELEASE, Archive, make_archive
 from tests.patience import PATIENCE_S
 

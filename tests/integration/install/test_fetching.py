@@ -7,14 +7,15 @@ import os
 import shutil
 import stat
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from emberbox.errors import EmberboxError, RequirementMissing
 from emberbox.vmm.firecracker.install.installation import install
-from emberbox.vmm.firecracker.install.present import installed
-from emberbox.vmm.firecracker.install.sources import PublishedRelease
+from emberbox.vmm.firecracker.install.release import installed
+from emberbox.vmm.firecracker.install.sources import fetch_release
 from tests.integration.install.archives import RELEASE, Archive, make_archive, program
 from tests.integration.install.servers import Page, Proxy, self_made_tls
 from tests.patience import PATIENCE_S
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 async def fetch(folder: Path, page: str, *, timeout_s: float = PATIENCE_S, release: Release = RELEASE) -> str:
     """Install, and return what was said about it."""
     try:
-        return (await install(folder, release, PublishedRelease(page, timeout_s=timeout_s))).version
+        return (
+            await install(folder, release, partial(fetch_release, releases=page, timeout_s=timeout_s))
+        ).version
     except EmberboxError as error:
         assert isinstance(error, RequirementMissing)
         return error.message
@@ -42,7 +45,10 @@ def nothing_is_left(folder: Path) -> bool:
 async def test_both_programs_are_put_in_place(folder: Path, page: Page) -> None:
     seen: list[tuple[str, float | None]] = []
     found = await install(
-        folder, RELEASE, PublishedRelease(page.url), lambda name, share: seen.append((name, share))
+        folder,
+        RELEASE,
+        partial(fetch_release, releases=page.url),
+        lambda name, share: seen.append((name, share)),
     )
     assert found == installed(folder)
     assert (found.version, found.firecracker) == ("1.16.1", folder / "1.16.1/firecracker")

@@ -7,7 +7,7 @@ import pytest
 
 from emberbox.config import VmmSettings
 from emberbox.errors import InvalidInput
-from emberbox.vmm.base import Drive, MachineSpec
+from emberbox.vmm.base import Drive, MachineSpec, NetworkAttachment
 from emberbox.vmm.driver import DriverOptions
 from emberbox.vmm.qemu.driver import QemuDriver
 from emberbox.vmm.recorded import spec_from_json
@@ -46,11 +46,18 @@ def test_a_spec_that_cannot_be_is_refused(change: dict[str, object]) -> None:
         replace(SPEC, **change)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"tap": ""}, {"tap": "a" * 16}, {"tap": "a/b"}, {"tap": "a b"}, {"mac": "02:00"}, {"mac": "x,y"}],
+)
+def test_a_network_that_cannot_be_is_refused(change: dict[str, str]) -> None:
+    with pytest.raises(InvalidInput):
+        NetworkAttachment(**{"tap": "t0", "mac": "02:00:00:00:00:01", **change})  # type: ignore[arg-type]
+
+
 def test_a_spec_survives_its_trip_through_json(tmp_path: Path) -> None:
     import json
     from dataclasses import asdict
-
-    from emberbox.vmm.base import NetworkAttachment
 
     network = NetworkAttachment(tap="t0", mac="02:00:00:00:00:01", netns=Path("/run/netns/x"))
     spec = replace(

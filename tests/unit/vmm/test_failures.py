@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from emberbox.errors import SnapshotFailed, VmmDied, VmmStartFailed
 from emberbox.vmm.base import MachineSpec
-from emberbox.vmm.failures import told_as, undone_on_failure
+from emberbox.vmm.failures import freezing, told_as, undone_on_failure
 
 SPEC = MachineSpec(
     id="a-1", run_dir=Path("/r"), vcpus=1, memory_mib=256, kernel=Path("/k"), initramfs=Path("/i")
@@ -81,3 +82,39 @@ async def test_what_is_cancelled_is_undone_to_its_end_though_it_is_cancelled_aga
     with pytest.raises(asyncio.CancelledError):
         await task
     assert undone.is_set()
+
+
+class Machine:
+    """Notes that it is killed, and fails as told."""
+
+    spec = SPEC
+
+    def __init__(self, done: list[str], error: Exception | None = None) -> None:
+        self.done = done
+        self.error = error
+
+    async def kill(self) -> None:
+        self.done.append("killed")
+        if self.error is not None:
+            raise self.error
+
+
+def frozen(machine: Any, done: list[str]) -> Any:
+    return freezing(machine, lambda: done.append("discarded"))
+
+
+async def test_a_freeze_that_fails_kills_the_machine_then_discards() -> None:
+    done: list[str] = []
+    with pytest.raises(SnapshotFailed, match=r"^virtual machine a-1 cannot be frozen: it ended"):
+        async with frozen(Machine(done), done):
+            raise VmmDied("it ended")
+    assert done == ["killed", "discarded"]
+    done.clear()
+    with pytest.raises(VmmDied):
+        async with frozen(Machine(done, VmmDied("and so did this")), done):
+            raise VmmDied("it ended")
+    assert done == ["killed", "discarded"], "also where it cannot be killed"
+    done.clear()
+    async with frozen(Machine(done), done):
+        pass
+    assert done == []

@@ -9,7 +9,7 @@ import pytest
 
 from emberbox.config import VMM_LOG_LEVELS
 from emberbox.vmm.firecracker.hardware import arguments
-from emberbox.vmm.qemu.log_items import log_arguments
+from emberbox.vmm.qemu.arguments import log_arguments
 
 
 def test_qemu_says_more_from_level_to_level() -> None:

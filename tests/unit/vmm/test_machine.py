@@ -13,7 +13,7 @@ from emberbox.errors import InvalidInput, SnapshotFailed, VmmDied
 from emberbox.tasks import UndoStack
 from emberbox.vmm.base import MachineSpec, MachineState
 from emberbox.vmm.machine import VmmMachine
-from emberbox.vmm.process.process import VmmProcess, identify
+from emberbox.vmm.process.process import VmmProcess, start_time
 from emberbox.vmm.recorded import RECORD, machine_from_json
 
 if TYPE_CHECKING:
@@ -78,9 +78,8 @@ async def test_its_record_is_what_another_process_finds_it_by(
     machine.running(MachineState.PAUSED)
     state = json.loads((tmp_path / RECORD).read_text())
     assert state == machine.state()
-    found, identity = machine_from_json("sleep", state), identify(process.pid)
-    assert identity is not None
-    assert (found.spec, found.pid, found.start_time) == (machine.spec, process.pid, identity.start_time)
+    found = machine_from_json("sleep", state)
+    assert (found.spec, found.pid, found.start_time) == (machine.spec, process.pid, start_time(process.pid))
     assert found.memory == machine.template_memory() == tmp_path / "memory"
     for wrong in ({}, {**state, "driver": "other"}, {**state, "pid": "x"}, {**state, "spec": None}):
         with pytest.raises(InvalidInput, match="not the state of a machine of the driver sleep"):

@@ -40,7 +40,7 @@ def pvm_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         qemu_host, "require_programs", lambda names, **_: {name: Path("/bin/true") for name in names}
     )
-    monkeypatch.setattr(qemu_host, "read_version", lambda _: "7.2")
+    monkeypatch.setattr(qemu_host, "_look_at", lambda _: {"version": "7.2", "known_flags": []})
 
 
 async def test_qemu_takes_kvm_with_a_kernel_for_it(tmp_path: Path) -> None:

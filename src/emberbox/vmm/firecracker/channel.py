@@ -8,6 +8,7 @@ nobody listens yet, the connection is closed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import socket
@@ -30,7 +31,7 @@ _OK = re.compile(rb"OK [0-9]{1,10}\n")
 
 
 async def connect_agent(
-    path: Path, *, alive: Callable[[], bool], timeout_s: float, port: int = PORT
+    path: Path, *, alive: Callable[[], bool], timeout_s: float
 ) -> tuple[StreamReader, StreamWriter]:
     """Connect to the agent, trying again until it listens.
 
@@ -38,7 +39,6 @@ async def connect_agent(
         path: Firecracker's vsock socket.
         alive: Whether the VMM lives.
         timeout_s: When to give up, in seconds.
-        port: The guest's port.
 
     Raises:
         VmmDied: The VMM has ended, or its socket is not what it must be.
@@ -48,41 +48,43 @@ async def connect_agent(
     try:
         async with asyncio.timeout(timeout_s):
             while alive():
-                connection = await _attempt(path, port)
+                connection = await _attempt(path)
                 if connection is not None:
-                    return await _streams(connection)
+                    return await sockets.streams(connection)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 1.5, longest_s)
     except TimeoutError as error:
         raise VmmTimeout(
-            f"nobody in the guest took a connection on vsock port {port} within {timeout_s:g} s; its "
+            f"nobody in the guest took a connection on vsock port {PORT} within {timeout_s:g} s; its "
             "console log tells more"
         ) from error
     raise VmmDied("the virtual machine ended before its agent took the connection")
 
 
-async def _attempt(path: Path, port: int) -> socket.socket | None:
+async def _attempt(path: Path) -> socket.socket | None:
     """Try once; None when nobody listens, or Firecracker is not that far."""
     client = _connected(path)
     if client is None:
         return None
+    with contextlib.ExitStack() as unless_it_speaks:
+        unless_it_speaks.enter_context(client)
+        if not await _accepted(client) or not await _greeted(client):
+            return None
+        unless_it_speaks.pop_all()
+    return client
+
+
+async def _accepted(client: socket.socket) -> bool:
+    """Ask for the agent's port; False when nobody listens there."""
     try:
         async with asyncio.timeout(_ATTEMPT_S):
-            await asyncio.get_running_loop().sock_sendall(client, b"CONNECT %d\n" % port)
+            await asyncio.get_running_loop().sock_sendall(client, b"CONNECT %d\n" % PORT)
             answer = await _line(client)
     except (TimeoutError, OSError):
-        client.close()
-        return None
-    except BaseException:
-        client.close()
-        raise
-    if not answer:
-        client.close()
-        return None
-    if _OK.fullmatch(answer) is None:
-        client.close()
+        return False
+    if answer and _OK.fullmatch(answer) is None:
         raise VmmDied(f"what answered on the vsock socket is not Firecracker: {answer[:_LONGEST]!r}")
-    return client if await _greeted(client) else None
+    return bool(answer)
 
 
 async def _greeted(client: socket.socket) -> bool:
@@ -91,30 +93,11 @@ async def _greeted(client: socket.socket) -> bool:
     A restored guest resets all of its connections in its first moments, and with them one that came
     too early.
     """
-    loop = asyncio.get_running_loop()
-    while True:
-        try:
-            first = client.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            await _readable(loop, client)
-            continue
-        except OSError:
-            first = b""
-        if not first:
-            client.close()
-        return bool(first)
-
-
-async def _readable(loop: asyncio.AbstractEventLoop, client: socket.socket) -> None:
-    ready = asyncio.Event()
-    loop.add_reader(client, ready.set)
+    await sockets.readable(client.fileno())
     try:
-        await ready.wait()
-    except BaseException:
-        loop.remove_reader(client)
-        client.close()
-        raise
-    loop.remove_reader(client)
+        return bool(client.recv(1, socket.MSG_PEEK))
+    except OSError:
+        return False
 
 
 def _connected(path: Path) -> socket.socket | None:
@@ -144,11 +127,3 @@ async def _line(client: socket.socket) -> bytes:
             return b""
         line += byte
     return line
-
-
-async def _streams(client: socket.socket) -> tuple[StreamReader, StreamWriter]:
-    try:
-        return await asyncio.open_unix_connection(sock=client)
-    except BaseException:
-        client.close()
-        raise

@@ -6,33 +6,14 @@ docs/ballooning.md, docs/snapshotting.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emberbox.vmm.firecracker.channel import PORT
-from emberbox.vmm.firecracker.requests.bodies import (
-    BootSource,
-    MachineConfiguration,
-    MemoryBackend,
-    NetworkOverride,
-    SnapshotLoad,
-)
-from emberbox.vmm.firecracker.requests.devices import (
-    Balloon,
-    DriveConfig,
-    DriveUpdate,
-    EntropyDevice,
-    MemoryHotplug,
-    NetworkInterface,
-    NetworkInterfaceUpdate,
-    RateLimiter,
-    TokenBucket,
-    Vsock,
-)
+from emberbox.vmm.firecracker.requests.request import Request
 from emberbox.vmm.kernel_line import kernel_line
 
 if TYPE_CHECKING:
-    from emberbox.vmm.base import MachineSpec, NetworkAttachment, Rates
-    from emberbox.vmm.firecracker.requests.request import Request
+    from emberbox.vmm.base import Drive, MachineSpec, Rates
 
 API = "/api.sock"
 VSOCK = "/v.sock"
@@ -46,11 +27,6 @@ INTERFACE = "eth0"
 GUEST_CID = 3
 BALLOON_STATISTICS_S = 5
 """How often a guest tells how it uses its memory."""
-BALLOON_OPTIONAL = ("free_page_reporting",)
-"""What releases before it do without."""
-LOAD_OPTIONAL = ("clock_realtime", "vsock_override")
-"""What releases before them do without: the agent sets the clock, too, and in its jail each socket
-has the same name."""
 _SECOND_MS = 1000
 _HOTPLUG_SLOT_MIB = 128
 HOTPLUG_BLOCK_MIB = 2
@@ -79,17 +55,12 @@ GROWING_ARGS = ("memhp_default_state=online_movable",)
 unused (its documentation, admin-guide/mm/memory-hotplug)."""
 
 
-def drive_id(index: int) -> str:
-    """Return the name of a drive, in the order of /dev/vda, /dev/vdb, …"""
-    return f"drive{index}"
-
-
 def drive_path(index: int) -> str:
     """Return the path of a drive inside the jail."""
     return f"/drives/{index}"
 
 
-def arguments(log_level: str = "warning") -> list[str]:
+def arguments(log_level: str) -> list[str]:
     """Return Firecracker's arguments: where its API is, and where it logs and counts from its first moment.
 
     Args:
@@ -99,43 +70,46 @@ def arguments(log_level: str = "warning") -> list[str]:
     return ["--api-sock", API, *log, "--metrics-path", f"/{METRICS}"]
 
 
-def boot(spec: MachineSpec, *, rates: Rates | None) -> list[Request]:
-    """Return what configures a machine that boots, but for the balloon; None leaves it unbounded."""
-    requests: list[Request] = [
-        MachineConfiguration(vcpu_count=spec.vcpus, mem_size_mib=spec.memory_mib),
-        BootSource(kernel_image_path=KERNEL, initrd_path=INITRAMFS, boot_args=_kernel_line(spec)),
+def boot(spec: MachineSpec, rates: Rates) -> list[Request]:
+    """Return what makes a machine, bounded by `rates`, and starts it."""
+    line = _kernel_line(spec)
+    source = {"kernel_image_path": KERNEL, "initrd_path": INITRAMFS, "boot_args": line}
+    requests = [
+        Request("PUT", "/machine-config", {"vcpu_count": spec.vcpus, "mem_size_mib": spec.memory_mib}),
+        Request("PUT", "/boot-source", source),
+        *(_drive(index, drive, rates) for index, drive in enumerate(spec.drives)),
+        Request("PUT", "/vsock", {"guest_cid": GUEST_CID, "uds_path": VSOCK}),
+        Request("PUT", "/entropy", {}),
     ]
-    for index, drive in enumerate(spec.drives):
-        limiter = None if rates is None else disk_limiter(rates)
-        requests.append(
-            DriveConfig(
-                drive_id=drive_id(index),
-                path_on_host=drive_path(index),
-                is_read_only=drive.read_only,
-                rate_limiter=limiter,
-            )
-        )
-    requests += [Vsock(guest_cid=GUEST_CID, uds_path=VSOCK), EntropyDevice()]
     if spec.network is not None:
-        requests.append(_interface(spec.network, None if rates is None else network_limiter(rates)))
-    room = _room_mib(spec)
-    if room:
-        requests.append(
-            MemoryHotplug(
-                total_size_mib=room, slot_size_mib=_HOTPLUG_SLOT_MIB, block_size_mib=HOTPLUG_BLOCK_MIB
-            )
-        )
-    return requests
+        device = {"iface_id": INTERFACE, "host_dev_name": spec.network.tap, "guest_mac": spec.network.mac}
+        requests.append(Request("PUT", f"/network-interfaces/{INTERFACE}", device | _network_bounds(rates)))
+    if room := _room_mib(spec):
+        sizes = {"slot_size_mib": _HOTPLUG_SLOT_MIB, "block_size_mib": HOTPLUG_BLOCK_MIB}
+        requests.append(Request("PUT", "/hotplug/memory", {"total_size_mib": room, **sizes}))
+    return [*requests, _BALLOON, Request("PUT", "/actions", {"action_type": "InstanceStart"})]
 
 
-def _interface(network: NetworkAttachment, limiter: RateLimiter | None) -> NetworkInterface:
-    return NetworkInterface(
-        iface_id=INTERFACE,
-        host_dev_name=network.tap,
-        guest_mac=network.mac,
-        rx_rate_limiter=limiter,
-        tx_rate_limiter=limiter,
-    )
+def _drive(index: int, drive: Drive, rates: Rates) -> Request:
+    name = f"drive{index}"
+    # An initrd goes without a root device.
+    device = {"drive_id": name, "path_on_host": drive_path(index), "is_root_device": False}
+    return Request("PUT", f"/drives/{name}", device | {"is_read_only": drive.read_only} | _disk_bounds(rates))
+
+
+_BALLOON = Request(
+    "PUT",
+    "/balloon",
+    {
+        "amount_mib": 0,
+        "deflate_on_oom": True,
+        "stats_polling_interval_s": BALLOON_STATISTICS_S,
+        "free_page_reporting": True,
+    },
+    optional=("free_page_reporting",),
+)
+"""Empty: the guest takes from it by itself when it runs short. Releases before the optional field do
+without."""
 
 
 def memory_file_mib(spec: MachineSpec) -> int:
@@ -156,66 +130,53 @@ def _kernel_line(spec: MachineSpec) -> str:
     return kernel_line(words, talkative=spec.talkative)
 
 
-def balloon() -> Balloon:
-    """Return the balloon, empty: the guest takes from it by itself when it runs short."""
-    return Balloon(
-        amount_mib=0,
-        deflate_on_oom=True,
-        stats_polling_interval_s=BALLOON_STATISTICS_S,
-        free_page_reporting=True,
-    )
+def load(spec: MachineSpec, *, clock: bool) -> Request:
+    """Return what restores a clone, which runs at once; only as the first request to its process.
 
-
-def load(spec: MachineSpec, *, clock: bool) -> SnapshotLoad:
-    """Return what restores a clone, which runs at once.
+    Releases before the optional fields do without: the agent sets the clock, too, and in its jail
+    each socket has the same name.
 
     Args:
         spec: The clone.
         clock: Whether the host's kernel can move the guest's clock on by the time that has passed.
     """
-    network = (
-        () if spec.network is None else (NetworkOverride(iface_id=INTERFACE, host_dev_name=spec.network.tap),)
-    )
-    return SnapshotLoad(
-        snapshot_path=STATE,
-        mem_backend=MemoryBackend(backend_path=MEMORY),
-        resume_vm=True,
-        network_overrides=network,
-        vsock_uds_path=VSOCK,
-        clock_realtime=True if clock else None,
-    )
+    body: dict[str, Any] = {
+        "snapshot_path": STATE,
+        "mem_backend": {"backend_path": MEMORY, "backend_type": "File"},
+        "resume_vm": True,
+        "vsock_override": {"uds_path": VSOCK},
+    }
+    if spec.network is not None:
+        body["network_overrides"] = [{"iface_id": INTERFACE, "host_dev_name": spec.network.tap}]
+    if clock:
+        body["clock_realtime"] = True
+    return Request("PUT", "/snapshot/load", body, optional=("clock_realtime", "vsock_override"))
 
 
 def bounds(spec: MachineSpec) -> list[Request]:
     """Return the bounds of a clone's devices, whose template has none; nothing where none are asked."""
-    disk, network = disk_limiter(spec.rates), network_limiter(spec.rates)
     requests: list[Request] = []
-    if disk is not None:
-        requests += [
-            DriveUpdate(drive_id=drive_id(index), rate_limiter=disk) for index in range(len(spec.drives))
-        ]
-    if network is not None and spec.network is not None:
-        requests.append(
-            NetworkInterfaceUpdate(iface_id=INTERFACE, rx_rate_limiter=network, tx_rate_limiter=network)
-        )
+    if disk := _disk_bounds(spec.rates):
+        names = [f"drive{index}" for index in range(len(spec.drives))]
+        requests += [Request("PATCH", f"/drives/{name}", {"drive_id": name, **disk}) for name in names]
+    if spec.network is not None and (network := _network_bounds(spec.rates)):
+        interface = {"iface_id": INTERFACE, **network}
+        requests.append(Request("PATCH", f"/network-interfaces/{INTERFACE}", interface))
     return requests
 
 
-def disk_limiter(rates: Rates) -> RateLimiter | None:
-    """Return the limiter of a drive; None for no bound."""
-    return _limiter(rates.disk_bytes_per_s, rates.disk_ops_per_s)
+def _disk_bounds(rates: Rates) -> dict[str, Any]:
+    return _bounds("rate_limiter", bandwidth=rates.disk_bytes_per_s, ops=rates.disk_ops_per_s)
 
 
-def network_limiter(rates: Rates) -> RateLimiter | None:
-    """Return the limiter of one direction of the network; None for no bound."""
-    return _limiter(rates.network_bytes_per_s, None)
+def _network_bounds(rates: Rates) -> dict[str, Any]:
+    return _bounds("rx_rate_limiter", "tx_rate_limiter", bandwidth=rates.network_bytes_per_s)
 
 
-def _limiter(bytes_per_s: int | None, ops_per_s: int | None) -> RateLimiter | None:
-    if bytes_per_s is None and ops_per_s is None:
-        return None
-    return RateLimiter(bandwidth=_bucket(bytes_per_s), ops=_bucket(ops_per_s))
-
-
-def _bucket(per_s: int | None) -> TokenBucket | None:
-    return None if per_s is None else TokenBucket(size=per_s, refill_time=_SECOND_MS)
+def _bounds(*limiters: str, **per_s: int | None) -> dict[str, Any]:
+    """Return a device's fields for these limiters, all alike; none where there is no bound."""
+    # A bucket of `size` tokens that is full again after `refill_time` ms.
+    buckets = {
+        name: {"size": size, "refill_time": _SECOND_MS} for name, size in per_s.items() if size is not None
+    }
+    return dict.fromkeys(limiters, buckets) if buckets else {}

@@ -6,15 +6,13 @@ import asyncio
 import os
 import platform
 import re
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emberbox.errors import RequirementMissing
 from emberbox.vmm.driver import VmmHost
-from emberbox.vmm.firecracker.install.present import installed
-from emberbox.vmm.firecracker.install.release import INSTALL, LEAST_VERSION
+from emberbox.vmm.firecracker.install.release import INSTALL, LEAST_VERSION, installed, parse_version
 from emberbox.vmm.firecracker.jailer.entry import write_entry
 from emberbox.vmm.firecracker.jailer.rights import check_rights
 from emberbox.vmm.kvm.acceleration import cpu_model, find_acceleration
@@ -22,11 +20,9 @@ from emberbox.vmm.kvm.kinds import look_at_kvm
 from emberbox.vmm.process.cgroup import Cgroups
 from emberbox.vmm.process.confinement import PACKAGES
 from emberbox.vmm.remembered import remembered
-from emberbox.vmm.requirements import find_program, require_programs
+from emberbox.vmm.requirements import find_program, require_programs, told_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from emberbox.vmm.driver import DriverOptions
     from emberbox.vmm.kvm.acceleration import Acceleration
 
@@ -38,8 +34,7 @@ _CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clock
 _DEAF_AFTER_PAUSE = frozenset({"1.16.0", "1.16.1"})
 """Releases whose vsock takes in nothing from the host any more once a machine was paused and went
 on (its issue 6074)."""
-_VERSION_S = 10.0
-_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
+_VERSION = r"\d+\.\d+\.\d+"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +66,7 @@ class FirecrackerHost(VmmHost):
 
     def uid(self, slot: int) -> int:
         """Return the uid and gid of the VMM in that slot."""
-        return self.uid_base + slot
+        return self.options.uid_base + slot
 
 
 async def examine(
@@ -129,7 +124,7 @@ def check_mount(folder: Path) -> None:
 
 
 def _program(name: str, given: Path | None, installed: Path | None) -> Path:
-    path = given if given is not None else installed if installed is not None else find_program(name)
+    path = given or installed or find_program(name)
     if path is None:
         raise RequirementMissing(f"{name} is not installed", mend=INSTALL)
     if not path.is_file() or not os.access(path, os.X_OK):
@@ -152,18 +147,18 @@ def _assemble(folder: Path, firecracker: Path, jailer: Path, options: DriverOpti
         folder / "firecracker.json",
         firecracker,
         lambda: {
-            "release": read_version(firecracker),
-            "snapshot": _ask(firecracker, "--snapshot-version", _anything),
+            "release": _version(firecracker),
+            "snapshot": _version(firecracker, "--snapshot-version"),
         },
     )
     release = str(told["release"])
-    if _numbers(release) < LEAST_VERSION:
+    if (parse_version(release) or (0,)) < LEAST_VERSION:
         least = ".".join(map(str, LEAST_VERSION))
         raise RequirementMissing(
             f"{firecracker} is Firecracker {release}; {least} or newer is needed", mend=INSTALL
         )
     jailers = str(
-        remembered(folder / "jailer.json", jailer, lambda: {"release": read_version(jailer)})["release"]
+        remembered(folder / "jailer.json", jailer, lambda: {"release": _version(jailer)})["release"]
     )
     if jailers != release:
         raise RequirementMissing(
@@ -178,9 +173,7 @@ def _assemble(folder: Path, firecracker: Path, jailer: Path, options: DriverOpti
         release=release,
         version=f"Firecracker {release}, snapshot {told['snapshot']}, {host}, layout {LAYOUT}",
         cgroups=cgroups if cgroups.prepare() else None,
-        uid_base=options.uid_base,
-        cpus=options.cpus,
-        log_level=options.log_level,
+        options=options,
         clock=moves_clocks(_CLOCK_SOURCE),
     )
 
@@ -194,44 +187,8 @@ def _entry(folder: Path) -> Path:
         ) from error
 
 
-def read_version(program: Path) -> str:
-    """Return the version that Firecracker or its jailer tells of itself, such as `1.16.1`.
-
-    Raises `RequirementMissing`.
-    """
-    return _ask(
-        program,
-        "--version",
-        lambda line: None if (found := _VERSION.search(line)) is None else ".".join(found.groups()),
-    )
-
-
-def _anything(line: str) -> str | None:
-    return line.strip().removeprefix("v") or None
-
-
-def _ask(program: Path, option: str, understand: Callable[[str], str | None]) -> str:
-    try:
-        command = [str(program), option]
-        told = subprocess.run(
-            command, capture_output=True, text=True, timeout=_VERSION_S, check=True, env={}
-        ).stdout
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
-        raise RequirementMissing(
-            f"{program} does not run on this host", mend=INSTALL, detail=str(error)
-        ) from error
-    # Newer releases print further lines, such as that they exit successfully.
-    for line in told.splitlines():
-        if (answer := understand(line)) is not None:
-            return answer[:64]
-    raise RequirementMissing(
-        f"{program} {option} tells nothing; is it what it is taken for?", mend=INSTALL, detail=told[:500]
-    )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    found = _VERSION.match(version)
-    return (0,) if found is None else tuple(map(int, found.groups()))
+def _version(program: Path, option: str = "--version") -> str:
+    return told_by(program, option, pattern=_VERSION, mend=INSTALL)
 
 
 def moves_clocks(source: Path) -> bool:

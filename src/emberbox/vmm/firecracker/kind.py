@@ -71,7 +71,7 @@ def _path(setting: str) -> Path | None:
 
 async def install(folder: Path, wish: InstallWish, step: Callable[[str, float | None], None]) -> list[str]:
     """Install the wished release of Firecracker and its jailer; see `DriverKind`."""
-    from emberbox.vmm.firecracker.install.wished import install_wished
+    from emberbox.vmm.firecracker.install.installation import install_wished
 
     return await install_wished(folder / _FOLDER, wish, step)
 

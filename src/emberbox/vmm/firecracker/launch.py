@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from emberbox.errors import VmmDied, VmmError, VmmStartFailed
+from emberbox.files.descriptors import opened
 from emberbox.vmm.firecracker import hardware
 from emberbox.vmm.firecracker.jailer.entry import PROGRAM
 from emberbox.vmm.firecracker.jailer.jail import MachineJail, open_pipe
@@ -30,7 +31,7 @@ from emberbox.vmm.process.process import children
 from emberbox.vmm.process.spawn import SPAWN_S, error_log, last_errors, open_errors, spawn_held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from emberbox.tasks import UndoStack
     from emberbox.vmm.base import MachineSpec
@@ -42,191 +43,152 @@ CONSOLE = "console.fifo"
 _LOG_BYTES = 262_144
 _OPEN_FILES = 512
 _LEAST_FILE_BYTES = 2 * 1024 * 1024
+_READY_S = 5.0
 _ENDED_S = 5.0
 
 
-@dataclass(slots=True, kw_only=True)
-class Launched:
-    """A Firecracker process whose API answers.
+class JailedFirecracker:
+    """A Firecracker process under its jailer, and all that belongs to it on the host.
+
+    Args:
+        host: What is known of the host.
+        spec: Its machine.
+        undo: Where to register what undoes it; whoever has it closes this.
 
     Attributes:
+        jail: What it sees as `/`.
+        api: Its API; answers once `launch` has returned.
+        metrics: What it counted.
+        restored: Whether its guest came from a snapshot.
         process: The init of its PID namespace.
         pid: Host pid of Firecracker itself.
-        api: Its API.
-        jail: What it sees as `/`.
-        log: What it logged.
-        metrics: What it counted.
-        undo: What undoes all that.
-        restored: Whether its guest came from a snapshot.
-        pauses: Whether it may be paused without being lost.
     """
 
     process: VmmProcess
     pid: int
-    api: FirecrackerApi
-    jail: MachineJail
-    log: BoundedLog
-    metrics: MetricsReader
-    undo: UndoStack
-    restored: bool = False
-    pauses: bool = True
 
-    async def configure(self, requests: Sequence[Request], optional: Sequence[str] = ()) -> None:
+    def __init__(self, host: FirecrackerHost, spec: MachineSpec, undo: UndoStack) -> None:
+        self.host = host
+        self.spec = spec
+        self.undo = undo
+        self.jail = MachineJail(spec.run_dir, host.entry.name, spec.id, host.uid(spec.slot))
+        socket = self.jail.root / hardware.API.lstrip("/")
+        self.api = FirecrackerApi(socket, name=spec.id, unknown=host.unknown)
+        self.metrics = MetricsReader()
+        self.restored = False
+        self._log = BoundedLog(error_log(spec.run_dir), _LOG_BYTES)
+
+    def make_jail(self) -> None:
+        """Make the jail, empty but for Firecracker and the machine's drives. Raises `OSError`."""
+        self.undo.push(lambda: asyncio.to_thread(self.jail.remove))
+        self.jail.make()
+        self.jail.share(self.host.firecracker, PROGRAM)
+        for index, drive in enumerate(self.spec.drives):
+            share = self.jail.share if drive.read_only else self.jail.give
+            share(drive.path, hardware.drive_path(index))
+
+    async def launch(self, *, file_bytes: int, freezes: bool = False) -> None:
+        """Start Firecracker in its jail, which holds all that the machine needs, and wait for its API.
+
+        Args:
+            file_bytes: Longest file that it writes.
+            freezes: Whether it will write its guest's memory to a file.
+
+        Raises:
+            VmmError, OSError, TimeoutError: It did not come up.
+        """
+        console = self.spec.run_dir / CONSOLE
+        os.mkfifo(console, 0o600)
+        self._listen(self.jail.pipe)
+        jailer = _jailer(self.host, self.spec, self.jail, file_bytes, charged_mib(self.spec, freezes=freezes))
+        # Without blocking: a guest that floods its console loses what nobody took in time, and never
+        # holds its VMM up.
+        with opened(console, os.O_WRONLY | os.O_NONBLOCK) as output:
+            self.process = await self._spawn(jailer, output)
+        self.undo.push(self.api.close)
+        async with self.explained():
+            await self.api.ready(SPAWN_S, lambda: not self.process.ended)
+            found = children(self.process.pid)
+            if not found:
+                raise VmmDied("Firecracker ended as soon as it ran")
+        self.pid = found[0]
+
+    async def reconnect(self, process: VmmProcess) -> str:
+        """Take over a process that another starter left; returns the machine's state as its API tells it.
+
+        Raises `VmmError` or `OSError`, and leaves it running.
+        """
+        self.process, self.pid = process, process.pid
+        try:
+            await self.api.ready(_READY_S, lambda: not process.ended)
+            state = await self.api.state()
+            self.undo.push(lambda: asyncio.to_thread(self.jail.remove))
+            self.undo.push(self._remove_group)
+            self._listen(lambda name: open_pipe(self.jail.root / name))
+        except BaseException:
+            await self.api.close()
+            raise
+        self.undo.push(process.kill)
+        self.undo.push(self.api.close)
+        return state
+
+    async def configure(self, requests: Iterable[Request]) -> None:
         """Send requests one after another. Raises `VmmError`."""
         for request in requests:
-            await self.api.send(request, optional=optional)
+            await self.api.send(request)
 
-
-def make_jail(host: FirecrackerHost, spec: MachineSpec, undo: UndoStack) -> MachineJail:
-    """Make the machine's jail, empty but for Firecracker and the machine's drives. Raises `OSError`."""
-    jail = MachineJail(spec.run_dir, host.entry.name, spec.id, host.uid(spec.slot))
-    undo.push(lambda: asyncio.to_thread(jail.remove))
-    jail.make()
-    jail.share(host.firecracker, PROGRAM)
-    for index, drive in enumerate(spec.drives):
-        (jail.share if drive.read_only else jail.give)(drive.path, hardware.drive_path(index))
-    return jail
-
-
-async def launch(
-    host: FirecrackerHost,
-    spec: MachineSpec,
-    jail: MachineJail,
-    *,
-    file_bytes: int,
-    undo: UndoStack,
-    freezes: bool = False,
-) -> Launched:
-    """Start Firecracker in `jail` and wait for its API.
-
-    Args:
-        host: What is known of the host.
-        spec: The machine.
-        jail: Prepared with all that the machine needs.
-        file_bytes: Longest file that the VMM writes.
-        undo: Where to register what undoes the start; the caller closes it when this, or a later step, fails.
-        freezes: Whether it will write its guest's memory to a file.
-
-    Raises:
-        VmmError, OSError, TimeoutError: The VMM did not come up.
-    """
-    log = open_log(spec)
-    metrics = MetricsReader()
-    output = _make_pipes(spec, jail, log, metrics, undo)
-    try:
-        jailer = _jailer(host, spec, jail, file_bytes, charged_mib(spec, freezes=freezes))
-        process = await _spawn(host, spec, jail, jailer, output, undo)
-    finally:
-        os.close(output)
-    api = open_api(host, spec, jail, undo)
-    try:
-        await api.ready(SPAWN_S, lambda: not process.ended)
-    except VmmError as error:
-        raise await explained(spec, process, log, error) from error
-    found = children(process.pid)
-    if not found:
-        raise await explained(spec, process, log, VmmDied("Firecracker ended as soon as it ran"))
-    return Launched(
-        process=process,
-        pid=found[0],
-        api=api,
-        jail=jail,
-        log=log,
-        metrics=metrics,
-        undo=undo,
-        pauses=host.pauses,
-    )
-
-
-def open_log(spec: MachineSpec) -> BoundedLog:
-    """Return what keeps the end of what a machine's VMM logs."""
-    return BoundedLog(error_log(spec.run_dir), _LOG_BYTES)
-
-
-def open_api(host: FirecrackerHost, spec: MachineSpec, jail: MachineJail, undo: UndoStack) -> FirecrackerApi:
-    """Return the client of the API in a jail; `undo` closes it."""
-    api = FirecrackerApi(jail.root / hardware.API.lstrip("/"), name=spec.id, unknown=host.unknown)
-    undo.push(api.close)
-    return api
-
-
-async def explained(
-    spec: MachineSpec, process: VmmProcess, log: BoundedLog, error: Exception
-) -> VmmStartFailed:
-    """Return the error for a start that failed: what Firecracker answered, else what its exit code means."""
-    reason, said = await why(spec, process, log, error)
-    return VmmStartFailed(f"virtual machine {spec.id} did not start: {reason}", detail=said)
-
-
-async def why(spec: MachineSpec, process: VmmProcess, log: BoundedLog, error: Exception) -> tuple[str, str]:
-    """Return why something failed, for people, and what Firecracker said, for logs.
-
-    What it answered says more than the exit code of a process that ended over it, as after a load
-    that failed.
-    """
-    code = None
-    if isinstance(error, VmmDied) or (process.ended and not isinstance(error, FirecrackerFault)):
+    @asynccontextmanager
+    async def explained(
+        self, failure: type[VmmError] = VmmStartFailed, what: str = "did not start"
+    ) -> AsyncIterator[None]:
+        """Turn what goes wrong inside with Firecracker into `failure`, which says why (see `why`)."""
         try:
-            async with asyncio.timeout(_ENDED_S):
-                code = await process.wait()
-        except TimeoutError:
-            code = None
-    said = "\n".join(text for text in (last_errors(spec.run_dir), log.tail().strip()) if text)
-    return str(error) if code is None else explain_exit(code, said), said or str(error)
+            yield
+        except VmmError as error:
+            reason, said = await self.why(error)
+            raise failure(f"virtual machine {self.spec.id} {what}: {reason}", detail=said) from error
 
+    async def why(self, error: Exception) -> tuple[str, str]:
+        """Return why something failed, for people, and what Firecracker said, for logs.
 
-def _make_pipes(
-    spec: MachineSpec, jail: MachineJail, log: BoundedLog, metrics: MetricsReader, undo: UndoStack
-) -> int:
-    """Make the machine's pipes and read them from now on; returns where Firecracker's output goes."""
-    path = spec.run_dir / CONSOLE
-    os.mkfifo(path, 0o600)
-    listen(spec, jail.pipe, log, metrics, undo)
-    # Without blocking: a guest that floods its console loses what nobody took in time, and never
-    # holds its VMM up.
-    return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        What it answered says more than the exit code of a process that ended over it, as after a load
+        that failed.
+        """
+        code = None
+        if isinstance(error, VmmDied) or (self.process.ended and not isinstance(error, FirecrackerFault)):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ENDED_S):
+                    code = await self.process.wait()
+        texts = last_errors(self.spec.run_dir), self._log.tail().strip()
+        said = "\n".join(text for text in texts if text)
+        return str(error) if code is None else explain_exit(code, said), said or str(error)
 
+    def _listen(self, pipe: Callable[[str], int]) -> None:
+        """Read console, log and metrics from now on; `pipe` opens a pipe of the jail by its name."""
+        console = BoundedLog(self.spec.console_log, self.spec.console_bytes)
+        self.undo.push_call(PipeReader(open_pipe(self.spec.run_dir / CONSOLE), console.take).close)
+        for name, take in ((hardware.LOG, self._log.take), (hardware.METRICS, self.metrics.take)):
+            self.undo.push_call(PipeReader(pipe(name), take).close)
 
-def listen(
-    spec: MachineSpec,
-    pipe: Callable[[str], int],
-    log: BoundedLog,
-    metrics: MetricsReader,
-    undo: UndoStack,
-) -> None:
-    """Read a machine's console, log and metrics from now on; `pipe` opens a pipe of the jail by its name."""
-    console = BoundedLog(spec.console_log, spec.console_bytes)
-    undo.push_call(PipeReader(open_pipe(spec.run_dir / CONSOLE), console.take).close)
-    for name, take in ((hardware.LOG, log.take), (hardware.METRICS, metrics.take)):
-        undo.push_call(PipeReader(pipe(name), take).close)
+    async def _spawn(self, jailer: list[str], output: int) -> VmmProcess:
+        spec, jail = self.spec, self.jail
+        self.undo.push(self._remove_group)
+        with open_errors(spec.run_dir) as errors:
+            return await spawn_held(
+                lambda tell, held: [*_bubblewrap(spec, jail, tell, held), "--", *LIMITED, *jailer],
+                lambda pid: _bound(spec, pid),
+                mark=MARK,
+                machine_id=spec.id,
+                inherited=(),
+                output=output,
+                errors=errors,
+                own_codes=OWN_CODES,
+                undo=self.undo,
+            )
 
-
-async def _spawn(
-    host: FirecrackerHost,
-    spec: MachineSpec,
-    jail: MachineJail,
-    jailer: list[str],
-    output: int,
-    undo: UndoStack,
-) -> VmmProcess:
-    undo.push(lambda: _remove_group(host, spec.id))
-    with open_errors(spec.run_dir) as errors:
-        return await spawn_held(
-            lambda tell, held: [*_bubblewrap(spec, jail, tell, held), "--", *LIMITED, *jailer],
-            lambda pid: _bound(spec, pid),
-            mark=MARK,
-            machine_id=spec.id,
-            inherited=(),
-            output=output,
-            errors=errors,
-            own_codes=OWN_CODES,
-            undo=undo,
-        )
-
-
-async def _remove_group(host: FirecrackerHost, name: str) -> None:
-    if host.cgroups is not None:
-        await host.cgroups.find(name).remove()
+    async def _remove_group(self) -> None:
+        if self.host.cgroups is not None:
+            await self.host.cgroups.find(self.spec.id).remove()
 
 
 def _bubblewrap(spec: MachineSpec, jail: MachineJail, tell: int, held: int) -> list[str]:
@@ -257,13 +219,13 @@ def _jailer(
     if spec.network is not None and spec.network.netns is not None:
         arguments += ["--netns", str(spec.network.netns)]
     if host.cgroups is not None:
-        limits = group_limits(spec, memory_mib, host.cpus)
+        limits = group_limits(spec, memory_mib, host.options.cpus)
         arguments += ["--cgroup-version", "2" if host.cgroups.unified else "1", "--parent-cgroup", PARENT]
         for name, value in host.cgroups.assignments(limits):
             arguments += ["--cgroup", f"{name}={value}"]
     arguments += ["--resource-limit", f"fsize={max(file_bytes, _LEAST_FILE_BYTES)}"]
     arguments += ["--resource-limit", f"no-file={_OPEN_FILES}"]
-    return [*arguments, "--", *hardware.arguments(host.log_level)]
+    return [*arguments, "--", *hardware.arguments(host.options.log_level)]
 
 
 def _bound(spec: MachineSpec, pid: int) -> None:

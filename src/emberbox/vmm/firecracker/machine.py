@@ -10,18 +10,14 @@ from emberbox.errors import InvalidInput, VmmDied, VmmNotReady, VmmRefused
 from emberbox.vmm.base import MachineState, MemoryUse
 from emberbox.vmm.firecracker import hardware
 from emberbox.vmm.firecracker.channel import connect_agent
-from emberbox.vmm.firecracker.requests.bodies import Action, VmState
-from emberbox.vmm.firecracker.requests.devices import BalloonUpdate, MemoryHotplugUpdate
 from emberbox.vmm.firecracker.requests.faults import FirecrackerFault, explain_exit
+from emberbox.vmm.firecracker.requests.request import Request
 from emberbox.vmm.machine import VmmMachine
-from emberbox.vmm.process.spawn import last_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from emberbox.vmm.base import MachineSpec
-    from emberbox.vmm.firecracker.launch import Launched
-    from emberbox.vmm.firecracker.requests.request import Request
+    from emberbox.vmm.firecracker.launch import JailedFirecracker
 
 _BOOT_S = 3600.0
 """Whoever boots a machine has a closer look at it (`boots.watch`)."""
@@ -30,7 +26,6 @@ _DRIVEN_S = 10.0
 """How long a guest that boots may take until it drives a device that something is asked of."""
 _DRIVEN_PAUSE_S = 0.05
 _METRICS_S = 5.0
-_ENDED_S = 5.0
 _MIB = 1024 * 1024
 
 
@@ -38,13 +33,13 @@ class FirecrackerMachine(VmmMachine):
     """A `Machine`, `ReclaimingMachine`, `ResizableMachine` and `MeasuredMachine` of the Firecracker driver.
 
     Args:
-        spec: What it was made from.
         launched: Its process, whose undo steps belong to the machine from here on.
         memory: Where its memory goes when it is frozen, if it is a template; None otherwise.
     """
 
-    def __init__(self, spec: MachineSpec, launched: Launched, *, memory: Path | None = None) -> None:
-        super().__init__("firecracker", spec, launched.process, launched.pid, launched.undo, memory=memory)
+    def __init__(self, launched: JailedFirecracker, *, memory: Path | None = None) -> None:
+        process, undo = launched.process, launched.undo
+        super().__init__("firecracker", launched.spec, process, launched.pid, undo, memory=memory)
         self.launched = launched
 
     async def open_channel(self) -> tuple[StreamReader, StreamWriter]:
@@ -65,7 +60,7 @@ class FirecrackerMachine(VmmMachine):
         Raises `VmmRefused`, with the machine running on, for a release whose machines hear nothing
         any more after a pause; else `VmmError`.
         """
-        if not self.launched.pauses and not self._process.ended:
+        if not self.launched.host.pauses and not self._process.ended:
             raise VmmRefused(
                 "this release of Firecracker cuts a machine off from its host once it was paused and goes "
                 "on, so it is not paused; install 1.16.2 or later: emberbox setup --vmm firecracker "
@@ -75,12 +70,12 @@ class FirecrackerMachine(VmmMachine):
 
     async def freeze(self) -> None:
         """Stop the vCPUs for good, whatever the release. Raises `VmmError`."""
-        await self.request(VmState(state="Paused"))
+        await self.request(Request("PATCH", "/vm", {"state": "Paused"}))
         self._state = MachineState.PAUSED
 
     async def resume(self) -> None:
         """Let the vCPUs run on. Repeating is harmless. Raises `VmmError`."""
-        await self.request(VmState(state="Resumed"))
+        await self.request(Request("PATCH", "/vm", {"state": "Resumed"}))
         self._state = MachineState.RUNNING
 
     async def halt(self) -> None:
@@ -99,7 +94,7 @@ class FirecrackerMachine(VmmMachine):
         `VmmNotReady` when it does not yet.
         """
         held = 0 if leave_mib is None else max(0, self._spec.memory_mib - leave_mib)
-        await self._once_driven(BalloonUpdate(amount_mib=held), "balloon")
+        await self._once_driven(Request("PATCH", "/balloon", {"amount_mib": held}), "balloon")
 
     async def memory_use(self) -> MemoryUse:
         """Tell what the guest holds, as it told last (every 5 s). Raises `VmmError`."""
@@ -122,7 +117,8 @@ class FirecrackerMachine(VmmMachine):
             raise InvalidInput(f"this machine's memory may be {least} to {most} MiB, not {memory_mib}")
         more = -(-(memory_mib - least) // hardware.HOTPLUG_BLOCK_MIB) * hardware.HOTPLUG_BLOCK_MIB
         if most > least:
-            await self._once_driven(MemoryHotplugUpdate(requested_size_mib=more), "pluggable memory")
+            request = Request("PATCH", "/hotplug/memory", {"requested_size_mib": more})
+            await self._once_driven(request, "pluggable memory")
 
     async def counters(self) -> dict[str, int]:
         """Have Firecracker write its metrics and return what it has counted since it started.
@@ -131,7 +127,7 @@ class FirecrackerMachine(VmmMachine):
         """
         metrics = self.launched.metrics
         seen = metrics.lines
-        await self.request(Action(action_type="FlushMetrics"))
+        await self.request(Request("PUT", "/actions", {"action_type": "FlushMetrics"}))
         await metrics.next_line(seen, _METRICS_S)
         return dict(metrics.counters)
 
@@ -165,13 +161,7 @@ class FirecrackerMachine(VmmMachine):
             await asyncio.sleep(_DRIVEN_PAUSE_S)
 
     async def _explained(self, error: VmmDied) -> VmmDied:
-        try:
-            async with asyncio.timeout(_ENDED_S):
-                code = await self._process.wait()
-        except TimeoutError:
+        reason, said = await self.launched.why(error)
+        if not self._process.ended:
             return error
-        said = "\n".join((last_errors(self._spec.run_dir), self.launched.log.tail()))
-        return VmmDied(
-            f"virtual machine {self._spec.id} has ended: {explain_exit(code, said)}",
-            detail=said or error.detail,
-        )
+        return VmmDied(f"virtual machine {self._spec.id} has ended: {reason}", detail=said)

@@ -8,7 +8,6 @@ docs/logger.md.
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
 import json
 import os
@@ -89,12 +88,11 @@ class BoundedLog:
     def __init__(self, path: Path, bound: int) -> None:
         self._path = path
         self._bound = bound
-        self._tail: collections.deque[bytes] = collections.deque()
-        self._held = 0
+        self._tail = b""
 
     def take(self, piece: bytes) -> None:
         """Keep what there is room for. A disk that is full loses it."""
-        self._remember(piece)
+        self._tail = (self._tail + piece)[-_TAIL_BYTES:]
         with contextlib.suppress(OSError), self._path.open("ab") as file:
             room = self._bound - file.tell()
             if room > 0:
@@ -102,13 +100,7 @@ class BoundedLog:
 
     def tail(self) -> str:
         """Return the last few KiB; bytes that are not text are replaced."""
-        return b"".join(self._tail)[-_TAIL_BYTES:].decode("utf-8", "replace")
-
-    def _remember(self, piece: bytes) -> None:
-        self._tail.append(piece)
-        self._held += len(piece)
-        while self._tail and self._held - len(self._tail[0]) >= _TAIL_BYTES:
-            self._held -= len(self._tail.popleft())
+        return self._tail.decode("utf-8", "replace")
 
 
 class MetricsReader:
@@ -134,16 +126,13 @@ class MetricsReader:
             self._rest = b""
             self.torn += 1
 
-    async def next_line(self, after: int, timeout_s: float) -> bool:
-        """Wait until more than `after` lines were read; False when that took longer than `timeout_s`."""
-        try:
+    async def next_line(self, after: int, timeout_s: float) -> None:
+        """Wait until more than `after` lines were read, for `timeout_s` at most."""
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self.lines <= after:
                     self._changed.clear()
                     await self._changed.wait()
-        except TimeoutError:
-            return False
-        return True
 
     def _add(self, line: bytes) -> None:
         try:

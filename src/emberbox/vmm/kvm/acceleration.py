@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_PROGRAM = Path(__file__).with_name("probe.py")
 _PROBE_S = 3.0
 _HARDWARE_US = 20_000.0
 """Hardware needs less than 1,000 µs; a busy host may take us off the CPU for a while; emulation
@@ -55,14 +56,14 @@ class Trial:
     """What came of running code in KVM.
 
     Args:
+        told: What happened, for people.
         ran: Whether the code ran to its end, however slowly.
         fast: Whether it ran as fast as hardware does.
-        told: What happened, for people.
     """
 
-    ran: bool
-    fast: bool
     told: str
+    ran: bool = False
+    fast: bool = False
 
 
 def cpu_model() -> str:
@@ -95,12 +96,12 @@ async def probe_acceleration(
     host = look_at_kvm() if kvm is None else kvm
     obstacle = _obstacle(device, host, kernel)
     if obstacle is not None:
-        return Acceleration("tcg", f"software emulation: {obstacle}")
+        return _emulation(obstacle)
     key = _key(device)
     trial = None if cache is None else _recalled(cache, key)
     if trial is None:
         trial = judge(
-            *await _run(command or (sys.executable, "-I", "-S", str(_program())), device, timeout_s),
+            *await _run(command or (sys.executable, "-I", "-S", str(_PROGRAM)), device, timeout_s),
             timeout_s,
         )
         if cache is not None:
@@ -141,15 +142,19 @@ def decide(trial: Trial, kvm: Kvm, kernel: GuestKernel | None) -> Acceleration:
         kernel: What guests boot; None where that is not known.
     """
     if not trial.ran:
-        return Acceleration("tcg", f"software emulation: {trial.told}")
+        return _emulation(trial.told)
     if kvm.kind is KvmKind.PVM:
         refusal = unfit(kvm, kernel)
         if refusal is not None or kernel is None:
-            return Acceleration("tcg", f"software emulation: {refusal or _PVM_ONLY} ({OWN_KERNEL})")
+            return _emulation(f"{refusal or _PVM_ONLY} ({OWN_KERNEL})")
         return Acceleration("kvm", f"PVM: KVM without hardware, for which the kernel {kernel.name} is built")
     if not trial.fast:
-        return Acceleration("tcg", f"software emulation: KVM is itself emulated here ({trial.told})")
+        return _emulation(f"KVM is itself emulated here ({trial.told})")
     return Acceleration("kvm", f"hardware virtualization: {trial.told}")
+
+
+def _emulation(why: str) -> Acceleration:
+    return Acceleration("tcg", f"software emulation: {why}")
 
 
 def unfit(kvm: Kvm, kernel: GuestKernel | None) -> str | None:
@@ -197,19 +202,17 @@ def judge(code: int | None, output: bytes, timeout_s: float = _PROBE_S) -> Trial
         timeout_s: When it is given up, in seconds.
     """
     if code is None:
-        return Trial(
-            ran=False, fast=False, told=f"KVM hung for {timeout_s:g} s over a test of a few instructions"
-        )
+        return Trial(f"KVM hung for {timeout_s:g} s over a test of a few instructions")
     try:
         report = json.loads(output)
         if "error" in report:
-            return Trial(ran=False, fast=False, told=f"KVM does not run guests here ({report['error']})")
+            return Trial(f"KVM does not run guests here ({report['error']})")
         took = float(report["microseconds"])
     except (ValueError, TypeError, KeyError):
-        return Trial(ran=False, fast=False, told=f"the test of KVM ended with code {code}")
+        return Trial(f"the test of KVM ended with code {code}")
     if took > _HARDWARE_US:
-        return Trial(ran=True, fast=False, told=f"a test took {took / 1000:.0f} ms instead of below 1")
-    return Trial(ran=True, fast=True, told=f"a test ran in {took:.0f} µs")
+        return Trial(f"a test took {took / 1000:.0f} ms instead of below 1", ran=True)
+    return Trial(f"a test ran in {took:.0f} µs", ran=True, fast=True)
 
 
 def _obstacle(device: Path, kvm: Kvm, kernel: GuestKernel | None) -> str | None:
@@ -248,10 +251,6 @@ async def _run(command: Sequence[str], device: Path, timeout_s: float) -> tuple[
                     await process.wait()
 
 
-def _program() -> Path:
-    return Path(__file__).with_name("probe.py")
-
-
 def _key(device: Path) -> str:
     status = device.stat()
     return since_boot(status.st_rdev, status.st_ctime_ns, os.geteuid())
@@ -260,5 +259,5 @@ def _key(device: Path) -> str:
 def _recalled(cache: Path, key: str) -> Trial | None:
     match recall(cache, key):
         case {"ran": bool(ran), "fast": bool(fast), "told": str(told)}:
-            return Trial(ran, fast, told)
+            return Trial(told, ran, fast)
     return None

@@ -65,15 +65,24 @@ def look_at_kvm(root: Path = Path("/"), *, told: str = "auto") -> Kvm:
     if told == "hardware":
         return Kvm(kind=KvmKind.HARDWARE, found="hardware virtualization, as set", needs=_ANY_KERNEL)
     flags = frozenset(first_value("flags", cpuinfo=root / _CPUINFO).split())
-    loaded = {name for name in ("kvm_intel", "kvm_amd", "kvm_pvm") if (root / _MODULES / name).is_dir()}
-    for flag, (title, module) in _FLAGS.items():
-        if flag in flags and module in loaded:
-            return _hardware(title, nested="hypervisor" in flags)
-    if "kvm_pvm" in loaded:
+    guest = "hypervisor" in flags
+    title, module = next((named for flag, named in _FLAGS.items() if flag in flags), ("", ""))
+    if title and (root / _MODULES / module).is_dir():
+        return _hardware(title, nested=guest)
+    if (root / _MODULES / "kvm_pvm").is_dir():
         return _pvm("PVM: KVM without hardware virtualization")
-    if (root / "dev/kvm").exists():
-        return _unseen(root, flags)
-    return _none(flags)
+    if not (root / "dev/kvm").exists():
+        return _none(title, module, nested=guest)
+    # Without a known module it is built in, hidden, or another architecture's.
+    if title:
+        return _hardware(title, nested=guest)
+    if not flags and first_value("processor", cpuinfo=root / _CPUINFO):  # only x86 has flags
+        return Kvm(kind=KvmKind.HARDWARE, found="the processor's virtualization", needs=_ANY_KERNEL)
+    return Kvm(
+        kind=KvmKind.UNKNOWN,
+        found="KVM of an unknown kind: the processor shows neither vmx nor svm",
+        needs=_TELL,
+    )
 
 
 def _hardware(title: str, *, nested: bool) -> Kvm:
@@ -95,31 +104,15 @@ def _pvm(found: str) -> Kvm:
     )
 
 
-def _unseen(root: Path, flags: frozenset[str]) -> Kvm:
-    """Judge a device without a known module: built in, hidden, or another architecture's."""
-    for flag, (title, _) in _FLAGS.items():
-        if flag in flags:
-            return _hardware(title, nested="hypervisor" in flags)
-    if not flags and first_value("processor", cpuinfo=root / _CPUINFO):  # only x86 has flags
-        return Kvm(kind=KvmKind.HARDWARE, found="the processor's virtualization", needs=_ANY_KERNEL)
-    return Kvm(
-        kind=KvmKind.UNKNOWN,
-        found="KVM of an unknown kind: the processor shows neither vmx nor svm",
-        needs=_TELL,
-    )
-
-
-def _none(flags: frozenset[str]) -> Kvm:
-    for flag, (title, module) in _FLAGS.items():
-        if flag in flags:
-            needs = f"the kernel module {module}, which is not loaded"
-            return Kvm(
-                kind=KvmKind.NONE,
-                found=f"none, though the processor has {title}",
-                needs=needs,
-                mend=f"sudo modprobe {module}",
-            )
-    if "hypervisor" in flags:
+def _none(title: str, module: str, *, nested: bool) -> Kvm:
+    if title:
+        return Kvm(
+            kind=KvmKind.NONE,
+            found=f"none, though the processor has {title}",
+            needs=f"the kernel module {module}, which is not loaded",
+            mend=f"sudo modprobe {module}",
+        )
+    if nested:
         needs = (
             "a machine with nested virtualization, or a host kernel with PVM and a guest kernel for it; "
             "without either, programs run under emulation"

@@ -125,8 +125,8 @@ def limit(pid: int, *, file_bytes: int, processes: int | None) -> None:
         resource.RLIMIT_NOFILE: 256,
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_FSIZE: file_bytes,
     }
-    limits[resource.RLIMIT_FSIZE] = file_bytes
     if processes is not None:
         limits[resource.RLIMIT_NPROC] = processes
     for name, value in limits.items():

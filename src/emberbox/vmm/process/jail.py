@@ -123,10 +123,8 @@ def _fill(root: Path, files: JailFiles) -> None:
 
 def _cache_libraries(root: Path) -> None:
     # Spares the loader a search through its folders for some fifty libraries at each start.
-    for ldconfig in ("/sbin/ldconfig", "/usr/sbin/ldconfig"):
-        if Path(ldconfig).exists():
-            with contextlib.suppress(OSError, subprocess.SubprocessError):
-                subprocess.run(
-                    [ldconfig, "-X", "-r", str(root)], capture_output=True, timeout=_LIST_S, check=False
-                )
-            return
+    if (ldconfig := shutil.which("ldconfig", path="/sbin:/usr/sbin")) is not None:
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(
+                [ldconfig, "-X", "-r", str(root)], capture_output=True, timeout=_LIST_S, check=False
+            )

@@ -6,56 +6,53 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emberbox.errors import VmmTimeout
 from emberbox.vmm.process.marks import marked, named
-from emberbox.vmm.process.process import VmmProcess, all_pids, command_line, identify
+from emberbox.vmm.process.process import VmmProcess, all_pids, command_line, start_time
 from emberbox.vmm.recorded import RECORD
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Iterator
 
     from emberbox.vmm.process.marks import Mark
 
 _log = logging.getLogger(__name__)
 
-_GONE_S = 10.0
 _ROUNDS = 20
 _EXEC_S = 0.01
 
 
-def find_machine(mark: Mark, pid: int, start_time: int, machine_id: str) -> VmmProcess | None:
+def find_machine(mark: Mark, pid: int, started: int, machine_id: str) -> VmmProcess | None:
     """Return and watch the VMM of `machine_id`; None when it is gone, or `pid` is another process."""
+    return _held(pid, lambda: _is_recorded((mark,), pid, started, machine_id))
+
+
+def _held(pid: int, is_ours: Callable[[], bool]) -> VmmProcess | None:
+    """Hold on to a process, then look at it: in between, it cannot be exchanged for another."""
     try:
         process = VmmProcess(pid, None, wrapped=False)
     except ProcessLookupError:
         return None
-    # Looked at only now that the process is held on to, so that it cannot be exchanged for another
-    # in between.
-    if not (_started_at(pid, start_time) and marked((mark,), pid, machine_id, whole=True)):
-        process.release()
-        return None
-    return process
+    if is_ours():
+        return process
+    process.release()
+    return None
 
 
-async def kill_leftovers(marks: Collection[Mark], run_root: Path, marker: str | None = None) -> list[int]:
-    """End the VMMs recorded under `run_root`, and all processes with `marker`; returns their pids.
+async def kill_leftovers(marks: Collection[Mark], run_root: Path) -> list[int]:
+    """End the VMMs recorded under `run_root`; returns their pids.
 
     Only for a `run_root` whose engine is gone. A process is ended only if pid, start time and mark
-    are those of the record. Waits up to 10 s.
+    are those of the record. Waits up to 20 s for each.
 
     Args:
         marks: The marks of all drivers.
         run_root: Folder of the machines' run folders.
-        marker: Start of the machines' ids, to find those that left no record; None to go by the
-            records alone.
     """
-    ended = [pid for pid in sorted(_all_recorded(marks, run_root)) if await _end(marks, pid)]
-    if marker:
-        ended += await end_marked(marks, marker)
+    ended = [pid for pid in sorted(set(_recorded(marks, run_root))) if await _end(marks, pid)]
     if ended:
         _log.warning(
             "ended %d VMMs of an earlier process",
@@ -96,42 +93,27 @@ def _has_program(pid: int) -> bool:
     return True
 
 
-def _all_recorded(marks: Collection[Mark], run_root: Path) -> set[int]:
-    return {pid for path in run_root.glob(f"*/{RECORD}") if (pid := _recorded(marks, path)) is not None}
+def _recorded(marks: Collection[Mark], run_root: Path) -> Iterator[int]:
+    """Yield the pids of the VMMs that records below `run_root` tell of, and that still run."""
+    for path in run_root.glob(f"*/{RECORD}"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            record = json.loads(path.read_text())
+            pid = int(record["pid"])
+            if _is_recorded(marks, pid, int(record["start_time"]), str(record["id"])):
+                yield pid
 
 
-def _recorded(marks: Collection[Mark], path: Path) -> int | None:
-    try:
-        record = json.loads(path.read_text())
-        pid, start_time, machine_id = int(record["pid"]), int(record["start_time"]), str(record["id"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    same = _started_at(pid, start_time) and marked(marks, pid, machine_id, whole=True)
-    return pid if same else None
-
-
-def _started_at(pid: int, start_time: int) -> bool:
-    identity = identify(pid)
-    return identity is not None and identity.start_time == start_time
+def _is_recorded(marks: Collection[Mark], pid: int, started: int, machine_id: str) -> bool:
+    return start_time(pid) == started and marked(marks, pid, machine_id, whole=True)
 
 
 async def _end(marks: Collection[Mark], pid: int) -> bool:
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
+    process = _held(pid, lambda: marked(marks, pid, wrapped=True))
+    if process is None:
         return False
-    loop = asyncio.get_running_loop()
-    gone = asyncio.Event()
-    loop.add_reader(descriptor, gone.set)
     try:
-        # Looked at again now that the descriptor holds on to the process.
-        if not marked(marks, pid, wrapped=True):
-            return False
-        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_GONE_S):
-                await gone.wait()
-        return True
+        with contextlib.suppress(VmmTimeout):
+            await process.kill()
     finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
+        process.release()
+    return True

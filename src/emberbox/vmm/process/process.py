@@ -7,7 +7,6 @@ import contextlib
 import os
 import select
 import signal
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,40 +21,35 @@ EXIT_UNKNOWN = 255
 _GONE_S = 20.0
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessIdentity:
-    """A process that cannot be mistaken for a later one with the same number.
-
-    Args:
-        pid: Host pid.
-        start_time: Field 22 of /proc/PID/stat (proc(5)): clock ticks after boot.
-    """
-
-    pid: int
-    start_time: int
-
-
 def all_pids() -> list[int]:
     """Return the pids of all processes that this one may see."""
     return sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
 
 
-def identify(pid: int) -> ProcessIdentity | None:
-    """Return the identity of the process `pid`; None when there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return None
-    return ProcessIdentity(pid, int(stat[stat.rindex(b")") + 2 :].split()[19]))
+def start_time(pid: int) -> int | None:
+    """Return when the process `pid` was started: no later one with its number has the same.
+
+    Clock ticks after the boot, field 22 of /proc/PID/stat (proc(5)); None when there is no such process.
+    """
+    stat = _read(pid, "stat")
+    return int(stat[stat.rindex(b")") + 2 :].split()[19]) if stat else None
 
 
 def command_line(pid: int) -> list[str]:
     """Return the arguments of the process `pid`; empty when it is gone."""
+    return [part.decode("utf-8", "surrogateescape") for part in _read(pid, "cmdline").split(b"\0")[:-1]]
+
+
+def children(pid: int) -> list[int]:
+    """Return the pids of the children of the process `pid`; empty when it is gone."""
+    return [int(child) for child in _read(pid, f"task/{pid}/children").split()]
+
+
+def _read(pid: int, name: str) -> bytes:
     try:
-        raw = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:
-        return []
-    return [part.decode("utf-8", "surrogateescape") for part in raw.split(b"\0")[:-1]]
+        return b""
 
 
 def explain_signal(whose: str, number: int) -> str | None:
@@ -73,14 +67,6 @@ def explain_signal(whose: str, number: int) -> str | None:
         who = "by the host for its use of memory, or by somebody"
         return f"{whose} was killed (SIGKILL): {who}; see the kernel's log (dmesg)"
     return f"{whose} was ended by a signal ({name})"
-
-
-def children(pid: int) -> list[int]:
-    """Return the pids of the children of the process `pid`; empty when it is gone."""
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
 
 
 class VmmProcess:

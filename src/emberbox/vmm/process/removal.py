@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from typing import TYPE_CHECKING
 
+from emberbox.files.descriptors import opened
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 def remove_tree(path: Path) -> bool:
@@ -21,17 +24,9 @@ def remove_tree(path: Path) -> bool:
     nor open descriptors grow with a depth that somebody else chose, as they do with
     `shutil.rmtree`.
     """
-    try:
-        top = os.open(path, _FOLDER)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return _removed(path)
-    try:
+    with contextlib.suppress(OSError), opened(path, _FOLDER) as top:
         while _empty_folders(top, *_unlinked(top)):
             pass
-    finally:
-        os.close(top)
     return _removed(path)
 
 
@@ -52,19 +47,11 @@ def _empty_folders(top: int, folders: list[str], unlinked: int) -> bool:
     """Remove each of the folders, and move what is in them up to `top`; returns whether anything was done."""
     done = unlinked > 0
     for name in folders:
-        try:
-            folder = os.open(name, _FOLDER, dir_fd=top)
-        except OSError:
-            continue
-        try:
-            done = _raise_folders(folder, top) or done
-        finally:
-            os.close(folder)
-        try:
+        with contextlib.suppress(OSError):
+            with opened(name, _FOLDER, dir_fd=top) as folder:
+                done = _raise_folders(folder, top) or done
             os.rmdir(name, dir_fd=top)
             done = True
-        except OSError:
-            continue
     return done
 
 
@@ -72,11 +59,9 @@ def _raise_folders(folder: int, top: int) -> bool:
     below, unlinked = _unlinked(folder)
     raised = 0
     for name in below:
-        try:
+        with contextlib.suppress(OSError):
             os.rename(name, f".{secrets.token_hex(12)}", src_dir_fd=folder, dst_dir_fd=top)
             raised += 1
-        except OSError:
-            continue
     return raised + unlinked > 0
 
 
@@ -88,9 +73,7 @@ def _unlinked(folder: int) -> tuple[list[str], int]:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.name)
                 continue
-            try:
+            with contextlib.suppress(OSError):
                 os.unlink(entry.name, dir_fd=folder)
                 unlinked += 1
-            except OSError:
-                continue
     return folders, unlinked

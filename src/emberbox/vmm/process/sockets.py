@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -9,7 +10,10 @@ import socket
 import stat
 from typing import TYPE_CHECKING
 
+from emberbox.files.descriptors import opened
+
 if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -23,11 +27,8 @@ def _short(path: Path) -> Iterator[str]:
     if len(os.fsencode(path)) <= _LONGEST:
         yield str(path)
         return
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with opened(path.parent, os.O_PATH | os.O_DIRECTORY) as folder:
         yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
 
 
 def listen(path: Path) -> socket.socket:
@@ -61,6 +62,26 @@ def connect(path: Path) -> socket.socket:
         client.close()
         raise
     return client
+
+
+async def streams(client: socket.socket) -> tuple[StreamReader, StreamWriter]:
+    """Return the streams of a connected socket, which is theirs from then on, and closed on a failure."""
+    try:
+        return await asyncio.open_unix_connection(sock=client)
+    except BaseException:
+        client.close()
+        raise
+
+
+async def readable(descriptor: int) -> None:
+    """Wait until there is something to read from `descriptor`, or its end. One caller at a time."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(descriptor)
 
 
 def pin(path: Path) -> int:

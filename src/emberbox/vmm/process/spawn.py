@@ -6,14 +6,16 @@ import asyncio
 import json
 import os
 import subprocess
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from emberbox.files.descriptors import opened
 from emberbox.vmm.process.leftovers import end_marked
 from emberbox.vmm.process.process import VmmProcess, reap
+from emberbox.vmm.process.sockets import readable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from emberbox.tasks import UndoStack
@@ -30,15 +32,9 @@ def error_log(run_dir: Path) -> Path:
     return run_dir / "vmm.log"
 
 
-@contextmanager
-def open_errors(run_dir: Path) -> Iterator[int]:
+def open_errors(run_dir: Path) -> AbstractContextManager[int]:
     """Lend a descriptor that writes to `error_log`. Raises `OSError`."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-    descriptor = os.open(error_log(run_dir), flags, 0o600)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    return opened(error_log(run_dir), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 
 def last_errors(run_dir: Path) -> str:
@@ -95,7 +91,8 @@ async def spawn_held(
         os.close(tell)
         tell = -1
         pid = await _child_pid(told)
-        process = watch(pid, parent, undo, wrapped=True, own_codes=own_codes)
+        process = VmmProcess(pid, parent, wrapped=True, own_codes=own_codes)
+        undo.push(process.kill)
         bound(pid)
         os.write(release, b"1")
         return process
@@ -125,20 +122,6 @@ def popen(
     )
 
 
-def watch(
-    pid: int,
-    parent: subprocess.Popen[bytes],
-    undo: UndoStack,
-    *,
-    wrapped: bool,
-    own_codes: Collection[int] = (),
-) -> VmmProcess:
-    """Watch the process `pid` from now on, and register its end."""
-    process = VmmProcess(pid, parent, wrapped=wrapped, own_codes=own_codes)
-    undo.push(process.kill)
-    return process
-
-
 async def end_parent(parent: subprocess.Popen[bytes], mark: Mark, machine_id: str) -> None:
     """End what `popen` started, and all that it left of the machine `machine_id`. Repeating is harmless."""
     early = parent.poll() is None
@@ -152,24 +135,13 @@ async def end_parent(parent: subprocess.Popen[bytes], mark: Mark, machine_id: st
 
 async def _child_pid(told: int) -> int:
     """Read what bubblewrap tells about its child."""
-    loop = asyncio.get_running_loop()
     os.set_blocking(told, False)
     text = b""
     async with asyncio.timeout(SPAWN_S):
         while b"}" not in text:
-            readable = loop.create_future()
-            loop.add_reader(told, _mark_readable, readable)
-            try:
-                await readable
-            finally:
-                loop.remove_reader(told)
+            await readable(told)
             piece = os.read(told, 4096)
             if not piece:
                 raise OSError("bubblewrap ended before the VMM was started")
             text += piece
     return int(json.loads(text)["child-pid"])
-
-
-def _mark_readable(readable: asyncio.Future[None]) -> None:
-    if not readable.done():
-        readable.set_result(None)

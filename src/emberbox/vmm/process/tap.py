@@ -9,8 +9,10 @@ import ctypes
 import fcntl
 import os
 import struct
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
+
+from emberbox.files.descriptors import opened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +30,9 @@ def open_tap(network: NetworkAttachment) -> int:
     """Return a descriptor of the TAP device. Raises `OSError` when it is missing, busy or not ours."""
     if network.netns is None:
         return _open(network.tap)
-    return _in_namespace(network.netns, network.tap)
+    # A namespace belongs to a thread, so enter it in one that ends right after.
+    with ThreadPoolExecutor(1, thread_name_prefix="tap") as thread:
+        return thread.submit(_in_namespace, network.netns, network.tap).result()
 
 
 def _open(name: str) -> int:
@@ -43,26 +47,8 @@ def _open(name: str) -> int:
 
 
 def _in_namespace(path: Path, name: str) -> int:
-    # A namespace belongs to a thread, so enter it in one that ends right after.
-    outcome: list[int | OSError] = []
-
-    def enter() -> None:
-        try:
-            libc = ctypes.CDLL(None, use_errno=True)
-            namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                if libc.setns(namespace, _CLONE_NEWNET) != 0:
-                    raise OSError(ctypes.get_errno(), "the network namespace cannot be entered", str(path))
-            finally:
-                os.close(namespace)
-            outcome.append(_open(name))
-        except OSError as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=enter, name="tap")
-    thread.start()
-    thread.join()
-    (result,) = outcome
-    if isinstance(result, OSError):
-        raise result
-    return result
+    libc = ctypes.CDLL(None, use_errno=True)
+    with opened(path, os.O_RDONLY) as namespace:
+        if libc.setns(namespace, _CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "the network namespace cannot be entered", str(path))
+    return _open(name)

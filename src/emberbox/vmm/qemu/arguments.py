@@ -17,8 +17,6 @@ from emberbox.vmm.qemu.processor import emulated_processor, host_processor
 from emberbox.vmm.qemu.program import NAME, machine_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from emberbox.vmm.base import MachineSpec, Rates
 
 CHANNEL = "emberbox.0"
@@ -42,6 +40,16 @@ KERNEL_ARGS = (
     "init_on_alloc=0",
     "audit=0",
 )
+
+_ITEMS = ("-d", "guest_errors,unimp")
+_DEBUG = (
+    "guest_cpu_reset",
+    "handle_qmp_command",
+    "migrate_set_state",
+    "virtio_serial_handle_control_message*",
+    "virtio_set_status",
+)
+_TRACE = ("loadvm_*", "monitor_*", "savevm_section_*", "virtio_notify", "virtio_queue_notify")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +129,7 @@ class Wiring:
         memory_shared: Whether what the guest writes goes to that file (a template) or stays private
             (a clone).
         tap: The network device; None without a network.
-        trusted: False only in tests: leaves QEMU's own seccomp filter off.
+        seccomp: False only in tests: leaves QEMU's own seccomp filter off.
     """
 
     control: int
@@ -136,26 +144,21 @@ class Wiring:
     seccomp: bool = True
 
 
-def arguments(
-    spec: MachineSpec, hardware: Hardware, wiring: Wiring, *, firmware: Sequence[str] = ()
-) -> list[str]:
+def arguments(spec: MachineSpec, hardware: Hardware, wiring: Wiring) -> list[str]:
     """Return QEMU's arguments, its own path first. The machine does not run until it is told to by QMP.
 
     Args:
         spec: The machine.
         hardware: What it runs on.
         wiring: Descriptors. Without a kernel, QEMU waits for a snapshot.
-        firmware: Folders in which QEMU finds its firmware.
     """
     words = [hardware.binary, NAME, machine_name(spec.id)]
     words += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     if wiring.seccomp:
         words += ["-sandbox", SANDBOX]
-    for folder in firmware:
-        words += ["-L", folder]
     words += _processor_and_memory(spec, hardware, wiring)
-    words += _channels(wiring, hardware)
-    words += _drives(spec, wiring, hardware)
+    words += _channels(wiring)
+    words += _drives(spec, wiring)
     if spec.network is not None and wiring.tap is not None:
         words += ["-netdev", f"tap,id=network,fd={wiring.tap}"]
         words += ["-device", f"virtio-net-device,netdev=network,mac={spec.network.mac}"]
@@ -187,7 +190,7 @@ def _processor_and_memory(spec: MachineSpec, hardware: Hardware, wiring: Wiring)
     return ["-machine", machine, *words]
 
 
-def _channels(wiring: Wiring, hardware: Hardware) -> list[str]:
+def _channels(wiring: Wiring) -> list[str]:
     return [
         *(
             "-chardev",
@@ -203,7 +206,7 @@ def _channels(wiring: Wiring, hardware: Hardware) -> list[str]:
     ]
 
 
-def _drives(spec: MachineSpec, wiring: Wiring, hardware: Hardware) -> list[str]:
+def _drives(spec: MachineSpec, wiring: Wiring) -> list[str]:
     words: list[str] = []
     for index, (drive, descriptor) in enumerate(zip(spec.drives, wiring.drives, strict=True)):
         number = index + 2
@@ -213,19 +216,13 @@ def _drives(spec: MachineSpec, wiring: Wiring, hardware: Hardware) -> list[str]:
             "-blockdev",
             f"driver=file,node-name=file{index},filename=/dev/fdset/{number},read-only={read_only},locking=off,aio=threads",
         ]
-        if limits := _limits(spec.rates):
-            words += [
-                "-object",
-                json.dumps({"qom-type": "throttle-group", "id": f"rate{index}", "limits": limits}),
-            ]
-            words += ["-blockdev", f"driver=raw,node-name=raw{index},file=file{index},read-only={read_only}"]
-            throttle = f"driver=throttle,node-name=drive{index},throttle-group=rate{index},file=raw{index}"
-            words += ["-blockdev", f"{throttle},read-only={read_only}"]
-        else:
-            words += [
-                "-blockdev",
-                f"driver=raw,node-name=drive{index},file=file{index},read-only={read_only}",
-            ]
+        limits = _limits(spec.rates)
+        raw = f"raw{index}" if limits else f"drive{index}"
+        words += ["-blockdev", f"driver=raw,node-name={raw},file=file{index},read-only={read_only}"]
+        if limits:
+            group = {"qom-type": "throttle-group", "id": f"rate{index}", "limits": limits}
+            throttle = f"driver=throttle,node-name=drive{index},throttle-group=rate{index},file={raw}"
+            words += ["-object", json.dumps(group), "-blockdev", f"{throttle},read-only={read_only}"]
         words += ["-device", f"virtio-blk-device,drive=drive{index}"]
     return words
 
@@ -248,3 +245,17 @@ def _start(spec: MachineSpec, hardware: Hardware, wiring: Wiring) -> list[str]:
         "-append",
         kernel_line((*hardware.kernel_args, *spec.kernel_args), talkative=spec.talkative),
     ]
+
+
+def log_arguments(level: str) -> list[str]:
+    """Return QEMU's arguments for one of `vmm.log_level`; none below `info`.
+
+    QEMU has no levels: its messages always go to standard error. What can be added are log items
+    (`-d`: what a guest does that no real machine allows, what QEMU does not emulate) and trace events
+    (`-trace`), which go there as well. The file is bounded as the console's is, and what is beyond the
+    bound is lost. Neither holds what a guest reads or writes.
+    """
+    if level not in ("info", "debug", "trace"):
+        return []
+    events = {"info": (), "debug": _DEBUG, "trace": (*_DEBUG, *_TRACE)}[level]
+    return [*_ITEMS, *(word for event in events for word in ("-trace", event))]

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from emberbox.errors import InvalidInput
 from emberbox.tasks import UndoStack
 from emberbox.vmm.driver import USUAL, VmmDriver
 from emberbox.vmm.failures import undone_on_failure
-from emberbox.vmm.process.leftovers import find_machine
 from emberbox.vmm.qemu.host import examine
-from emberbox.vmm.qemu.launch import Launched, Memory, QemuHost, control_socket, explained, launch
+from emberbox.vmm.qemu.launch import ConfinedQemu, QemuHost, explained
 from emberbox.vmm.qemu.machine import QemuMachine
 from emberbox.vmm.qemu.program import MARK
-from emberbox.vmm.qemu.qmp import Qmp
 from emberbox.vmm.qemu.snapshot import QemuLoadedSnapshot, save
-from emberbox.vmm.recorded import machine_from_json
 from emberbox.vmm.snapshots.memory_image import create_memory
 
 if TYPE_CHECKING:
@@ -27,23 +24,24 @@ if TYPE_CHECKING:
     from emberbox.vmm.driver import DriverOptions
     from emberbox.vmm.kvm.acceleration import Acceleration
     from emberbox.vmm.process.process import VmmProcess
+    from emberbox.vmm.recorded import RecordedMachine
 
 _log = logging.getLogger(__name__)
 
 _START_S = 30.0
-_ADOPT_S = 5.0
 
 
-class QemuDriver(VmmDriver[QemuHost]):
+class QemuDriver(VmmDriver[QemuHost, QemuMachine]):
     """Starts machines in QEMU, each shut in for itself. A `Driver`, `SnapshotDriver` and `AdoptingDriver`.
 
     Args:
         folder: Also keeps the jail root.
-        options: Either accelerator will do. What is logged besides QEMU's messages: see `qemu.log_items`.
+        options: Either accelerator will do. What is logged besides QEMU's messages: see `log_arguments`.
         confine: False runs QEMU with our own rights. Only for tests that prove the confinement.
     """
 
     name = "qemu"
+    mark = MARK
 
     def __init__(self, folder: Path, options: DriverOptions = USUAL, *, confine: bool = True) -> None:
         if options.accelerator not in (None, "kvm", "tcg"):
@@ -55,21 +53,20 @@ class QemuDriver(VmmDriver[QemuHost]):
 
         Raises `VmmStartFailed` with nothing left behind; safe to cancel.
         """
-        host, _ = await self._examined()
-        return await _boot(host, spec)
+        return await _boot(await self._host(), spec)
 
     async def start_template(self, spec: MachineSpec, memory: Path) -> QemuMachine:
         """Boot a machine whose memory lives in the new file `memory`, which is the caller's from then on.
 
         Raises `VmmStartFailed` with nothing left behind; safe to cancel.
         """
-        host, _ = await self._examined()
+        host = await self._host()
         with explained(spec, "did not start"):
             descriptor = create_memory(memory, spec.memory_mib * 1024 * 1024, host.uid(spec))
         try:
-            return await _boot(host, spec, Memory(descriptor=descriptor, shared=True), memory)
+            return await _boot(host, spec, descriptor, memory)
         except BaseException:
-            _remove(memory)
+            memory.unlink(missing_ok=True)
             raise
         finally:
             os.close(descriptor)
@@ -80,86 +77,38 @@ class QemuDriver(VmmDriver[QemuHost]):
         Also writes `<state>.json`, by which changed files are noticed. Raises `SnapshotFailed`;
         then the machine is killed and both are removed.
         """
-        host, _ = await self._examined()
-        return await save(host, _ours(machine), state)
+        if not isinstance(machine, QemuMachine):
+            raise InvalidInput("only a machine of the QEMU driver can be frozen by it")
+        return await save(await self._host(), machine, state)
 
     async def open_snapshot(self, snapshot: Snapshot) -> QemuLoadedSnapshot:
         """Check a snapshot and copy its memory to where no clone can change it.
 
         Raises `SnapshotFailed`; safe to cancel.
         """
-        host, _ = await self._examined()
-        return await QemuLoadedSnapshot.open(host, snapshot)
+        return await QemuLoadedSnapshot.open(await self._host(), snapshot)
 
-    async def adopt(self, state: dict[str, Any]) -> QemuMachine | None:
-        """Take over the machine that `state` describes; None when it is gone.
-
-        Raises `VmmDied` or `VmmTimeout` when it does not answer.
-        """
-        recorded = machine_from_json(self.name, state)
-        host, _ = await self._examined()
-        process = find_machine(MARK, recorded.pid, recorded.start_time, recorded.spec.id)
-        if process is None:
-            return None
-        try:
-            return await _reconnect(host, recorded.spec, process, recorded.memory)
-        except BaseException:
-            process.release()
-            raise
+    async def _reconnect(self, host: QemuHost, recorded: RecordedMachine, process: VmmProcess) -> QemuMachine:
+        launched = ConfinedQemu(host, recorded.spec, UndoStack())
+        runs = await launched.reconnect(process)
+        machine = QemuMachine(launched, memory=recorded.memory)
+        machine.take_event("RESUME" if runs else "STOP", {})
+        return machine
 
     async def _examine(self) -> tuple[QemuHost, Acceleration]:
         return await examine(self._folder, self._options, confine=self._confines)
 
 
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-
-
-def _ours(machine: Machine) -> QemuMachine:
-    if not isinstance(machine, QemuMachine):
-        raise InvalidInput("only a machine of the QEMU driver can be frozen by it")
-    return machine
-
-
 async def _boot(
-    host: QemuHost, spec: MachineSpec, memory: Memory | None = None, file: Path | None = None
+    host: QemuHost, spec: MachineSpec, memory: int | None = None, file: Path | None = None
 ) -> QemuMachine:
-    undo = UndoStack()
-    async with undone_on_failure(undo.close):
+    launched = ConfinedQemu(host, spec, UndoStack())
+    async with undone_on_failure(launched.undo.close):
         with explained(spec, "did not start"):
-            launched = await launch(host, spec, memory=memory, undo=undo)
-            timer_hz, group = host.hardware.timer_hz, launched.group
-            if timer_hz is not None and group is not None and host.precedence.give(group):
-                # Its kernel measures its timer for 0.1 s; on a busy host that goes wrong if it is
-                # made to wait meanwhile.
-                undo.push_call(host.precedence.end, group)
+            await launched.launch(memory=memory)
+            launched.hurry()
             await launched.control.execute("cont", timeout_s=_START_S)
-            machine = QemuMachine(spec, launched, memory=file, timer_hz=timer_hz, precedence=host.precedence)
+            machine = QemuMachine(launched, memory=file, boots=True)
             machine.running()
     _log.info("machine booted", extra={"action": "vmm.start", "machine": spec.id, "pid": machine.pid})
-    return machine
-
-
-async def _reconnect(
-    host: QemuHost, spec: MachineSpec, process: VmmProcess, memory: Path | None
-) -> QemuMachine:
-    control = Qmp.connect(control_socket(spec.run_dir))
-    try:
-        status = await control.execute("query-status", timeout_s=_ADOPT_S)
-    except BaseException:
-        await control.close()
-        raise
-    undo = UndoStack()
-    group = None if host.cgroups is None else host.cgroups.find(spec.id)
-    if group is not None:
-        undo.push(group.remove)
-    undo.push(process.kill)
-    undo.push(control.close)
-    machine = QemuMachine(
-        spec,
-        Launched(process=process, confined=False, control=control, group=group, undo=undo),
-        memory=memory,
-    )
-    machine.take_event("RESUME" if status.get("running") else "STOP", {})
-    _log.info("machine adopted", extra={"action": "vmm.adopt", "machine": spec.id, "pid": process.pid})
     return machine

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from emberbox.vmm.qemu.launch import QemuHost
 from emberbox.vmm.qemu.processor import known_flags, processor_vendor
 from emberbox.vmm.qemu.program import mend, program
 from emberbox.vmm.remembered import remembered
-from emberbox.vmm.requirements import require_programs
+from emberbox.vmm.requirements import require_programs, told_by
 
 if TYPE_CHECKING:
     from emberbox.vmm.driver import DriverOptions
@@ -40,7 +39,6 @@ _FIRMWARE = (
     "efi-virtio.rom",
 )
 _FIRMWARE_FOLDERS = (Path("/usr/share/qemu"), Path("/usr/share/seabios"), Path("/usr/share/qemu-efi-aarch64"))
-_VERSION_S = 10.0
 
 
 async def examine(
@@ -94,9 +92,7 @@ def _assemble(
         version=f"QEMU {found['version']}, {hardware.accelerator}, {hardware.processor}, layout {LAYOUT}",
         jail=root,
         cgroups=cgroups if confine and cgroups.prepare() else None,
-        uid_base=options.uid_base,
-        cpus=options.cpus,
-        log_level=options.log_level,
+        options=options,
     )
 
 
@@ -137,12 +133,5 @@ def read_version(binary: Path) -> str:
 
     Raises `RequirementMissing`.
     """
-    try:
-        told = subprocess.run(
-            [str(binary), "--version"], capture_output=True, text=True, timeout=_VERSION_S, check=True
-        ).stdout
-        return told.splitlines()[0].removeprefix("QEMU emulator version ").strip()
-    except (OSError, subprocess.SubprocessError, IndexError) as error:
-        raise RequirementMissing(
-            f"{binary} does not run on this host", mend=mend(platform.machine()), detail=str(error)
-        ) from error
+    told = told_by(binary, "--version", pattern=r"\S.*", mend=mend(platform.machine()))
+    return told.removeprefix("QEMU emulator version ").strip()

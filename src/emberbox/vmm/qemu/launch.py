@@ -6,18 +6,18 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from emberbox.errors import VmmStartFailed
+from emberbox.errors import VmmDied, VmmStartFailed
 from emberbox.vmm.driver import VmmHost
 from emberbox.vmm.failures import told_as
 from emberbox.vmm.kvm.node import DEVICE, kvm_node
 from emberbox.vmm.process import confinement
 from emberbox.vmm.process.bounds import group_limits, longest_drive, threads
 from emberbox.vmm.process.precedence import Precedence
-from emberbox.vmm.process.spawn import end_parent, last_errors, open_errors, popen, spawn_held, watch
+from emberbox.vmm.process.process import VmmProcess, children
+from emberbox.vmm.process.spawn import end_parent, last_errors, open_errors, popen, spawn_held
 from emberbox.vmm.process.tap import open_tap
-from emberbox.vmm.qemu.arguments import Hardware, Wiring, arguments
+from emberbox.vmm.qemu.arguments import Hardware, Wiring, arguments, log_arguments
 from emberbox.vmm.qemu.descriptors import Descriptors
-from emberbox.vmm.qemu.log_items import log_arguments
 from emberbox.vmm.qemu.program import MARK
 from emberbox.vmm.qemu.qmp import Qmp
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from emberbox.tasks import UndoStack
     from emberbox.vmm.base import MachineSpec
     from emberbox.vmm.process.cgroup import Cgroup
-    from emberbox.vmm.process.process import VmmProcess
+
+_ADOPT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,44 +52,7 @@ class QemuHost(VmmHost):
 
     def uid(self, spec: MachineSpec) -> int | None:
         """Return the uid of the machine's VMM; None where it keeps ours."""
-        return self.uid_base + spec.slot if self.jail is not None and os.geteuid() == 0 else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
-    """The file behind the guest's memory.
-
-    Args:
-        descriptor: Open here; stays open.
-        shared: True for a template, whose writes go to the file.
-    """
-
-    descriptor: int
-    shared: bool
-
-
-@dataclass(slots=True, kw_only=True)
-class Launched:
-    """A QEMU process that waits for its first command.
-
-    Args:
-        process: QEMU, or the init of its PID namespace.
-        confined: Whether it is the init.
-        control: The control connection.
-        group: Its control group, if it has one.
-        undo: What undoes all that.
-    """
-
-    process: VmmProcess
-    confined: bool
-    control: Qmp
-    group: Cgroup | None
-    undo: UndoStack
-
-
-def control_socket(run_dir: Path) -> Path:
-    """Return where QEMU's control socket is."""
-    return run_dir / "qmp.sock"
+        return self.options.uid_base + spec.slot if self.jail is not None and os.geteuid() == 0 else None
 
 
 def explained(spec: MachineSpec, what: str) -> AbstractContextManager[None]:
@@ -96,104 +60,148 @@ def explained(spec: MachineSpec, what: str) -> AbstractContextManager[None]:
     return told_as(VmmStartFailed, spec, what, said=lambda: last_errors(spec.run_dir))
 
 
-async def launch(
-    host: QemuHost,
-    spec: MachineSpec,
-    *,
-    memory: Memory | None = None,
-    state: int | None = None,
-    undo: UndoStack,
-) -> Launched:
-    """Start QEMU for `spec`, shut in and bounded; its guest does not run yet.
+class ConfinedQemu:
+    """A QEMU process, shut in and bounded, and all that belongs to it on the host.
 
     Args:
         host: What is known of the host.
-        spec: The machine.
-        memory: Its memory's file; None for anonymous memory.
-        state: An open device state, which makes it a clone, and which is closed here; None for a cold boot.
-        undo: Where to register what undoes the start; the caller closes it when this, or a later step, fails.
+        spec: Its machine.
+        undo: Where to register what undoes it; whoever has it closes this.
+
+    Attributes:
+        process: QEMU, or the init of its PID namespace.
+        control: The control connection.
+        group: Its control group, if it has one.
     """
-    descriptors = Descriptors()
-    undo.push_call(descriptors.close)
-    if state is not None:
-        descriptors.own(state)
-    wiring = _wire(host, spec, descriptors, memory, state)
-    group = _make_group(host, spec, memory, undo)
-    command = [*arguments(spec, host.hardware, wiring), *log_arguments(host.log_level)]
-    process = await _spawn(host, spec, command, descriptors.numbers, group, undo)
-    descriptors.close()
-    control = Qmp.connect(control_socket(spec.run_dir))
-    undo.push(control.close)
-    return Launched(process=process, confined=host.jail is not None, control=control, group=group, undo=undo)
 
+    process: VmmProcess
+    control: Qmp
+    group: Cgroup | None = None
 
-def _wire(
-    host: QemuHost, spec: MachineSpec, descriptors: Descriptors, memory: Memory | None, state: int | None
-) -> Wiring:
-    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    return Wiring(
-        control=descriptors.listen(control_socket(spec.run_dir)),
-        channel=descriptors.listen(spec.channel_socket),
-        console=descriptors.open(spec.console_log, append),
-        drives=tuple(
-            descriptors.open(d.path, os.O_RDONLY if d.read_only else os.O_RDWR) for d in spec.drives
-        ),
-        kernel=None if state is not None else descriptors.readable(spec.kernel),
-        initramfs=None if state is not None else descriptors.readable(spec.initramfs),
-        memory=None if memory is None else descriptors.borrow(memory.descriptor),
-        memory_shared=memory is not None and memory.shared,
-        tap=None if spec.network is None else descriptors.own(open_tap(spec.network)),
-        seccomp=host.jail is not None,
-    )
+    def __init__(self, host: QemuHost, spec: MachineSpec, undo: UndoStack) -> None:
+        self.host = host
+        self.spec = spec
+        self.undo = undo
+        self._socket = spec.run_dir / "qmp.sock"
+        self._wrapped = host.jail is not None
 
+    @property
+    def pid(self) -> int:
+        """Host pid of QEMU itself. Raises `VmmDied` when it has ended."""
+        if not self._wrapped:
+            return self.process.pid
+        found = children(self.process.pid)
+        if not found:
+            raise VmmDied("QEMU ended as soon as it ran")
+        return found[0]
 
-async def _spawn(
-    host: QemuHost,
-    spec: MachineSpec,
-    command: list[str],
-    inherited: list[int],
-    group: Cgroup | None,
-    undo: UndoStack,
-) -> VmmProcess:
-    with open_errors(spec.run_dir) as errors:
-        if host.jail is None:
-            parent = popen(command, inherited, errors)
-            undo.push(lambda: end_parent(parent, MARK, spec.id))
-            return watch(parent.pid, parent, undo, wrapped=False)
-        cell = _cell(host, host.jail, spec)
-        return await spawn_held(
-            lambda tell, held: confinement.wrap(cell, command, tell, held),
-            lambda pid: _bound(host, spec, pid, group),
-            mark=MARK,
-            machine_id=spec.id,
-            inherited=inherited,
-            output=errors,
-            undo=undo,
+    async def launch(self, *, memory: int | None = None, state: int | None = None) -> None:
+        """Start QEMU; its guest does not run yet.
+
+        Args:
+            memory: The open file of its memory; None for anonymous memory.
+            state: An open device state, which is closed here, and makes it a clone: what that writes
+                to its memory stays its own, a template's goes to the file. None for a cold boot.
+        """
+        with Descriptors() as descriptors:
+            if state is not None:
+                descriptors.own(state)
+            wiring = self._wire(descriptors, memory, state)
+            self.group = self._make_group(clone=state is not None)
+            command = arguments(self.spec, self.host.hardware, wiring)
+            command += log_arguments(self.host.options.log_level)
+            self.process = await self._spawn(command, descriptors.numbers)
+        self.control = Qmp.connect(self._socket)
+        self.undo.push(self.control.close)
+
+    async def reconnect(self, process: VmmProcess) -> bool:
+        """Take over a process that another starter left; returns whether its guest runs.
+
+        Raises `VmmError`, and leaves it running.
+        """
+        self.process, self._wrapped = process, False
+        self.control = Qmp.connect(self._socket)
+        try:
+            status = await self.control.execute("query-status", timeout_s=_ADOPT_S)
+        except BaseException:
+            await self.control.close()
+            raise
+        if self.host.cgroups is not None:
+            self.group = self.host.cgroups.find(self.spec.id)
+            self.undo.push(self.group.remove)
+        self.undo.push(process.kill)
+        self.undo.push(self.control.close)
+        return bool(status.get("running"))
+
+    def hurry(self) -> None:
+        """Let a guest whose kernel measures its timer have the processor first, until it has.
+
+        That takes 0.1 s, and goes wrong on a busy host if it is made to wait meanwhile.
+        """
+        group, precedence = self.group, self.host.precedence
+        if self.host.hardware.timer_hz is not None and group is not None and precedence.give(group):
+            self.undo.push_call(precedence.end, group)
+
+    def _wire(self, descriptors: Descriptors, memory: int | None, state: int | None) -> Wiring:
+        spec = self.spec
+        append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        return Wiring(
+            control=descriptors.listen(self._socket),
+            channel=descriptors.listen(spec.channel_socket),
+            console=descriptors.open(spec.console_log, append),
+            drives=tuple(
+                descriptors.open(d.path, os.O_RDONLY if d.read_only else os.O_RDWR) for d in spec.drives
+            ),
+            kernel=None if state is not None else descriptors.readable(spec.kernel),
+            initramfs=None if state is not None else descriptors.readable(spec.initramfs),
+            memory=None if memory is None else descriptors.borrow(memory),
+            memory_shared=state is None,
+            tap=None if spec.network is None else descriptors.own(open_tap(spec.network)),
+            seccomp=self.host.jail is not None,
         )
 
+    def _make_group(self, *, clone: bool) -> Cgroup | None:
+        host, spec = self.host, self.spec
+        if host.cgroups is None or host.jail is None:
+            return None
+        # A clone that writes to a page which its template left empty is charged twice: for filling the
+        # shared copy, and for its own.
+        limits = group_limits(spec, spec.memory_mib * (2 if clone else 1), host.options.cpus)
+        group = host.cgroups.create(spec.id, limits)
+        self.undo.push(group.remove)
+        return group
 
-def _cell(host: QemuHost, jail: Path, spec: MachineSpec) -> confinement.Cell:
-    devices = (
-        (kvm_node(host.uid(spec), spec.run_dir, host.kvm),) if host.hardware.accelerator == "kvm" else ()
-    )
-    return confinement.Cell(
-        root=jail, uid=host.uid_base + spec.slot, devices=devices, die_with_parent=not spec.survive_parent
-    )
+    async def _spawn(self, command: list[str], inherited: list[int]) -> VmmProcess:
+        machine_id, jail = self.spec.id, self.host.jail
+        with open_errors(self.spec.run_dir) as errors:
+            if jail is None:
+                parent = popen(command, inherited, errors)
+                self.undo.push(lambda: end_parent(parent, MARK, machine_id))
+                process = VmmProcess(parent.pid, parent, wrapped=False)
+                self.undo.push(process.kill)
+                return process
+            cell = self._cell(jail)
+            return await spawn_held(
+                lambda tell, held: confinement.wrap(cell, command, tell, held),
+                self._bound,
+                mark=MARK,
+                machine_id=machine_id,
+                inherited=inherited,
+                output=errors,
+                undo=self.undo,
+            )
 
+    def _cell(self, jail: Path) -> confinement.Cell:
+        host, spec = self.host, self.spec
+        devices: tuple[confinement.Device, ...] = ()
+        if host.hardware.accelerator == "kvm":
+            devices = (kvm_node(host.uid(spec), spec.run_dir, host.kvm),)
+        uid = host.options.uid_base + spec.slot
+        return confinement.Cell(root=jail, uid=uid, devices=devices, die_with_parent=not spec.survive_parent)
 
-def _make_group(host: QemuHost, spec: MachineSpec, memory: Memory | None, undo: UndoStack) -> Cgroup | None:
-    if host.cgroups is None or host.jail is None:
-        return None
-    # A clone that writes to a page which its template left empty is charged twice: for filling the
-    # shared copy, and for its own.
-    times = 2 if memory is not None and not memory.shared else 1
-    group = host.cgroups.create(spec.id, group_limits(spec, spec.memory_mib * times, host.cpus))
-    undo.push(group.remove)
-    return group
-
-
-def _bound(host: QemuHost, spec: MachineSpec, pid: int, group: Cgroup | None) -> None:
-    processes = None if host.uid(spec) is None else threads(spec)
-    confinement.limit(pid, file_bytes=max(spec.console_bytes, longest_drive(spec)), processes=processes)
-    if group is not None:
-        group.add(pid)
+    def _bound(self, pid: int) -> None:
+        spec = self.spec
+        processes = None if self.host.uid(spec) is None else threads(spec)
+        confinement.limit(pid, file_bytes=max(spec.console_bytes, longest_drive(spec)), processes=processes)
+        if self.group is not None:
+            self.group.add(pid)

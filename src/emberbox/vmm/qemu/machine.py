@@ -10,49 +10,45 @@ from emberbox.errors import VmmDied, VmmError, VmmTimeout
 from emberbox.vmm.base import MachineState
 from emberbox.vmm.machine import VmmMachine
 from emberbox.vmm.process import sockets
-from emberbox.vmm.process.process import children
+from emberbox.vmm.process.process import explain_signal
 from emberbox.vmm.qemu.apic import timer_state
-from emberbox.vmm.qemu.endings import explain_exit, explain_status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
-    from emberbox.vmm.base import MachineSpec, TimerState
-    from emberbox.vmm.process.precedence import Precedence
-    from emberbox.vmm.qemu.launch import Launched
+    from emberbox.vmm.base import TimerState
+    from emberbox.vmm.qemu.launch import ConfinedQemu
 
 _CONTROL_S = 10.0
 _PART_S = 180.0
 """How long an agent may take to notice that its host has gone; a busy host may leave the guest
 without a processor for long."""
+_STATUSES = {
+    "internal-error": "its VMM met an error that it cannot go on after, and stopped the processors",
+    "guest-panicked": "its kernel panicked, and its VMM stopped the processors",
+    "io-error": "its VMM could not read or write a drive, and stopped the processors",
+    "watchdog": "its watchdog fired, and its VMM stopped the processors",
+    "shutdown": "it was shut down, and its VMM waits to be ended",
+}
+"""What a stop of the vCPUs means (`RunState` of QEMU's qapi/run-state.json)."""
 
 
 class QemuMachine(VmmMachine):
     """A `Machine`, `PartingMachine` and `TimedMachine` of the QEMU driver.
 
     Args:
-        spec: What it was made from.
         launched: Its process, whose undo steps belong to the machine from here on.
         memory: The file that holds its memory, if it is a template; None otherwise.
-        timer_hz: As for `TimedMachine`; None also for a machine that has booted before.
-        precedence: What it may have until it settles; None for a machine that has no need of it.
+        boots: Whether its kernel boots, and has its timer to measure.
     """
 
-    def __init__(
-        self,
-        spec: MachineSpec,
-        launched: Launched,
-        *,
-        memory: Path | None = None,
-        timer_hz: float | None = None,
-        precedence: Precedence | None = None,
-    ) -> None:
-        super().__init__("qemu", spec, launched.process, _qemu_pid(launched), launched.undo, memory=memory)
+    def __init__(self, launched: ConfinedQemu, *, memory: Path | None = None, boots: bool = False) -> None:
+        process, undo = launched.process, launched.undo
+        super().__init__("qemu", launched.spec, process, launched.pid, undo, memory=memory)
         self.control = launched.control
-        self._timer_hz = timer_hz
-        self._group = launched.group
-        self._precedence = precedence
+        self._launched = launched
+        self._boots = boots
         self._port_opened = asyncio.Event()
         self.visited = False
         """Whether a host has been at the channel whose going the guest is not known to have noticed."""
@@ -61,7 +57,7 @@ class QemuMachine(VmmMachine):
     @property
     def timer_hz(self) -> float | None:
         """The timer frequency that its kernel should find (`TimedMachine`); None where it measures none."""
-        return self._timer_hz
+        return self._launched.host.hardware.timer_hz if self._boots else None
 
     async def open_channel(self) -> tuple[StreamReader, StreamWriter]:
         """Connect to the agent's byte stream. One connection at a time; raises `VmmDied`.
@@ -75,11 +71,7 @@ class QemuMachine(VmmMachine):
                 f"virtual machine {self._spec.id} does not take connections any more", detail=str(error)
             ) from error
         self.visited = True
-        try:
-            return await asyncio.open_unix_connection(sock=client)
-        except BaseException:
-            client.close()
-            raise
+        return await sockets.streams(client)
 
     async def part(self, close: Callable[[], Awaitable[object]]) -> None:
         """Close the channel by `close`, and wait until the agent awaits the next host (`PartingMachine`).
@@ -110,8 +102,8 @@ class QemuMachine(VmmMachine):
 
     def settle(self) -> None:
         """Note that its kernel has measured: its share of processors is as others' (`TimedMachine`)."""
-        if self._group is not None and self._precedence is not None:
-            self._precedence.end(self._group)
+        if self._launched.group is not None:
+            self._launched.host.precedence.end(self._launched.group)
 
     async def timer(self) -> TimerState | None:
         """Tell how far its first processor's timer is (`TimedMachine`)."""
@@ -147,10 +139,18 @@ class QemuMachine(VmmMachine):
         return await self.control.execute(name, arguments, timeout_s=_CONTROL_S)
 
 
-def _qemu_pid(launched: Launched) -> int:
-    if not launched.confined:
-        return launched.process.pid
-    found = children(launched.process.pid)
-    if not found:
-        raise VmmDied("QEMU ended as soon as it ran")
-    return found[0]
+def explain_status(status: str) -> str | None:
+    """Return the meaning of an unasked-for `query-status` status; None for one without trouble."""
+    return _STATUSES.get(status)
+
+
+def explain_exit(code: int) -> str:
+    """Return what QEMU's exit code means; negative for a signal.
+
+    A guest that panics reboots (`panic=-1`), and with `-no-reboot` QEMU ends then.
+    """
+    if code == 0:
+        return "the guest ended itself, by a reboot or a triple fault, and its VMM with it"
+    if code > 0:
+        return f"its VMM ended with code {code}"
+    return explain_signal("its VMM", -code) or f"its VMM was ended by a signal ({-code})"

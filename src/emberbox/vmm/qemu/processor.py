@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from typing import TYPE_CHECKING
 
-from emberbox.errors import RequirementMissing
 from emberbox.vmm.cpuinfo import CPUINFO, first_value
 from emberbox.vmm.qemu.program import mend
+from emberbox.vmm.requirements import told_by
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -20,7 +19,6 @@ it is not: `rep movsb` is carried out byte by byte, 20 to 40 times slower than a
 belong together: Linux 6.1 takes FSRM as a promise of ERMS, and without the latter its memmove calls
 itself for ever, early in the boot."""
 _HEADING = "CPUID flags:"
-_LIST_S = 30.0
 
 
 def emulated_processor(known_flags: Collection[str]) -> str:
@@ -48,15 +46,7 @@ def known_flags(binary: Path) -> list[str]:
 
     Blocks for 0.1 s. Raises `RequirementMissing` where it does not run.
     """
-    try:
-        told = subprocess.run(
-            [str(binary), "-cpu", "help"], capture_output=True, text=True, timeout=_LIST_S, check=True
-        ).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        raise RequirementMissing(
-            f"{binary} does not run on this host", mend=mend(platform.machine()), detail=str(error)
-        ) from error
-    return listed_flags(told)
+    return listed_flags(told_by(binary, "-cpu", "help", pattern=r"(?s).+", mend=mend(platform.machine())))
 
 
 def listed_flags(help_text: str) -> list[str]:

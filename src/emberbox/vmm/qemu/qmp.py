@@ -41,11 +41,11 @@ class Qmp:
     Args:
         client: The library's client, not yet connected.
         connection: A socket connected to QEMU; closed here.
-        on_event: Called with the name and the data of each event, in their order; None for nobody.
     """
 
-    def __init__(self, client: QMPClient, connection: socket.socket, on_event: Event | None = None) -> None:
-        self.on_event = on_event
+    def __init__(self, client: QMPClient, connection: socket.socket) -> None:
+        self.on_event: Event | None = None
+        """Called with the name and the data of each event, in their order; None for nobody."""
         self._client = client
         self._connection = connection
         self._greeted = asyncio.Event()
@@ -54,7 +54,7 @@ class Qmp:
         self._lost = asyncio.create_task(self._serve(), name="qmp-connection")
 
     @classmethod
-    def connect(cls, path: Path, on_event: Event | None = None) -> Qmp:
+    def connect(cls, path: Path) -> Qmp:
         """Connect to `path` without waiting: QEMU may still be starting, and the first command waits.
 
         Raises `VmmDied` when nobody listens there.
@@ -64,7 +64,7 @@ class Qmp:
         except OSError as error:
             raise VmmDied("QEMU does not take control connections", detail=f"{path}: {error}") from error
         try:
-            return cls(_new_client(), connection, on_event)
+            return cls(_new_client(), connection)
         except BaseException:
             connection.close()
             raise

@@ -10,22 +10,20 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import SnapshotFailed
 from emberbox.tasks import UndoStack
 from emberbox.vmm.base import Snapshot
-from emberbox.vmm.failures import undone_on_failure
-from emberbox.vmm.qemu.launch import Memory, QemuHost, explained, launch
+from emberbox.vmm.failures import freezing, undone_on_failure
+from emberbox.vmm.qemu.launch import ConfinedQemu, QemuHost, explained
 from emberbox.vmm.qemu.machine import QemuMachine
 from emberbox.vmm.snapshots.files import checked, discard, record, write_new
-from emberbox.vmm.snapshots.freezing import freezing
 from emberbox.vmm.snapshots.memory_image import empty_copy, fill_and_seal, reopen, sealed_bytes
 from emberbox.vmm.snapshots.opened import Held, OpenedSnapshot, hold
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from emberbox.vmm.base import MachineSpec
@@ -40,19 +38,6 @@ _CAPABILITIES = {
 _SAVE_S = 60.0
 _RESTORE_S = 30.0
 _STATE_BYTES = 64 * 1024 * 1024
-
-
-class _Progress:
-    """Follows events: of a save until it is complete, of a load until the vCPUs run."""
-
-    def __init__(self, end: str) -> None:
-        self.done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._ends = (end, "failed", "cancelled")
-
-    def take(self, name: str, data: Mapping[str, Any]) -> None:
-        status = "running" if name == "RESUME" else data.get("status") if name == "MIGRATION" else None
-        if status in self._ends and not self.done.done():
-            self.done.set_result(str(status))
 
 
 async def save(host: QemuHost, machine: QemuMachine, state: Path) -> Snapshot:
@@ -75,20 +60,16 @@ async def save(host: QemuHost, machine: QemuMachine, state: Path) -> Snapshot:
 
 
 async def _write_state(machine: QemuMachine, state: Path) -> None:
-    progress = _Progress("completed")
     control = machine.control
-    control.on_event = progress.take
     # By way of a socket, not of a file: QEMU may not write long files, and what it says is bounded here.
     ours, theirs = socket.socketpair()
     reader, writer = await asyncio.open_connection(sock=ours)
     receiving = asyncio.create_task(_receive(reader))
     try:
-        async with _bounded(_SAVE_S):
-            with theirs:
-                await control.execute("migrate-set-capabilities", _CAPABILITIES, timeout_s=_SAVE_S)
-                await control.execute("getfd", {"fdname": "state"}, timeout_s=_SAVE_S, fd=theirs.fileno())
-            await control.execute("migrate", {"uri": "fd:state"}, timeout_s=_SAVE_S)
-            status = await _outcome(control, progress)
+        with theirs:
+            await control.execute("migrate-set-capabilities", _CAPABILITIES, timeout_s=_SAVE_S)
+            await control.execute("getfd", {"fdname": "state"}, timeout_s=_SAVE_S, fd=theirs.fileno())
+        status = await _migrate(control, "migrate", "fd:state", until="completed", timeout_s=_SAVE_S)
         if status != "completed":
             raise SnapshotFailed(f"QEMU could not save virtual machine {machine.spec.id}: {status}")
         async with asyncio.timeout(_SAVE_S):
@@ -108,18 +89,27 @@ async def _receive(reader: asyncio.StreamReader) -> bytes:
     return bytes(data)
 
 
-@asynccontextmanager
-async def _bounded(timeout_s: float) -> AsyncIterator[None]:
+async def _migrate(control: Qmp, command: str, uri: str, *, until: str, timeout_s: float) -> str:
+    """Begin to save or to load a machine, and wait for the end; returns what came of it.
+
+    That is `until` ("completed" for a save, "running" for a load: then the vCPUs run), "failed",
+    "cancelled" or "QEMU ended". Raises `SnapshotFailed` when it takes too long, or another `VmmError`.
+    """
+    ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def take(name: str, data: Mapping[str, Any]) -> None:
+        status = "running" if name == "RESUME" else data.get("status") if name == "MIGRATION" else None
+        if status in (until, "failed", "cancelled") and not ended.done():
+            ended.set_result(str(status))
+
+    control.on_event = take
     try:
         async with asyncio.timeout(timeout_s):
-            yield
+            await control.execute(command, {"uri": uri}, timeout_s=timeout_s)
+            await asyncio.wait((ended, control.lost), return_when=asyncio.FIRST_COMPLETED)
     except TimeoutError as error:
         raise SnapshotFailed(f"QEMU did not finish within {timeout_s:g} s") from error
-
-
-async def _outcome(control: Qmp, progress: _Progress) -> str:
-    await asyncio.wait((progress.done, control.lost), return_when=asyncio.FIRST_COMPLETED)
-    return progress.done.result() if progress.done.done() else "QEMU ended"
+    return ended.result() if ended.done() else "QEMU ended"
 
 
 def _pin(host: QemuHost, snapshot: Snapshot) -> Held:
@@ -170,29 +160,25 @@ class QemuLoadedSnapshot(OpenedSnapshot):
         Raises `SnapshotFailed` or `VmmStartFailed` with nothing left behind; safe to cancel.
         """
         self._check(spec)
-        undo = UndoStack()
-        async with undone_on_failure(undo.close):
+        launched = ConfinedQemu(self._host, spec, UndoStack())
+        async with undone_on_failure(launched.undo.close):
             with explained(spec, "could not be cloned"):
-                return await self._restore(spec, undo)
+                return await self._load(launched)
 
     async def _settle(self) -> None:
         await asyncio.gather(self._filling, return_exceptions=True)
 
-    async def _restore(self, spec: MachineSpec, undo: UndoStack) -> QemuMachine:
+    async def _load(self, launched: ConfinedQemu) -> QemuMachine:
         state = reopen(self._held.state)
-        memory = Memory(descriptor=self._held.memory, shared=False)
-        launched = await launch(self._host, spec, memory=memory, state=state, undo=undo)
-        progress = _Progress("running")
+        await launched.launch(memory=self._held.memory, state=state)
         control = launched.control
-        control.on_event = progress.take
         await control.execute("migrate-set-capabilities", _CAPABILITIES, timeout_s=_RESTORE_S)
         await asyncio.shield(self._filling)
-        async with _bounded(_RESTORE_S):
-            await control.execute("migrate-incoming", {"uri": f"fd:{state}"}, timeout_s=_RESTORE_S)
-            status = await _outcome(control, progress)
+        uri = f"fd:{state}"
+        status = await _migrate(control, "migrate-incoming", uri, until="running", timeout_s=_RESTORE_S)
         if status != "running":
             raise SnapshotFailed(f"the snapshot could not be loaded: {status}")
-        machine = QemuMachine(spec, launched)
+        machine = QemuMachine(launched)
         machine.running()
         return machine
 

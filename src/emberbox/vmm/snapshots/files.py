@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from emberbox.errors import SnapshotFailed
+from emberbox.files.descriptors import opened
 from emberbox.vmm.snapshots.memory_image import full_digest, sample_digest
 
 if TYPE_CHECKING:
@@ -82,8 +83,7 @@ def record(snapshot: Snapshot, spec: MachineSpec, *, tsc_khz: int | None = None,
         tsc_khz: As in `SnapshotRecord`.
         mode: Of the memory file.
     """
-    descriptor = os.open(snapshot.memory, os.O_RDWR | os.O_CLOEXEC)
-    try:
+    with opened(snapshot.memory, os.O_RDWR) as descriptor:
         if os.geteuid() == 0:
             os.fchown(descriptor, 0, 0)
         os.fchmod(descriptor, mode)
@@ -101,20 +101,15 @@ def record(snapshot: Snapshot, spec: MachineSpec, *, tsc_khz: int | None = None,
             drives=len(spec.drives),
             network=spec.network is not None,
         )
-    finally:
-        os.close(descriptor)
     write_new(record_path(snapshot.state), json.dumps(asdict(values)).encode())
 
 
 def verify(snapshot: Snapshot) -> None:
     """Compare every byte of the snapshot with its record. Blocks (about 1 GB/s). Raises `SnapshotFailed`."""
     found, _ = checked(snapshot, snapshot.vmm_version)
-    descriptor = os.open(snapshot.memory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with opened(snapshot.memory, os.O_RDONLY) as descriptor:
         if full_digest(descriptor) != found.memory_sha256:
             raise SnapshotFailed(f"the memory image {snapshot.memory} has changed; build the template anew")
-    finally:
-        os.close(descriptor)
 
 
 def checked(snapshot: Snapshot, vmm_version: str) -> tuple[SnapshotRecord, bytes]:
@@ -127,20 +122,17 @@ def checked(snapshot: Snapshot, vmm_version: str) -> tuple[SnapshotRecord, bytes
     try:
         found = SnapshotRecord(**json.loads(record_path(snapshot.state).read_text()))
         state = snapshot.state.read_bytes()
-        descriptor = os.open(snapshot.memory, os.O_RDONLY | os.O_CLOEXEC)
+        with opened(snapshot.memory, os.O_RDONLY) as descriptor:
+            status = os.fstat(descriptor)
+            same = (
+                (status.st_size, status.st_mtime_ns) == (found.memory_bytes, found.memory_mtime_ns)
+                and sample_digest(descriptor) == found.memory_sample
+                and hashlib.sha256(state).hexdigest() == found.state_sha256
+            )
     except (OSError, ValueError, TypeError) as error:
         raise SnapshotFailed(
             "the snapshot is incomplete; build the template anew", detail=str(error)
         ) from error
-    try:
-        status = os.fstat(descriptor)
-        same = (
-            (status.st_size, status.st_mtime_ns) == (found.memory_bytes, found.memory_mtime_ns)
-            and sample_digest(descriptor) == found.memory_sample
-            and hashlib.sha256(state).hexdigest() == found.state_sha256
-        )
-    finally:
-        os.close(descriptor)
     if not same:
         raise SnapshotFailed(
             "the snapshot's files have changed since they were made; build the template anew",

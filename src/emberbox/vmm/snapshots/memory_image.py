@@ -13,6 +13,8 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
+from emberbox.files.descriptors import opened
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -76,8 +78,7 @@ def empty_copy(path: Path, name: str) -> int:
 
 def fill_and_seal(copy: int, path: Path) -> None:
     """Fill what `empty_copy` made and seal it. Blocks (about 2 GB/s). Raises `OSError`."""
-    source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with opened(path, os.O_RDONLY) as source:
         for start, end in extents(source):
             os.lseek(copy, start, os.SEEK_SET)
             while start < end:
@@ -86,8 +87,6 @@ def fill_and_seal(copy: int, path: Path) -> None:
                     raise OSError(errno.EIO, "the file became shorter while it was read", str(path))
                 start += sent
         fcntl.fcntl(copy, _ADD_SEALS, _SEALS)
-    finally:
-        os.close(source)
 
 
 def sealed_bytes(data: bytes, name: str) -> int:

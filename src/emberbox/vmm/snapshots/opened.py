@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emberbox.errors import SnapshotFailed
+from emberbox.tasks import acquired
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,17 +33,7 @@ class Held:
 
 async def hold(opening: Callable[[], Held]) -> Held:
     """Run `opening` beside the loop. Safe to cancel: what it opens then is closed. Raises what it raises."""
-    task = asyncio.create_task(asyncio.to_thread(opening))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        task.add_done_callback(_close)
-        raise
-
-
-def _close(opening: asyncio.Task[Held]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().close()
+    return await acquired(asyncio.to_thread(opening), lambda held: asyncio.to_thread(held.close))
 
 
 class OpenedSnapshot:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from emberbox.vmm.boots.diagnosis import Evidence, Symptom, cause
-from emberbox.vmm.qemu.endings import explain_exit, explain_status
+from emberbox.vmm.qemu.machine import explain_exit, explain_status
 
 ENDED = "the guest ended itself"
 

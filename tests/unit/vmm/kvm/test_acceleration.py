@@ -37,7 +37,7 @@ def test_what_the_trial_tells(code: int | None, output: bytes, ran: bool, words:
     assert words in found.told
 
 
-FAST, SLOW, BROKEN = Trial(True, True, "12 µs"), Trial(True, False, "303 ms"), Trial(False, False, "it hung")
+FAST, SLOW, BROKEN = Trial("12 µs", ran=True, fast=True), Trial("303 ms", ran=True), Trial("it hung")
 ORDINARY, BUILT_FOR_IT = GuestKernel(name="Linux 6.1"), GuestKernel(name="Linux 6.12-pvm", pvm=True)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from emberbox.vmm.process.leftovers import end_marked, kill_leftovers
 from emberbox.vmm.process.marks import marked
-from emberbox.vmm.process.process import command_line, identify
+from emberbox.vmm.process.process import command_line, start_time
 from emberbox.vmm.registry import marks
 from tests.leftovers import find_leftovers
 from tests.patience import PATIENCE_S
@@ -23,15 +23,14 @@ MARKS = marks()
 
 
 async def test_leftovers_are_only_ever_our_own(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    identity = identify(sleeper.pid)
-    assert identity is not None
+    started = start_time(sleeper.pid)
+    assert started is not None
     folder = tmp_path / "abc-1"
     folder.mkdir()
-    (folder / "machine.json").write_text(
-        f'{{"pid": {sleeper.pid}, "start_time": {identity.start_time}, "id": "abc-1"}}'
-    )
+    (folder / "machine.json").write_text(f'{{"pid": {sleeper.pid}, "start_time": {started}, "id": "abc-1"}}')
     assert not marked(MARKS, sleeper.pid)
-    assert await kill_leftovers(MARKS, tmp_path, "abc-") == []
+    assert await kill_leftovers(MARKS, tmp_path) == []
+    assert await end_marked(MARKS, "abc-") == []
     assert sleeper.poll() is None
 
 
@@ -61,13 +60,13 @@ async def test_leftovers_are_found_by_record_and_by_mark(
 ) -> None:
     folder = tmp_path / "unit0-1"
     folder.mkdir()
-    identity = identify(impostor.pid)
-    assert identity is not None
+    started = start_time(impostor.pid)
+    assert started is not None
     assert find_leftovers(MARKS, "unit0-") == [impostor.pid]
     record = '{{"pid": {}, "start_time": {}, "id": "unit0-1"}}'
-    (folder / "machine.json").write_text(record.format(impostor.pid, identity.start_time + 1))
+    (folder / "machine.json").write_text(record.format(impostor.pid, started + 1))
     assert await kill_leftovers(MARKS, tmp_path) == [], "another start time is another process"
-    (folder / "machine.json").write_text(record.format(impostor.pid, identity.start_time))
+    (folder / "machine.json").write_text(record.format(impostor.pid, started))
     assert await kill_leftovers(MARKS, tmp_path) == [impostor.pid]
     assert impostor.wait(PATIENCE_S) == -9
 
@@ -89,7 +88,7 @@ async def test_what_confines_a_vmm_is_found_by_its_mark(tmp_path: Path) -> None:
             _wait_for_its_command_line(process.pid)
             assert find_leftovers(MARKS, "unit1-") == []
             assert await end_marked(MARKS, "unit1-", whole=True) == []
-            assert await kill_leftovers(MARKS, tmp_path, "unit1-") == [process.pid]
+            assert await end_marked(MARKS, "unit1-") == [process.pid]
             assert process.wait(PATIENCE_S) == -9
         finally:
             process.kill()

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from emberbox.vmm.process.process import VmmProcess, identify, reap
+from emberbox.vmm.process.process import VmmProcess, reap, start_time
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ async def test_a_wrapper_tells_a_signal_as_a_number_that_may_be_the_program_s_ow
 
 async def test_a_process_is_killed_and_told_apart(sleeper: subprocess.Popen[bytes]) -> None:
     process = VmmProcess(sleeper.pid, sleeper, wrapped=False)
-    assert identify(sleeper.pid) != identify(os.getpid())
+    assert start_time(sleeper.pid) != start_time(os.getpid())
     assert not process.ended
     await process.kill()
     await process.kill()

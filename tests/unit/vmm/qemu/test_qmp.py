@@ -101,9 +101,9 @@ async def qemu(tmp_path: Path) -> AsyncIterator[FakeQemu]:
 
 
 async def greeted(qemu: FakeQemu, events: list[tuple[str, Any]] | None = None) -> Qmp:
-    control = Qmp.connect(
-        qemu.path, None if events is None else lambda name, data: events.append((name, data))
-    )
+    control = Qmp.connect(qemu.path)
+    if events is not None:
+        control.on_event = lambda name, data: events.append((name, data))
     await qemu.greet()
     return control
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 import socket
 import ssl
 from typing import TYPE_CHECKING
@@ -12,11 +10,9 @@ from typing import TYPE_CHECKING
 import httpx
 
 from emberbox.errors import RequirementMissing
-from emberbox.vmm.firecracker.install.disk import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 _CONNECT_S = 20.0
 _SILENCE_S = 60.0
@@ -25,81 +21,54 @@ _PROXIES = "HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
 _OTHERWISE = "Or fetch the release elsewhere, and pass it with --from FILE"
 
 
-class Fetcher:
-    """Fetches from one release page.
+async def fetch(
+    url: str,
+    take: Callable[[bytes, float | None], None],
+    *,
+    limit: int,
+    timeout_s: float,
+    missing: str,
+) -> None:
+    """Fetch a file. Cancelling leaves what was taken so far.
 
     Args:
-        timeout_s: Bound of each file as a whole.
+        url: Where from.
+        take: Called in a thread with each piece, and the share that is there with it; None where the
+            length is not known.
+        limit: Most bytes that are taken.
+        timeout_s: Bound of the file as a whole.
         missing: What a 404 means, for people.
+
+    Raises:
+        RequirementMissing: The file did not come, or not whole; the message says why and what to do.
+        OSError: What `take` raises.
     """
+    shown = without_password(url)
+    try:
+        async with asyncio.timeout(timeout_s), _client() as client, client.stream("GET", url) as answer:
+            _check(answer, shown, missing)
+            await _receive(answer, shown, limit, take)
+    except TimeoutError as error:
+        raise RequirementMissing(f"{shown} did not come within {timeout_s:.0f} s. {_OTHERWISE}") from error
+    except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
+        raise RequirementMissing(
+            f"{shown} cannot be fetched: {explain(error)}", detail=repr(error)
+        ) from error
 
-    def __init__(self, *, timeout_s: float, missing: str) -> None:
-        self._timeout_s = timeout_s
-        self._missing = missing
 
-    async def text(self, url: str, limit: int) -> str:
-        """Return a small text file. Raises `RequirementMissing`."""
-        parts: list[bytes] = []
-        await self._stream(url, limit, lambda data, _: parts.append(data))
-        return b"".join(parts).decode("utf-8", "replace")
-
-    async def file(self, url: str, target: Path, limit: int, progress: Callable[[float | None], None]) -> str:
-        """Write a file and return its SHA-256 as hex. Cancelling leaves what was written so far.
-
-        Args:
-            url: Where from.
-            target: A file that does not exist yet.
-            limit: Most bytes that are taken.
-            progress: Told the share that is there, again and again; None where the length is not known.
-
-        Raises:
-            RequirementMissing: The file did not come, or not whole; the message says why and what to do.
-            NoSpace: The disk is full.
-        """
-        digest = hashlib.sha256()
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb", buffering=0) as stream:
-
-            def take(data: bytes, share: float | None) -> None:
-                write_whole(stream, data, target)
-                digest.update(data)
-                progress(share)
-
-            await self._stream(url, limit, take)
-        return digest.hexdigest()
-
-    async def _stream(self, url: str, limit: int, take: Callable[[bytes, float | None], None]) -> None:
-        shown = without_password(url)
-        try:
-            async with (
-                asyncio.timeout(self._timeout_s),
-                _client() as client,
-                client.stream("GET", url) as answer,
-            ):
-                self._check(answer, shown)
-                await _receive(answer, shown, limit, take)
-        except TimeoutError as error:
-            raise RequirementMissing(
-                f"{shown} did not come within {self._timeout_s:.0f} s. {_OTHERWISE}"
-            ) from error
-        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
-            raise RequirementMissing(
-                f"{shown} cannot be fetched: {explain(error)}", detail=repr(error)
-            ) from error
-
-    def _check(self, answer: httpx.Response, shown: str) -> None:
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            raise RequirementMissing(f"{shown} is not there (404): {self._missing}")
-        if answer.status_code != httpx.codes.OK:
-            raise RequirementMissing(
-                f"{shown} cannot be fetched: the server answered {answer.status_code}. Try again later. "
-                f"{_OTHERWISE}"
-            )
-        schemes = [step.request.url.scheme for step in (*answer.history, answer)]
-        if schemes[0] == "https" and "http" in schemes:
-            raise RequirementMissing(
-                f"{shown} leads to a page without TLS; nothing is taken from there. {_OTHERWISE}"
-            )
+def _check(answer: httpx.Response, shown: str, missing: str) -> None:
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        raise RequirementMissing(f"{shown} is not there (404): {missing}")
+    if answer.status_code != httpx.codes.OK:
+        raise RequirementMissing(
+            f"{shown} cannot be fetched: the server answered {answer.status_code}. Try again later. "
+            f"{_OTHERWISE}"
+        )
+    schemes = [step.request.url.scheme for step in (*answer.history, answer)]
+    if schemes[0] == "https" and "http" in schemes:
+        raise RequirementMissing(
+            f"{shown} leads to a page without TLS; nothing is taken from there. {_OTHERWISE}"
+        )
 
 
 def _client() -> httpx.AsyncClient:

@@ -8,17 +8,27 @@ installation left is removed by the next one.
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import logging
+import os
 import secrets
 import shutil
 from typing import TYPE_CHECKING
 
-from emberbox.errors import RequirementMissing
+from emberbox.errors import NoSpace, RequirementMissing
 from emberbox.files.atomic import sync
 from emberbox.files.locks import wait_for_lock
-from emberbox.vmm.firecracker.install.disk import full, is_full
-from emberbox.vmm.firecracker.install.present import Installed, find
+from emberbox.vmm.firecracker.install.release import (
+    DEFAULT_VERSION,
+    RELEASES,
+    RELEASES_VARIABLE,
+    Installed,
+    find,
+    find_release,
+    version_in,
+)
+from emberbox.vmm.firecracker.install.sources import copy_release, fetch_release
 from emberbox.vmm.firecracker.install.trial import try_program
 from emberbox.vmm.firecracker.install.unpack import PROGRAMS, unpack
 
@@ -27,12 +37,31 @@ if TYPE_CHECKING:
 
     from emberbox.vmm.firecracker.install.release import Release
     from emberbox.vmm.firecracker.install.sources import Source, Steps
+    from emberbox.vmm.kind import InstallWish
 
 _log = logging.getLogger(__name__)
 
 _LOCK = ".lock"
 _UNFINISHED = ".new-"
 _OTHERS_S = 1200.0
+
+
+async def install_wished(folder: Path, wish: InstallWish, step: Steps) -> list[str]:
+    """Install what `wish` says below `folder`; returns what to tell people. Raises as `install` does."""
+    named = None if wish.file is None else version_in(wish.file.name)
+    release = find_release(wish.version or named or DEFAULT_VERSION, os.uname().machine)
+    if wish.file is not None:
+        source: Source = functools.partial(copy_release, file=wish.file, sha256=wish.sha256)
+    else:
+        releases = wish.environment.get(RELEASES_VARIABLE) or RELEASES
+        source = functools.partial(fetch_release, releases=releases)
+    found = await install(folder, release, source, step)
+    place = found.firecracker.parent
+    told = [f"Firecracker {found.version} is at {place}. `emberbox doctor` tells whether it can be used here"]
+    if os.geteuid() != 0:
+        why = "Firecracker needs root, and root does not run it from there"
+        told.append(f"it is yours, not root's: {why}. Use sudo emberbox setup")
+    return told
 
 
 async def install(
@@ -76,8 +105,11 @@ async def install(
         try:
             return await _install(folder, scratch, release, source, step)
         except OSError as error:
-            if is_full(error):
-                raise full(folder) from error
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise NoSpace(
+                    f"no space left for {folder}; free some, or set EMBERBOX_DATA to a folder on another "
+                    "disk. Nothing was installed"
+                ) from error
             raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -85,7 +117,7 @@ async def install(
 
 async def _install(folder: Path, scratch: Path, release: Release, source: Source, step: Steps) -> Installed:
     archive = scratch / release.archive
-    await source.obtain(release, archive, step)
+    await source(release, archive, step)
     step("unpacking", None)
     fresh = scratch / "unpacked"
     fresh.mkdir(mode=0o755)

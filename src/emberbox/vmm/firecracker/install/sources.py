@@ -6,23 +6,23 @@ Both are held to a SHA-256.
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import re
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from emberbox.errors import InvalidInput, RequirementMissing
-from emberbox.vmm.firecracker.install.disk import write_whole
-from emberbox.vmm.firecracker.install.fetch import Fetcher
+from emberbox.vmm.firecracker.install.fetch import fetch
 from emberbox.vmm.firecracker.install.release import KNOWN_SHA256, RELEASES, RELEASES_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from emberbox.vmm.firecracker.install.release import Release
 
     Steps = Callable[[str, float | None], None]
+    # Writes the archive of a release to a path, with its hash checked. Raises as `install` does.
+    Source = Callable[[Release, Path, Steps], Awaitable[None]]
 
 _ARCHIVE_BYTES = 256 * 1024 * 1024
 _HASH_BYTES = 4096
@@ -31,118 +31,104 @@ _CHUNK = 1024 * 1024
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
-class Source(Protocol):
-    """Where a release's archive comes from."""
-
-    async def obtain(self, release: Release, target: Path, step: Steps) -> None:
-        """Write the archive of `release` to `target`, with its hash checked. Raises as `install` does."""
-
-
-class PublishedRelease:
-    """A release page on the web.
+async def fetch_release(
+    release: Release,
+    target: Path,
+    step: Steps,
+    *,
+    releases: str = RELEASES,
+    timeout_s: float = _DOWNLOAD_S,
+) -> None:
+    """Fetch the hash and the archive of a release; a `Source`.
 
     Args:
-        releases: Its address; see `RELEASES`.
-        timeout_s: Bound of the download.
+        release: Which one.
+        target: Where its archive is written.
+        step: As for `install`.
+        releases: Address of the page that has it; see `RELEASES`.
+        timeout_s: Bound of each of the two.
     """
-
-    def __init__(self, releases: str = RELEASES, *, timeout_s: float = _DOWNLOAD_S) -> None:
-        self._releases = releases
-        self._timeout_s = timeout_s
-
-    async def obtain(self, release: Release, target: Path, step: Steps) -> None:
-        """Fetch the hash and the archive.
-
-        Raises `RequirementMissing` and `NoSpace`, with no archive left that is not whole.
-        """
-        url = release.url(self._releases)
-        missing = (
-            f"is there a Firecracker {release.version} for {release.architecture}? Choose another with "
-            f"--version, or name a page that has it in {RELEASES_VARIABLE}"
+    url = release.url(releases)
+    missing = (
+        f"is there a Firecracker {release.version} for {release.architecture}? Choose another with "
+        f"--version, or name a page that has it in {RELEASES_VARIABLE}"
+    )
+    step("fetching the hash", None)
+    told: list[bytes] = []
+    await fetch(
+        f"{url}.sha256.txt",
+        lambda data, _: told.append(data),
+        limit=_HASH_BYTES,
+        timeout_s=timeout_s,
+        missing=missing,
+    )
+    expected = read_hash(b"".join(told).decode("utf-8", "replace"), release.archive)
+    if expected is None:
+        raise RequirementMissing(
+            f"{url}.sha256.txt holds no SHA-256; is {RELEASES_VARIABLE} or a proxy leading astray?"
         )
-        fetcher = Fetcher(timeout_s=self._timeout_s, missing=missing)
-        step("fetching the hash", None)
-        expected = read_hash(await fetcher.text(f"{url}.sha256.txt", _HASH_BYTES), release.archive)
-        if expected is None:
-            raise RequirementMissing(
-                f"{url}.sha256.txt holds no SHA-256; is {RELEASES_VARIABLE} or a proxy leading astray?"
-            )
-        try:
-            got = await fetcher.file(url, target, _ARCHIVE_BYTES, lambda share: step("fetching", share))
-            _check(
-                release,
-                {expected, KNOWN_SHA256.get(release.archive, expected)},
-                got,
-                f"what came from {url} was removed",
-            )
-        except BaseException:
-            target.unlink(missing_ok=True)
-            raise
+    with target.open("xb") as stream:
+
+        def take(data: bytes, share: float | None) -> None:
+            stream.write(data)
+            step("fetching", share)
+
+        await fetch(url, take, limit=_ARCHIVE_BYTES, timeout_s=timeout_s, missing=missing)
+    await _check(release, target, expected, f"what came from {url} was removed")
 
 
-class ReleaseFile:
-    """An archive that a person brought, for machines without a way out.
+async def copy_release(
+    release: Release, target: Path, step: Steps, *, file: Path, sha256: str | None = None
+) -> None:
+    """Copy an archive that a person brought, so that what is checked is what is unpacked; a `Source`.
+
+    For machines without a way out.
 
     Args:
+        release: Which one it should be.
+        target: Where it is written.
+        step: As for `install`.
         file: The archive.
         sha256: Its hash as hex; None to take it from `<file>.sha256.txt`.
     """
+    expected = _hash_beside(file, release) if sha256 is None else _given_hash(sha256)
+    step("checking", None)
+    await asyncio.to_thread(_copy, file, target)
+    await _check(release, target, expected, f"{file} was not installed")
 
-    def __init__(self, file: Path, sha256: str | None = None) -> None:
-        self._file = file
-        self._sha256 = sha256
 
-    async def obtain(self, release: Release, target: Path, step: Steps) -> None:
-        """Copy the archive, so that what is checked is what is unpacked. Raises as `install` does."""
-        expected = self._expected(release)
-        step("checking", None)
-        got = await asyncio.to_thread(self._copy, target)
-        _check(
-            release,
-            {expected, KNOWN_SHA256.get(release.archive, expected)},
-            got,
-            f"{self._file} was not installed",
-        )
+def _given_hash(told: str) -> str:
+    given = told.strip().lower()
+    if not _HASH.fullmatch(given):
+        raise InvalidInput(f"--sha256 takes the 64 hexadecimal digits of a SHA-256, not {told!r}")
+    return given
 
-    def _expected(self, release: Release) -> str:
-        if self._sha256 is not None:
-            given = self._sha256.strip().lower()
-            if not _HASH.fullmatch(given):
-                raise InvalidInput(
-                    f"--sha256 takes the 64 hexadecimal digits of a SHA-256, not {self._sha256!r}"
-                )
-            return given
-        beside = self._file.with_name(f"{self._file.name}.sha256.txt")
-        try:
-            with beside.open(encoding="utf-8", errors="replace") as stream:
-                found = read_hash(stream.read(_HASH_BYTES), release.archive)
-        except OSError as error:
-            raise InvalidInput(
-                f"there is no {beside} to check {self._file.name} against ({error.strerror}). It is "
-                "published with the archive; put it there, or pass the hash with --sha256 HEX"
-            ) from error
-        if found is None:
-            raise InvalidInput(
-                f"{beside} holds no SHA-256 of {release.archive}; pass the hash with --sha256 HEX"
-            )
-        return found
 
-    def _copy(self, target: Path) -> str:
-        digest = hashlib.sha256()
-        try:
-            with self._file.open("rb") as source, target.open("xb", buffering=0) as stream:
-                for data in iter(lambda: source.read(_CHUNK), b""):
-                    write_whole(stream, data, target)
-                    digest.update(data)
-                    if source.tell() > _ARCHIVE_BYTES:
-                        raise InvalidInput(f"{self._file} is larger than an archive of Firecracker can be")
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.EACCES, errno.EISDIR) and error.filename == str(
-                self._file
-            ):
-                raise InvalidInput(f"{self._file} cannot be read: {error.strerror}") from error
-            raise
-        return digest.hexdigest()
+def _hash_beside(file: Path, release: Release) -> str:
+    beside = file.with_name(f"{file.name}.sha256.txt")
+    try:
+        with beside.open(encoding="utf-8", errors="replace") as stream:
+            found = read_hash(stream.read(_HASH_BYTES), release.archive)
+    except OSError as error:
+        raise InvalidInput(
+            f"there is no {beside} to check {file.name} against ({error.strerror}). It is "
+            "published with the archive; put it there, or pass the hash with --sha256 HEX"
+        ) from error
+    if found is None:
+        raise InvalidInput(f"{beside} holds no SHA-256 of {release.archive}; pass the hash with --sha256 HEX")
+    return found
+
+
+def _copy(file: Path, target: Path) -> None:
+    try:
+        source = file.open("rb")
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be read: {error.strerror}") from error
+    with source, target.open("xb") as stream:
+        while data := source.read(_CHUNK):
+            stream.write(data)
+            if source.tell() > _ARCHIVE_BYTES:
+                raise InvalidInput(f"{file} is larger than an archive of Firecracker can be")
 
 
 def read_hash(text: str, name: str) -> str | None:
@@ -158,8 +144,10 @@ def read_hash(text: str, name: str) -> str | None:
     return found.get(name) or (next(iter(found.values())) if len(found) == 1 else None)
 
 
-def _check(release: Release, expected: set[str], got: str, left: str) -> None:
-    wrong = sorted(expected - {got})
+async def _check(release: Release, archive: Path, expected: str, left: str) -> None:
+    with archive.open("rb") as stream:
+        got = (await asyncio.to_thread(hashlib.file_digest, stream, "sha256")).hexdigest()
+    wrong = sorted({expected, KNOWN_SHA256.get(release.archive, expected)} - {got})
     if wrong:
         raise RequirementMissing(
             f"{release.archive} has the wrong SHA-256: {wrong[0]} was expected, {got} came; {left}. Fetch "

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from emberbox.errors import RequirementMissing
 from emberbox.files.tar_fields import BadTar
 from emberbox.files.tars import TarReader
-from emberbox.vmm.firecracker.install.disk import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +30,7 @@ def unpack(archive: Path, release: Release, folder: Path) -> None:
 
     Raises:
         RequirementMissing: It is no such archive, or of another version or architecture.
-        NoSpace: The disk is full.
+        OSError: It cannot be written.
     """
     wanted = {release.member(program): folder / program for program in PROGRAMS}
     try:
@@ -85,9 +84,8 @@ def _take(reader: TarReader, wanted: dict[str, Path]) -> list[str]:
 
 
 def _write(reader: TarReader, target: Path) -> None:
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755)
-    with os.fdopen(descriptor, "wb", buffering=0) as stream:
-        for data in reader.pieces():
-            write_whole(stream, data, target)
+    with target.open("xb") as stream:
+        stream.writelines(reader.pieces())
+        stream.flush()
         os.fchmod(stream.fileno(), 0o755)
         os.fsync(stream.fileno())

@@ -9,6 +9,7 @@ Firecracker's docs/jailer.md.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -18,6 +19,7 @@ import subprocess
 from pathlib import Path
 
 from emberbox.errors import SnapshotFailed, VmmError
+from emberbox.files.descriptors import opened
 from emberbox.vmm.process.removal import remove_tree
 
 _log = logging.getLogger(__name__)
@@ -28,7 +30,7 @@ _PIPE_BYTES = 1024 * 1024
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ, fcntl(2)
 _DIG_S = 600.0
 _THEIRS = ("dev", "dev/net", "run")
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 # Another file system or subvolume; as many links as it takes; a file that is fixed; a file system
 # without links.
 _NOT_LINKED = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP)
@@ -67,17 +69,17 @@ class MachineJail:
         _folder(output, 0o700)
         os.chown(output, self.uid, self.uid)
 
-    def share(self, source: Path, inside: str) -> str:
-        """Let the VMM read the file `source` at the path `inside`, which is returned.
+    def share(self, source: Path, inside: str) -> None:
+        """Let the VMM read the file `source` at the path `inside`.
 
         Owner and mode stay as they are. A hard link where the file system makes one, else a
         read-only bind mount in the VMM's own mount namespace. A file that not all may read is
         copied, for this VMM alone. Raises `OSError`.
         """
-        place = self.root / inside.lstrip("/")
         if not source.stat().st_mode & stat.S_IROTH:
-            self._copy(source, place)
-            return inside
+            self._copy(source, inside)
+            return
+        place = self._place(inside)
         try:
             os.link(source, place)
         except OSError as error:
@@ -85,24 +87,21 @@ class MachineJail:
                 raise
             place.touch(mode=0o400)
             self.binds.append((source.resolve(), place))
-        return inside
 
-    def share_open(self, descriptor: int, source: Path, inside: str) -> str:
+    def share_open(self, descriptor: int, source: Path, inside: str) -> None:
         """Let the VMM read the file open on `descriptor`, even one whose path `source` is gone by now."""
         try:
-            return self.share(source, inside)
+            self.share(source, inside)
         except FileNotFoundError:
-            self._copy(Path(f"/proc/self/fd/{descriptor}"), self.root / inside.lstrip("/"))
-            return inside
+            self._copy(Path(f"/proc/self/fd/{descriptor}"), inside)
 
-    def give(self, source: Path, inside: str) -> str:
+    def give(self, source: Path, inside: str) -> None:
         """Let the VMM write to the file `source`, which becomes its own.
 
         Raises `OSError` unless it can be linked.
         """
-        os.link(source, self.root / inside.lstrip("/"))
+        os.link(source, self._place(inside))
         os.chown(source, self.uid, self.uid)
-        return inside
 
     def pipe(self, name: str) -> int:
         """Make a named pipe to which the VMM writes, and return it open for reading; never blocks.
@@ -122,14 +121,11 @@ class MachineJail:
 
         Raises `OSError`.
         """
-        root = os.open(self.root, _FOLDER)
-        try:
+        with opened(self.root, _FOLDER) as root:
             for name in _THEIRS if freezes else (*_THEIRS, OUTPUT):
-                _take_back(name, root)
-            os.fchown(root, 0, 0)
-            os.fchmod(root, 0o755)
-        finally:
-            os.close(root)
+                with contextlib.suppress(FileNotFoundError), opened(name, _FOLDER, dir_fd=root) as folder:
+                    _take_back(folder)
+            _take_back(root)
 
     def take(self, name: str, target: Path, longest: int) -> None:
         """Move the VMM's file `name` in `OUTPUT` to `target`; root owns it from then on.
@@ -137,23 +133,16 @@ class MachineJail:
         The VMM must have ended. Raises `SnapshotFailed` when it is not a file of its own of at most
         `longest` bytes.
         """
-        root = os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            folder = os.open(OUTPUT, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
-            try:
+            with opened(self.root, _FOLDER) as root, opened(OUTPUT, _FOLDER, dir_fd=root) as folder:
                 self._take(folder, name, target, longest)
-            finally:
-                os.close(folder)
         except OSError as error:
             raise SnapshotFailed(
                 f"Firecracker's snapshot cannot be taken over: {error.strerror}", detail=str(error)
             ) from error
-        finally:
-            os.close(root)
 
     def _take(self, folder: int, name: str, target: Path, longest: int) -> None:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-        try:
+        with opened(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder) as descriptor:
             found = os.fstat(descriptor)
             if (
                 not stat.S_ISREG(found.st_mode)
@@ -171,8 +160,6 @@ class MachineJail:
                 if error.errno != errno.EXDEV:
                     raise
                 shutil.copyfile(f"/proc/self/fd/{descriptor}", target)
-        finally:
-            os.close(descriptor)
         os.chown(target, os.geteuid(), os.getegid())
         target.chmod(0o600)
 
@@ -188,22 +175,19 @@ class MachineJail:
                 extra={"action": "vmm.jail_left", "path": str(self.base)},
             )
 
-    def _copy(self, source: Path, place: Path) -> None:
+    def _place(self, inside: str) -> Path:
+        return self.root / inside.lstrip("/")
+
+    def _copy(self, source: Path, inside: str) -> None:
+        place = self._place(inside)
         shutil.copyfile(source, place)
         os.chown(place, self.uid, self.uid)
         place.chmod(0o400)
 
 
-def _take_back(name: str, root: int) -> None:
-    try:
-        folder = os.open(name, _FOLDER, dir_fd=root)
-    except FileNotFoundError:
-        return
-    try:
-        os.fchown(folder, 0, 0)
-        os.fchmod(folder, 0o755)
-    finally:
-        os.close(folder)
+def _take_back(folder: int) -> None:
+    os.fchown(folder, 0, 0)
+    os.fchmod(folder, 0o755)
 
 
 def _folder(path: Path, mode: int) -> None:

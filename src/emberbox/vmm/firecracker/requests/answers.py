@@ -8,31 +8,19 @@ from typing import Any
 from emberbox.errors import VmmError
 
 _STATES = ("Not started", "Running", "Paused")
-_LONGEST_TEXT = 256
 _LARGEST_NUMBER = 2**64 - 1
 _SHOWN = 80
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceInfo:
-    """What the process says of itself; `state` is "Not started", "Running" or "Paused"."""
+def state_of(answer: object) -> str:
+    """Return what the answer to GET / tells of the machine: "Not started", "Running" or "Paused".
 
-    id: str
-    state: str
-    vmm_version: str
-
-    @classmethod
-    def parse(cls, answer: object) -> InstanceInfo:
-        """Read the answer to GET /. Raises `VmmError`."""
-        told = mapping("GET /", answer)
-        state = text("state", told.get("state"))
-        if state not in _STATES:
-            raise _wrong("state", state, " or ".join(_STATES))
-        return cls(
-            id=text("id", told.get("id")),
-            state=state,
-            vmm_version=text("vmm_version", told.get("vmm_version")),
-        )
+    Raises `VmmError` for no such answer.
+    """
+    state = mapping("GET /", answer).get("state")
+    if state not in _STATES:
+        raise _wrong("state", state, " or ".join(_STATES))
+    return str(state)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +51,6 @@ def mapping(request: str, answer: object) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise _wrong(request, answer, "an object")
     return answer
-
-
-def text(name: str, value: object) -> str:
-    """Return a field that is printable text of at most 256 characters; raise `VmmError` for any other."""
-    if not isinstance(value, str) or not value.isprintable() or len(value) > _LONGEST_TEXT:
-        raise _wrong(name, value, f"text of at most {_LONGEST_TEXT} characters")
-    return value
 
 
 def number(name: str, value: object) -> int:

@@ -14,8 +14,8 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from emberbox.errors import InvalidInput, VmmDied, VmmError, VmmTimeout
-from emberbox.vmm.firecracker.requests.answers import BalloonStatistics, InstanceInfo
+from emberbox.errors import VmmDied, VmmError, VmmTimeout
+from emberbox.vmm.firecracker.requests.answers import BalloonStatistics, state_of
 from emberbox.vmm.firecracker.requests.faults import FirecrackerFault, harmless
 from emberbox.vmm.firecracker.requests.wire import (
     judge,
@@ -23,12 +23,11 @@ from emberbox.vmm.firecracker.requests.wire import (
     open_socket,
     prepare,
     read_answer,
-    without,
 )
 from emberbox.vmm.process import sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import httpx
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-LARGEST_BODY = 51_200
 TIMEOUT_S = 10.0
 # The API's thread itself writes a snapshot's memory, and reads one.
 _LONG_S = {"/snapshot/create": 600.0, "/snapshot/load": 120.0}
@@ -55,7 +53,7 @@ class FirecrackerApi:
     Args:
         socket: Firecracker's API socket, seen from outside of the jail.
         name: The machine's id, for messages and logs.
-        unknown: Fields that this Firecracker was found not to know ("SnapshotLoad.clock_realtime");
+        unknown: Fields that this Firecracker was found not to know ("/snapshot/load: clock_realtime");
             grows here. Hand the same set to the next machine of the same binary, and it is not
             asked again. None for a new set.
     """
@@ -91,44 +89,39 @@ class FirecrackerApi:
                 f"Firecracker of machine {self._name} took no requests within {timeout_s:g} s"
             ) from error
 
-    async def send(
-        self, request: Request, *, timeout_s: float | None = None, optional: Collection[str] = ()
-    ) -> None:
+    async def send(self, request: Request, *, timeout_s: float | None = None) -> None:
         """Make a request and wait until it is carried out.
 
         Args:
-            request: One of `bodies`.
+            request: Which one.
             timeout_s: From when its turn has come; None for 10 s, for a snapshot 600 s to make and
                 120 s to load.
-            optional: Fields of the JSON, at any depth, that are left out where this Firecracker
-                does not know them.
 
-        Raises `FirecrackerFault` (nothing was done), `InvalidInput` for too large a body (nothing
-        was sent), `VmmDied`, `VmmError` for any other answer, or `VmmTimeout`: after that, as after
-        a cancellation, it may still be carried out.
+        Raises `FirecrackerFault` (nothing was done), `VmmDied`, `VmmError` for any other answer, or
+        `VmmTimeout`: after that, as after a cancellation, it may still be carried out.
         """
-        kind = type(request).__name__
-        body = request.body()
-        for name in optional:
-            if f"{kind}.{name}" in self.unknown:
-                body = without(body, name)
         while True:
+            body = {
+                name: value
+                for name, value in request.body.items()
+                if f"{request.path}: {name}" not in self.unknown
+            }
             try:
                 await self._exchange(request.method, request.path, body, timeout_s)
                 return
             except FirecrackerFault as fault:
-                body = self._what_it_knows(kind, body, optional, fault)
+                self._do_without(request, body, fault)
 
-    async def instance(self) -> InstanceInfo:
-        """Return what the process says of itself. Raises as `send` does."""
-        return InstanceInfo.parse(await self._get("/"))
+    async def state(self) -> str:
+        """Return "Not started", "Running" or "Paused". Raises as `send` does."""
+        return state_of(await self._exchange("GET", "/", None, None))
 
     async def balloon_statistics(self) -> BalloonStatistics:
         """Return what the guest told last of its memory; a fault where statistics are off.
 
         Raises as `send` does.
         """
-        return BalloonStatistics.parse(await self._get("/balloon/statistics"))
+        return BalloonStatistics.parse(await self._exchange("GET", "/balloon/statistics", None, None))
 
     async def close(self) -> None:
         """Close the connection and let go of the socket; Firecracker goes on. A request under way fails.
@@ -143,22 +136,18 @@ class FirecrackerApi:
         finally:
             self._unpin()
 
-    def _what_it_knows(self, kind: str, body: Any, optional: Collection[str], fault: FirecrackerFault) -> Any:
-        """Return the body without the field unknown to Firecracker; raise the fault for another reason."""
+    def _do_without(self, request: Request, body: Mapping[str, Any], fault: FirecrackerFault) -> None:
+        """Note an optional field that Firecracker does not know; raise the fault for another reason."""
         found = _UNKNOWN.search(fault.fault_message)
-        if found is None or found[1] not in optional or (smaller := without(body, found[1])) == body:
+        if found is None or found[1] not in request.optional or found[1] not in body:
             raise fault
-        field = f"{kind}.{found[1]}"
+        field = f"{request.path}: {found[1]}"
         self.unknown.add(field)
         _log.info(
             "this Firecracker does not know %s",
             field,
             extra={"action": "vmm.field_unknown", "machine": self._name, "field": field},
         )
-        return smaller
-
-    async def _get(self, path: str) -> Any:
-        return await self._exchange("GET", path, None, None)
 
     async def _exchange(
         self, method: str, path: str, body: dict[str, Any] | None, timeout_s: float | None
@@ -166,16 +155,13 @@ class FirecrackerApi:
         """Make one request; the one way by which anything reaches Firecracker."""
         request = f"{method} {path}"
         content = None if body is None else json.dumps(body, separators=(",", ":")).encode()
-        if content is not None and len(content) > LARGEST_BODY:
-            raise InvalidInput(
-                f"{request} has {len(content):,} bytes of body; Firecracker takes at most {LARGEST_BODY:,}"
-            )
         bound_s = _LONG_S.get(path, TIMEOUT_S) if timeout_s is None else timeout_s
         async with self._turn:
-            client = self._connect()
+            if self._client is None:
+                self._client = new_client(self._pin())
             try:
                 async with asyncio.timeout(bound_s):
-                    status, answer = await self._speak(client, request, path, content)
+                    status, answer = await self._speak(self._client, method, path, content)
             except TimeoutError as error:
                 raise VmmTimeout(
                     f"Firecracker of machine {self._name} did not answer {request} within {bound_s:g} s"
@@ -183,11 +169,11 @@ class FirecrackerApi:
         return judge(request, status, answer)
 
     async def _speak(
-        self, client: httpx.AsyncClient, request: str, path: str, content: bytes | None
+        self, client: httpx.AsyncClient, method: str, path: str, content: bytes | None
     ) -> tuple[int, bytes]:
         import httpx
 
-        method = request.partition(" ")[0]
+        request = f"{method} {path}"
         try:
             async with client.stream(
                 method, f"http://localhost{path}", content=content, headers=_HEADERS
@@ -212,16 +198,7 @@ class FirecrackerApi:
                 raise
             raise VmmError(f"the API of machine {self._name} was closed during {request}") from error
 
-    def _connect(self) -> httpx.AsyncClient:
-        if self._closed:
-            raise VmmError(f"the API of machine {self._name} is closed")
-        if self._client is None:
-            self._client = new_client(self._pin())
-        return self._client
-
     def _takes_connections(self) -> bool:
-        if self._closed:
-            raise VmmError(f"the API of machine {self._name} is closed")
         try:
             sockets.connect(self._pin()).close()
         except (VmmDied, OSError):
@@ -231,6 +208,8 @@ class FirecrackerApi:
         return True
 
     def _pin(self) -> Path:
+        if self._closed:
+            raise VmmError(f"the API of machine {self._name} is closed")
         if self._pinned is None:
             self._pinned = open_socket(self._socket)
         return type(self._socket)(f"/proc/self/fd/{self._pinned}")

@@ -166,10 +166,10 @@ def explain_exit(code: int, said: str) -> str:
     return f"{told}. {advice}" if advice else told
 
 
-def harmless(text: str, longest: int = LONGEST_FAULT) -> str:
-    """Return a VMM's text, cut to `longest` characters, without what steers a terminal or a log."""
+def harmless(text: str) -> str:
+    """Return a VMM's text, cut to `LONGEST_FAULT` characters, without what steers a terminal or a log."""
     return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[:longest]
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[:LONGEST_FAULT]
     )
 
 

@@ -116,10 +116,3 @@ def _parse(request: str, status: int, answer: bytes) -> Any:
         raise VmmError(
             f"Firecracker's answer to {request} (status {status}) is not JSON", detail=said
         ) from error
-
-
-def without(part: Any, name: str) -> Any:
-    """Return JSON without the fields of this name, at any depth."""
-    if isinstance(part, dict):
-        return {key: without(value, name) for key, value in part.items() if key != name}
-    return [without(item, name) for item in part] if isinstance(part, list) else part

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emberbox.errors import InvalidInput, RequirementMissing
-from emberbox.vmm.firecracker.install.present import Installed, installed
-from emberbox.vmm.firecracker.install.release import RELEASES, find_release, parse_version
+from emberbox.vmm.firecracker.install.release import (
+    RELEASES,
+    Installed,
+    find_release,
+    installed,
+    parse_version,
+)
 from emberbox.vmm.firecracker.install.sources import read_hash
 
 if TYPE_CHECKING:

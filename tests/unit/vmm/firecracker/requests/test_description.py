@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from emberbox.vmm.firecracker.requests import bodies
 from emberbox.vmm.firecracker.requests.api import FirecrackerApi
+from emberbox.vmm.firecracker.requests.request import Request
 from tests.patience import PATIENCE_S
 from tests.peers import description as peers
 from tests.peers.description import Auditor, Description, deliberately_wrong, find
@@ -50,6 +50,7 @@ definitions:
   Limit: {type: object, required: [most], properties: {most: {$ref: "#/definitions/Most"}}}
   Most: {type: integer}
 """
+PAUSE = Request("PATCH", "/vm", {"state": "Paused"})
 THING: dict[str, Any] = {"thing_id": "a", "size": 3}
 
 
@@ -157,12 +158,12 @@ async def test_what_goes_out_is_looked_at(small: Description, tmp_path: Path) ->
     async with serving(tmp_path / "s", NO_CONTENT) as server:
         api = Api(tmp_path / "s", name="m1")
         with auditor.listening(Api):
-            await api.send(bodies.VmState(state="Paused"))
+            await api.send(PAUSE)
             assert auditor.take() == ["PATCH /vm: no such operation"]
             with deliberately_wrong():
-                await asyncio.create_task(api.send(bodies.VmState(state="Paused")))
+                await asyncio.create_task(api.send(PAUSE))
             assert auditor.take() == []
-            await api.send(bodies.VmState(state="Resumed"))
+            await api.send(Request("PATCH", "/vm", {"state": "Resumed"}))
         await api.close()
     assert Api._exchange is before
     assert len(auditor.take()) == 1
