@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from emberbox.sandbox.process import Process
     from emberbox.sandbox.sandbox import Sandbox
     from emberbox.sandbox.templates.pool import PoolStatus
-    from emberbox.sandbox.templates.record import TemplateRecord
+    from emberbox.sandbox.templates.stored import TemplateRecord
     from emberbox.sandbox.templates.template import Template
 
 _HOMES = {
@@ -22,7 +22,7 @@ _HOMES = {
     "Process": "process",
     "Sandbox": "sandbox",
     "Template": "templates.template",
-    "TemplateRecord": "templates.record",
+    "TemplateRecord": "templates.stored",
 }
 
 __all__ = ["Engine", "PoolStatus", "Process", "Sandbox", "Template", "TemplateRecord"]

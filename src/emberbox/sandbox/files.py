@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from abc import ABC, abstractmethod
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from emberbox.errors import InvalidInput
+from emberbox.guest import InlineFile
 from emberbox.model import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Sequence
+    from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
 
     from emberbox.guest import GuestClient
     from emberbox.model import FileEntry
+    from emberbox.sandbox.sources import SourceLog
 
 MAX_READ_BYTES = 64 * MIB
 """What `read_file` returns at most unless told otherwise."""
+INLINE_BYTES = 65_536
+"""Files up to this size travel inside the request that runs them; larger ones are streamed ahead of it."""
 
 
 class SandboxFiles(ABC):
-    """File operations, as the guest's unprivileged user.
+    """File operations, as the guest's unprivileged user. What they change is noted in `sources`.
 
     Paths are relative to the work folder, `/work`, or absolute.
     """
+
+    sources: SourceLog
 
     @property
     @abstractmethod
@@ -36,7 +46,9 @@ class SandboxFiles(ABC):
         Raises:
             GuestRequestFailed: `denied`, `no_space`, `is_a_directory`, …; a part may have been written.
         """
-        return await self.guest.write_file(path, data, mode=mode, append=append)
+        with self._lost_if_failed():
+            content = self.sources.content(data, "file", path, mode, append)
+            return await self.guest.write_file(path, content, mode=mode, append=append)
 
     async def read_file(self, path: str, *, max_bytes: int = MAX_READ_BYTES) -> bytes:
         """Return a file's content.
@@ -64,10 +76,12 @@ class SandboxFiles(ABC):
 
     async def make_folder(self, path: str) -> None:
         """Make a folder and those above it."""
+        self.sources.note("folder", path)
         await self.guest.make_directory(path)
 
     async def delete_file(self, path: str, *, recursive: bool = False) -> None:
         """Delete a file, or a folder with all in it."""
+        self.sources.note("deleted", path, recursive)
         await self.guest.delete(path, recursive=recursive)
 
     async def put_archive(self, data: bytes | AsyncIterable[bytes], path: str = ".") -> int:
@@ -77,7 +91,9 @@ class SandboxFiles(ABC):
             GuestRequestFailed: `outside_folder` for an entry that would leave the folder; entries
                 before it are there.
         """
-        return (await self.guest.tar_in(path, data)).entries
+        with self._lost_if_failed():
+            content = self.sources.content(data, "archive", path)
+            return (await self.guest.tar_in(path, content)).entries
 
     def get_archive(self, path: str = ".", *, patterns: Sequence[str] | None = None) -> AsyncIterator[bytes]:
         """Yield a tar archive of a folder or file in pieces.
@@ -85,3 +101,53 @@ class SandboxFiles(ABC):
         `patterns` are globs of what to take; None takes all.
         """
         return aiter(self.guest.tar_out(path, patterns=None if patterns is None else tuple(patterns)))
+
+    @contextlib.contextmanager
+    def _lost_if_failed(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.sources.lose()
+            raise
+
+
+async def stage_files(
+    sandbox: SandboxFiles, files: Mapping[str, str | bytes | Path]
+) -> tuple[InlineFile, ...]:
+    """Write the large files of a run, and return the small ones for its request.
+
+    Args:
+        sandbox: Where they go.
+        files: Path in the work folder → content, or a path on the host.
+
+    Raises:
+        InvalidInput: A path cannot name a file in the work folder, or the host's file cannot be read.
+    """
+    small = []
+    for path, content in files.items():
+        check_inside(path)
+        data = await asyncio.to_thread(_read_host_file, content) if isinstance(content, Path) else content
+        if isinstance(data, str):
+            data = data.encode("utf-8", "surrogateescape")
+        if len(data) > INLINE_BYTES:
+            await sandbox.write_file(path, data)
+        else:
+            small.append(InlineFile(path, data))
+            sandbox.sources.content(data, "file", path, small[-1].mode, False)
+    return tuple(small)
+
+
+def check_inside(path: str) -> None:
+    """Raise `InvalidInput` for a path that a staged file cannot have."""
+    pure = PurePosixPath(path)
+    if not path or "\0" in path or ".." in pure.parts:
+        raise InvalidInput(
+            f"{path!r} cannot name a file in the work folder: it must not be empty, hold NUL or '..'"
+        )
+
+
+def _read_host_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {error.strerror}") from error

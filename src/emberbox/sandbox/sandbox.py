@@ -11,8 +11,8 @@ from emberbox.errors import CompileFailed, InvalidInput
 from emberbox.guest import ExecLimits, ExecRequest, WaitingRun
 from emberbox.model import RunMetrics
 from emberbox.sandbox.compiling.stage import CompileStage, compile_limits, not_compiled
+from emberbox.sandbox.files import check_inside, stage_files
 from emberbox.sandbox.process import Process
-from emberbox.sandbox.staging import check_inside, stage_files
 from emberbox.sandbox.vm import SandboxVm
 
 if TYPE_CHECKING:

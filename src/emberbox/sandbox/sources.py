@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from emberbox.sandbox.files import SandboxFiles
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator
 
@@ -25,11 +23,6 @@ class SourceLog:
         self._digest = hashlib.sha256()
         self._known = kept
 
-    @property
-    def known(self) -> bool:
-        """Whether the digest still tells what lies in the sandbox."""
-        return self._known
-
     def note(self, *parts: object) -> None:
         """Add one change; the text of `parts` describes it whole."""
         for part in (str(len(parts)), *map(str, parts)):
@@ -44,14 +37,17 @@ class SourceLog:
         """Return the digest as hex; None when it was lost."""
         return self._digest.hexdigest() if self._known else None
 
-    def note_file(self, path: str, data: bytes, mode: int = 0o644) -> None:
-        """Add a file whose content is at hand."""
-        if self._known:
-            self.note("file", path, mode, False, hashlib.sha256(data).hexdigest())
+    def content(self, data: bytes | AsyncIterable[bytes], *parts: object) -> bytes | AsyncIterable[bytes]:
+        """Add a change with the digest of its content: now, or once all of `data` went by.
 
-    def passing(self, data: AsyncIterable[bytes], *parts: object) -> AsyncIterable[bytes]:
-        """Return `data` as it is; once all of it went by, the change with its digest is noted."""
-        return self._passing(data, *parts) if self._known else data
+        Returns `data`, to be passed on.
+        """
+        if not self._known:
+            return data
+        if not isinstance(data, bytes):
+            return self._passing(data, *parts)
+        self.note(*parts, hashlib.sha256(data).hexdigest())
+        return data
 
     async def _passing(self, data: AsyncIterable[bytes], *parts: object) -> AsyncIterator[bytes]:
         digest = hashlib.sha256()
@@ -59,55 +55,3 @@ class SourceLog:
             digest.update(piece)
             yield piece
         self.note(*parts, digest.hexdigest())
-
-
-class TrackedFiles(SandboxFiles):
-    """File operations of a sandbox that note what they change in `sources`."""
-
-    sources: SourceLog
-
-    async def write_file(
-        self, path: str, data: bytes | AsyncIterable[bytes], *, mode: int = 0o644, append: bool = False
-    ) -> int:
-        """Write a file, making its folders; returns its size in bytes.
-
-        Raises:
-            GuestRequestFailed: `denied`, `no_space`, `is_a_directory`, …; a part may have been written.
-        """
-        content = self._noted(data, "file", path, mode, append)
-        try:
-            return await super().write_file(path, content, mode=mode, append=append)
-        except BaseException:
-            self.sources.lose()
-            raise
-
-    async def put_archive(self, data: bytes | AsyncIterable[bytes], path: str = ".") -> int:
-        """Unpack a tar archive, plain or gzip, into a folder; returns the number of entries.
-
-        Raises:
-            GuestRequestFailed: `outside_folder` for an entry that would leave the folder; entries
-                before it are there.
-        """
-        content = self._noted(data, "archive", path)
-        try:
-            return await super().put_archive(content, path)
-        except BaseException:
-            self.sources.lose()
-            raise
-
-    async def make_folder(self, path: str) -> None:
-        """Make a folder and those above it."""
-        self.sources.note("folder", path)
-        await super().make_folder(path)
-
-    async def delete_file(self, path: str, *, recursive: bool = False) -> None:
-        """Delete a file, or a folder with all in it."""
-        self.sources.note("deleted", path, recursive)
-        await super().delete_file(path, recursive=recursive)
-
-    def _noted(self, data: bytes | AsyncIterable[bytes], *parts: object) -> bytes | AsyncIterable[bytes]:
-        if not isinstance(data, bytes):
-            return self.sources.passing(data, *parts)
-        if self.sources.known:
-            self.sources.note(*parts, hashlib.sha256(data).hexdigest())
-        return data

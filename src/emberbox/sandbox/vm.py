@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from emberbox.errors import EmberboxError, GuestError, SandboxClosed, VmmError
+from emberbox.sandbox.files import SandboxFiles
 from emberbox.sandbox.outputs import read_outputs
-from emberbox.sandbox.sources import SourceLog, TrackedFiles
+from emberbox.sandbox.sources import SourceLog
 from emberbox.vmm.boots.guest_text import last_lines
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _LAST_CODE_S = 1.0
 """How long the VMM of a lost agent may take to end, so that its exit code can be told."""
 
 
-class SandboxVm(TrackedFiles):
+class SandboxVm(SandboxFiles):
     """One microVM in use, with its files. `Sandbox` is one that runs programs.
 
     Args:

@@ -47,7 +47,7 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     monkeypatch.setattr("emberbox.images.ImageStore.prepare_kernel", nothing)
     monkeypatch.setattr("emberbox.images.ImageStore.find", find)
     monkeypatch.setattr("emberbox.sandbox.machines.live.part", nothing)
-    monkeypatch.setattr("emberbox.sandbox.templates.building.warm", nothing)
+    monkeypatch.setattr("emberbox.sandbox.templates.store.warm", nothing)
     monkeypatch.setattr("emberbox.sandbox.templates.pool.prime", nothing)
     return made
 
@@ -113,7 +113,7 @@ async def test_an_engine_that_ends_while_a_template_is_made_clones_nothing_from_
         await ended.wait()
         return False
 
-    monkeypatch.setattr("emberbox.sandbox.templates.building.warm", warm)
+    monkeypatch.setattr("emberbox.sandbox.templates.store.warm", warm)
     async with engine:
         opening = asyncio.create_task(engine.open_sandbox("python"))
         await warming.wait()

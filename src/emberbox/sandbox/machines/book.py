@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from emberbox.errors import EmberboxError, GuestGone, NotFound
 from emberbox.sandbox.machines.kept import TEXT_BYTES, KeptMachines, MachineEntry
@@ -21,14 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from emberbox.guest import GuestClient
     from emberbox.vmm.base import Machine, MachineSpec
 
 _log = logging.getLogger(__name__)
-
-
-class _Guest(Protocol):
-    @property
-    def failure(self) -> EmberboxError | None: ...
 
 
 class Sighting:
@@ -43,7 +39,7 @@ class Sighting:
 
     def __init__(self, book: MachineBook, spec: MachineSpec, *, runtime: str, source: str) -> None:
         self.machine: Machine | None = None
-        self.guest: _Guest | None = None
+        self.guest: GuestClient | None = None
         self._book = book
         self._spec = spec
         self._runtime = runtime

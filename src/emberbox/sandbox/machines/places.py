@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from emberbox.errors import EmberboxError, GuestError
 from emberbox.sandbox.machines.console import ConsoleFollower
 from emberbox.tasks import UndoStack
+from emberbox.vmm.process.removal import remove_tree
 from emberbox.vmm.registry import rates_of
 
 if TYPE_CHECKING:
@@ -33,16 +34,19 @@ class Place:
     """A place that is taken.
 
     Attributes:
-        name: The machine's name.
-        spec: What it is made from.
+        spec: What the machine is made from.
         sighting: Its entry in the book.
         undo: Closing it gives the place back; what ends the machine is added on top.
     """
 
-    name: str
     spec: MachineSpec
     sighting: Sighting
     undo: UndoStack
+
+    @property
+    def name(self) -> str:
+        """The machine's name."""
+        return self.spec.id
 
     def unless_failed(self) -> AbstractAsyncContextManager[None]:
         """Keep the place if what is done meanwhile succeeds; else give it back, the reason in the book."""
@@ -86,25 +90,20 @@ class Places:
 
     async def take_now(self, plan: MachinePlan, source: str) -> Place | None:
         """Take a place if a slot is free, and nobody waits for one; else None. Raises `NoSpace`."""
-        slot = await self._slots.take_now()
-        if slot is None:
-            return None
-        undo = UndoStack()
-        async with _undone_if_failed(undo):
-            return self._taken(slot, plan, source, undo, talkative=False)
+        return await self.take(plan, source) if self._slots.free else None
 
     def _taken(self, slot: int, plan: MachinePlan, source: str, undo: UndoStack, talkative: bool) -> Place:
         undo.push_call(self._slots.give_back, slot)
         name = f"{self._name}-{next(self._numbers)}"
         folder = self._folder.make(name)
-        undo.push_call(self._folder.remove, folder)
+        undo.push_call(remove_tree, folder)
         spec = plan.spec(name, slot, folder, self._rates, talkative=talkative)
         sighting = self._book.enter(spec, runtime=plan.image.runtime, source=source)
         # It is struck off behind its end, and ahead of the end of its folder.
         undo.push(sighting.leave)
         if plan.console is not None:
             undo.push(ConsoleFollower(spec.console_log, plan.console).close)
-        return Place(name=name, spec=spec, sighting=sighting, undo=undo)
+        return Place(spec=spec, sighting=sighting, undo=undo)
 
 
 @asynccontextmanager

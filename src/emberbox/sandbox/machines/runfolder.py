@@ -80,10 +80,6 @@ class RunFolder:
             raise _explain(folder, error) from error
         return folder
 
-    def remove(self, folder: Path) -> None:
-        """Remove a machine's folder. Repeating is harmless."""
-        remove_tree(folder)
-
     def release(self) -> None:
         """Remove the folder and let go of the number. Repeating is harmless."""
         if self._lock.fileno() >= 0:

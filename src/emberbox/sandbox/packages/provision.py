@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from emberbox.errors import PackagesFailed
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from emberbox.images import Image
     from emberbox.model import PackagesResult
     from emberbox.runtimes import Runtime
+    from emberbox.sandbox.leases import Leases
     from emberbox.sandbox.machines.making import MachineMaker
     from emberbox.sandbox.packages.layers import Layer, LayerStore
     from emberbox.sandbox.packages.requests import Packages
@@ -36,6 +37,7 @@ class Provision:
         settings: Bounds and indexes.
         maker: Boots build VMs.
         image_of: Returns a runtime's image; builds it when there is none.
+        leases: Keep the layers in use.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Provision:
         settings: PackageSettings,
         maker: MachineMaker,
         image_of: Callable[[Runtime], Awaitable[Image]],
+        leases: Leases,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -51,12 +54,7 @@ class Provision:
         self._image_of = image_of
         self._gate = asyncio.Semaphore(settings.concurrency)
         self._locks: dict[tuple[str | None, str], asyncio.Lock] = {}
-        self._leases = ExitStack()
-        self._leased: set[str] = set()
-
-    def close(self) -> None:
-        """Let go of the layers."""
-        self._leases.close()
+        self._leases = leases
 
     async def layers(
         self, runtime: Runtime, image: Image, packages: Packages | None, scope: str | None
@@ -118,7 +116,7 @@ class Provision:
                     if found is not None
                     else await self._install(runtime, request, scope, key, begun)
                 )
-                self._lease(layer)
+                await self._lease(layer)
                 return layer
         finally:
             if not lock.locked():
@@ -139,14 +137,12 @@ class Provision:
             async with self._gate:
                 result = await vm.install(image, request, folder)
             layer = await asyncio.to_thread(self._store.keep, scope, key, folder / "layer.ext4", result)
-        self._lease(layer)
+        await self._lease(layer)
         await asyncio.to_thread(self._store.trim)
         return layer
 
-    def _lease(self, layer: Layer) -> None:
-        if layer.digest not in self._leased:
-            self._leases.enter_context(self._store.lease(layer))
-            self._leased.add(layer.digest)
+    async def _lease(self, layer: Layer) -> None:
+        await self._leases.hold(layer.digest, partial(self._store.lease, layer))
 
 
 def build_runtime(runtime: Runtime) -> Runtime:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from emberbox.runtimes import Runtime
     from emberbox.sandbox.machines.plan import MachineSize
     from emberbox.sandbox.packages.layers import Layer
-    from emberbox.sandbox.templates.record import TemplateRecord
+    from emberbox.sandbox.templates.stored import TemplateRecord
     from emberbox.vmm.base import LoadedSnapshot
 
 

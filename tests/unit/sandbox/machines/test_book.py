@@ -75,7 +75,7 @@ async def test_one_that_was_ended_on_purpose_leaves_nothing(tmp_path: Path) -> N
     book = make_book(tmp_path)
     for number, failure in enumerate((None, GuestGone("its stream ended, since the template was frozen"))):
         sighting = entered(book, tmp_path, f"a-{number}", StubMachine(MachineState.KILLED))
-        sighting.guest = StubGuest(failure)
+        sighting.guest = cast("Any", StubGuest(failure))
         await sighting.leave()
     given_up = entered(book, tmp_path, "a-2")
     given_up.blame(asyncio.CancelledError())
@@ -115,7 +115,7 @@ async def test_one_that_ended_badly_is_kept_and_why(
 ) -> None:
     book = make_book(tmp_path)
     sighting = entered(book, tmp_path, machine=machine)
-    sighting.guest = StubGuest(failure)
+    sighting.guest = cast("Any", StubGuest(failure))
     if blamed is not None:
         sighting.blame(blamed)
     await sighting.leave()
