@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from emberbox.errors import EmberboxError, GuestGone, InvalidInput
 from emberbox.guest.answers import (
@@ -25,7 +25,7 @@ from emberbox.guest.session import Session
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from emberbox.guest.channel import Channel
     from emberbox.guest.requests import ExecRequest, HeldCommand, WaitingSpec
@@ -161,19 +161,19 @@ class GuestClient(FileOperations):
 
     async def clock(self, unix_ns: int, *, timeout_s: float = 10.0) -> tuple[int, int]:
         """Set the guest's clock; returns it in ns before and after."""
-        return await self._call({"op": "clock", "unix_ns": unix_ns}, read_clock, timeout_s)
+        return await self._ask({"op": "clock", "unix_ns": unix_ns}, read_clock, timeout_s)
 
     async def ping(self, *, timeout_s: float = 5.0) -> None:
         """Find out that the agent answers within `timeout_s` seconds; the session is ended if not."""
-        await self._call({"op": "ping"}, read_nothing, timeout_s)
+        await self._ask({"op": "ping"}, read_nothing, timeout_s)
 
     async def info(self, *, timeout_s: float = 10.0) -> AgentInfo:
         """Return who answers, and in what machine."""
-        return await self._call({"op": "info"}, read_info, timeout_s)
+        return await self._ask({"op": "info"}, read_info, timeout_s)
 
     async def metrics(self, *, timeout_s: float = 10.0) -> GuestMetrics:
         """Return the guest's own count of itself."""
-        return await self._call({"op": "metrics"}, read_metrics, timeout_s)
+        return await self._ask({"op": "metrics"}, read_metrics, timeout_s)
 
     async def prepare(
         self,
@@ -196,16 +196,16 @@ class GuestClient(FileOperations):
             "held": [command.fields() for command in held],
             "work_bytes": work_bytes,
         }
-        return await self._call({"op": "prepare", **fields}, read_prepare, timeout_s)
+        return await self._ask({"op": "prepare", **fields}, read_prepare, timeout_s)
 
     async def flush(self, *, timeout_s: float) -> None:
         """Make the guest ready for a snapshot."""
-        await self._call({"op": "flush"}, read_nothing, timeout_s)
+        await self._ask({"op": "flush"}, read_nothing, timeout_s)
 
     async def shutdown(self, *, timeout_s: float = 5.0) -> None:
         """Ask the guest to reboot, which ends its VM; a connection that ends thereby is no error."""
         try:
-            await self._call({"op": "shutdown"}, read_nothing, timeout_s)
+            await self._ask({"op": "shutdown"}, read_nothing, timeout_s)
         except GuestGone:
             return
 
@@ -238,6 +238,3 @@ class GuestClient(FileOperations):
                 )
             fields["files"] = []
         return GuestProcess(self._session, fields, stdin=request.stdin, started_s=started_s, ended_s=ended_s)
-
-    async def _call(self, request: dict[str, Any], parse: Callable[[Fields], T], timeout_s: float) -> T:
-        return await self._session.open(request, parse).answer(timeout_s)

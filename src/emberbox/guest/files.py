@@ -18,7 +18,7 @@ from emberbox.guest.answers import (
     read_tar_out,
 )
 from emberbox.guest.fields import Fields
-from emberbox.guest.frames import decode_object, violation
+from emberbox.guest.frames import decode_object
 from emberbox.guest.requests import path_fields
 
 if TYPE_CHECKING:
@@ -105,15 +105,19 @@ class FileOperations:
         async with aclosing(_download(channel, None)) as pieces:
             async for line in _lines(pieces):
                 if len(entries) >= max_entries:
-                    raise self._broken(f"more than the {max_entries} entries that were asked for at most")
-                entries.append(self._entry(line))
+                    raise channel.broken(f"more than the {max_entries} entries that were asked for at most")
+                try:
+                    fields = Fields(decode_object(line), "entry of list")
+                    entries.append(read_entry(fields, fields.file_name()))
+                except GuestViolation as error:
+                    raise channel.broken("a listing with a line that is no entry") from error
         count, truncated = await channel.answer(REQUEST_S)
         if truncated:
             raise GuestRequestFailed(
                 "too_large", f"the folder has more than {max_entries} entries; ask for more at most"
             )
         if count != len(entries):
-            raise self._broken(f"{count} entries announced, {len(entries)} sent")
+            raise channel.broken(f"{count} entries announced, {len(entries)} sent")
         return entries
 
     async def stat(self, path: Path, *, user: str | None = None) -> FileEntry:
@@ -178,20 +182,10 @@ class FileOperations:
         request["patterns"] = None if patterns is None else list(patterns)
         return TarDownload(self._session, request, most=max_bytes + (max_entries + 4) * TAR_ENTRY_BYTES)
 
-    async def _ask(self, request: dict[str, Any], parse: Callable[[Fields], T]) -> T:
-        return await self._session.open(request, parse).answer(REQUEST_S)
-
-    def _entry(self, line: bytes) -> FileEntry:
-        try:
-            fields = Fields(decode_object(line), "entry of list")
-            return read_entry(fields, fields.file_name())
-        except GuestViolation as error:
-            raise self._broken("a listing with a line that is no entry") from error
-
-    def _broken(self, what: str) -> GuestViolation:
-        error = violation(what)
-        self._session.fail(error)
-        return violation(what)
+    async def _ask(
+        self, request: dict[str, Any], parse: Callable[[Fields], T], timeout_s: float = REQUEST_S
+    ) -> T:
+        return await self._session.open(request, parse).answer(timeout_s)
 
 
 class TarDownload:

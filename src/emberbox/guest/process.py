@@ -198,12 +198,12 @@ class GuestProcess:
     async def _exchange(self, stdin: bytes | AsyncIterable[bytes] | None, kept: dict[int, _Kept]) -> None:
         if not self._stdin or not stdin:
             await self.close_stdin()
-            await self._drain(kept)
+            await self._keep(kept)
             return
         feeder = asyncio.create_task(self._feed(stdin), name="guest-stdin")
         feeder.add_done_callback(self._fed)
         try:
-            await self._drain(kept)
+            await self._keep(kept)
         finally:
             feeder.cancel()
             await asyncio.wait((feeder,))
@@ -224,13 +224,10 @@ class GuestProcess:
                 await self.write_stdin(data)
         await self.close_stdin()
 
-    async def _drain(self, kept: dict[int, _Kept]) -> None:
-        channel = self._channel
-        while True:
-            while (piece := channel.take()) is not None:
-                kept[piece[0]].add(piece[1])
-            if not await channel.arrival():
-                return
+    async def _keep(self, kept: dict[int, _Kept]) -> None:
+        async with aclosing(self._channel.pieces(None)) as pieces:
+            async for stream, data in pieces:
+                kept[stream].add(data)
 
 
 class _Kept:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from emberbox.errors import GuestError, GuestRequestFailed, GuestVersionMismatch, GuestViolation
 from emberbox.guest import ExecRequest, GuestClient
 from emberbox.guest.credit import INITIAL_CREDIT
-from emberbox.guest.frames import Frame, FrameType, encode, encode_frame
+from emberbox.guest.frames import Frame, FrameType, encode
 from emberbox.testing import FakeAgent, FakeRun, Misconduct
 from tests.patience import PATIENCE_S
 from tests.unit.guest.test_frames import VECTORS, bytes_of, frames
@@ -124,7 +124,7 @@ _SENSE = st.sampled_from(
 @settings(max_examples=80)
 @given(st.lists(st.one_of(_SENSE, frames()), max_size=10))
 def test_any_frames_end_in_a_guest_error(sent: list[Frame]) -> None:
-    _, error = asyncio.run(babble(b"".join(map(encode_frame, sent))))
+    _, error = asyncio.run(babble(b"".join(encode(*one) for one in sent)))
     assert isinstance(error, GuestError)
     assert str(error).isprintable()
 

@@ -8,7 +8,6 @@ need. A standby holds a slot, which it gives up as soon as somebody waits for on
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import deque
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from emberbox.errors import EmberboxError
+from emberbox.tasks import set_within
 from emberbox.vmm.base import PreparingSnapshot
 
 if TYPE_CHECKING:
@@ -173,9 +173,7 @@ class StandbyStock:
             self._drop_what_is_idle()
             while (wanting := self._wanting()) is not None:
                 await self._add(*wanting)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(_LOOK_S, self._settings.standby_idle_s)):
-                    await self._wake.wait()
+            await set_within(self._wake, min(_LOOK_S, self._settings.standby_idle_s))
 
     def _drop_what_is_idle(self) -> None:
         oldest = time.monotonic() - self._settings.standby_idle_s
