@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from emberbox.model import MIB, Limits, RunMetrics, RunResult, RunStatus
+from emberbox.model import MIB, RunResult, RunStatus
 
 if TYPE_CHECKING:
     from emberbox.guest import ExecOutcome
+    from emberbox.model import Limits, RunMetrics
 
 _STATUS = {
     "timed_out": RunStatus.TIMED_OUT,
@@ -36,15 +38,12 @@ def result_of(outcome: ExecOutcome, limits: Limits, metrics: RunMetrics) -> RunR
         stdout_bytes=outcome.stdout_bytes,
         stderr_bytes=outcome.stderr_bytes,
         left_files=outcome.output,
-        metrics=RunMetrics(
-            queue_ms=metrics.queue_ms,
-            boot_ms=metrics.boot_ms,
+        metrics=replace(
+            metrics,
             run_ms=outcome.wall_us / 1000,
-            total_ms=metrics.total_ms,
             cpu_user_ms=outcome.cpu_user_us / 1000,
             cpu_system_ms=outcome.cpu_system_us / 1000,
             peak_memory_mib=outcome.peak_memory_bytes / MIB,
-            source=metrics.source,
         ),
     )
 

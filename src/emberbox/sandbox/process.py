@@ -187,13 +187,7 @@ class Process:
     async def _finish(self, outcome: ExecOutcome) -> None:
         self._leave()
         await self._sandbox.confirm()
-        metrics = replace(
-            self._metrics,
-            total_ms=(time.perf_counter() - self._begun) * 1000
-            + self._metrics.queue_ms
-            + self._metrics.boot_ms,
-        )
-        self._result = replace(result_of(outcome, self._limits, metrics), compile=self.compiled)
+        self._result = replace(result_of(outcome, self._limits, self._measured()), compile=self.compiled)
 
     async def _died(self, error: GuestError | VmmError) -> None:
         """Turn the loss of the agent into a result, and end what is left of the VM."""
@@ -203,11 +197,13 @@ class Process:
         status, message = await self._loss(error)
         await self._sandbox.kill()
         self._result = RunResult(
-            status=status,
-            message=message,
-            metrics=replace(self._metrics, total_ms=(time.perf_counter() - self._begun) * 1000),
-            compile=self.compiled,
+            status=status, message=message, metrics=self._measured(), compile=self.compiled
         )
+
+    def _measured(self) -> RunMetrics:
+        known = self._metrics
+        total_ms = (time.perf_counter() - self._begun) * 1000 + known.queue_ms + known.boot_ms
+        return replace(known, total_ms=total_ms)
 
     async def _loss(self, error: GuestError | VmmError) -> tuple[RunStatus, str]:
         late = isinstance(error, GuestTimeout)

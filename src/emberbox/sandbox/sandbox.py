@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from emberbox.errors import CompileFailed, InvalidInput
 from emberbox.guest import ExecLimits, ExecRequest, WaitingRun
@@ -26,6 +26,21 @@ if TYPE_CHECKING:
 
 WORK = "/work"
 """The folder in the guest that scripts lie in."""
+
+
+class ScriptParameters(TypedDict, total=False):
+    """What one run of a script is given; None is as good as left out.
+
+    - `env`: added to the environment.
+    - `files`: put into the work folder first: path → content, or a path on the host.
+    - `timeout_s`: wall-clock limit in seconds; None for the sandbox's own.
+    - `limits`: all limits; None for the sandbox's own.
+    """
+
+    env: Mapping[str, str] | None
+    files: Mapping[str, bytes | Path] | None
+    timeout_s: float | None
+    limits: Limits | None
 
 
 class Sandbox(SandboxVm):
@@ -72,11 +87,8 @@ class Sandbox(SandboxVm):
         args: Sequence[str] | None = None,
         *,
         stdin: bytes | AsyncIterable[bytes] | None = None,
-        env: Mapping[str, str] | None = None,
-        files: Mapping[str, bytes | Path] | None = None,
-        timeout_s: float | None = None,
-        limits: Limits | None = None,
         name: str | None = None,
+        **given: Unpack[ScriptParameters],
     ) -> RunResult:
         """Run a script to its end.
 
@@ -84,28 +96,16 @@ class Sandbox(SandboxVm):
             code: The script's text, or a path on the host.
             args: The script's arguments; None for the sandbox's own, which has usually none.
             stdin: What it reads; None for nothing.
-            env: Added to the environment.
-            files: Put beside the script first: path in the work folder → content, or a path on the host.
-            timeout_s: Wall-clock limit in seconds; None for the sandbox's own.
-            limits: All limits; None for the sandbox's own.
             name: The script's name in the work folder; None takes the host file's name, or `main`
                 with the runtime's extension.
+            **given: What `ScriptParameters` tells.
 
         Returns:
             What became of it. A program that does not compile, that fails, or takes its VM with it,
             is a result and no exception.
         """
         try:
-            process = await self.start_script(
-                code,
-                args,
-                stdin=stdin is not None,
-                env=env,
-                files=files,
-                timeout_s=timeout_s,
-                limits=limits,
-                name=name,
-            )
+            process = await self.start_script(code, args, stdin=stdin is not None, name=name, **given)
         except CompileFailed as error:
             return not_compiled(error)
         async with process:
@@ -117,11 +117,8 @@ class Sandbox(SandboxVm):
         args: Sequence[str] | None = None,
         *,
         stdin: bool = False,
-        env: Mapping[str, str] | None = None,
-        files: Mapping[str, bytes | Path] | None = None,
-        timeout_s: float | None = None,
-        limits: Limits | None = None,
         name: str | None = None,
+        **given: Unpack[ScriptParameters],
     ) -> Process:
         """Return a script as a process to be followed, compiled already; arguments as for `run`.
 
@@ -133,7 +130,7 @@ class Sandbox(SandboxVm):
         script = self._script_name(code, name)
         # An image's own program takes no script: an empty one would only lie in its folder.
         own = {script: code} if code or self.runtime.takes_script else {}
-        return await self._start_script(script, {**own, **(files or {})}, args, stdin, env, timeout_s, limits)
+        return await self._start_script(script, own, args, stdin, **given)
 
     async def start_file(
         self,
@@ -141,10 +138,7 @@ class Sandbox(SandboxVm):
         args: Sequence[str] | None = None,
         *,
         stdin: bool = False,
-        env: Mapping[str, str] | None = None,
-        files: Mapping[str, bytes | Path] | None = None,
-        timeout_s: float | None = None,
-        limits: Limits | None = None,
+        **given: Unpack[ScriptParameters],
     ) -> Process:
         """Return a script that lies in the work folder already as a process to be followed.
 
@@ -154,29 +148,27 @@ class Sandbox(SandboxVm):
             script: Path below the work folder.
             args: The script's arguments; None for the sandbox's own.
             stdin: True to feed it by `Process.write_stdin`.
-            env: Added to the environment.
-            files: Put into the work folder first: path → content, or a path on the host.
-            timeout_s: Wall-clock limit in seconds; None for the sandbox's own.
-            limits: All limits; None for the sandbox's own.
+            **given: What `ScriptParameters` tells.
 
         Raises:
             CompileFailed: Where the runtime compiles: there is no program to start.
         """
         check_inside(script)
-        return await self._start_script(script, files or {}, args, stdin, env, timeout_s, limits)
+        return await self._start_script(script, {}, args, stdin, **given)
 
     async def _start_script(
         self,
         script: str,
-        files: Mapping[str, str | bytes | Path],
+        own: Mapping[str, str | bytes | Path],
         args: Sequence[str] | None,
         stdin: bool,
-        env: Mapping[str, str] | None,
-        timeout_s: float | None,
-        limits: Limits | None,
+        env: Mapping[str, str] | None = None,
+        files: Mapping[str, bytes | Path] | None = None,
+        timeout_s: float | None = None,
+        limits: Limits | None = None,
     ) -> Process:
         begun = time.perf_counter()
-        inline = await stage_files(self, files)
+        inline = await stage_files(self, {**own, **(files or {})})
         compiled = None
         if self.runtime.compile is not None:
             compiled, inline = await self._compile(self.runtime.compile, script, inline)
