@@ -261,9 +261,9 @@ async def test_clones_begin_anew_with_connections_of_their_own(image: Image, tmp
 
 async def _lives(clone: VsockGuest, name: str) -> None:
     async with clone.talk() as client:
-        await client.resume(
-            entropy=os.urandom(64), unix_ns=1_800_000_000_000_000_000, hostname=name, timeout_s=PATIENCE_S
-        )
+        await client.start_resume(
+            entropy=os.urandom(64), unix_ns=1_800_000_000_000_000_000, hostname=name
+        ).result(PATIENCE_S)
         assert digest(await client.read_bytes("kept", len(MEGABYTES))) == digest(MEGABYTES)
         await client.write_file("name", name.encode())
         assert await waiting(client, f"print({name!r})") == name.encode() + b"\n"

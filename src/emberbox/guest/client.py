@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+ANSWER_S = 10.0
+"""How long an agent may take to answer what costs it nothing."""
+
 
 class PendingRequest(Generic[T]):
     """A request that was sent and not waited for."""
@@ -150,16 +153,7 @@ class GuestClient(FileOperations):
         )
         return PendingRequest(channel)
 
-    async def resume(
-        self, *, entropy: bytes, unix_ns: int, hostname: str, disk_bytes: int | None = None, timeout_s: float
-    ) -> int:
-        """Do `start_resume` and wait; returns the guest's clock in ns."""
-        pending = self.start_resume(
-            entropy=entropy, unix_ns=unix_ns, hostname=hostname, disk_bytes=disk_bytes
-        )
-        return await pending.result(timeout_s)
-
-    async def clock(self, unix_ns: int, *, timeout_s: float = 10.0) -> tuple[int, int]:
+    async def clock(self, unix_ns: int, *, timeout_s: float = ANSWER_S) -> tuple[int, int]:
         """Set the guest's clock; returns it in ns before and after."""
         return await self._ask({"op": "clock", "unix_ns": unix_ns}, read_clock, timeout_s)
 
@@ -167,34 +161,32 @@ class GuestClient(FileOperations):
         """Find out that the agent answers within `timeout_s` seconds; the session is ended if not."""
         await self._ask({"op": "ping"}, read_nothing, timeout_s)
 
-    async def info(self, *, timeout_s: float = 10.0) -> AgentInfo:
+    async def info(self) -> AgentInfo:
         """Return who answers, and in what machine."""
-        return await self._ask({"op": "info"}, read_info, timeout_s)
+        return await self._ask({"op": "info"}, read_info, ANSWER_S)
 
-    async def metrics(self, *, timeout_s: float = 10.0) -> GuestMetrics:
+    async def metrics(self) -> GuestMetrics:
         """Return the guest's own count of itself."""
-        return await self._ask({"op": "metrics"}, read_metrics, timeout_s)
+        return await self._ask({"op": "metrics"}, read_metrics, ANSWER_S)
 
     async def prepare(
         self,
         *,
         waiting: WaitingSpec | None,
         held: Sequence[HeldCommand] = (),
-        work_bytes: int | None = None,
         timeout_s: float,
     ) -> PrepareResult:
-        """Make a template ready: start what is to wait, in place of what waited, and size the work folder.
+        """Make a template ready: start what is to wait, in place of what waited.
 
         Args:
             waiting: The interpreter that takes orders; None for none.
             held: Commands that are held at their script.
-            work_bytes: Size of the work folder where it lives in memory; None for the agent's default.
             timeout_s: Seconds until the agent counts as hung.
         """
         fields = {
             "waiting": None if waiting is None else waiting.fields(),
             "held": [command.fields() for command in held],
-            "work_bytes": work_bytes,
+            "work_bytes": None,
         }
         return await self._ask({"op": "prepare", **fields}, read_prepare, timeout_s)
 
@@ -202,10 +194,10 @@ class GuestClient(FileOperations):
         """Make the guest ready for a snapshot."""
         await self._ask({"op": "flush"}, read_nothing, timeout_s)
 
-    async def shutdown(self, *, timeout_s: float = 5.0) -> None:
+    async def shutdown(self) -> None:
         """Ask the guest to reboot, which ends its VM; a connection that ends thereby is no error."""
         try:
-            await self._ask({"op": "shutdown"}, read_nothing, timeout_s)
+            await self._ask({"op": "shutdown"}, read_nothing, ANSWER_S)
         except GuestGone:
             return
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -58,16 +57,15 @@ class Fields:
         """Return the integer `name`, or None where it is null or missing."""
         return None if self._values.get(name) is None else self.integer(name, low=low, high=high)
 
-    def number(self, name: str, *, low: float = 0.0, high: float = 1e12) -> float:
-        """Return the finite number `name`, from `low` to `high`."""
+    def integers(self, *names: str) -> dict[str, Any]:
+        """Return integers that are counts by their names."""
+        return {name: self.integer(name) for name in names}
+
+    def number(self, name: str, *, high: float) -> float:
+        """Return the finite number `name`, from 0 to `high`."""
         value = self._values.get(name)
-        if (
-            not isinstance(value, int | float)
-            or isinstance(value, bool)
-            or not low <= value <= high
-            or not math.isfinite(value)
-        ):
-            raise self._wrong(name, f"a number from {low} to {high}")
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= high:
+            raise self._wrong(name, f"a number from 0.0 to {high}")
         return float(value)
 
     def boolean(self, name: str, *, default: bool | None = None) -> bool:
@@ -102,11 +100,11 @@ class Fields:
             raise self._wrong(name, f"one of {', '.join(sorted(allowed))}")
         return value
 
-    def tokens(self, name: str, *, most: int = 64) -> tuple[str, ...]:
-        """Return the short texts in the list `name`, at most `most`, cleaned."""
+    def tokens(self, name: str) -> tuple[str, ...]:
+        """Return the short texts in the list `name`, at most 64, cleaned."""
         value = self._values.get(name)
-        if type(value) is not list or len(value) > most or any(type(item) is not str for item in value):
-            raise self._wrong(name, f"a list of at most {most} texts")
+        if type(value) is not list or len(value) > 64 or any(type(item) is not str for item in value):
+            raise self._wrong(name, "a list of at most 64 texts")
         return tuple(clean_text(item, 64) for item in value)
 
     def object(self, name: str) -> Fields:

@@ -44,7 +44,7 @@ _DOWNLOAD = (1,)
 class FileOperations:
     """The file half of `GuestClient`. Paths are relative to /work, or absolute.
 
-    All operations act as the guest's unprivileged user, unless `user` is `root`. Each raises
+    All act as the guest's unprivileged user, but for reading and writing where `user` is `root`. Each raises
     `GuestRequestFailed` with the protocol's reason (`not_found`, `denied`, …), `GuestTimeout` when
     the agent stalls, other `GuestError` when the session has ended, and `InvalidPath` for what can
     be no path. Cancelling abandons the operation; what was written so far may stay.
@@ -56,7 +56,7 @@ class FileOperations:
         self, path: Path, *, offset: int = 0, limit: int | None = None, user: str | None = None
     ) -> AsyncGenerator[bytes, None]:
         """Yield a file's bytes from `offset`, at most `limit` (None: to its end)."""
-        request = _request("read_file", path, user, offset=offset, limit=limit)
+        request = _request("read_file", path, user=user, offset=offset, limit=limit)
         async with aclosing(
             _download(self._session.open(request, read_size, streams=_DOWNLOAD), limit)
         ) as pieces:
@@ -89,17 +89,17 @@ class FileOperations:
             append: True adds to a file that exists.
             user: None or `root`.
         """
-        request = _request("write_file", path, user, mode=mode, append=append, parents=True)
+        request = _request("write_file", path, user=user, mode=mode, append=append, parents=True)
         return await _upload(self._session.open(request, read_size), data)
 
     async def list_dir(
-        self, path: Path = ".", *, recursive: bool = False, max_entries: int = 10_000, user: str | None = None
+        self, path: Path = ".", *, recursive: bool = False, max_entries: int = 10_000
     ) -> list[FileEntry]:
         """Return a folder's entries.
 
         Raises `GuestRequestFailed` (`too_large`) for more than `max_entries`.
         """
-        request = _request("list", path, user, recursive=recursive, max_entries=max_entries)
+        request = _request("list", path, recursive=recursive, max_entries=max_entries)
         channel = self._session.open(request, read_listing, streams=_DOWNLOAD)
         entries: list[FileEntry] = []
         async with aclosing(_download(channel, None)) as pieces:
@@ -120,33 +120,21 @@ class FileOperations:
             raise channel.broken(f"{count} entries announced, {len(entries)} sent")
         return entries
 
-    async def stat(self, path: Path, *, user: str | None = None) -> FileEntry:
+    async def stat(self, path: Path) -> FileEntry:
         """Return what is at `path`, named by the path's last part."""
         name = os.path.basename(os.fspath(path).rstrip("/")) or "/"  # noqa: PTH119 - a guest's path, not the host's
-        return await self._ask(_request("stat", path, user), lambda fields: read_entry(fields, name))
+        return await self._ask(_request("stat", path), lambda fields: read_entry(fields, name))
 
-    async def make_directory(
-        self, path: Path, *, parents: bool = True, mode: int = 0o755, user: str | None = None
-    ) -> None:
-        """Make a folder; with `parents`, those above it too."""
-        await self._ask(_request("make_directory", path, user, parents=parents, mode=mode), read_nothing)
+    async def make_directory(self, path: Path) -> None:
+        """Make a folder and those above it."""
+        await self._ask(_request("make_directory", path, parents=True, mode=0o755), read_nothing)
 
-    async def delete(
-        self, path: Path, *, recursive: bool = False, missing_ok: bool = False, user: str | None = None
-    ) -> None:
+    async def delete(self, path: Path, *, recursive: bool = False, missing_ok: bool = False) -> None:
         """Remove a file, or with `recursive` a whole folder."""
-        await self._ask(
-            _request("delete", path, user, recursive=recursive, missing_ok=missing_ok), read_nothing
-        )
+        await self._ask(_request("delete", path, recursive=recursive, missing_ok=missing_ok), read_nothing)
 
     async def tar_in(
-        self,
-        path: Path,
-        data: Content,
-        *,
-        max_bytes: int = 2**30,
-        max_entries: int = 100_000,
-        user: str | None = None,
+        self, path: Path, data: Content, *, max_bytes: int = 2**30, max_entries: int = 100_000
     ) -> TarSummary:
         """Unpack a tar, plain or gzip, into the folder `path`, which is made if missing.
 
@@ -155,9 +143,8 @@ class FileOperations:
             data: The tar, all of it or pieces of any size.
             max_bytes: Bytes that it may unpack to.
             max_entries: Entries that it may hold.
-            user: None or `root`.
         """
-        request = _request("tar_in", path, user, max_bytes=max_bytes, max_entries=max_entries)
+        request = _request("tar_in", path, max_bytes=max_bytes, max_entries=max_entries)
         return await _upload(self._session.open(request, read_tar_in), data)
 
     def tar_out(
@@ -167,7 +154,6 @@ class FileOperations:
         patterns: tuple[str, ...] | None = None,
         max_bytes: int = 2**30,
         max_entries: int = 100_000,
-        user: str | None = None,
     ) -> TarDownload:
         """Return the tar of a folder or file, to be iterated; its `summary` is set at its end.
 
@@ -176,9 +162,8 @@ class FileOperations:
             patterns: Globs of what to take; None takes all.
             max_bytes: Content bytes at most; beyond it the tar ends early and the summary says `truncated`.
             max_entries: Entries at most, likewise.
-            user: None or `root`.
         """
-        request = _request("tar_out", path, user, max_bytes=max_bytes, max_entries=max_entries)
+        request = _request("tar_out", path, max_bytes=max_bytes, max_entries=max_entries)
         request["patterns"] = None if patterns is None else list(patterns)
         return TarDownload(self._session, request, most=max_bytes + (max_entries + 4) * TAR_ENTRY_BYTES)
 
@@ -209,7 +194,7 @@ class TarDownload:
         self.summary = await channel.answer(REQUEST_S)
 
 
-def _request(operation: str, path: Path, user: str | None, **fields: Any) -> dict[str, Any]:
+def _request(operation: str, path: Path, *, user: str | None = None, **fields: Any) -> dict[str, Any]:
     request = {"op": operation, **path_fields(path), **fields}
     return request if user is None else request | {"user": user}
 

@@ -20,7 +20,7 @@ from emberbox.sandbox.machines.plan import disk_of, size_of
 from emberbox.sandbox.machines.standby import StandbyStatus
 from emberbox.sandbox.parts import start_parts
 from emberbox.sandbox.sandbox import Sandbox
-from emberbox.sandbox.templates.template import TemplatePlan
+from emberbox.sandbox.templates.store import TemplatePlan
 from emberbox.tasks import TaskKeeper, UndoStack
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from emberbox.sandbox.packages.requests import Packages
     from emberbox.sandbox.parts import EngineParts
     from emberbox.sandbox.templates.pool import PoolStatus
-    from emberbox.sandbox.templates.template import Template
+    from emberbox.sandbox.templates.store import Template
     from emberbox.vmm.base import DriverReport
 
 _log = logging.getLogger(__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from abc import ABC, abstractmethod
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -17,12 +18,58 @@ if TYPE_CHECKING:
 
     from emberbox.guest import GuestClient
     from emberbox.model import FileEntry
-    from emberbox.sandbox.sources import SourceLog
 
 MAX_READ_BYTES = 64 * MIB
 """What `read_file` returns at most unless told otherwise."""
 INLINE_BYTES = 65_536
 """Files up to this size travel inside the request that runs them; larger ones are streamed ahead of it."""
+
+
+class SourceLog:
+    """A running digest over the changes that the host made to a sandbox's files, in their order.
+
+    Two fresh sandboxes of one image with the same digest hold the same files.
+
+    Args:
+        kept: False notes nothing, for sandboxes in which nobody will ask.
+    """
+
+    def __init__(self, *, kept: bool) -> None:
+        self._digest = hashlib.sha256()
+        self._known = kept
+
+    def note(self, *parts: object) -> None:
+        """Add one change; the text of `parts` describes it whole."""
+        for part in (str(len(parts)), *map(str, parts)):
+            raw = part.encode("utf-8", "surrogatepass")
+            self._digest.update(len(raw).to_bytes(8, "big") + raw)
+
+    def lose(self) -> None:
+        """Give up: from now on a program may have changed anything, or a change was not noted."""
+        self._known = False
+
+    def digest(self) -> str | None:
+        """Return the digest as hex; None when it was lost."""
+        return self._digest.hexdigest() if self._known else None
+
+    def content(self, data: bytes | AsyncIterable[bytes], *parts: object) -> bytes | AsyncIterable[bytes]:
+        """Add a change with the digest of its content: now, or once all of `data` went by.
+
+        Returns `data`, to be passed on.
+        """
+        if not self._known:
+            return data
+        if not isinstance(data, bytes):
+            return self._passing(data, *parts)
+        self.note(*parts, hashlib.sha256(data).hexdigest())
+        return data
+
+    async def _passing(self, data: AsyncIterable[bytes], *parts: object) -> AsyncIterator[bytes]:
+        digest = hashlib.sha256()
+        async for piece in data:
+            digest.update(piece)
+            yield piece
+        self.note(*parts, digest.hexdigest())
 
 
 class SandboxFiles(ABC):

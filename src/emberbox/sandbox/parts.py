@@ -11,7 +11,6 @@ from emberbox.errors import RequirementMissing
 from emberbox.sandbox.kernels import guest_kernel
 from emberbox.sandbox.machines.book import MachineBook
 from emberbox.sandbox.machines.kept import KeptMachines
-from emberbox.sandbox.machines.leftovers import end_leftovers
 from emberbox.sandbox.machines.making import MachineMaker
 from emberbox.sandbox.machines.places import Places
 from emberbox.sandbox.machines.runfolder import SLOTS, RunFolder
@@ -92,7 +91,7 @@ async def start_parts(
     driver, report = await choose_driver(settings.vmm, settings.data, guest_kernel(images))
     if not report.usable:
         raise RequirementMissing(report.reason, mend=report.mend)
-    folder = await RunFolder.claim(settings.data / "run", end_leftovers)
+    folder = await RunFolder.claim(settings.data / "run")
     undo.push_call(folder.release)
     undo.push_call(leases.close)
     vmm, capacity = settings.vmm, settings.capacity

@@ -7,9 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from emberbox.errors import EmberboxError, GuestError, SandboxClosed, VmmError
-from emberbox.sandbox.files import SandboxFiles
+from emberbox.sandbox.files import SandboxFiles, SourceLog
 from emberbox.sandbox.outputs import read_outputs
-from emberbox.sandbox.sources import SourceLog
 from emberbox.vmm.boots.guest_text import last_lines
 
 if TYPE_CHECKING:

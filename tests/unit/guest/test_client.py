@@ -100,7 +100,7 @@ async def test_clone_whose_agent_greets_all_the_same(connect: Connect) -> None:
 
 async def test_small_operations(connect: Connect) -> None:
     client, _ = await connect()
-    await client.resume(entropy=bytes(32), unix_ns=5, hostname="a", disk_bytes=10, timeout_s=PATIENCE_S)
+    await client.start_resume(entropy=bytes(32), unix_ns=5, hostname="a", disk_bytes=10).result(PATIENCE_S)
     assert await client.clock(7, timeout_s=PATIENCE_S) == (5, 7)
     assert (await client.info()).cpus == 1
     assert (await client.metrics()).processes == 4

@@ -164,19 +164,17 @@ class MachineBook:
 
         Raises `NotFound`.
         """
-        return await self._told(machine_id, Sighting.console, self.kept.console)
+        return await self._told(machine_id, Sighting.console, "console")
 
     async def vmm_log(self, machine_id: str) -> str:
         """Return the end of what a machine's VMM logged, escaped as well. Raises `NotFound`."""
-        return await self._told(machine_id, Sighting.vmm_log, self.kept.vmm_log)
+        return await self._told(machine_id, Sighting.vmm_log, "log")
 
-    async def _told(
-        self, machine_id: str, of_live: Callable[[Sighting], str], of_kept: Callable[[str], str | None]
-    ) -> str:
+    async def _told(self, machine_id: str, of_live: Callable[[Sighting], str], kept: str) -> str:
         live = self._live.get(machine_id)
         if live is not None:
             return escaped(await asyncio.to_thread(of_live, live))
-        found = await asyncio.to_thread(of_kept, machine_id)
+        found = await asyncio.to_thread(self.kept.text, machine_id, kept)
         if found is None:
             raise _unknown()
         return escaped(found)

@@ -129,13 +129,12 @@ class Provision:
         from emberbox.sandbox.packages.build_vm import BuildVm
 
         image = await self._image_of(build_runtime(runtime))
-        vm = BuildVm(maker=self._maker, settings=self._settings)
         async with self._store.building(scope, key) as folder:
             found = await asyncio.to_thread(self._store.find, scope, key)
             if found is not None:
                 return found_after(found, begun)
             async with self._gate:
-                result = await vm.install(image, request, folder)
+                result = await BuildVm(self._settings, request).install(self._maker, image, folder)
             layer = await asyncio.to_thread(self._store.keep, scope, key, folder / "layer.ext4", result)
         await self._lease(layer)
         await asyncio.to_thread(self._store.trim)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from emberbox.sandbox.machines.plan import MachinePlan
     from emberbox.sandbox.machines.standby import StandbyStock
     from emberbox.sandbox.templates.pool import PoolStatus
-    from emberbox.sandbox.templates.template import Template
+    from emberbox.sandbox.templates.store import Template
     from emberbox.tasks import TaskKeeper
 
 

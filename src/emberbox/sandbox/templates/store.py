@@ -16,7 +16,7 @@ import platform
 import secrets
 import shutil
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,8 @@ from emberbox.errors import EmberboxError, NoSpace
 from emberbox.files.atomic import sync
 from emberbox.files.locks import wait_for_lock
 from emberbox.model import MIB
+from emberbox.sandbox.machines.plan import MachinePlan
 from emberbox.sandbox.templates.stored import TemplateRecord, read_record, write_record
-from emberbox.sandbox.templates.template import Template
 from emberbox.sandbox.templates.warming import warm
 from emberbox.vmm.base import Snapshot
 from emberbox.vmm.kvm.acceleration import cpu_model
@@ -33,16 +33,49 @@ from emberbox.vmm.kvm.acceleration import cpu_model
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from emberbox.images import Progress
+    from emberbox.images import Image, Progress
+    from emberbox.runtimes import Runtime
     from emberbox.sandbox.machines.making import MachineMaker
-    from emberbox.sandbox.templates.template import TemplatePlan
-    from emberbox.vmm.base import DriverReport, SnapshotDriver
+    from emberbox.sandbox.machines.plan import MachineSize
+    from emberbox.sandbox.packages.layers import Layer
+    from emberbox.vmm.base import DriverReport, LoadedSnapshot, SnapshotDriver
 
 _log = logging.getLogger(__name__)
 
 FORMAT = 2
 """Goes into every key: raise it when the way in which templates are built changes."""
 _OTHERS_S = 1800.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplatePlan:
+    """What a template is made of.
+
+    Args:
+        runtime: What warms it.
+        image: What it boots.
+        size: How large it is.
+        layers: What lies over its image, the last one on top.
+    """
+
+    runtime: Runtime
+    image: Image
+    size: MachineSize
+    layers: tuple[Layer, ...] = ()
+
+    @property
+    def machine(self) -> MachinePlan:
+        """A machine of this kind; callers `replace` what is its own."""
+        layers = tuple(layer.path for layer in self.layers)
+        return MachinePlan(image=self.image, size=self.size, layers=layers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template(TemplatePlan):
+    """A template that is open for cloning."""
+
+    record: TemplateRecord
+    snapshot: LoadedSnapshot
 
 
 class TemplateStore:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emberbox.guest import GuestClient
-from emberbox.sandbox.files import SandboxFiles
-from emberbox.sandbox.sources import SourceLog
+from emberbox.sandbox.files import SandboxFiles, SourceLog
 from emberbox.testing.agent import FakeAgent
 from tests.patience import PATIENCE_S
 
