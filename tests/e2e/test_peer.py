@@ -140,7 +140,7 @@ async def agent(peer: PeerProcess, hosts: Path) -> AsyncIterator[GuestClient]:
         while (streams := await connect(hosts)) is None:
             assert peer.process.poll() is None, peer.said()
             await asyncio.sleep(0.05)
-    client = GuestClient.attach(*streams)
+    client = GuestClient(*streams)
     try:
         yield client
     finally:
@@ -301,7 +301,7 @@ async def as_twin(clone: PeerProcess, name: str) -> tuple[str, str]:
             try:
                 await client.start_resume(
                     entropy=os.urandom(64), unix_ns=1_800_000_000_000_000_000, hostname=name
-                ).result(PATIENCE_S)
+                ).answer(PATIENCE_S)
             except GuestGone:
                 assert not last
                 continue

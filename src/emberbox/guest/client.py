@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 from emberbox.errors import EmberboxError, GuestGone, InvalidInput
 from emberbox.guest.answers import (
@@ -31,26 +31,8 @@ if TYPE_CHECKING:
     from emberbox.guest.requests import ExecRequest, HeldCommand, WaitingSpec
     from emberbox.model import GuestMetrics
 
-T = TypeVar("T")
-
 ANSWER_S = 10.0
 """How long an agent may take to answer what costs it nothing."""
-
-
-class PendingRequest(Generic[T]):
-    """A request that was sent and not waited for."""
-
-    def __init__(self, channel: Channel[T]) -> None:
-        self._channel = channel
-
-    async def result(self, timeout_s: float) -> T:
-        """Wait for the answer.
-
-        Raises:
-            GuestTimeout: No answer within `timeout_s` seconds; the session is ended.
-            GuestError: The request failed, or the session ended.
-        """
-        return await self._channel.answer(timeout_s)
 
 
 class GuestClient(FileOperations):
@@ -60,21 +42,17 @@ class GuestClient(FileOperations):
     raises the same error and `failure` holds it; the sandbox is of no use any more. An operation
     that the agent answers with an error raises `GuestRequestFailed` and harms nothing else. Any
     number of operations may run at once, up to the protocol's 64.
+
+    It takes over a connection and starts reading; it sends nothing yet.
+
+    Args:
+        reader: What the guest sends.
+        writer: Where to send to; closed with the client.
+        name: Names the guest in logs.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    @classmethod
-    def attach(cls, reader: StreamReader, writer: StreamWriter, *, name: str = "guest") -> GuestClient:
-        """Take over a connection and start reading. Sends nothing yet.
-
-        Args:
-            reader: What the guest sends.
-            writer: Where to send to; closed with the client.
-            name: Names the guest in logs.
-        """
-        return cls(Session(reader, writer, name=name))
+    def __init__(self, reader: StreamReader, writer: StreamWriter, *, name: str = "guest") -> None:
+        self._session = Session(reader, writer, name=name)
 
     @property
     def closed(self) -> bool:
@@ -126,8 +104,10 @@ class GuestClient(FileOperations):
         hostname: str,
         disk_bytes: int | None = None,
         within_s: float | None = None,
-    ) -> PendingRequest[int]:
+    ) -> Channel[int]:
         """Send `resume` without waiting; the agent carries it out before what is sent behind it.
+
+        `Channel.answer` of what is returned waits for the guest's clock in ns.
 
         Args:
             entropy: 32 to 512 fresh random bytes for the guest's kernel.
@@ -151,7 +131,7 @@ class GuestClient(FileOperations):
             within_s,
             f"the clone's agent gave no first answer within {within_s or 0:g} s; its sandbox was ended",
         )
-        return PendingRequest(channel)
+        return channel
 
     async def clock(self, unix_ns: int, *, timeout_s: float = ANSWER_S) -> tuple[int, int]:
         """Set the guest's clock; returns it in ns before and after."""

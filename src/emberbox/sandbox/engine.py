@@ -22,6 +22,7 @@ from emberbox.sandbox.parts import start_parts
 from emberbox.sandbox.sandbox import Sandbox
 from emberbox.sandbox.templates.store import TemplatePlan
 from emberbox.tasks import TaskKeeper, UndoStack
+from emberbox.vmm.failures import undone_on_failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
@@ -90,11 +91,8 @@ class Engine:
     # -- life -------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        try:
+        async with undone_on_failure(self._undo.close):
             await self._start()
-        except BaseException:
-            await self._undo.close()
-            raise
         return self
 
     async def __aexit__(

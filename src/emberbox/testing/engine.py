@@ -28,6 +28,7 @@ from emberbox.sandbox.machines.live import LiveMachine
 from emberbox.sandbox.sandbox import Sandbox
 from emberbox.tasks import UndoStack
 from emberbox.vmm.base import DriverReport, Machine, MachineState
+from emberbox.vmm.failures import undone_on_failure
 
 if TYPE_CHECKING:
     from emberbox.config import Settings
@@ -183,7 +184,7 @@ class HostEngine(Engine):
 
 async def _agent(root: Path, number: int) -> LiveMachine:
     undo = UndoStack()
-    try:
+    async with undone_on_failure(undo.close):
         root.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=root))
         undo.push(lambda: asyncio.to_thread(shutil.rmtree, work, ignore_errors=True))
@@ -192,9 +193,7 @@ async def _agent(root: Path, number: int) -> LiveMachine:
         with tempfile.TemporaryDirectory(prefix="emberbox-host-") as folder:
             arrived: asyncio.Future[GuestClient] = asyncio.get_running_loop().create_future()
             path = f"{folder}/agent.sock"
-            server = await asyncio.start_unix_server(
-                lambda r, w: arrived.set_result(GuestClient.attach(r, w)), path
-            )
+            server = await asyncio.start_unix_server(lambda r, w: arrived.set_result(GuestClient(r, w)), path)
             undo.push_call(server.close)
             program = [str(agent_program()), "--socket", path, "--work", str(work)]
             machine = HostMachine(await asyncio.create_subprocess_exec(*program, start_new_session=True))
@@ -204,9 +203,6 @@ async def _agent(root: Path, number: int) -> LiveMachine:
                 guest = await arrived
         undo.push(guest.close)
         await guest.hello(timeout_s=START_S)
-    except BaseException:
-        await undo.close()
-        raise
     return LiveMachine(
         id=f"host-{number}", machine=cast("Machine", machine), guest=guest, undo=undo, source="clone"
     )

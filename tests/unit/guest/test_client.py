@@ -80,7 +80,7 @@ async def test_clone_goes_on_with_resume_and_exec_right_behind(connect: Connect)
     client, agent = await connect(clone=True, program=FakeProgram(stdout=b"hi"))
     pending = client.start_resume(entropy=bytes(64), unix_ns=123, hostname="box-1", disk_bytes=None)
     process = await client.start(RUN)
-    assert await pending.result(5) == 123
+    assert await pending.answer(5) == 123
     outcome = await process.collect(keep_stdout=10, keep_stderr=10, timeout_s=PATIENCE_S)
     assert outcome.stdout == b"hi"
     assert [request["op"] for request in agent.requests] == ["resume", "exec"]
@@ -92,7 +92,7 @@ async def test_clone_whose_agent_greets_all_the_same(connect: Connect) -> None:
     client, agent = await connect(clone=True)
     pending = client.start_resume(entropy=bytes(32), unix_ns=1, hostname="a")
     agent.send_raw(HELLO)
-    assert await pending.result(5) == 1
+    assert await pending.answer(5) == 1
     agent.send_raw(HELLO)
     with pytest.raises(GuestViolation):
         await client.ping()
@@ -100,7 +100,7 @@ async def test_clone_whose_agent_greets_all_the_same(connect: Connect) -> None:
 
 async def test_small_operations(connect: Connect) -> None:
     client, _ = await connect()
-    await client.start_resume(entropy=bytes(32), unix_ns=5, hostname="a", disk_bytes=10).result(PATIENCE_S)
+    await client.start_resume(entropy=bytes(32), unix_ns=5, hostname="a", disk_bytes=10).answer(PATIENCE_S)
     assert await client.clock(7, timeout_s=PATIENCE_S) == (5, 7)
     assert (await client.info()).cpus == 1
     assert (await client.metrics()).processes == 4
@@ -259,7 +259,7 @@ async def test_close_fails_what_waits_and_may_be_repeated(connect: Connect) -> N
 
 async def test_cancelled_close_still_closes() -> None:
     agent = FakeAgent(clone=True)
-    client = GuestClient.attach(*await agent.connect())
+    client = GuestClient(*await agent.connect())
     task = asyncio.create_task(client.close())
     await asyncio.sleep(0)
     task.cancel()

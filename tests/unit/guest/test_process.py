@@ -349,4 +349,4 @@ async def test_a_clone_without_a_first_answer_is_ended_though_nobody_waits(conne
     async with asyncio.timeout(PATIENCE_S):
         await client.wait_closed()
     with pytest.raises(GuestTimeout, match="no first answer"):
-        await pending.result(60)
+        await pending.answer(60)

@@ -33,7 +33,7 @@ async def client(tmp_path: Path) -> AsyncIterator[GuestClient]:
     work, path = tmp_path / "work", tmp_path / "agent.sock"
     work.mkdir()
     arrived: asyncio.Future[GuestClient] = asyncio.get_running_loop().create_future()
-    server = await asyncio.start_unix_server(lambda r, w: arrived.set_result(GuestClient.attach(r, w)), path)
+    server = await asyncio.start_unix_server(lambda r, w: arrived.set_result(GuestClient(r, w)), path)
     agent = await asyncio.create_subprocess_exec(AGENT, "--socket", path, "--work", work)
     try:
         client = await asyncio.wait_for(arrived, PATIENCE_S)

@@ -32,7 +32,7 @@ async def pieces(*data: bytes) -> AsyncIterator[bytes]:
 
 async def digest_after(*changes: Callable[[Files], Awaitable[object]], kept: bool = True) -> str | None:
     async with FakeAgent() as agent:
-        client = GuestClient.attach(*await agent.connect())
+        client = GuestClient(*await agent.connect())
         await client.hello(timeout_s=PATIENCE_S)
         files = Files(client, kept=kept)
         try:

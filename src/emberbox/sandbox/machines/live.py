@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from emberbox.vmm.base import part
 
 if TYPE_CHECKING:
-    from emberbox.guest import GuestClient, PendingRequest
+    from emberbox.guest import GuestClient
+    from emberbox.guest.channel import Channel
     from emberbox.tasks import UndoStack
     from emberbox.vmm.base import Machine
 
@@ -44,7 +45,7 @@ class LiveMachine:
     source: Literal["pool", "clone", "cold"]
     queue_ms: float = 0.0
     boot_ms: float = 0.0
-    resume: PendingRequest[int] | None = None
+    resume: Channel[int] | None = None
     resume_sent: float = 0.0
     made: float = field(default_factory=time.monotonic)
     reclaimed: bool = False
@@ -63,6 +64,6 @@ class LiveMachine:
         if self.resume is None:
             return
         pending, self.resume = self.resume, None
-        await pending.result(timeout_s)
+        await pending.answer(timeout_s)
         if (time.perf_counter() - self.resume_sent) * 1e9 > CLOCK_SLACK_NS:
             await self.guest.clock(time.time_ns(), timeout_s=timeout_s)

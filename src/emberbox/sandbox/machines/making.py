@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from emberbox.config import VmmSettings
-    from emberbox.guest import PendingRequest
+    from emberbox.guest.channel import Channel
     from emberbox.sandbox.machines.places import Place, Places
     from emberbox.sandbox.machines.plan import MachinePlan
     from emberbox.sandbox.machines.standby import StandbyStock
@@ -90,7 +90,7 @@ class MachineMaker:
             if isinstance(machine, TimedMachine):
                 machine.settle()
             await check_timer(machine, guest, tolerance)
-            await _identify(guest, place, plan).result(self._settings.clone_timeout_s)
+            await _identify(guest, place, plan).answer(self._settings.clone_timeout_s)
         return self._live(place, machine, guest, "cold", begun, queued)
 
     async def _started(self, place: Place, plan: MachinePlan) -> Machine:
@@ -221,14 +221,14 @@ class MachineMaker:
 async def _attach(place: Place, machine: Machine) -> GuestClient:
     """Connect to the agent. Raises `VmmError`."""
     reader, writer = await machine.open_channel()
-    guest = place.sighting.guest = GuestClient.attach(reader, writer, name=place.name)
+    guest = place.sighting.guest = GuestClient(reader, writer, name=place.name)
     place.undo.push(guest.close)
     return guest
 
 
 def _identify(
     guest: GuestClient, place: Place, plan: MachinePlan, *, within_s: float | None = None
-) -> PendingRequest[int]:
+) -> Channel[int]:
     """Tell a machine what sets it apart from its twins; arguments as for `GuestClient.start_resume`."""
     return guest.start_resume(
         entropy=os.urandom(64),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -96,17 +96,11 @@ class StandbyStock:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
-        self._started = self._used = self._lost = self._failures = 0
+        self._counts: Counter[str] = Counter()
 
     def status(self) -> StandbyStatus:
         """Return the counts over all templates."""
-        return StandbyStatus(
-            ready=self._total(),
-            started=self._started,
-            used=self._used,
-            lost=self._lost,
-            failures=self._failures,
-        )
+        return StandbyStatus(ready=self._total(), **self._counts)
 
     def ready(self, snapshot: LoadedSnapshot) -> int:
         """Return how many wait for clones of `snapshot`."""
@@ -132,9 +126,9 @@ class StandbyStock:
         while stock.ready:
             found = stock.ready.popleft()
             if found.standby.alive:
-                self._used += 1
+                self._counts["used"] += 1
                 return found
-            self._lost += 1
+            self._counts["lost"] += 1
             self._discard(found)
         return None
 
@@ -185,7 +179,7 @@ class StandbyStock:
                 continue
             for found in [found for found in stock.ready if not found.standby.alive]:
                 stock.ready.remove(found)
-                self._lost += 1
+                self._counts["lost"] += 1
                 self._discard(found)
 
     def _wanting(self) -> tuple[PreparingSnapshot, _Stock] | None:
@@ -206,7 +200,7 @@ class StandbyStock:
         try:
             made = await stock.make(snapshot)
         except EmberboxError as error:
-            self._failures += 1
+            self._counts["failures"] += 1
             stock.retry_at = time.monotonic() + RETRY_S
             _log.warning(
                 "a VMM could not be started ahead of time: %s", error, extra={"action": "standby.failed"}
@@ -215,7 +209,7 @@ class StandbyStock:
         if made is None:
             stock.retry_at = time.monotonic() + RETRY_S
             return
-        self._started += 1
+        self._counts["started"] += 1
         stock.ready.append(made)
 
     def _total(self) -> int:

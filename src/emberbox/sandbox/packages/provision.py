@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from emberbox.errors import PackagesFailed
-from emberbox.sandbox.packages.layers import found_after
 from emberbox.sandbox.packages.requests import PackageRequest, request_of, tool_of
 
 if TYPE_CHECKING:
@@ -110,17 +109,22 @@ class Provision:
         lock = self._locks.setdefault((scope, key), asyncio.Lock())
         try:
             async with lock:
-                found = await asyncio.to_thread(self._store.find, scope, key)
-                layer = (
-                    found_after(found, begun)
-                    if found is not None
-                    else await self._install(runtime, request, scope, key, begun)
-                )
+                layer = await self._found(scope, key, begun)
+                if layer is None:
+                    layer = await self._install(runtime, request, scope, key, begun)
                 await self._lease(layer)
                 return layer
         finally:
             if not lock.locked():
                 self._locks.pop((scope, key), None)
+
+    async def _found(self, scope: str | None, key: str, begun: float) -> Layer | None:
+        """Return a layer that is there; its result tells how long it took to find it."""
+        layer = await asyncio.to_thread(self._store.find, scope, key)
+        if layer is None:
+            return None
+        wall_ms = (time.perf_counter() - begun) * 1000
+        return replace(layer, result=replace(layer.result, wall_ms=wall_ms))
 
     async def _install(
         self, runtime: Runtime, request: PackageRequest, scope: str | None, key: str, begun: float
@@ -130,9 +134,8 @@ class Provision:
 
         image = await self._image_of(build_runtime(runtime))
         async with self._store.building(scope, key) as folder:
-            found = await asyncio.to_thread(self._store.find, scope, key)
-            if found is not None:
-                return found_after(found, begun)
+            if (found := await self._found(scope, key, begun)) is not None:
+                return found
             async with self._gate:
                 result = await BuildVm(self._settings, request).install(self._maker, image, folder)
             layer = await asyncio.to_thread(self._store.keep, scope, key, folder / "layer.ext4", result)

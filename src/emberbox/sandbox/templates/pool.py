@@ -21,6 +21,7 @@ from emberbox.sandbox.templates.demand import Demand
 from emberbox.sandbox.templates.reclaim import give_back, reclaim_idle
 from emberbox.sandbox.templates.warming import prime
 from emberbox.vmm.base import MachineState
+from emberbox.vmm.failures import undone_on_failure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -200,13 +201,10 @@ class Pool:
 
     async def _add(self) -> None:
         live = await self._clone()
-        try:
+        async with undone_on_failure(live.undo.close):
             await live.confirm(PRIME_CONFIRM_S)
             await prime(live.guest, self.template.runtime, waiting=self.template.record.waiting)
             await live.guest.clock(time.time_ns(), timeout_s=PING_S)
-        except BaseException:
-            await live.undo.close()
-            raise
         self._ready.append(live)
 
     async def _look_after(self) -> None:
