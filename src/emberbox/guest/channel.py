@@ -72,7 +72,7 @@ class Channel(Generic[T]):
         self._link = link
         self._parse = parse
         self._on_event = on_event
-        self._sending = Sending(link, number, lambda: self.done or self._abandoned is not None)
+        self.sending = Sending(link, number, lambda: self.done or self._abandoned is not None)
         self._inbox = Inbox()
         self._deadline = Deadline(link, self._inbox)
         self._events = 0
@@ -81,11 +81,6 @@ class Channel(Generic[T]):
         self._value: T | None = None
         self._error: EmberboxError | None = None
         self._abandoned: asyncio.TimerHandle | None = None
-
-    @property
-    def sent_end(self) -> bool:
-        """Whether stream 0 was ended."""
-        return self._sending.ended
 
     @property
     def done(self) -> bool:
@@ -105,7 +100,7 @@ class Channel(Generic[T]):
             case FrameType.CREDIT:
                 if frame.stream != 0:
                     raise violation(f"CREDIT for stream {frame.stream}, which the host does not send")
-                self._sending.grant(decode_credit(frame.payload))
+                self.sending.grant(decode_credit(frame.payload))
             case _:
                 self._receive_event(Fields(decode_object(frame.payload), f"EVENT of {self.operation}"))
         return False
@@ -154,7 +149,7 @@ class Channel(Generic[T]):
             self._abandoned.cancel()
         self._done.set()
         self._arrived.set()
-        self._sending.wake()
+        self.sending.wake()
 
     # what the caller does
 
@@ -257,11 +252,6 @@ class Channel(Generic[T]):
             GuestTimeout: No credit came for `stall_s` seconds; the session is ended. None waits for ever.
         """
         try:
-            await self._sending.send(data, stall_s)
+            await self.sending.send(data, stall_s)
         except TimeoutError:
             raise self.hung(stall_s or 0) from None
-
-    def end_data(self) -> None:
-        """Send the END of stream 0. Repeating is harmless."""
-        if not self.done:
-            self._sending.end()

@@ -227,7 +227,7 @@ async def _upload(channel: Channel[T], data: Content) -> T:
                 if channel.done:
                     break
                 await channel.send_data(piece, STALL_S)
-        channel.end_data()
+        channel.sending.end()
         return await channel.answer(STALL_S)
     finally:
         channel.abandon()

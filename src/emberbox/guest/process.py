@@ -88,7 +88,7 @@ class GuestProcess:
         if not self._stdin:
             raise InvalidInput("this program was started without standard input")
         async with self._stdin_lock:
-            if self._channel.sent_end:
+            if self._channel.sending.ended:
                 raise InvalidInput("the program's standard input was closed already")
             await self._channel.send_data(data)
 
@@ -96,7 +96,7 @@ class GuestProcess:
         """Let the program see the end of its input, after what was written. Repeating is harmless."""
         if self._stdin:
             async with self._stdin_lock:
-                self._channel.end_data()
+                self._channel.sending.end()
 
     async def output(self) -> AsyncGenerator[Output, None]:
         """Yield output as it arrives, until the program has ended; then `result` does not wait.

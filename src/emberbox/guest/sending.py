@@ -75,7 +75,7 @@ class Sending:
                 await self._woken.wait()
 
     def end(self) -> None:
-        """Send the END. Repeating is harmless."""
-        if not self.ended:
+        """Send the END, unless the channel is over. Repeating is harmless."""
+        if not self.ended and not self._over():
             self.ended = True
             self._link.send(FrameType.DATA, self._channel, b"", END)

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from emberbox.images import Image, Progress
     from emberbox.model import Limits
     from emberbox.runtimes import Runtime
-    from emberbox.sandbox.compiling.cache import ScopedCache
     from emberbox.sandbox.machines.book import MachineBook
     from emberbox.sandbox.machines.console import ConsoleReader
     from emberbox.sandbox.packages.requests import Packages
@@ -80,7 +79,6 @@ class Engine:
         self.settings = settings if settings is not None else load_settings(**flags)
         self.runtimes = discover(runtime_folders(self.settings.data, self.settings.runtimes))
         self.images = image_store(self.settings)
-        self._programs = CompileCache(self.settings.data / "compiled", self.settings.compile)
         self._leases = Leases()
         self._live: set[Sandbox] = set()
         self._undo = UndoStack()
@@ -247,7 +245,11 @@ class Engine:
         layers, installed = await parts.provision.layers(found, image, packages, scope)
         plan = TemplatePlan(runtime=found, image=image, size=size, layers=layers)
         machine = replace(plan.machine, disk_mib=disk_mib, script_drive=script_drive, console=console)
-        programs = None if script_drive is not None else self._programs_of(plan, scope)
+        programs = None
+        if script_drive is None:
+            # A program may be made for the processor that compiled it.
+            made_by = (image.key, parts.report.accelerator or "", *(layer.digest for layer in layers))
+            programs = self._programs(found, scope, *made_by)
         if chosen.cold or script_drive is not None:
             live, waiting = await self._running.maker.boot(machine), False
         else:
@@ -260,16 +262,12 @@ class Engine:
         live.undo.push_call(self._live.discard, sandbox)
         return sandbox
 
-    def _programs_of(self, plan: TemplatePlan, scope: str | None) -> ScopedCache | None:
+    def _programs(self, runtime: Runtime, scope: str | None, *made_by: str) -> CompileCache | None:
         """Return what may be used instead of compiling; None always compiles."""
-        recipe = plan.runtime.compile
-        if recipe is None or not recipe.cache:
+        recipe, settings = runtime.compile, self.settings.compile
+        if recipe is None or not recipe.cache or not settings.cache_mib:
             return None
-        # A program may be made for the processor that compiled it.
-        processor = self._running.report.accelerator or ""
-        return self._programs.scoped(
-            scope, plan.image.key, processor, *(layer.digest for layer in plan.layers)
-        )
+        return CompileCache(self.settings.data / "compiled", settings, scope, *made_by)
 
     async def warm_pool(
         self,

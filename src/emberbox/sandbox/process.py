@@ -21,7 +21,7 @@ from emberbox.sandbox.outcome import result_of
 from emberbox.tasks import TaskKeeper, shielded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable
     from types import TracebackType
 
     from emberbox.guest import ExecOutcome, ExecRequest, GuestProcess
@@ -127,7 +127,7 @@ class Process:
             async for piece in self._started.output():
                 yield piece
         except (GuestError, VmmError) as error:
-            await self._died(error)
+            self._result = await self._died(error)
 
     async def write_stdin(self, data: bytes) -> None:
         """Send `data` to the program; waits while it does not read."""
@@ -159,46 +159,39 @@ class Process:
         What befalls program or VM is a result.
         """
         if self._result is None:
-            try:
-                async for _ in self._started.output():
-                    pass
-                await self._finish(await self._started.result(timeout_s=None))
-            except (GuestError, VmmError) as error:
-                await self._died(error)
-        return self._known
+            self._result = await self._settled(self._drained())
+        return self._result
+
+    async def _drained(self) -> ExecOutcome:
+        async for _ in self._started.output():
+            pass
+        return await self._started.result(timeout_s=None)
 
     async def collect(self, stdin: bytes | AsyncIterable[bytes] | None) -> RunResult:
         """Feed `stdin`, wait for the end, and return the result with as much of both streams as is kept."""
         keep = self._limits.keep_bytes
-        try:
-            await self._finish(
-                await self._started.collect(stdin=stdin, keep_stdout=keep, keep_stderr=keep, timeout_s=None)
-            )
-        except (GuestError, VmmError) as error:
-            await self._died(error)
-        return self._known
-
-    @property
-    def _known(self) -> RunResult:
-        if self._result is None:
-            raise SandboxClosed("the run has no result")
+        self._result = await self._settled(
+            self._started.collect(stdin=stdin, keep_stdout=keep, keep_stderr=keep, timeout_s=None)
+        )
         return self._result
 
-    async def _finish(self, outcome: ExecOutcome) -> None:
-        self._leave()
-        await self._sandbox.confirm()
-        self._result = replace(result_of(outcome, self._limits, self._measured()), compile=self.compiled)
+    async def _settled(self, ending: Awaitable[ExecOutcome]) -> RunResult:
+        try:
+            outcome = await ending
+            self._leave()
+            await self._sandbox.confirm()
+        except (GuestError, VmmError) as error:
+            return await self._died(error)
+        return replace(result_of(outcome, self._limits, self._measured()), compile=self.compiled)
 
-    async def _died(self, error: GuestError | VmmError) -> None:
+    async def _died(self, error: GuestError | VmmError) -> RunResult:
         """Turn the loss of the agent into a result, and end what is left of the VM."""
         if isinstance(error, GuestRequestFailed):
             raise error
         self._leave()
         status, message = await self._loss(error)
         await self._sandbox.kill()
-        self._result = RunResult(
-            status=status, message=message, metrics=self._measured(), compile=self.compiled
-        )
+        return RunResult(status=status, message=message, metrics=self._measured(), compile=self.compiled)
 
     def _measured(self) -> RunMetrics:
         known = self._metrics

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from emberbox.guest import InlineFile
     from emberbox.model import CompileResult, Limits, PackagesResult, RunOptions, RunResult
     from emberbox.runtimes import CompileRecipe, Runtime
-    from emberbox.sandbox.compiling.cache import ScopedCache
+    from emberbox.sandbox.compiling.cache import CompileCache
     from emberbox.sandbox.machines.live import LiveMachine
 
 WORK = "/work"
@@ -66,7 +66,7 @@ class Sandbox(SandboxVm):
         limits: Limits | None = None,
         *,
         waiting: bool,
-        programs: ScopedCache | None = None,
+        programs: CompileCache | None = None,
     ) -> None:
         super().__init__(live, track_files=programs is not None)
         self._waiting = waiting

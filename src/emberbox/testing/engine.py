@@ -174,8 +174,7 @@ class HostEngine(Engine):
         self.started += 1
         live.boot_ms = (time.perf_counter() - begun) * 1000
         live.patience_s = self.settings.vmm.clone_timeout_s
-        cached = found.compile is not None and found.compile.cache
-        programs = self._programs.scoped(scope, "host") if cached else None
+        programs = self._programs(found, scope, "host")
         sandbox = HostSandbox(live, found, chosen, limits, waiting=False, programs=programs)
         self._live.add(sandbox)
         live.undo.push_call(self._live.discard, sandbox)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emberbox import Engine, Settings
-from emberbox.config import PoolSettings
+from emberbox.config import CompileSettings, PoolSettings
 from emberbox.errors import EngineClosed, InvalidInput
 from emberbox.images import Image
 from emberbox.vmm.base import DriverReport, MachineState
@@ -46,7 +46,7 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     monkeypatch.setattr("emberbox.sandbox.parts.choose_driver", choose)
     monkeypatch.setattr("emberbox.images.ImageStore.prepare_kernel", nothing)
     monkeypatch.setattr("emberbox.images.ImageStore.find", find)
-    monkeypatch.setattr("emberbox.sandbox.machines.live.part", nothing)
+    monkeypatch.setattr("emberbox.sandbox.templates.store.part", nothing)
     monkeypatch.setattr("emberbox.sandbox.templates.store.warm", nothing)
     monkeypatch.setattr("emberbox.sandbox.templates.pool.prime", nothing)
     return made
@@ -135,3 +135,10 @@ async def test_sizes_that_cannot_be_are_refused(
         with pytest.raises(InvalidInput, match=problem):
             await engine.open_sandbox("python", **options)  # type: ignore[arg-type]
     assert driver.made == []
+
+
+def test_without_room_no_compiled_program_is_kept(tmp_path: Path) -> None:
+    for cache_mib in (0, 64):
+        engine = Engine(Settings(data=tmp_path, compile=CompileSettings(cache_mib=cache_mib)))
+        assert (engine._programs(engine.runtimes.get("c"), None) is None) == (cache_mib == 0)
+        assert engine._programs(engine.runtimes.get("python"), None) is None

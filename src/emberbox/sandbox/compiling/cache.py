@@ -74,66 +74,19 @@ class StoredProgram:
 
 
 class CompileCache:
-    """The folder of compiled programs.
+    """The part of the folder of compiled programs that one scope sees.
 
     Args:
-        folder: Made at the first store.
-        settings: How much is kept, and for how long.
+        root: The folder; made at the first store.
+        settings: How much is kept in all of it, and for how long.
+        scope: Whose programs; None for those of this data folder's owner.
+        made_by: What compiles, such as the key of an image: part of every entry's key.
     """
 
-    def __init__(self, folder: Path, settings: CompileSettings) -> None:
-        self.folder = folder
+    def __init__(self, root: Path, settings: CompileSettings, scope: str | None, *made_by: str) -> None:
+        self._root = root
         self._settings = settings
-
-    def scoped(self, scope: str | None, *made_by: str) -> ScopedCache | None:
-        """Return the part of the cache that one scope sees; None when the cache is off.
-
-        Args:
-            scope: Whose programs; None for those of this data folder's owner.
-            made_by: What compiles, such as the key of an image: part of every entry's key.
-        """
-        if self._settings.cache_mib == 0:
-            return None
-        name = _digest(["own"] if scope is None else ["scope", scope])
-        return ScopedCache(self, self.folder / name, made_by)
-
-    def fresh(self, modified_at: float) -> bool:
-        """Tell whether an entry that was used last at this time (in Unix seconds) may still be used."""
-        age_s = self._settings.cache_age_s
-        return age_s == 0 or time.time() - modified_at <= age_s
-
-    def trim(self, scope: Path) -> None:
-        """Remove what is too old, then what was not used for longest until all fits. Blocks.
-
-        One scope gets half of the room.
-        """
-        for folder in self.folder.glob("*/"):
-            remove_partial(folder)
-        room = self._settings.cache_mib * MIB
-        entries = []
-        for entry in sorted(self._entries()):
-            if self.fresh(entry[0]):
-                entries.append(entry)
-            else:
-                entry[2].unlink(missing_ok=True)
-        removed = _remove_oldest([entry for entry in entries if entry[2].parent == scope], room // 2)
-        _remove_oldest([entry for entry in entries if entry[2] not in removed], room)
-
-    def _entries(self) -> Iterator[tuple[float, int, Path]]:
-        for path in self.folder.glob("*/*"):
-            if path.name.startswith(PARTIAL):
-                continue
-            with contextlib.suppress(FileNotFoundError):
-                known = path.stat()
-                yield known.st_mtime, known.st_size, path
-
-
-class ScopedCache:
-    """What one scope sees of the cache. Made by `CompileCache.scoped`."""
-
-    def __init__(self, cache: CompileCache, folder: Path, made_by: tuple[str, ...]) -> None:
-        self._cache = cache
-        self._folder = folder
+        self._folder = root / _digest(["own"] if scope is None else ["scope", scope])
         self._made_by = made_by
 
     def key(self, *parts: object) -> str:
@@ -152,7 +105,7 @@ class ScopedCache:
             return None
         try:
             known = os.fstat(stream.fileno())
-            found = _read(path, stream, known.st_size) if self._cache.fresh(known.st_mtime) else None
+            found = _read(path, stream, known.st_size) if self._fresh(known.st_mtime) else None
         except (OSError, ValueError) as error:
             _log.warning("a compiled program cannot be read: %s", error, extra={"action": "compiled.corrupt"})
             found = None
@@ -194,8 +147,38 @@ class ScopedCache:
             await _on_disk(made.commit)
         finally:
             made.discard()
-        await asyncio.to_thread(self._cache.trim, self._folder)
+        await asyncio.to_thread(self._trim)
         return True
+
+    def _fresh(self, modified_at: float) -> bool:
+        """Tell whether an entry that was used last at this time (in Unix seconds) may still be used."""
+        age_s = self._settings.cache_age_s
+        return age_s == 0 or time.time() - modified_at <= age_s
+
+    def _trim(self) -> None:
+        """Remove what is too old, then what was not used for longest until all fits. Blocks.
+
+        One scope gets half of the room.
+        """
+        for folder in self._root.glob("*/"):
+            remove_partial(folder)
+        room = self._settings.cache_mib * MIB
+        entries = []
+        for entry in sorted(self._entries()):
+            if self._fresh(entry[0]):
+                entries.append(entry)
+            else:
+                entry[2].unlink(missing_ok=True)
+        removed = _remove_oldest([entry for entry in entries if entry[2].parent == self._folder], room // 2)
+        _remove_oldest([entry for entry in entries if entry[2] not in removed], room)
+
+    def _entries(self) -> Iterator[tuple[float, int, Path]]:
+        for path in self._root.glob("*/*"):
+            if path.name.startswith(PARTIAL):
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                known = path.stat()
+                yield known.st_mtime, known.st_size, path
 
 
 class _Refused(Exception):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from emberbox.guest import ExecRequest, InlineFile
     from emberbox.guest.files import TarDownload
     from emberbox.runtimes import CompileRecipe, Runtime
-    from emberbox.sandbox.compiling.cache import ScopedCache, StoredProgram
+    from emberbox.sandbox.compiling.cache import CompileCache, StoredProgram
     from emberbox.sandbox.process import Process
     from emberbox.sandbox.vm import SandboxVm
 
@@ -74,7 +74,7 @@ class CompileStage:
         self,
         sandbox: SandboxVm,
         runtime: Runtime,
-        cache: ScopedCache | None,
+        cache: CompileCache | None,
         output: str,
         *,
         again: bool = False,
@@ -137,7 +137,7 @@ class CompileStage:
             return None
         return None if kind == "other" else kind
 
-    async def _keep(self, cache: ScopedCache, key: str, kind: str, result: CompileResult) -> None:
+    async def _keep(self, cache: CompileCache, key: str, kind: str, result: CompileResult) -> None:
         tar = self._sandbox.guest.tar_out(self._output, max_bytes=ENTRY_BYTES, max_entries=ENTRY_FILES)
         try:
             async with asyncio.timeout(TRANSFER_S), aclosing(_whole(tar)) as pieces:
@@ -151,7 +151,7 @@ class CompileStage:
     # -- from the cache ---------------------------------------------------------------------------
 
     async def _from_cache(
-        self, cache: ScopedCache, key: str, files: tuple[InlineFile, ...]
+        self, cache: CompileCache, key: str, files: tuple[InlineFile, ...]
     ) -> CompileResult | None:
         begun = time.perf_counter()
         found = await cache.find(key)

@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from emberbox.vmm.base import part
-
 if TYPE_CHECKING:
     from emberbox.guest import GuestClient
     from emberbox.guest.channel import Channel
@@ -50,10 +48,6 @@ class LiveMachine:
     made: float = field(default_factory=time.monotonic)
     reclaimed: bool = False
     patience_s: float = 60.0
-
-    async def part(self) -> None:
-        """Close the connection to the agent and leave the machine ready to be frozen. Raises `VmmError`."""
-        await part(self.machine, self.guest.close)
 
     async def confirm(self, timeout_s: float) -> None:
         """Wait until the clone has said that it has its own entropy, clock and name. Repeating is free.

@@ -27,7 +27,7 @@ from emberbox.model import MIB
 from emberbox.sandbox.machines.plan import MachinePlan
 from emberbox.sandbox.templates.stored import TemplateRecord, read_record, write_record
 from emberbox.sandbox.templates.warming import warm
-from emberbox.vmm.base import Snapshot
+from emberbox.vmm.base import Snapshot, part
 from emberbox.vmm.kvm.acceleration import cpu_model
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class TemplateStore:
             if progress is not None:
                 progress.step("warming the template", None)
             waiting = await warm(live.guest, plan.runtime)
-            await live.part()
+            await part(live.machine, live.guest.close)
             snapshot = await self._driver.snapshot(live.machine, aside / "state")
         finally:
             await live.undo.close()
