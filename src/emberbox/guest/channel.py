@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from emberbox.errors import EmberboxError, GuestRequestFailed, GuestTimeout, GuestViolation
 from emberbox.guest.credit import ReceiveWindow
@@ -20,11 +20,8 @@ from emberbox.guest.frames import (
     violation,
 )
 from emberbox.guest.inbox import Inbox
-from emberbox.guest.sending import Sending
+from emberbox.guest.sending import Link, Sending
 from emberbox.tasks import set_within
-
-if TYPE_CHECKING:
-    from emberbox.guest.sending import Link
 
 T = TypeVar("T")
 _E = TypeVar("_E", bound=EmberboxError)

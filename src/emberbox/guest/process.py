@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from emberbox.errors import GuestTimeout, InvalidInput
 from emberbox.guest.answers import MAX_PID, ExecOutcome, read_outcome
-from emberbox.guest.channel import ABANDON_S
+from emberbox.guest.channel import ABANDON_S, Channel
 from emberbox.guest.frames import violation
 from emberbox.model import Output
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable
 
-    from emberbox.guest.channel import Channel
     from emberbox.guest.fields import Fields
     from emberbox.guest.session import Session
 

@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import InvalidInput, InvalidPath
-from emberbox.model import check_words
+from emberbox.model import Limits, check_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from emberbox.model import Limits
 
 MAX_PATH_BYTES = 4_096
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from emberbox.config import Settings, load_settings
 from emberbox.errors import EngineClosed, InvalidInput, PackagesFailed
-from emberbox.model import RunOptions, RunParameters, RunResult, RunStatus
-from emberbox.runtimes import discover, runtime_folders
+from emberbox.model import Limits, RunOptions, RunParameters, RunResult, RunStatus
+from emberbox.runtimes import Runtime, discover, runtime_folders
 from emberbox.sandbox.compiling.cache import CompileCache
 from emberbox.sandbox.kernels import image_store
 from emberbox.sandbox.leases import Leases
 from emberbox.sandbox.machines.plan import disk_of, size_of
 from emberbox.sandbox.machines.standby import StandbyStatus
-from emberbox.sandbox.parts import start_parts
+from emberbox.sandbox.parts import EngineParts, start_parts
 from emberbox.sandbox.sandbox import Sandbox
-from emberbox.sandbox.templates.store import TemplatePlan
+from emberbox.sandbox.templates.store import Template, TemplatePlan
 from emberbox.tasks import TaskKeeper, UndoStack
 from emberbox.vmm.failures import undone_on_failure
 
@@ -30,14 +30,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from emberbox.images import Image, Progress
-    from emberbox.model import Limits
-    from emberbox.runtimes import Runtime
     from emberbox.sandbox.machines.book import MachineBook
     from emberbox.sandbox.machines.console import ConsoleReader
     from emberbox.sandbox.packages.requests import Packages
-    from emberbox.sandbox.parts import EngineParts
     from emberbox.sandbox.templates.pool import PoolStatus
-    from emberbox.sandbox.templates.store import Template
     from emberbox.vmm.base import DriverReport
 
 _log = logging.getLogger(__name__)

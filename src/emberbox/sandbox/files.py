@@ -10,14 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from emberbox.errors import InvalidInput
-from emberbox.guest import InlineFile
-from emberbox.model import MIB
+from emberbox.guest import GuestClient, InlineFile
+from emberbox.model import MIB, FileEntry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
 
-    from emberbox.guest import GuestClient
-    from emberbox.model import FileEntry
 
 MAX_READ_BYTES = 64 * MIB
 """What `read_file` returns at most unless told otherwise."""

@@ -6,11 +6,10 @@ import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from emberbox.model import MIB, RunResult, RunStatus
+from emberbox.model import MIB, Limits, RunMetrics, RunResult, RunStatus
 
 if TYPE_CHECKING:
     from emberbox.guest import ExecOutcome
-    from emberbox.model import Limits, RunMetrics
 
 _STATUS = {
     "timed_out": RunStatus.TIMED_OUT,

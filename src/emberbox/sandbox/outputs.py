@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 from emberbox.errors import GuestRequestFailed
 from emberbox.files.paths import readable, stays_below
-from emberbox.model import MIB, OutputFile
+from emberbox.model import MIB, FileEntry, OutputFile
 
 if TYPE_CHECKING:
-    from emberbox.model import FileEntry
     from emberbox.sandbox.files import SandboxFiles
 
 OUTPUT_FOLDER = "output"

@@ -21,7 +21,7 @@ from emberbox.sandbox.packages.provision import Provision
 from emberbox.sandbox.templates.pools import Pools
 from emberbox.sandbox.templates.store import TemplateStore
 from emberbox.sandbox.templates.stored import remove_templates, stored_templates
-from emberbox.vmm.base import SnapshotDriver
+from emberbox.vmm.base import DriverReport, SnapshotDriver
 from emberbox.vmm.registry import choose_driver
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from emberbox.runtimes import Runtime
     from emberbox.sandbox.leases import Leases
     from emberbox.tasks import TaskKeeper, UndoStack
-    from emberbox.vmm.base import DriverReport
 
 STANDBY_SHARE = 4
 """VMMs that wait for their guest take one of so many slots, at most."""

@@ -16,7 +16,7 @@ from emberbox.errors import (
     SandboxClosed,
     VmmError,
 )
-from emberbox.model import RunMetrics, RunResult, RunStatus
+from emberbox.model import CompileResult, Limits, Output, RunMetrics, RunResult, RunStatus
 from emberbox.sandbox.outcome import result_of
 from emberbox.tasks import TaskKeeper, shielded
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from emberbox.guest import ExecOutcome, ExecRequest, GuestProcess
-    from emberbox.model import CompileResult, Limits, Output
     from emberbox.sandbox.vm import SandboxVm
 
 GRACE_S = 10.0

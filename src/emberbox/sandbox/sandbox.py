@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from emberbox.errors import CompileFailed, InvalidInput
-from emberbox.guest import ExecLimits, ExecRequest, WaitingRun
-from emberbox.model import RunMetrics
+from emberbox.guest import ExecLimits, ExecRequest, InlineFile, WaitingRun
+from emberbox.model import CompileResult, Limits, PackagesResult, RunMetrics, RunOptions, RunResult
 from emberbox.sandbox.compiling.stage import CompileStage, compile_limits, not_compiled
 from emberbox.sandbox.files import check_inside, stage_files
 from emberbox.sandbox.process import Process
@@ -18,8 +18,6 @@ from emberbox.sandbox.vm import SandboxVm
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping, Sequence
 
-    from emberbox.guest import InlineFile
-    from emberbox.model import CompileResult, Limits, PackagesResult, RunOptions, RunResult
     from emberbox.runtimes import CompileRecipe, Runtime
     from emberbox.sandbox.compiling.cache import CompileCache
     from emberbox.sandbox.machines.live import LiveMachine

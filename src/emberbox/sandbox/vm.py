@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from emberbox.errors import EmberboxError, GuestError, SandboxClosed, VmmError
 from emberbox.sandbox.files import SandboxFiles, SourceLog
-from emberbox.sandbox.outputs import read_outputs
+from emberbox.sandbox.outputs import Outputs, read_outputs
 from emberbox.vmm.boots.guest_text import last_lines
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from emberbox.guest import GuestClient
     from emberbox.model import GuestMetrics, RunResult
     from emberbox.sandbox.machines.live import LiveMachine
-    from emberbox.sandbox.outputs import Outputs
     from emberbox.vmm.base import MachineState
 
 CONFIRM_S = 60.0

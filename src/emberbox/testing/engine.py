@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from emberbox.errors import EngineClosed, RequirementMissing
-from emberbox.guest import GuestClient
-from emberbox.model import RunOptions
+from emberbox.guest import ExecRequest, GuestClient
+from emberbox.model import Limits, RunOptions, RunParameters
 from emberbox.sandbox.engine import Engine
 from emberbox.sandbox.machines.book import MachineBook
 from emberbox.sandbox.machines.kept import KeptMachines
@@ -32,8 +32,6 @@ from emberbox.vmm.failures import undone_on_failure
 
 if TYPE_CHECKING:
     from emberbox.config import Settings
-    from emberbox.guest import ExecRequest
-    from emberbox.model import Limits, RunParameters
     from emberbox.sandbox.machines.console import ConsoleReader
     from emberbox.sandbox.packages.requests import Packages
     from emberbox.sandbox.process import Process

@@ -10,18 +10,16 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from emberbox.errors import GuestError, GuestRequestFailed, VmmError
+from emberbox.errors import CompileFailed, GuestError, GuestRequestFailed, VmmError
 from emberbox.model import MIB, CompileResult, Limits, RunResult, RunStatus
-from emberbox.sandbox.compiling.cache import ENTRY_BYTES, ENTRY_FILES
+from emberbox.sandbox.compiling.cache import ENTRY_BYTES, ENTRY_FILES, CompileCache, StoredProgram
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
-    from emberbox.errors import CompileFailed
     from emberbox.guest import ExecRequest, InlineFile
     from emberbox.guest.files import TarDownload
     from emberbox.runtimes import CompileRecipe, Runtime
-    from emberbox.sandbox.compiling.cache import CompileCache, StoredProgram
     from emberbox.sandbox.process import Process
     from emberbox.sandbox.vm import SandboxVm
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from emberbox.errors import EmberboxError, GuestGone, NotFound
 from emberbox.sandbox.machines.kept import TEXT_BYTES, KeptMachines, MachineEntry
-from emberbox.vmm.base import MachineState
+from emberbox.vmm.base import Machine, MachineSpec, MachineState
 from emberbox.vmm.boots.guest_text import escaped
 from emberbox.vmm.process.spawn import error_log, read_end
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from emberbox.guest import GuestClient
-    from emberbox.vmm.base import Machine, MachineSpec
 
 _log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from emberbox.guest import GuestClient
 from emberbox.model import MIB
 from emberbox.sandbox.machines.calm import Calm
 from emberbox.sandbox.machines.live import LiveMachine
-from emberbox.sandbox.machines.standby import ReservedStandby
+from emberbox.sandbox.machines.standby import ReservedStandby, StandbyStock
 from emberbox.sandbox.machines.timer import boot_in_time, check_timer
-from emberbox.vmm.base import TimedMachine
+from emberbox.vmm.base import Driver, LoadedSnapshot, Machine, PreparingSnapshot, TimedMachine
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from emberbox.guest.channel import Channel
     from emberbox.sandbox.machines.places import Place, Places
     from emberbox.sandbox.machines.plan import MachinePlan
-    from emberbox.sandbox.machines.standby import StandbyStock
-    from emberbox.vmm.base import Driver, LoadedSnapshot, Machine, PreparingSnapshot
 
 _log = logging.getLogger(__name__)
 

@@ -15,16 +15,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from emberbox.errors import EmberboxError
-from emberbox.tasks import set_within
-from emberbox.vmm.base import PreparingSnapshot
+from emberbox.tasks import TaskKeeper, set_within
+from emberbox.vmm.base import LoadedSnapshot, PreparingSnapshot, Standby
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from emberbox.config import PoolSettings
     from emberbox.sandbox.machines.places import Place
-    from emberbox.tasks import TaskKeeper
-    from emberbox.vmm.base import LoadedSnapshot, Standby
 
 _log = logging.getLogger(__name__)
 

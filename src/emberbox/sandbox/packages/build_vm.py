@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emberbox.errors import GuestError, GuestRequestFailed, PackagesFailed, VmmError
-from emberbox.guest import ExecLimits, ExecRequest
+from emberbox.guest import ExecLimits, ExecOutcome, ExecRequest, GuestClient
 from emberbox.images.rootfs.layers import LayerBounds, LayerRefused, make_layer
 from emberbox.model import MIB, PackagesResult
 from emberbox.runtimes.package_tools.base import Installation
@@ -23,15 +23,13 @@ from emberbox.sandbox.machines.plan import MachinePlan, MachineSize
 from emberbox.sandbox.packages.filtering_proxy import FilteringProxy
 from emberbox.sandbox.packages.guest_proxy import PROXY_ADDRESS, READY_S, proxied
 from emberbox.sandbox.packages.proxy_rules import ProxyRules
-from emberbox.sandbox.packages.requests import tool_of
+from emberbox.sandbox.packages.requests import PackageRequest, tool_of
 
 if TYPE_CHECKING:
     from emberbox.config import PackageSettings
-    from emberbox.guest import ExecOutcome, GuestClient
     from emberbox.images import Image
     from emberbox.sandbox.machines.live import LiveMachine
     from emberbox.sandbox.machines.making import MachineMaker
-    from emberbox.sandbox.packages.requests import PackageRequest
 
 TARGET = "/work/layer"
 """What is installed lies there in the VM, and becomes the layer."""

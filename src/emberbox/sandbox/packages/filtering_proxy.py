@@ -16,13 +16,12 @@ from urllib.parse import urlsplit
 
 from emberbox.sandbox.packages.proxy_heads import answer, forwarded, netloc, through, tunnel
 from emberbox.sandbox.packages.proxy_link import ConnectionReset
-from emberbox.sandbox.packages.proxy_rules import CONNECT_S, Destination, Refused, UpstreamProxy
+from emberbox.sandbox.packages.proxy_rules import CONNECT_S, Destination, ProxyRules, Refused, UpstreamProxy
 from emberbox.tasks import TaskKeeper
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from emberbox.sandbox.packages.proxy_rules import ProxyRules
 
 _log = logging.getLogger(__name__)
 

@@ -8,14 +8,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from emberbox.errors import GuestRequestFailed
-from emberbox.guest import ExecLimits, ExecRequest
+from emberbox.guest import ExecLimits, ExecRequest, GuestClient
 from emberbox.sandbox.packages.proxy_link import ProxyLink
 from emberbox.tasks import TaskKeeper
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from emberbox.guest import GuestClient
     from emberbox.sandbox.packages.filtering_proxy import FilteringProxy
 
 _log = logging.getLogger(__name__)

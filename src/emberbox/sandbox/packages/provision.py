@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from emberbox.errors import PackagesFailed
-from emberbox.sandbox.packages.requests import PackageRequest, request_of, tool_of
+from emberbox.sandbox.packages.requests import PackageRequest, Packages, request_of, tool_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from emberbox.sandbox.leases import Leases
     from emberbox.sandbox.machines.making import MachineMaker
     from emberbox.sandbox.packages.layers import Layer, LayerStore
-    from emberbox.sandbox.packages.requests import Packages
 
 BAKED = "baked into a manifest"
 """The scope of what manifests name: their owner is the host's."""

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
-from emberbox.sandbox.packages.proxy_rules import CONNECT_S
-
-if TYPE_CHECKING:
-    from emberbox.sandbox.packages.proxy_rules import Destination, UpstreamProxy
+from emberbox.sandbox.packages.proxy_rules import CONNECT_S, Destination, UpstreamProxy
 
 _DROPPED = {
     *(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from emberbox.sandbox.templates.pool import Pool
+from emberbox.sandbox.templates.pool import Pool, PoolStatus
 
 if TYPE_CHECKING:
     from emberbox.config import PoolSettings
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from emberbox.sandbox.machines.making import MachineMaker
     from emberbox.sandbox.machines.plan import MachinePlan
     from emberbox.sandbox.machines.standby import StandbyStock
-    from emberbox.sandbox.templates.pool import PoolStatus
     from emberbox.sandbox.templates.store import Template
     from emberbox.tasks import TaskKeeper
 

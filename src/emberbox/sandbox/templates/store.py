@@ -24,10 +24,10 @@ from emberbox.errors import EmberboxError, NoSpace
 from emberbox.files.atomic import sync
 from emberbox.files.locks import wait_for_lock
 from emberbox.model import MIB
-from emberbox.sandbox.machines.plan import MachinePlan
+from emberbox.sandbox.machines.plan import MachinePlan, MachineSize
 from emberbox.sandbox.templates.stored import TemplateRecord, read_record, write_record
 from emberbox.sandbox.templates.warming import warm
-from emberbox.vmm.base import Snapshot, part
+from emberbox.vmm.base import DriverReport, LoadedSnapshot, Snapshot, SnapshotDriver, part
 from emberbox.vmm.kvm.acceleration import cpu_model
 
 if TYPE_CHECKING:
@@ -36,9 +36,7 @@ if TYPE_CHECKING:
     from emberbox.images import Image, Progress
     from emberbox.runtimes import Runtime
     from emberbox.sandbox.machines.making import MachineMaker
-    from emberbox.sandbox.machines.plan import MachineSize
     from emberbox.sandbox.packages.layers import Layer
-    from emberbox.vmm.base import DriverReport, LoadedSnapshot, SnapshotDriver
 
 _log = logging.getLogger(__name__)
 
