@@ -140,7 +140,7 @@ class CompileStage:
         try:
             async with asyncio.timeout(TRANSFER_S), aclosing(_whole(tar)) as pieces:
                 await cache.store(key, _about(kind, result), pieces)
-        except (GuestRequestFailed, _Truncated, TimeoutError):
+        except (GuestRequestFailed, TimeoutError):
             return
 
     async def _remove(self) -> None:
@@ -188,16 +188,12 @@ class CompileStage:
         return program in (file, *file.parents) or file in program.parents
 
 
-class _Truncated(Exception):
-    """The program is larger than what is kept."""
-
-
 async def _whole(tar: TarDownload) -> AsyncGenerator[bytes, None]:
     async with aclosing(aiter(tar)) as pieces:
         async for piece in pieces:
             yield piece
     if tar.summary is None or tar.summary.truncated:
-        raise _Truncated
+        raise GuestRequestFailed("too_large", "the program is larger than what is kept")
 
 
 def not_compiled(error: CompileFailed) -> RunResult:

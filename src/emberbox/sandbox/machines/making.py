@@ -15,6 +15,7 @@ from emberbox.guest import GuestClient
 from emberbox.model import MIB
 from emberbox.sandbox.machines.calm import Calm
 from emberbox.sandbox.machines.live import LiveMachine
+from emberbox.sandbox.machines.places import Places, undone_if_failed
 from emberbox.sandbox.machines.standby import ReservedStandby, StandbyStock
 from emberbox.sandbox.machines.timer import boot_in_time, check_timer
 from emberbox.vmm.base import Driver, LoadedSnapshot, Machine, PreparingSnapshot, TimedMachine
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from emberbox.config import VmmSettings
     from emberbox.guest.channel import Channel
-    from emberbox.sandbox.machines.places import Place, Places
+    from emberbox.sandbox.machines.book import Place
     from emberbox.sandbox.machines.plan import MachinePlan
 
 _log = logging.getLogger(__name__)
@@ -79,10 +80,10 @@ class MachineMaker:
     async def _boot(self, plan: MachinePlan, tolerance: float) -> LiveMachine:
         begun = time.perf_counter()
         source = "cold" if plan.memory is None else "template"
-        place = await self._places.take(plan, source, talkative=plan.console is not None)
+        place = await self._places.take(plan, source)
         queued = time.perf_counter()
-        async with place.unless_failed():
-            machine = place.sighting.machine = await self._started(place, plan)
+        async with undone_if_failed(place.undo, place):
+            machine = place.machine = await self._started(place, plan)
             place.undo.push(machine.kill)
             guest = await self._greet(place, machine)
             if isinstance(machine, TimedMachine):
@@ -155,7 +156,7 @@ class MachineMaker:
             _log.info(
                 "a standby could not be used: %s",
                 error,
-                extra={"action": "standby.unused", "machine": found.place.name},
+                extra={"action": "standby.unused", "machine": found.place.spec.id},
             )
             return None
 
@@ -164,9 +165,9 @@ class MachineMaker:
     ) -> LiveMachine:
         self._calm.disturb()
         try:
-            async with place.unless_failed(), self._gate:
+            async with undone_if_failed(place.undo, place), self._gate:
                 queued = time.perf_counter()
-                machine = place.sighting.machine = await restore()
+                machine = place.machine = await restore()
                 place.undo.push(machine.kill)
                 guest = await _attach(place, machine)
                 sent = time.perf_counter()
@@ -189,7 +190,7 @@ class MachineMaker:
         queued: float,
     ) -> LiveMachine:
         return LiveMachine(
-            id=place.name,
+            id=place.spec.id,
             machine=machine,
             guest=guest,
             undo=place.undo,
@@ -210,7 +211,7 @@ class MachineMaker:
         place = await self._places.take_now(plan, "clone")
         if place is None:
             return None
-        async with place.unless_failed():
+        async with undone_if_failed(place.undo, place):
             standby = await snapshot.prepare(place.spec)
             place.undo.push(standby.discard)
         return ReservedStandby(place=place, standby=standby)
@@ -219,7 +220,7 @@ class MachineMaker:
 async def _attach(place: Place, machine: Machine) -> GuestClient:
     """Connect to the agent. Raises `VmmError`."""
     reader, writer = await machine.open_channel()
-    guest = place.sighting.guest = GuestClient(reader, writer, name=place.name)
+    guest = place.guest = GuestClient(reader, writer, name=place.spec.id)
     place.undo.push(guest.close)
     return guest
 
@@ -231,7 +232,7 @@ def _identify(
     return guest.start_resume(
         entropy=os.urandom(64),
         unix_ns=time.time_ns(),
-        hostname=f"ember-{place.name}",
+        hostname=f"ember-{place.spec.id}",
         disk_bytes=None if plan.disk_mib is None else plan.disk_mib * MIB,
         within_s=within_s,
     )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from emberbox.config import PoolSettings
-    from emberbox.sandbox.machines.places import Place
+    from emberbox.sandbox.machines.book import Place
 
 _log = logging.getLogger(__name__)
 
@@ -121,14 +121,11 @@ class StandbyStock:
         stock.used_at = time.monotonic()
         if stock.uses >= IN_USE:
             self._look()
-        while stock.ready:
-            found = stock.ready.popleft()
-            if found.standby.alive:
-                self._counts["used"] += 1
-                return found
-            self._counts["lost"] += 1
-            self._discard(found)
-        return None
+        self._drop_what_ended(stock)
+        if not stock.ready:
+            return None
+        self._counts["used"] += 1
+        return stock.ready.popleft()
 
     def give_up_one(self) -> bool:
         """End a standby of the template that was not used for longest: its slot is needed.
@@ -152,7 +149,7 @@ class StandbyStock:
         stocks, self._stocks = list(self._stocks.values()), {}
         async with asyncio.TaskGroup() as group:
             for found in [found for stock in stocks for found in stock.ready]:
-                group.create_task(found.place.undo.close(), name=f"end-standby-{found.place.name}")
+                group.create_task(found.place.undo.close(), name=f"end-standby-{found.place.spec.id}")
 
     def _look(self) -> None:
         self._wake.set()
@@ -174,11 +171,14 @@ class StandbyStock:
                 del self._stocks[snapshot]
                 for found in stock.ready:
                     self._discard(found)
-                continue
-            for found in [found for found in stock.ready if not found.standby.alive]:
-                stock.ready.remove(found)
-                self._counts["lost"] += 1
-                self._discard(found)
+            else:
+                self._drop_what_ended(stock)
+
+    def _drop_what_ended(self, stock: _Stock) -> None:
+        for found in [found for found in stock.ready if not found.standby.alive]:
+            stock.ready.remove(found)
+            self._counts["lost"] += 1
+            self._discard(found)
 
     def _wanting(self) -> tuple[PreparingSnapshot, _Stock] | None:
         """Return the template that wants one more standby: of those that may, the one that was used last."""
@@ -214,4 +214,4 @@ class StandbyStock:
         return sum(len(stock.ready) for stock in self._stocks.values())
 
     def _discard(self, found: ReservedStandby) -> None:
-        self._keeper.start(found.place.undo.close(), f"discard-standby-{found.place.name}")
+        self._keeper.start(found.place.undo.close(), f"discard-standby-{found.place.spec.id}")

@@ -11,7 +11,7 @@ import pytest
 from emberbox.config import PoolSettings
 from emberbox.errors import InvalidSettings, VmmStartFailed
 from emberbox.sandbox.machines import standby as standby_module
-from emberbox.sandbox.machines.places import Place
+from emberbox.sandbox.machines.book import Place
 from emberbox.sandbox.machines.slots import Slots
 from emberbox.sandbox.machines.standby import ReservedStandby, StandbyStatus, StandbyStock
 from emberbox.tasks import TaskKeeper, UndoStack
@@ -62,8 +62,9 @@ class Template:
         self.live.append(waiting)
         self.made += 1
         undo.push_call(self.live.remove, waiting)
+        book: Any = None
         spec: Any = SimpleNamespace(id=f"m-{self.made}")
-        place = Place(undo=undo, spec=spec, sighting=None)  # type: ignore[arg-type]
+        place = Place(book, spec, undo, runtime="toy", source="clone")
         return ReservedStandby(place=place, standby=waiting)  # type: ignore[arg-type]
 
 
