@@ -180,11 +180,10 @@ class GuestProcess:
             GuestRequestFailed: The agent did not take the request.
             GuestError: The session ended.
         """
-        kept = {_STDOUT: _Kept(keep_stdout), _STDERR: _Kept(keep_stderr)}
         deadline = asyncio.timeout(timeout_s)
         try:
             async with deadline:
-                await self._exchange(stdin, kept)
+                kept = await self._exchange(stdin, {_STDOUT: keep_stdout, _STDERR: keep_stderr})
                 outcome = await self._channel.wait(None)
         except TimeoutError:
             if not deadline.expired():
@@ -192,22 +191,24 @@ class GuestProcess:
             raise _still_runs(timeout_s) from None
         finally:
             self._channel.abandon()
-        return replace(outcome, stdout=kept[_STDOUT].joined(), stderr=kept[_STDERR].joined())
+        return replace(outcome, stdout=bytes(kept[_STDOUT]), stderr=bytes(kept[_STDERR]))
 
-    async def _exchange(self, stdin: bytes | AsyncIterable[bytes] | None, kept: dict[int, _Kept]) -> None:
+    async def _exchange(
+        self, stdin: bytes | AsyncIterable[bytes] | None, most: dict[int, int | None]
+    ) -> dict[int, bytearray]:
         if not self._stdin or not stdin:
             await self.close_stdin()
-            await self._keep(kept)
-            return
+            return await self._read(most)
         feeder = asyncio.create_task(self._feed(stdin), name="guest-stdin")
         feeder.add_done_callback(self._fed)
         try:
-            await self._keep(kept)
+            kept = await self._read(most)
         finally:
             feeder.cancel()
             await asyncio.wait((feeder,))
         if not feeder.cancelled():
             feeder.result()
+        return kept
 
     def _fed(self, feeder: asyncio.Task[None]) -> None:
         if not feeder.cancelled() and feeder.exception() is not None:
@@ -223,30 +224,14 @@ class GuestProcess:
                 await self.write_stdin(data)
         await self.close_stdin()
 
-    async def _keep(self, kept: dict[int, _Kept]) -> None:
+    async def _read(self, most: dict[int, int | None]) -> dict[int, bytearray]:
+        """Take all output; returns the first bytes of each stream, as many as `most` says."""
+        kept = {stream: bytearray() for stream in most}
         async with aclosing(self._channel.pieces(None)) as pieces:
             async for stream, data in pieces:
-                kept[stream].add(data)
-
-
-class _Kept:
-    """The first bytes of a stream."""
-
-    __slots__ = ("_pieces", "_room")
-
-    def __init__(self, most: int | None) -> None:
-        self._pieces: list[bytes] = []
-        self._room = most
-
-    def add(self, data: bytes) -> None:
-        if self._room is None:
-            self._pieces.append(data)
-        elif self._room > 0:
-            self._pieces.append(data[: self._room])
-            self._room -= len(data)
-
-    def joined(self) -> bytes:
-        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+                bound = most[stream]
+                kept[stream] += data if bound is None else data[: bound - len(kept[stream])]
+        return kept
 
 
 def _still_runs(timeout_s: float | None) -> GuestTimeout:
