@@ -65,17 +65,15 @@ class FileOperations:
 
     async def read_bytes(self, path: Path, max_bytes: int, *, user: str | None = None) -> bytes:
         """Return a file's bytes; raises `GuestRequestFailed` (`too_large`) for more than `max_bytes`."""
-        pieces: list[bytes] = []
-        size = 0
-        async with aclosing(self.read_file(path, limit=max_bytes + 1, user=user)) as file:
-            async for data in file:
-                pieces.append(data)
-                size += len(data)
-        if size > max_bytes:
+        data = bytearray()
+        async with aclosing(self.read_file(path, limit=max_bytes + 1, user=user)) as pieces:
+            async for piece in pieces:
+                data += piece
+        if len(data) > max_bytes:
             raise GuestRequestFailed(
                 "too_large", f"the file has more than the {max_bytes} bytes that were asked for at most"
             )
-        return b"".join(pieces)
+        return bytes(data)
 
     async def write_file(
         self, path: Path, data: Content, *, mode: int = 0o644, append: bool = False, user: str | None = None

@@ -114,18 +114,17 @@ class GuestProcess:
 
     async def kill(self) -> None:
         """Kill the whole process group; the outcome follows as usual."""
-        self._channel.control("kill")
-        self._expect_end()
+        self._end("kill")
 
     async def cancel(self) -> None:
         """End the run; its outcome says `cancelled`.
 
         An agent that does not see to that in time costs its session.
         """
-        self._channel.control("cancel")
-        self._expect_end()
+        self._end("cancel")
 
-    def _expect_end(self) -> None:
+    def _end(self, control: str) -> None:
+        self._channel.control(control)
         self._channel.expect(
             ABANDON_S, f"the agent did not end the program within {ABANDON_S:g} s; its sandbox was ended"
         )

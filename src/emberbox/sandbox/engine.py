@@ -27,7 +27,6 @@ from emberbox.vmm.failures import undone_on_failure
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from emberbox.images import Image, Progress
     from emberbox.sandbox.machines.book import MachineBook
@@ -89,9 +88,7 @@ class Engine:
             await self._start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def _start(self) -> None:

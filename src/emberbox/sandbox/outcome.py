@@ -11,22 +11,13 @@ from emberbox.model import MIB, Limits, RunMetrics, RunResult, RunStatus
 if TYPE_CHECKING:
     from emberbox.guest import ExecOutcome
 
-_STATUS = {
-    "timed_out": RunStatus.TIMED_OUT,
-    "cpu_limit": RunStatus.CPU_LIMIT,
-    "out_of_memory": RunStatus.OUT_OF_MEMORY,
-    "output_limit": RunStatus.OUTPUT_LIMIT,
-    "cancelled": RunStatus.CANCELLED,
-    "start_failed": RunStatus.START_FAILED,
-    "signalled": RunStatus.FAILED,
-}
-
 
 def result_of(outcome: ExecOutcome, limits: Limits, metrics: RunMetrics) -> RunResult:
     """Translate the agent's outcome; `metrics` holds the host's times, the outcome fills in the guest's."""
-    status = _STATUS.get(outcome.reason) or (
-        RunStatus.SUCCEEDED if outcome.exit_code == 0 else RunStatus.FAILED
-    )
+    if outcome.reason in ("exited", "signalled"):
+        status = RunStatus.SUCCEEDED if outcome.exit_code == 0 else RunStatus.FAILED
+    else:
+        status = RunStatus(outcome.reason)
     return RunResult(
         status=status,
         stdout_data=outcome.stdout,

@@ -18,11 +18,10 @@ from emberbox.errors import (
 )
 from emberbox.model import CompileResult, Limits, Output, RunMetrics, RunResult, RunStatus
 from emberbox.sandbox.outcome import result_of
-from emberbox.tasks import TaskKeeper, shielded
+from emberbox.tasks import TaskKeeper
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable
-    from types import TracebackType
 
     from emberbox.guest import ExecOutcome, ExecRequest, GuestProcess
     from emberbox.sandbox.vm import SandboxVm
@@ -63,15 +62,6 @@ class Process:
         self._result: RunResult | None = None
 
     async def __aenter__(self) -> Self:
-        await self.begin()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await shielded(self.end())
-
-    async def begin(self) -> None:
         """Start the program. Raises `SandboxClosed` when the sandbox has ended.
 
         From here on the host's own clock runs: an agent that does not begin in time, or a program
@@ -86,9 +76,10 @@ class Process:
         )
         if limit is None:
             self._watch = TaskKeeper().start(self._check(), f"watch-{self._sandbox.id}")
+        return self
 
-    async def end(self) -> None:
-        """Cancel the program if it still runs, and wait for its end within a bound. Repeating is harmless."""
+    async def __aexit__(self, *_: object) -> None:
+        """Cancel the program if it still runs; the agent must end it within seconds."""
         self._leave()
         if self._result is None and self._guest is not None and not self._guest.ended:
             self._guest.abandon()

@@ -12,8 +12,6 @@ from emberbox.sandbox.outputs import Outputs, read_outputs
 from emberbox.vmm.boots.guest_text import last_lines
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from emberbox.guest import GuestClient
     from emberbox.model import GuestMetrics, RunResult
     from emberbox.sandbox.machines.live import LiveMachine
@@ -40,9 +38,7 @@ class SandboxVm(SandboxFiles):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     @property

@@ -31,16 +31,8 @@ TRANSFER_S = 30.0
 """How long fetching a program for the cache, or putting it back, may take; then it goes without."""
 
 _WORK = PurePosixPath("/work")
-_REASONS = {
-    RunStatus.SUCCEEDED: "compiled",
-    RunStatus.TIMED_OUT: "timed_out",
-    RunStatus.CPU_LIMIT: "cpu_limit",
-    RunStatus.OUT_OF_MEMORY: "out_of_memory",
-    RunStatus.OUTPUT_LIMIT: "output_limit",
-    RunStatus.CANCELLED: "cancelled",
-    RunStatus.VM_DIED: "vm_died",
-}
-
+_REASONS = {RunStatus.SUCCEEDED: "compiled", RunStatus.START_FAILED: "failed"}
+"""Reasons that are called otherwise than the status of the compiler's run."""
 _NOT_COMPILED = {"vm_died": RunStatus.VM_DIED, "cancelled": RunStatus.CANCELLED}
 """What is nobody's verdict on the source."""
 
@@ -207,7 +199,7 @@ def compile_result(run: RunResult) -> CompileResult:
     ok = run.status is RunStatus.SUCCEEDED
     return CompileResult(
         ok=ok,
-        reason=_REASONS.get(run.status, "failed"),
+        reason=_REASONS.get(run.status, run.status.value),
         stdout_data=run.stdout_data,
         stderr_data=run.stderr_data,
         exit_code=run.exit_code,

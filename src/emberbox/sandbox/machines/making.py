@@ -136,29 +136,20 @@ class MachineMaker:
             VmmError, GuestError, SnapshotFailed, CapacityExhausted: With nothing left behind.
         """
         begun = time.perf_counter()
-        live = await self._from_standby(snapshot, plan, begun)
-        if live is None:
-            place = await self._places.take(plan, "clone")
-            live = await self._cloned(place, plan, partial(snapshot.restore, place.spec), begun)
-        return live
-
-    async def _from_standby(
-        self, snapshot: LoadedSnapshot, plan: MachinePlan, begun: float
-    ) -> LiveMachine | None:
-        if plan.console is not None:
-            return None
-        found = self._standbys.take(snapshot, partial(self._prepare, plan=plan))
-        if found is None:
-            return None
-        try:
-            return await self._cloned(found.place, plan, found.standby.restore, begun)
-        except VmmError as error:
-            _log.info(
-                "a standby could not be used: %s",
-                error,
-                extra={"action": "standby.unused", "machine": found.place.spec.id},
-            )
-            return None
+        found = None
+        if plan.console is None:
+            found = self._standbys.take(snapshot, partial(self._prepare, plan=plan))
+        if found is not None:
+            try:
+                return await self._cloned(found.place, plan, found.standby.restore, begun)
+            except VmmError as error:
+                _log.info(
+                    "a standby could not be used: %s",
+                    error,
+                    extra={"action": "standby.unused", "machine": found.place.spec.id},
+                )
+        place = await self._places.take(plan, "clone")
+        return await self._cloned(place, plan, partial(snapshot.restore, place.spec), begun)
 
     async def _cloned(
         self, place: Place, plan: MachinePlan, restore: Callable[[], Awaitable[Machine]], begun: float

@@ -65,7 +65,7 @@ class LayerStore:
         root: Path,
         room_mib: int,
         attached: Callable[[str], int] = lambda _: 0,
-        detach: Callable[[str], None] = lambda _: None,
+        detach: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._layout = Layout(root)
         self._objects = ObjectStore(self._layout.objects)

@@ -6,18 +6,10 @@ import asyncio
 
 from emberbox.sandbox.packages.proxy_rules import CONNECT_S, Destination, UpstreamProxy
 
-_DROPPED = {
-    *(
-        b"connection",
-        b"proxy-connection",
-        b"keep-alive",
-        b"proxy-authorization",
-        b"te",
-        b"trailer",
-        b"upgrade",
-    ),
-    *(b"content-length", b"transfer-encoding", b"expect", b"host"),
-}
+_DROPPED = frozenset(
+    b"connection proxy-connection keep-alive proxy-authorization te trailer upgrade"
+    b" content-length transfer-encoding expect host".split()
+)
 """Fields of a request that concern its connection, or that the proxy writes itself."""
 
 

@@ -98,15 +98,15 @@ def prune_templates(
         keep_images: Keys of images whose templates stay.
         dry_run: True removes nothing.
     """
-    doomed = [record for record in stored_templates(root) if record.image not in keep_images]
-    return doomed if dry_run else [record for record in doomed if _remove(root, record.key)]
+    return remove_templates(root, lambda record: record.image not in keep_images, dry_run=dry_run)
 
 
-def remove_templates(root: Path, doomed: Callable[[TemplateRecord], bool]) -> None:
-    """Remove the templates below `root` of which `doomed` says so; one that is being built just now stays."""
-    for record in stored_templates(root):
-        if doomed(record):
-            _remove(root, record.key)
+def remove_templates(
+    root: Path, doomed: Callable[[TemplateRecord], bool], *, dry_run: bool = False
+) -> list[TemplateRecord]:
+    """Remove the templates of which `doomed` says so; arguments and the rest as for `prune_templates`."""
+    records = [record for record in stored_templates(root) if doomed(record)]
+    return records if dry_run else [record for record in records if _remove(root, record.key)]
 
 
 def _remove(root: Path, key: str) -> bool:
