@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from emberbox.config import Settings, load_settings
 from emberbox.errors import EngineClosed, InvalidInput, PackagesFailed
-from emberbox.model import Limits, RunOptions, RunParameters, RunResult, RunStatus
+from emberbox.model import Limits, PackagesResult, RunOptions, RunParameters, RunResult, RunStatus
 from emberbox.runtimes import Runtime, discover, runtime_folders
 from emberbox.sandbox.compiling.cache import CompileCache
 from emberbox.sandbox.kernels import image_store
 from emberbox.sandbox.leases import Leases
-from emberbox.sandbox.machines.plan import disk_of, size_of
+from emberbox.sandbox.machines.plan import MachineSize, disk_of, size_of
 from emberbox.sandbox.machines.standby import StandbyStatus
 from emberbox.sandbox.parts import EngineParts, start_parts
 from emberbox.sandbox.sandbox import Sandbox
@@ -180,12 +180,22 @@ class Engine:
     ) -> Template:
         """Return the template of a runtime at a size, opened; builds image and template where they lack."""
         found = self.runtimes.get(runtime)
-        size = size_of(found, memory_mib, vcpus)
-        parts = self._running
-        image = await self.image(found, progress)
-        layers = await parts.provision.baked(found, image)
-        plan = TemplatePlan(runtime=found, image=image, size=size, layers=layers)
+        plan, _ = await self._plan(found, size_of(found, memory_mib, vcpus), progress=progress)
         return await self._template(plan, progress)
+
+    async def _plan(
+        self,
+        runtime: Runtime,
+        size: MachineSize,
+        packages: Packages | None = None,
+        scope: str | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[TemplatePlan, PackagesResult | None]:
+        """Return what a template is made of, and how the packages in it came, where there are any."""
+        provision = self._running.provision
+        image = await self.image(runtime, progress)
+        layers, installed = await provision.layers(runtime, image, packages, scope)
+        return TemplatePlan(runtime=runtime, image=image, size=size, layers=layers), installed
 
     async def _template(self, plan: TemplatePlan, progress: Progress | None = None) -> Template:
         templates = self._running.templates
@@ -233,15 +243,13 @@ class Engine:
         chosen = RunOptions.of(options, given)
         size = size_of(found, chosen.memory_mib, chosen.vcpus)
         disk_mib = disk_of(found, chosen.disk_mib, size)
-        parts = self._running
-        image = await self.image(found)
-        layers, installed = await parts.provision.layers(found, image, packages, scope)
-        plan = TemplatePlan(runtime=found, image=image, size=size, layers=layers)
+        plan, installed = await self._plan(found, size, packages, scope)
         machine = replace(plan.machine, disk_mib=disk_mib, script_drive=script_drive, console=console)
         programs = None
         if script_drive is None:
             # A program may be made for the processor that compiled it.
-            made_by = (image.key, parts.report.accelerator or "", *(layer.digest for layer in layers))
+            processor = self._running.report.accelerator or ""
+            made_by = (plan.image.key, processor, *(layer.digest for layer in plan.layers))
             programs = self._programs(found, scope, *made_by)
         if chosen.cold or script_drive is not None:
             live, waiting = await self._running.maker.boot(machine), False

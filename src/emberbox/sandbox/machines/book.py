@@ -58,12 +58,10 @@ class Place:
 
     def entry(self, *, ended_at: float | None = None) -> MachineEntry:
         """Return how it stands with the machine."""
-        state = MachineState.STARTING if self.machine is None else self.machine.poll()
-        living = (
-            ended_at is None
-            and self.machine is not None
-            and state not in (MachineState.EXITED, MachineState.KILLED)
-        )
+        state, pid = MachineState.STARTING if ended_at is None else MachineState.EXITED, None
+        if ended_at is None and self.machine is not None:
+            state = self.machine.poll()
+            pid = None if state in (MachineState.EXITED, MachineState.KILLED) else self.machine.pid
         return MachineEntry(
             id=self.spec.id,
             runtime=self._runtime,
@@ -71,9 +69,9 @@ class Place:
             source=self._source,
             vcpus=self.spec.vcpus,
             memory_mib=self.spec.memory_mib,
-            state=MachineState.EXITED if ended_at is not None else state,
+            state=state,
             started_at=self._started_at,
-            pid=self.machine.pid if living and self.machine is not None else None,
+            pid=pid,
             ended_at=ended_at,
             reason=self._reason,
         )

@@ -21,7 +21,7 @@ from emberbox.model import MIB, PackagesResult
 from emberbox.runtimes.package_tools.base import Installation
 from emberbox.sandbox.machines.plan import MachinePlan, MachineSize
 from emberbox.sandbox.packages.filtering_proxy import FilteringProxy
-from emberbox.sandbox.packages.guest_proxy import PROXY_ADDRESS, READY_S, proxied
+from emberbox.sandbox.packages.proxy_link import PROXY_ADDRESS, READY_S, proxied
 from emberbox.sandbox.packages.proxy_rules import ProxyRules
 from emberbox.sandbox.packages.requests import PackageRequest, tool_of
 
@@ -153,7 +153,7 @@ class BuildVm:
             authorities=trusted,
         )
         try:
-            async with proxied(guest, proxy):
+            async with proxied(guest, proxy.serve):
                 return await self._install(guest, self._tool.command(installation), folder), proxy
         finally:
             proxy.report()

@@ -40,9 +40,6 @@ class Client(Protocol):
     async def write(self, data: bytes) -> None:
         """Send."""
 
-    async def end(self) -> None:
-        """Say that nothing more is sent."""
-
 
 class FilteringProxy:
     """The proxy of one installation.
@@ -90,16 +87,11 @@ class FilteringProxy:
             self._refuse(str(refusal))
             await client.write(answer(403, str(refusal)))
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-            _log.info(
-                "a build VM's connection failed: %s",
-                error or type(error).__name__,
-                extra={"action": "packages.broken"},
-            )
+            told = str(error) or type(error).__name__
+            _log.info("a build VM's connection failed: %s", told, extra={"action": "packages.broken"})
             if begun:
                 raise ConnectionReset from error
-            await client.write(
-                answer(502, f"the package index cannot be reached: {error or type(error).__name__}")
-            )
+            await client.write(answer(502, f"the package index cannot be reached: {told}"))
 
     def report(self) -> None:
         """Log what went where."""
@@ -136,9 +128,7 @@ class FilteringProxy:
 
     def _request(self, lines: list[bytes]) -> tuple[Destination, list[bytes]]:
         words = lines[0].decode("latin-1").split(" ")
-        if len(words) != 3 or any(
-            ord(character) < 33 or ord(character) > 126 for word in words for character in word
-        ):
+        if len(words) != 3 or not all("!" <= character <= "~" for word in words for character in word):
             raise Refused("the request cannot be read")
         method, target, _ = words
         try:

@@ -67,14 +67,14 @@ class Provision:
             packages: What the script brings along; None for nothing.
             scope: Who asks.
         """
-        layers = await self.baked(runtime, image)
+        layers = await self._baked(runtime, image)
         request = None if packages is None else await asyncio.to_thread(request_of, packages, runtime)
         if request is None or request.empty:
             return layers, None
         installed = await self.layer(runtime, image, request, scope)
         return (*layers, installed), installed.result
 
-    async def baked(self, runtime: Runtime, image: Image) -> tuple[Layer, ...]:
+    async def _baked(self, runtime: Runtime, image: Image) -> tuple[Layer, ...]:
         """Return the layers of what a runtime's manifest names; raises as `layer` does."""
         wanted = [PackageRequest.of_names(tool, names) for tool, names in runtime.image.baked.items()]
         try:

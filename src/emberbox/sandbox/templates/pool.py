@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -93,7 +93,7 @@ class Pool:
         self._filled = asyncio.Event()
         self._urgent = 0
         self._calm = Calm()
-        self._claims = self._misses = self._failures = 0
+        self._counts = Counter(claims=0, misses=0, failures=0)
         self._floor = settings.minimum
         self._closed = False
         self._tasks = [keeper.start(self._refill(), f"pool-refill-{template.record.key}")]
@@ -108,9 +108,7 @@ class Pool:
             vcpus=self.template.size.vcpus,
             ready=len(self._ready),
             target=self._target(),
-            claims=self._claims,
-            misses=self._misses,
-            failures=self._failures,
+            **self._counts,
         )
 
     def keep(self, minimum: int) -> None:
@@ -132,7 +130,7 @@ class Pool:
 
     async def claim(self) -> LiveMachine:
         """Return a ready machine, or clone one now. The caller owns it. Raises what cloning raises."""
-        self._claims += 1
+        self._counts["claims"] += 1
         self._demand.claim(time.monotonic())
         while self._ready:
             live = self._ready.popleft()
@@ -147,7 +145,7 @@ class Pool:
             if live.reclaimed:
                 self._keeper.start(give_back(live), f"give-back-{live.id}")
             return live
-        self._misses += 1
+        self._counts["misses"] += 1
         self._urgent += 1
         try:
             return await self._clone()
@@ -188,7 +186,7 @@ class Pool:
                 await self._add()
                 failures_in_a_row = 0
             except EmberboxError as error:
-                self._failures += 1
+                self._counts["failures"] += 1
                 _log.warning(
                     "a pool could not be refilled: %s", error, extra={"action": "pool.refill_failed"}
                 )
