@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -149,7 +149,7 @@ class FileOperations:
         self,
         path: Path,
         *,
-        patterns: tuple[str, ...] | None = None,
+        patterns: Sequence[str] | None = None,
         max_bytes: int = 2**30,
         max_entries: int = 100_000,
     ) -> TarDownload:

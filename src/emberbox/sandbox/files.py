@@ -145,7 +145,7 @@ class SandboxFiles(ABC):
 
         `patterns` are globs of what to take; None takes all.
         """
-        return aiter(self.guest.tar_out(path, patterns=None if patterns is None else tuple(patterns)))
+        return aiter(self.guest.tar_out(path, patterns=patterns))
 
     @contextlib.contextmanager
     def _lost_if_failed(self) -> Iterator[None]:

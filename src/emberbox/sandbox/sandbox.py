@@ -68,7 +68,6 @@ class Sandbox(SandboxVm):
     ) -> None:
         super().__init__(live, track_files=programs is not None)
         self._waiting = waiting
-        self._runs = 0
         self.runtime = runtime
         self.options = options
         self.limits = options.limits(limits or runtime.limits.of_runs())
@@ -292,10 +291,8 @@ class Sandbox(SandboxVm):
 
     def _metrics(self) -> RunMetrics:
         """Charge the machine's making to its first run."""
-        self._runs += 1
-        if self._runs > 1:
-            return RunMetrics()
-        return RunMetrics(queue_ms=self._live.queue_ms, boot_ms=self._live.boot_ms, source=self._live.source)
+        metrics, self._live.metrics = self._live.metrics, RunMetrics()
+        return metrics
 
     def _script_name(self, code: str | bytes | Path, name: str | None) -> str:
         if name is not None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from emberbox.errors import EngineClosed, RequirementMissing
 from emberbox.guest import ExecRequest, GuestClient
-from emberbox.model import Limits, RunOptions, RunParameters
+from emberbox.model import Limits, RunMetrics, RunOptions, RunParameters
 from emberbox.sandbox.engine import Engine
 from emberbox.sandbox.machines.book import MachineBook
 from emberbox.sandbox.machines.kept import KeptMachines
@@ -170,7 +170,7 @@ class HostEngine(Engine):
         await asyncio.sleep(self.start_delay_s)
         live = await _agent(self.settings.data / "host", self.started)
         self.started += 1
-        live.boot_ms = (time.perf_counter() - begun) * 1000
+        live.metrics = RunMetrics(source="clone", boot_ms=(time.perf_counter() - begun) * 1000)
         live.patience_s = self.settings.vmm.clone_timeout_s
         programs = self._programs(found, scope, "host")
         sandbox = HostSandbox(live, found, chosen, limits, waiting=False, programs=programs)
@@ -201,5 +201,5 @@ async def _agent(root: Path, number: int) -> LiveMachine:
         undo.push(guest.close)
         await guest.hello(timeout_s=START_S)
     return LiveMachine(
-        id=f"host-{number}", machine=cast("Machine", machine), guest=guest, undo=undo, source="clone"
+        id=f"host-{number}", machine=cast("Machine", machine), guest=guest, undo=undo, metrics=RunMetrics()
     )

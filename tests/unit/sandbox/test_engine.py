@@ -59,7 +59,7 @@ def engine(tmp_path: Path, driver: StandIn) -> Engine:
 
 async def test_a_sandbox_is_a_clone_of_its_template(engine: Engine) -> None:
     async with engine, engine.sandbox("python") as sandbox:
-        assert (sandbox._live.source, sandbox.state, sandbox.packages) == ("clone", "running", None)
+        assert (sandbox._live.metrics.source, sandbox.state, sandbox.packages) == ("clone", "running", None)
         assert engine.machines >= 1
         template = await engine.template("python")
         assert [pool.template for pool in engine.pools()] == [template.record.key]
@@ -77,14 +77,14 @@ async def test_a_warm_pool_hands_out_what_is_ready(engine: Engine) -> None:
     async with engine:
         assert await engine.warm_pool("python", 1, timeout_s=PATIENCE_S)
         async with engine.sandbox("python") as sandbox:
-            assert sandbox._live.source == "pool"
+            assert sandbox._live.metrics.source == "pool"
         with pytest.raises(InvalidInput, match="at most 2"):
             await engine.warm_pool("python", 3)
 
 
 async def test_what_is_cold_needs_no_template(engine: Engine, tmp_path: Path) -> None:
     async with engine, engine.sandbox("python", cold=True) as sandbox:
-        assert sandbox._live.source == "cold"
+        assert sandbox._live.metrics.source == "cold"
     assert not (tmp_path / "templates").exists()
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from emberbox.guest import GuestClient
     from emberbox.guest.channel import Channel
+    from emberbox.model import RunMetrics
     from emberbox.tasks import UndoStack
     from emberbox.vmm.base import Machine
 
@@ -25,9 +26,8 @@ class LiveMachine:
         machine: The VM.
         guest: The agent's client.
         undo: Closing it ends the machine and gives back all that it held.
-        source: Where it came from.
-        queue_ms: How long the caller waited for a slot.
-        boot_ms: From having a slot to a machine that takes requests.
+        metrics: Where it came from, how long its caller waited for a slot, and from then on for a machine
+            that takes requests: what its first run is charged with.
         resume: The request that told a fresh clone who it is, until its answer was seen.
         resume_sent: When that was, by `time.perf_counter`.
         made: When it was made, by `time.monotonic`.
@@ -40,9 +40,7 @@ class LiveMachine:
     machine: Machine
     guest: GuestClient
     undo: UndoStack
-    source: Literal["pool", "clone", "cold"]
-    queue_ms: float = 0.0
-    boot_ms: float = 0.0
+    metrics: RunMetrics
     resume: Channel[int] | None = None
     resume_sent: float = 0.0
     made: float = field(default_factory=time.monotonic)

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from emberbox.errors import EmberboxError
+from emberbox.model import RunMetrics
 from emberbox.net.backoff import Backoff
 from emberbox.sandbox.machines.calm import Calm
 from emberbox.sandbox.templates.demand import Demand
@@ -140,8 +141,7 @@ class Pool:
             self._wake.set()
             self._calm.disturb()
             live.undo.push_call(self._calm.settle)
-            live.source = "pool"
-            live.queue_ms = live.boot_ms = 0.0
+            live.metrics = RunMetrics(source="pool")
             if live.reclaimed:
                 self._keeper.start(give_back(live), f"give-back-{live.id}")
             return live
