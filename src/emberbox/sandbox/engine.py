@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from emberbox.config import Settings, load_settings
 from emberbox.errors import EngineClosed, InvalidInput, PackagesFailed
-from emberbox.model import Limits, PackagesResult, RunOptions, RunParameters, RunResult, RunStatus
+from emberbox.model import Limits, PackagesResult, RunOptions, RunParameters, RunResult, RunStatus, elapsed_ms
 from emberbox.runtimes import Runtime, discover, runtime_folders
 from emberbox.sandbox.compiling.cache import CompileCache
 from emberbox.sandbox.kernels import image_store
@@ -328,5 +328,5 @@ class Engine:
             result = await sandbox.with_outputs(result)
         finally:
             self._keeper.start(sandbox.close(), f"close-{sandbox.id}")
-        metrics = replace(result.metrics, total_ms=(time.perf_counter() - begun) * 1000)
+        metrics = replace(result.metrics, total_ms=elapsed_ms(begun))
         return replace(result, metrics=metrics, packages=sandbox.packages)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
@@ -16,7 +15,7 @@ from emberbox.errors import (
     SandboxClosed,
     VmmError,
 )
-from emberbox.model import CompileResult, Limits, Output, RunMetrics, RunResult, RunStatus
+from emberbox.model import CompileResult, Limits, Output, RunMetrics, RunResult, RunStatus, elapsed_ms
 from emberbox.sandbox.outcome import result_of
 from emberbox.tasks import TaskKeeper
 
@@ -185,7 +184,7 @@ class Process:
 
     def _measured(self) -> RunMetrics:
         known = self._metrics
-        total_ms = (time.perf_counter() - self._begun) * 1000 + known.queue_ms + known.boot_ms
+        total_ms = elapsed_ms(self._begun) + known.queue_ms + known.boot_ms
         return replace(known, total_ms=total_ms)
 
     async def _loss(self, error: GuestError | VmmError) -> tuple[RunStatus, str]:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from emberbox.errors import CompileFailed, InvalidInput
 from emberbox.guest import ExecLimits, ExecRequest, InlineFile, WaitingRun
-from emberbox.model import CompileResult, Limits, PackagesResult, RunMetrics, RunOptions, RunResult
+from emberbox.model import (
+    CompileResult,
+    Limits,
+    PackagesResult,
+    RunMetrics,
+    RunOptions,
+    RunResult,
+    elapsed_ms,
+)
 from emberbox.sandbox.compiling.stage import CompileStage, compile_limits, not_compiled
 from emberbox.sandbox.files import check_inside, stage_files
 from emberbox.sandbox.process import Process
@@ -170,9 +178,7 @@ class Sandbox(SandboxVm):
         if self.runtime.compile is not None:
             compiled, inline = await self._compile(self.runtime.compile, script, inline)
             if not compiled.ok:
-                raise CompileFailed(
-                    compiled, replace(self._metrics(), total_ms=(time.perf_counter() - begun) * 1000)
-                )
+                raise CompileFailed(compiled, replace(self._metrics(), total_ms=elapsed_ms(begun)))
         path = script if self.runtime.cwd is None else f"{WORK}/{script}"
         args = self.options.args if args is None else args
         request = ExecRequest(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from emberbox.errors import EngineClosed, RequirementMissing
 from emberbox.guest import ExecRequest, GuestClient
-from emberbox.model import Limits, RunMetrics, RunOptions, RunParameters
+from emberbox.model import Limits, RunMetrics, RunOptions, RunParameters, elapsed_ms
 from emberbox.sandbox.engine import Engine
 from emberbox.sandbox.machines.book import MachineBook
 from emberbox.sandbox.machines.kept import KeptMachines
@@ -170,7 +170,7 @@ class HostEngine(Engine):
         await asyncio.sleep(self.start_delay_s)
         live = await _agent(self.settings.data / "host", self.started)
         self.started += 1
-        live.metrics = RunMetrics(source="clone", boot_ms=(time.perf_counter() - begun) * 1000)
+        live.metrics = RunMetrics(source="clone", boot_ms=elapsed_ms(begun))
         live.patience_s = self.settings.vmm.clone_timeout_s
         programs = self._programs(found, scope, "host")
         sandbox = HostSandbox(live, found, chosen, limits, waiting=False, programs=programs)

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import CompileFailed, GuestError, GuestRequestFailed, VmmError
-from emberbox.model import MIB, CompileResult, Limits, RunResult, RunStatus
+from emberbox.model import MIB, CompileResult, Limits, RunResult, RunStatus, elapsed_ms
 from emberbox.sandbox.compiling.cache import ENTRY_BYTES, ENTRY_FILES, CompileCache, StoredProgram
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class CompileStage:
             return None
         finally:
             found.close()
-        return replace(result, wall_ms=(time.perf_counter() - begun) * 1000)
+        return replace(result, wall_ms=elapsed_ms(begun))
 
     async def _put_back(self, found: StoredProgram) -> None:
         folder = found.about["kind"] == "directory"

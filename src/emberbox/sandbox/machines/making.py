@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from emberbox.errors import GuestRequestFailed, VmmError
 from emberbox.guest import GuestClient
-from emberbox.model import MIB, RunMetrics
+from emberbox.model import MIB, RunMetrics, elapsed_ms
 from emberbox.sandbox.machines.calm import Calm
 from emberbox.sandbox.machines.live import LiveMachine
 from emberbox.sandbox.machines.places import Places, undone_if_failed
@@ -188,7 +188,7 @@ class MachineMaker:
             metrics=RunMetrics(
                 source=source,
                 queue_ms=(queued - begun) * 1000,
-                boot_ms=(time.perf_counter() - queued) * 1000,
+                boot_ms=elapsed_ms(queued),
             ),
             patience_s=self._settings.clone_timeout_s,
         )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from emberbox.errors import GuestError, GuestRequestFailed, PackagesFailed, VmmError
 from emberbox.guest import ExecLimits, ExecOutcome, ExecRequest, GuestClient
 from emberbox.images.rootfs.layers import LayerBounds, LayerRefused, make_layer
-from emberbox.model import MIB, PackagesResult
+from emberbox.model import MIB, PackagesResult, elapsed_ms
 from emberbox.runtimes.package_tools.base import Installation
 from emberbox.sandbox.machines.plan import MachinePlan, MachineSize
 from emberbox.sandbox.packages.filtering_proxy import FilteringProxy
@@ -120,7 +120,7 @@ class BuildVm:
             ok=message is None,
             reason=reason,
             tool=self._tool.name,
-            wall_ms=(time.perf_counter() - self._begun) * 1000,
+            wall_ms=elapsed_ms(self._begun),
             output_data=self._output,
             downloaded_bytes=self._downloaded_bytes,
             message=message,

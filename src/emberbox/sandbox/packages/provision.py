@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from emberbox.errors import PackagesFailed
+from emberbox.model import PackagesResult, elapsed_ms
 from emberbox.sandbox.packages.requests import PackageRequest, Packages, request_of, tool_of
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from emberbox.config import PackageSettings
     from emberbox.images import Image
-    from emberbox.model import PackagesResult
     from emberbox.runtimes import Runtime
     from emberbox.sandbox.leases import Leases
     from emberbox.sandbox.machines.making import MachineMaker
@@ -122,7 +122,7 @@ class Provision:
         layer = await asyncio.to_thread(self._store.find, scope, key)
         if layer is None:
             return None
-        wall_ms = (time.perf_counter() - begun) * 1000
+        wall_ms = elapsed_ms(begun)
         return replace(layer, result=replace(layer.result, wall_ms=wall_ms))
 
     async def _install(
