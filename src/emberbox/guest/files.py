@@ -145,51 +145,40 @@ class FileOperations:
         request = _request("tar_in", path, max_bytes=max_bytes, max_entries=max_entries)
         return await _upload(self._session.open(request, read_tar_in), data)
 
-    def tar_out(
+    async def tar_out(
         self,
         path: Path,
         *,
         patterns: Sequence[str] | None = None,
         max_bytes: int = 2**30,
         max_entries: int = 100_000,
-    ) -> TarDownload:
-        """Return the tar of a folder or file, to be iterated; its `summary` is set at its end.
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the tar of a folder or file.
+
+        Raises `GuestRequestFailed` (`too_large`) behind what there is of it where a bound cut it short.
 
         Args:
             path: The folder or file.
             patterns: Globs of what to take; None takes all.
-            max_bytes: Content bytes at most; beyond it the tar ends early and the summary says `truncated`.
-            max_entries: Entries at most, likewise.
+            max_bytes: Content bytes at most.
+            max_entries: Entries at most.
         """
         request = _request("tar_out", path, max_bytes=max_bytes, max_entries=max_entries)
         request["patterns"] = None if patterns is None else list(patterns)
-        return TarDownload(self._session, request, most=max_bytes + (max_entries + 4) * TAR_ENTRY_BYTES)
+        channel = self._session.open(request, read_tar_out, streams=_DOWNLOAD)
+        most = max_bytes + (max_entries + 4) * TAR_ENTRY_BYTES
+        async with aclosing(_download(channel, most)) as pieces:
+            async for data in pieces:
+                yield data
+        if (await channel.answer(REQUEST_S)).truncated:
+            raise GuestRequestFailed(
+                "too_large", f"the files have more than {max_bytes} bytes, or are more than {max_entries}"
+            )
 
     async def _ask(
         self, request: dict[str, Any], parse: Callable[[Fields], T], timeout_s: float = REQUEST_S
     ) -> T:
         return await self._session.open(request, parse).answer(timeout_s)
-
-
-class TarDownload:
-    """A tar on its way from a guest. Iterate it once; leaving early abandons it.
-
-    Attributes:
-        summary: What the agent says it sent; None until the end.
-    """
-
-    def __init__(self, session: Session, request: dict[str, Any], *, most: int) -> None:
-        self.summary: TarSummary | None = None
-        self._session = session
-        self._request = request
-        self._most = most
-
-    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
-        channel = self._session.open(self._request, read_tar_out, streams=_DOWNLOAD)
-        async with aclosing(_download(channel, self._most)) as pieces:
-            async for data in pieces:
-                yield data
-        self.summary = await channel.answer(REQUEST_S)
 
 
 def _request(operation: str, path: Path, *, user: str | None = None, **fields: Any) -> dict[str, Any]:

@@ -143,9 +143,10 @@ class SandboxFiles(ABC):
     def get_archive(self, path: str = ".", *, patterns: Sequence[str] | None = None) -> AsyncIterator[bytes]:
         """Yield a tar archive of a folder or file in pieces.
 
-        `patterns` are globs of what to take; None takes all.
+        `patterns` are globs of what to take; None takes all. What has more than 1 GiB or 100,000 entries
+        ends in `GuestRequestFailed` (`too_large`).
         """
-        return aiter(self.guest.tar_out(path, patterns=patterns))
+        return self.guest.tar_out(path, patterns=patterns)
 
     @contextlib.contextmanager
     def _lost_if_failed(self) -> Iterator[None]:

@@ -152,12 +152,12 @@ async def test_tar_both_ways(connect: Connect) -> None:
         archive.addfile(member, io.BytesIO(b"one"))
     summary = await client.tar_in("in", source.getvalue())
     assert (summary.entries, summary.bytes, agent.files["/work/in/one.txt"]) == (1, 3, b"one")
-    download = client.tar_out("in")
-    data = b"".join([piece async for piece in download])
-    assert download.summary is not None
-    assert download.summary.entries == 1
+    data = b"".join([piece async for piece in client.tar_out("in")])
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         assert archive.getnames() == ["one.txt"]
+    with pytest.raises(GuestRequestFailed, match="more than 2 bytes") as caught:
+        _ = [piece async for piece in client.tar_out("in", max_bytes=2)]
+    assert caught.value.reason == "too_large", "what was cut short is not taken for the whole"
 
 
 async def test_leaving_a_download_early_lets_it_go(connect: Connect) -> None:

@@ -15,10 +15,9 @@ from emberbox.model import MIB, CompileResult, Limits, RunResult, RunStatus, ela
 from emberbox.sandbox.compiling.cache import ENTRY_BYTES, ENTRY_FILES, CompileCache, StoredProgram
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import Mapping
 
     from emberbox.guest import ExecRequest, InlineFile
-    from emberbox.guest.files import TarDownload
     from emberbox.runtimes import CompileRecipe, Runtime
     from emberbox.sandbox.process import Process
     from emberbox.sandbox.vm import SandboxVm
@@ -130,7 +129,7 @@ class CompileStage:
     async def _keep(self, cache: CompileCache, key: str, kind: str, result: CompileResult) -> None:
         tar = self._sandbox.guest.tar_out(self._output, max_bytes=ENTRY_BYTES, max_entries=ENTRY_FILES)
         try:
-            async with asyncio.timeout(TRANSFER_S), aclosing(_whole(tar)) as pieces:
+            async with asyncio.timeout(TRANSFER_S), aclosing(tar) as pieces:
                 await cache.store(key, _about(kind, result), pieces)
         except (GuestRequestFailed, TimeoutError):
             return
@@ -178,14 +177,6 @@ class CompileStage:
         """
         file, program = _WORK / path, _WORK / self._output
         return program in (file, *file.parents) or file in program.parents
-
-
-async def _whole(tar: TarDownload) -> AsyncGenerator[bytes, None]:
-    async with aclosing(aiter(tar)) as pieces:
-        async for piece in pieces:
-            yield piece
-    if tar.summary is None or tar.summary.truncated:
-        raise GuestRequestFailed("too_large", "the program is larger than what is kept")
 
 
 def not_compiled(error: CompileFailed) -> RunResult:

@@ -195,18 +195,20 @@ class BuildVm:
     async def _take(self, guest: GuestClient, archive: Path) -> None:
         """Write what was installed to a file of the host, as a tar that nobody has looked into yet."""
         size, files = self._settings.layer_mib * MIB, self._settings.layer_files
-        download = guest.tar_out(TARGET, patterns=self._tool.taken, max_bytes=size, max_entries=files)
-        async with asyncio.timeout(_TRANSFER_S):
+        installed = guest.tar_out(TARGET, patterns=self._tool.taken, max_bytes=size, max_entries=files)
+        try:
             with await asyncio.to_thread(archive.open, "wb") as stream:
-                async with aclosing(aiter(download)) as pieces:
+                async with asyncio.timeout(_TRANSFER_S), aclosing(installed) as pieces:
                     async for piece in pieces:
                         await asyncio.to_thread(stream.write, piece)
-        if download.summary is None or download.summary.truncated:
+        except GuestRequestFailed as error:
+            if error.reason != "too_large":
+                raise
             raise GuestRequestFailed(
                 "too_large",
                 f"the packages take more than {self._settings.layer_mib} MiB or {files} files; "
                 "raise packages.layer_mib or packages.layer_files to allow it",
-            )
+            ) from error
 
 
 async def _trust(guest: GuestClient) -> str | None:
