@@ -163,8 +163,7 @@ class FileOperations:
             max_bytes: Content bytes at most.
             max_entries: Entries at most.
         """
-        request = _request("tar_out", path, max_bytes=max_bytes, max_entries=max_entries)
-        request["patterns"] = None if patterns is None else list(patterns)
+        request = _request("tar_out", path, patterns=patterns, max_bytes=max_bytes, max_entries=max_entries)
         channel = self._session.open(request, read_tar_out, streams=_DOWNLOAD)
         most = max_bytes + (max_entries + 4) * TAR_ENTRY_BYTES
         async with aclosing(_download(channel, most)) as pieces:
