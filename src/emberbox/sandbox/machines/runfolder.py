@@ -43,28 +43,24 @@ async def end_leftovers(folder: Path) -> list[int]:
     started a machine.
     """
     ended = await kill_leftovers(marks(), folder)
-    groups = Cgroups()
     names = [name for name in os.listdir(folder) if "-" in name]
     prefixes = sorted({f"{name.rpartition('-')[0]}-" for name in names})
-    for prefix in prefixes:
-        ended += await end_marked(marks(), prefix)
+    ended += await _end_marked(prefixes)
     if any(not (folder / name / RECORD).exists() for name in names):
         # A process that was forked off, and let go of the engine's lock, is not recognized until it
         # runs its own program.
-        ended += await _end_late(prefixes)
+        deadline = time.monotonic() + STARTING_S
+        while time.monotonic() < deadline:
+            await asyncio.sleep(STARTING_S / 10)
+            ended += await _end_marked(prefixes)
+    groups = Cgroups()
     for prefix in prefixes:
         await groups.sweep(prefix)
     return ended
 
 
-async def _end_late(prefixes: list[str]) -> list[int]:
-    ended: list[int] = []
-    deadline = time.monotonic() + STARTING_S
-    while time.monotonic() < deadline:
-        await asyncio.sleep(STARTING_S / 10)
-        for prefix in prefixes:
-            ended += await end_marked(marks(), prefix)
-    return ended
+async def _end_marked(prefixes: list[str]) -> list[int]:
+    return [pid for prefix in prefixes for pid in await end_marked(marks(), prefix)]
 
 
 class RunFolder:
