@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
-from emberbox.errors import EmberboxError, GuestGone, InvalidInput
+from emberbox.errors import EmberboxError, GuestGone, GuestTimeout, GuestViolation, InvalidInput
 from emberbox.guest.answers import (
     AgentInfo,
     PrepareResult,
@@ -89,10 +89,10 @@ class GuestClient(FileOperations):
             mine = version("emberbox")
         except PackageNotFoundError:
             mine = "0"
-        values = await self._session.greet(timeout_s=timeout_s, host_version=mine)
         try:
+            values = await self._session.greet(timeout_s=timeout_s, host_version=mine)
             return read_hello(Fields(values, "HELLO"))
-        except EmberboxError as error:
+        except (GuestTimeout, GuestViolation) as error:
             self._session.fail(error)
             raise
 
