@@ -5,6 +5,7 @@ Plain frozen dataclasses: they cost nothing to import and check themselves.
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
@@ -195,6 +196,11 @@ class RunMetrics:
     cpu_system_ms: float = 0.0
     peak_memory_mib: float = 0.0
     source: Literal["pool", "clone", "cold", "sandbox"] = "sandbox"
+
+
+def elapsed_ms(begun: float) -> float:
+    """Return the milliseconds since `begun`, which `time.perf_counter` told."""
+    return (time.perf_counter() - begun) * 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

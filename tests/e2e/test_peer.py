@@ -140,7 +140,7 @@ async def agent(peer: PeerProcess, hosts: Path) -> AsyncIterator[GuestClient]:
         while (streams := await connect(hosts)) is None:
             assert peer.process.poll() is None, peer.said()
             await asyncio.sleep(0.05)
-    client = GuestClient.attach(*streams)
+    client = GuestClient(*streams)
     try:
         yield client
     finally:
@@ -299,12 +299,9 @@ async def as_twin(clone: PeerProcess, name: str) -> tuple[str, str]:
     for last in (False, False, True):
         async with agent(clone, clone.folder / "v.sock") as client:
             try:
-                await client.resume(
-                    entropy=os.urandom(64),
-                    unix_ns=1_800_000_000_000_000_000,
-                    hostname=name,
-                    timeout_s=PATIENCE_S,
-                )
+                await client.start_resume(
+                    entropy=os.urandom(64), unix_ns=1_800_000_000_000_000_000, hostname=name
+                ).answer(PATIENCE_S)
             except GuestGone:
                 assert not last
                 continue

@@ -62,9 +62,9 @@ async def test_the_clock_of_a_template_made_ten_minutes_ago_is_right(
         early = float((await sandbox.run("import time; print(time.time())")).stdout)
         assert time.time() - early > 590
         before = time.time()
-        await guest.resume(
-            entropy=bytes(32), unix_ns=time.time_ns(), hostname="later", disk_bytes=None, timeout_s=PATIENCE_S
-        )
+        await guest.start_resume(
+            entropy=bytes(32), unix_ns=time.time_ns(), hostname="later", disk_bytes=None
+        ).answer(PATIENCE_S)
         late = float((await sandbox.run("import time; print(time.time())")).stdout)
         assert before - 0.05 <= late <= time.time() + 0.05
     assert template.record.waiting

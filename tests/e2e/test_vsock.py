@@ -112,7 +112,7 @@ async def test_hosts_come_one_after_another_and_who_comes_too_early_waits(machin
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(early[0].read(1), 0.5)
         await first.ping()
-    second = GuestClient.attach(*early)
+    second = GuestClient(*early)
     try:
         await second.hello(timeout_s=PATIENCE_S)
         assert (await python(second, "print('next')")).stdout == b"next\n"
@@ -261,9 +261,9 @@ async def test_clones_begin_anew_with_connections_of_their_own(image: Image, tmp
 
 async def _lives(clone: VsockGuest, name: str) -> None:
     async with clone.talk() as client:
-        await client.resume(
-            entropy=os.urandom(64), unix_ns=1_800_000_000_000_000_000, hostname=name, timeout_s=PATIENCE_S
-        )
+        await client.start_resume(
+            entropy=os.urandom(64), unix_ns=1_800_000_000_000_000_000, hostname=name
+        ).answer(PATIENCE_S)
         assert digest(await client.read_bytes("kept", len(MEGABYTES))) == digest(MEGABYTES)
         await client.write_file("name", name.encode())
         assert await waiting(client, f"print({name!r})") == name.encode() + b"\n"

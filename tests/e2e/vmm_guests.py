@@ -50,7 +50,7 @@ def machine_spec(
 @asynccontextmanager
 async def talk(machine: Machine) -> AsyncIterator[GuestClient]:
     """Connect to the machine's agent."""
-    client = GuestClient.attach(*await machine.open_channel())
+    client = GuestClient(*await machine.open_channel())
     try:
         yield client
     finally:
@@ -59,12 +59,9 @@ async def talk(machine: Machine) -> AsyncIterator[GuestClient]:
 
 async def separate(client: GuestClient, machine: Machine) -> None:
     """Tell a fresh clone who it is."""
-    await client.resume(
-        entropy=os.urandom(64),
-        unix_ns=1_800_000_000_000_000_000,
-        hostname=machine.spec.id,
-        timeout_s=PATIENCE_S,
-    )
+    await client.start_resume(
+        entropy=os.urandom(64), unix_ns=1_800_000_000_000_000_000, hostname=machine.spec.id
+    ).answer(PATIENCE_S)
 
 
 def no_machine_left() -> None:

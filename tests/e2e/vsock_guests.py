@@ -56,7 +56,7 @@ class VsockGuest:
             while (streams := await self.connect()) is None:
                 assert self.process.returncode is None
                 await asyncio.sleep(0.05)
-        client = GuestClient.attach(*streams)
+        client = GuestClient(*streams)
         try:
             yield client
         finally:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import functools
 import os
 from typing import TYPE_CHECKING, Self
 
 from emberbox.errors import DataFolderBusy, EmberboxError
+from emberbox.tasks import acquired
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,7 +119,8 @@ async def wait_for_lock(
     """
     clock = asyncio.get_running_loop().time
     deadline = clock() + timeout_s
-    while (lock := await _try_in_thread(path, shared)) is None:
+    # A thread that is under way goes on when its caller is cancelled: what it still gets is given back.
+    while (lock := await acquired(asyncio.to_thread(try_lock, path, shared=shared), _give_back)) is None:
         if clock() >= deadline:
             told = f"another process is busy with {what}; it did not end within {timeout_s:.0f} s"
             raise busy(f"{told}: end it, or try again when it is done", detail=str(path))
@@ -149,17 +150,6 @@ def _has_name(descriptor: int, path: Path) -> bool:
         return False
 
 
-async def _try_in_thread(path: Path, shared: bool) -> Lock | None:
-    work = functools.partial(try_lock, path, shared=shared)
-    attempt = asyncio.get_running_loop().run_in_executor(None, work)
-    try:
-        return await asyncio.shield(attempt)
-    except asyncio.CancelledError:
-        # The thread goes on: what it still gets is given back.
-        attempt.add_done_callback(_give_back)
-        raise
-
-
-def _give_back(attempt: asyncio.Future[Lock | None]) -> None:
-    if not attempt.cancelled() and attempt.exception() is None and (lock := attempt.result()) is not None:
+async def _give_back(lock: Lock | None) -> None:
+    if lock is not None:
         lock.release()

@@ -53,10 +53,8 @@ _KINDS: dict[bytes, Kind] = {
     tarfile.SYMTYPE: "link",
     tarfile.LNKTYPE: "hard link",
 }
-_WITHOUT_CONTENT = (
-    *(tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE),
-    *(tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE),
-)
+_DEVICES = (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
+_WITHOUT_CONTENT = (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, *_DEVICES)
 
 
 class Bytes(Protocol):
@@ -158,7 +156,8 @@ class TarReader:
         self._room = self._header_bytes
         attributes: dict[str, str] = {}
         for _ in range(_HEADERS):
-            block = self._header()
+            self._take_room(_BLOCK)
+            block = self._exactly(_BLOCK, may_end=True)
             if not self._at:
                 raise NoTar("it is empty")
             if not block.strip(b"\0"):
@@ -210,10 +209,6 @@ class TarReader:
             offset=self._at,
             parts=parts,
         )
-
-    def _header(self) -> bytes:
-        self._take_room(_BLOCK)
-        return self._exactly(_BLOCK, may_end=True)
 
     def _parsed(self, block: bytes) -> tarfile.TarInfo:
         try:

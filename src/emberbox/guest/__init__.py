@@ -1,7 +1,7 @@
 """The host's side of the guest protocol (spec/guest-protocol.md)."""
 
 from emberbox.guest.answers import AgentInfo, ExecOutcome, PrepareResult, TarSummary
-from emberbox.guest.client import GuestClient, PendingRequest
+from emberbox.guest.client import GuestClient
 from emberbox.guest.process import GuestProcess
 from emberbox.guest.requests import ExecLimits, ExecRequest, HeldCommand, InlineFile, WaitingRun, WaitingSpec
 
@@ -14,7 +14,6 @@ __all__ = [
     "GuestProcess",
     "HeldCommand",
     "InlineFile",
-    "PendingRequest",
     "PrepareResult",
     "TarSummary",
     "WaitingRun",

@@ -109,8 +109,7 @@ def read_info(fields: Fields) -> AgentInfo:
         agent=fields.text("agent", limit=64),
         features=fields.tokens("features"),
         kernel=fields.text("kernel", limit=200),
-        uptime_ms=fields.integer("uptime_ms"),
-        memory_total=fields.integer("memory_total"),
+        **fields.integers("uptime_ms", "memory_total"),
         cpus=fields.integer("cpus", low=1, high=4096),
     )
 
@@ -153,24 +152,19 @@ def read_entry(fields: Fields, name: str) -> FileEntry:
 
 def read_tar_in(fields: Fields) -> TarSummary:
     """Read the RESULT of `tar_in`."""
-    return TarSummary(fields.integer("entries"), fields.integer("bytes"))
+    return TarSummary(**fields.integers("entries", "bytes"))
 
 
 def read_tar_out(fields: Fields) -> TarSummary:
     """Read the RESULT of `tar_out`."""
-    return TarSummary(fields.integer("entries"), fields.integer("bytes"), fields.boolean("truncated"))
+    return TarSummary(**fields.integers("entries", "bytes"), truncated=fields.boolean("truncated"))
 
 
 def read_metrics(fields: Fields) -> GuestMetrics:
     """Read the RESULT of `metrics`."""
     return GuestMetrics(
-        uptime_ms=fields.integer("uptime_ms"),
-        cpu_user_ms=fields.integer("cpu_user_ms"),
-        cpu_system_ms=fields.integer("cpu_system_ms"),
-        memory_total=fields.integer("memory_total"),
-        memory_available=fields.integer("memory_available"),
-        disk_total=fields.integer("disk_total"),
-        disk_used=fields.integer("disk_used"),
+        **fields.integers("uptime_ms", "cpu_user_ms", "cpu_system_ms"),
+        **fields.integers("memory_total", "memory_available", "disk_total", "disk_used"),
         processes=fields.integer("processes", high=MAX_PID),
         load1=fields.number("load1", high=1e6),
     )
@@ -194,13 +188,9 @@ def read_outcome(fields: Fields, *, received: tuple[int, int], waiting: bool) ->
         signal=signal,
         message=fields.optional_text("message"),
         errno_name=_errno_name(fields),
-        wall_us=fields.integer("wall_us"),
-        cpu_user_us=fields.integer("cpu_user_us"),
-        cpu_system_us=fields.integer("cpu_system_us"),
-        peak_memory_bytes=fields.integer("peak_memory_bytes"),
+        **fields.integers("wall_us", "cpu_user_us", "cpu_system_us", "peak_memory_bytes", "pids_denied"),
         stdout_bytes=max(fields.integer("stdout_bytes"), received[0]),
         stderr_bytes=max(fields.integer("stderr_bytes"), received[1]),
-        pids_denied=fields.integer("pids_denied"),
         waiting=waiting,
         output=fields.boolean("output", default=False),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from emberbox.errors import EmberboxError, GuestRequestFailed, GuestTimeout, GuestViolation
 from emberbox.guest.credit import ReceiveWindow
@@ -20,12 +20,11 @@ from emberbox.guest.frames import (
     violation,
 )
 from emberbox.guest.inbox import Inbox
-from emberbox.guest.sending import Sending
-
-if TYPE_CHECKING:
-    from emberbox.guest.link import Link
+from emberbox.guest.sending import Link, Sending
+from emberbox.tasks import set_within
 
 T = TypeVar("T")
+_E = TypeVar("_E", bound=EmberboxError)
 
 MAX_EVENTS = 256
 """EVENT frames that one channel may carry."""
@@ -35,10 +34,10 @@ ABANDON_S = 10.0
 EventHandler = Callable[[str, Fields], None]
 
 
-def same_again(error: EmberboxError) -> EmberboxError:
+def same_again(error: _E) -> _E:
     """Return a copy of an error, so that each waiter raises one of its own."""
     if isinstance(error, GuestRequestFailed):
-        return GuestRequestFailed(error.reason, error.message, detail=error.detail)
+        return type(error)(error.reason, error.message, detail=error.detail)
     return type(error)(error.message, detail=error.detail)
 
 
@@ -70,26 +69,20 @@ class Channel(Generic[T]):
         self._link = link
         self._parse = parse
         self._on_event = on_event
-        self._sending = Sending(link, number, lambda: self.done or self._abandoned is not None)
+        self.sending = Sending(link, number, lambda: self.done or self._abandoned is not None)
         self._inbox = Inbox()
         self._deadline = Deadline(link, self._inbox)
         self._events = 0
-        self._loop = asyncio.get_running_loop()
-        self._done: asyncio.Future[None] = self._loop.create_future()
-        self._arrival: asyncio.Future[None] | None = None
+        self._done = asyncio.Event()
+        self._arrived = asyncio.Event()
         self._value: T | None = None
         self._error: EmberboxError | None = None
         self._abandoned: asyncio.TimerHandle | None = None
 
     @property
-    def sent_end(self) -> bool:
-        """Whether stream 0 was ended."""
-        return self._sending.ended
-
-    @property
     def done(self) -> bool:
         """Whether the RESULT has come or the session has ended."""
-        return self._done.done()
+        return self._done.is_set()
 
     # what comes from the guest; called by the session alone
 
@@ -104,7 +97,7 @@ class Channel(Generic[T]):
             case FrameType.CREDIT:
                 if frame.stream != 0:
                     raise violation(f"CREDIT for stream {frame.stream}, which the host does not send")
-                self._sending.grant(decode_credit(frame.payload))
+                self.sending.grant(decode_credit(frame.payload))
             case _:
                 self._receive_event(Fields(decode_object(frame.payload), f"EVENT of {self.operation}"))
         return False
@@ -117,8 +110,9 @@ class Channel(Generic[T]):
         if self._abandoned is not None:
             self._consumed(frame.stream, len(frame.payload))
             return
-        self._inbox.put(frame.stream, frame.payload)
-        _wake(self._arrival)
+        if frame.payload:
+            self._inbox.put(frame.stream, frame.payload)
+            self._arrived.set()
 
     def _receive_event(self, fields: Fields) -> None:
         self._events += 1
@@ -150,9 +144,9 @@ class Channel(Generic[T]):
         self._deadline.clear()
         if self._abandoned is not None:
             self._abandoned.cancel()
-        _wake(self._done)
-        _wake(self._arrival)
-        self._sending.wake()
+        self._done.set()
+        self._arrived.set()
+        self.sending.wake()
 
     # what the caller does
 
@@ -163,10 +157,8 @@ class Channel(Generic[T]):
             TimeoutError: No RESULT within `timeout_s` seconds; the channel stays open.
             GuestError: The request failed, or the session ended.
         """
-        if not self.done:
-            await asyncio.wait((self._done,), timeout=timeout_s)
-            if not self.done:
-                raise TimeoutError
+        if not await set_within(self._done, timeout_s):
+            raise TimeoutError
         if self._error is not None:
             raise same_again(self._error)
         return self._value  # type: ignore[return-value]
@@ -201,16 +193,12 @@ class Channel(Generic[T]):
 
     def hung(self, timeout_s: float) -> GuestTimeout:
         """End the session of an agent that was silent for `timeout_s` seconds; returns the error to raise."""
-        error = GuestTimeout(
-            f"the guest's agent did not answer {self.operation} within {timeout_s:g} s; its sandbox was ended"
-        )
-        self._link.fail(error)
-        return GuestTimeout(error.message)
+        silent = f"the guest's agent did not answer {self.operation} within {timeout_s:g} s"
+        return self._link.fail(GuestTimeout(f"{silent}; its sandbox was ended"))
 
     def broken(self, what: str) -> GuestViolation:
         """End the session for a guest that broke the protocol; returns the error to raise."""
-        self._link.fail(violation(what))
-        return violation(what)
+        return self._link.fail(violation(what))
 
     def control(self, name: str, **fields: Any) -> None:
         """Send a CONTROL; does nothing once the channel is done."""
@@ -225,37 +213,16 @@ class Channel(Generic[T]):
         if self.done or self._abandoned is not None:
             self._inbox.clear()
             return
-        self._abandoned = self._loop.call_later(ABANDON_S, lambda: self.hung(ABANDON_S))
+        self._abandoned = asyncio.get_running_loop().call_later(ABANDON_S, self.hung, ABANDON_S)
         self.control("cancel")
         for stream, size in self._inbox.clear().items():
             self._consumed(stream, size)
-        _wake(self._arrival)
-
-    def take(self) -> tuple[int, bytes] | None:
-        """Return the next piece that has come, as its stream and its bytes; None when there is none now."""
-        if not self._inbox:
-            return None
-        stream, data = self._inbox.take()
-        self._consumed(stream, len(data))
-        self._deadline.taken()
-        return stream, data
+        self._arrived.set()
 
     def _consumed(self, stream: int, size: int) -> None:
         grant = self.windows[stream].consume(size)
         if grant and not self.done:
             self._link.send(FrameType.CREDIT, self.number, encode_credit(grant), stream)
-
-    async def arrival(self) -> bool:
-        """Wait until `take` has something to return; False when nothing will come any more."""
-        while not self._inbox:
-            if self.done or self._abandoned is not None:
-                return False
-            self._arrival = self._loop.create_future()
-            try:
-                await self._arrival
-            finally:
-                self._arrival = None
-        return True
 
     async def pieces(self, stall_s: float | None) -> AsyncGenerator[tuple[int, bytes], None]:
         """Yield what comes until the channel is done; does not raise the request's error, `wait` does.
@@ -264,14 +231,16 @@ class Channel(Generic[T]):
             GuestTimeout: Nothing came for `stall_s` seconds; the session is ended. None waits for ever.
         """
         while True:
-            while (piece := self.take()) is not None:
-                yield piece
-            try:
-                async with asyncio.timeout(stall_s):
-                    if not await self.arrival():
-                        return
-            except TimeoutError:
-                raise self.hung(stall_s or 0) from None
+            while self._inbox:
+                stream, data = self._inbox.take()
+                self._consumed(stream, len(data))
+                self._deadline.taken()
+                yield stream, data
+            if self.done or self._abandoned is not None:
+                return
+            self._arrived.clear()
+            if not await set_within(self._arrived, stall_s):
+                raise self.hung(stall_s or 0)
 
     async def send_data(self, data: bytes, stall_s: float | None = None) -> None:
         """Send `data` on stream 0 as credit allows; drops it once the channel is done. One sender at a time.
@@ -280,16 +249,6 @@ class Channel(Generic[T]):
             GuestTimeout: No credit came for `stall_s` seconds; the session is ended. None waits for ever.
         """
         try:
-            await self._sending.send(data, stall_s)
+            await self.sending.send(data, stall_s)
         except TimeoutError:
             raise self.hung(stall_s or 0) from None
-
-    def end_data(self) -> None:
-        """Send the END of stream 0. Repeating is harmless."""
-        if not self.done:
-            self._sending.end()
-
-
-def _wake(future: asyncio.Future[None] | None) -> None:
-    if future is not None and not future.done():
-        future.set_result(None)

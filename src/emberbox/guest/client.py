@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING
 
-from emberbox.errors import EmberboxError, GuestGone, InvalidInput
+from emberbox.errors import EmberboxError, GuestGone, GuestTimeout, GuestViolation, InvalidInput
 from emberbox.guest.answers import (
     AgentInfo,
     PrepareResult,
@@ -25,29 +25,14 @@ from emberbox.guest.session import Session
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from emberbox.guest.channel import Channel
     from emberbox.guest.requests import ExecRequest, HeldCommand, WaitingSpec
     from emberbox.model import GuestMetrics
 
-T = TypeVar("T")
-
-
-class PendingRequest(Generic[T]):
-    """A request that was sent and not waited for."""
-
-    def __init__(self, channel: Channel[T]) -> None:
-        self._channel = channel
-
-    async def result(self, timeout_s: float) -> T:
-        """Wait for the answer.
-
-        Raises:
-            GuestTimeout: No answer within `timeout_s` seconds; the session is ended.
-            GuestError: The request failed, or the session ended.
-        """
-        return await self._channel.answer(timeout_s)
+ANSWER_S = 10.0
+"""How long an agent may take to answer what costs it nothing."""
 
 
 class GuestClient(FileOperations):
@@ -57,21 +42,17 @@ class GuestClient(FileOperations):
     raises the same error and `failure` holds it; the sandbox is of no use any more. An operation
     that the agent answers with an error raises `GuestRequestFailed` and harms nothing else. Any
     number of operations may run at once, up to the protocol's 64.
+
+    It takes over a connection and starts reading; it sends nothing yet.
+
+    Args:
+        reader: What the guest sends.
+        writer: Where to send to; closed with the client.
+        name: Names the guest in logs.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    @classmethod
-    def attach(cls, reader: StreamReader, writer: StreamWriter, *, name: str = "guest") -> GuestClient:
-        """Take over a connection and start reading. Sends nothing yet.
-
-        Args:
-            reader: What the guest sends.
-            writer: Where to send to; closed with the client.
-            name: Names the guest in logs.
-        """
-        return cls(Session(reader, writer, name=name))
+    def __init__(self, reader: StreamReader, writer: StreamWriter, *, name: str = "guest") -> None:
+        self._session = Session(reader, writer, name=name)
 
     @property
     def closed(self) -> bool:
@@ -108,10 +89,10 @@ class GuestClient(FileOperations):
             mine = version("emberbox")
         except PackageNotFoundError:
             mine = "0"
-        values = await self._session.greet(timeout_s=timeout_s, host_version=mine)
         try:
+            values = await self._session.greet(timeout_s=timeout_s, host_version=mine)
             return read_hello(Fields(values, "HELLO"))
-        except EmberboxError as error:
+        except (GuestTimeout, GuestViolation) as error:
             self._session.fail(error)
             raise
 
@@ -123,8 +104,10 @@ class GuestClient(FileOperations):
         hostname: str,
         disk_bytes: int | None = None,
         within_s: float | None = None,
-    ) -> PendingRequest[int]:
+    ) -> Channel[int]:
         """Send `resume` without waiting; the agent carries it out before what is sent behind it.
+
+        `Channel.answer` of what is returned waits for the guest's clock in ns.
 
         Args:
             entropy: 32 to 512 fresh random bytes for the guest's kernel.
@@ -148,64 +131,53 @@ class GuestClient(FileOperations):
             within_s,
             f"the clone's agent gave no first answer within {within_s or 0:g} s; its sandbox was ended",
         )
-        return PendingRequest(channel)
+        return channel
 
-    async def resume(
-        self, *, entropy: bytes, unix_ns: int, hostname: str, disk_bytes: int | None = None, timeout_s: float
-    ) -> int:
-        """Do `start_resume` and wait; returns the guest's clock in ns."""
-        pending = self.start_resume(
-            entropy=entropy, unix_ns=unix_ns, hostname=hostname, disk_bytes=disk_bytes
-        )
-        return await pending.result(timeout_s)
-
-    async def clock(self, unix_ns: int, *, timeout_s: float = 10.0) -> tuple[int, int]:
+    async def clock(self, unix_ns: int, *, timeout_s: float = ANSWER_S) -> tuple[int, int]:
         """Set the guest's clock; returns it in ns before and after."""
-        return await self._call({"op": "clock", "unix_ns": unix_ns}, read_clock, timeout_s)
+        return await self._ask({"op": "clock", "unix_ns": unix_ns}, read_clock, timeout_s)
 
     async def ping(self, *, timeout_s: float = 5.0) -> None:
         """Find out that the agent answers within `timeout_s` seconds; the session is ended if not."""
-        await self._call({"op": "ping"}, read_nothing, timeout_s)
+        await self._ask({"op": "ping"}, read_nothing, timeout_s)
 
-    async def info(self, *, timeout_s: float = 10.0) -> AgentInfo:
+    async def info(self) -> AgentInfo:
         """Return who answers, and in what machine."""
-        return await self._call({"op": "info"}, read_info, timeout_s)
+        return await self._ask({"op": "info"}, read_info, ANSWER_S)
 
-    async def metrics(self, *, timeout_s: float = 10.0) -> GuestMetrics:
+    async def metrics(self) -> GuestMetrics:
         """Return the guest's own count of itself."""
-        return await self._call({"op": "metrics"}, read_metrics, timeout_s)
+        return await self._ask({"op": "metrics"}, read_metrics, ANSWER_S)
 
     async def prepare(
         self,
         *,
         waiting: WaitingSpec | None,
         held: Sequence[HeldCommand] = (),
-        work_bytes: int | None = None,
         timeout_s: float,
     ) -> PrepareResult:
-        """Make a template ready: start what is to wait, in place of what waited, and size the work folder.
+        """Make a template ready: start what is to wait, in place of what waited.
 
         Args:
             waiting: The interpreter that takes orders; None for none.
             held: Commands that are held at their script.
-            work_bytes: Size of the work folder where it lives in memory; None for the agent's default.
             timeout_s: Seconds until the agent counts as hung.
         """
         fields = {
             "waiting": None if waiting is None else waiting.fields(),
             "held": [command.fields() for command in held],
-            "work_bytes": work_bytes,
+            "work_bytes": None,
         }
-        return await self._call({"op": "prepare", **fields}, read_prepare, timeout_s)
+        return await self._ask({"op": "prepare", **fields}, read_prepare, timeout_s)
 
     async def flush(self, *, timeout_s: float) -> None:
         """Make the guest ready for a snapshot."""
-        await self._call({"op": "flush"}, read_nothing, timeout_s)
+        await self._ask({"op": "flush"}, read_nothing, timeout_s)
 
-    async def shutdown(self, *, timeout_s: float = 5.0) -> None:
+    async def shutdown(self) -> None:
         """Ask the guest to reboot, which ends its VM; a connection that ends thereby is no error."""
         try:
-            await self._call({"op": "shutdown"}, read_nothing, timeout_s)
+            await self._ask({"op": "shutdown"}, read_nothing, ANSWER_S)
         except GuestGone:
             return
 
@@ -238,6 +210,3 @@ class GuestClient(FileOperations):
                 )
             fields["files"] = []
         return GuestProcess(self._session, fields, stdin=request.stdin, started_s=started_s, ended_s=ended_s)
-
-    async def _call(self, request: dict[str, Any], parse: Callable[[Fields], T], timeout_s: float) -> T:
-        return await self._session.open(request, parse).answer(timeout_s)

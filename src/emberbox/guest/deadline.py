@@ -9,7 +9,7 @@ from emberbox.errors import GuestTimeout
 
 if TYPE_CHECKING:
     from emberbox.guest.inbox import Inbox
-    from emberbox.guest.link import Link
+    from emberbox.guest.sending import Link
 
 
 class Deadline:

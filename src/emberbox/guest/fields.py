@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from emberbox.files.paths import stays_below
 from emberbox.guest.frames import violation
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from emberbox.errors import GuestViolation
+
+_T = TypeVar("_T")
 
 MAX_COUNT = 2**63 - 1
 """Largest count that is believed."""
@@ -44,9 +45,6 @@ class Fields:
         self._values = values
         self._where = where
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._values
-
     def integer(self, name: str, *, low: int = 0, high: int = MAX_COUNT) -> int:
         """Return the integer `name`, from `low` to `high`."""
         value = self._values.get(name)
@@ -58,31 +56,26 @@ class Fields:
         """Return the integer `name`, or None where it is null or missing."""
         return None if self._values.get(name) is None else self.integer(name, low=low, high=high)
 
-    def number(self, name: str, *, low: float = 0.0, high: float = 1e12) -> float:
-        """Return the finite number `name`, from `low` to `high`."""
+    def integers(self, *names: str) -> dict[str, Any]:
+        """Return integers that are counts by their names."""
+        return {name: self.integer(name) for name in names}
+
+    def number(self, name: str, *, high: float) -> float:
+        """Return the finite number `name`, from 0 to `high`."""
         value = self._values.get(name)
-        if (
-            not isinstance(value, int | float)
-            or isinstance(value, bool)
-            or not low <= value <= high
-            or not math.isfinite(value)
-        ):
-            raise self._wrong(name, f"a number from {low} to {high}")
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= high:
+            raise self._wrong(name, f"a number from 0.0 to {high}")
         return float(value)
 
     def boolean(self, name: str, *, default: bool | None = None) -> bool:
         """Return the truth value `name`; `default` where it is missing, unless that is None."""
-        value = self._values.get(name, default)
-        if type(value) is not bool:
-            raise self._wrong(name, "true or false")
-        return value
+        if default is not None and name not in self._values:
+            return default
+        return self._typed(name, bool, "true or false")
 
     def text(self, name: str, *, limit: int = 500) -> str:
         """Return the text `name`, cleaned and cut to `limit` characters."""
-        value = self._values.get(name)
-        if type(value) is not str:
-            raise self._wrong(name, "text")
-        return clean_text(value, limit)
+        return clean_text(self._typed(name, str, "text"), limit)
 
     def optional_text(self, name: str, *, limit: int = 500) -> str | None:
         """Return the text `name`, cleaned; None where it is null or missing."""
@@ -90,31 +83,30 @@ class Fields:
 
     def token(self, name: str) -> str:
         """Return the identifier `name`: a small letter, then up to 63 letters, digits, underscores."""
-        value = self._values.get(name)
-        if type(value) is not str or not _TOKEN.fullmatch(value):
+        value = self._typed(name, str, "an identifier")
+        if not _TOKEN.fullmatch(value):
             raise self._wrong(name, "an identifier")
         return value
 
     def choice(self, name: str, allowed: frozenset[str]) -> str:
         """Return the text `name`, which must be one of `allowed`."""
-        value = self._values.get(name)
-        if type(value) is not str or value not in allowed:
-            raise self._wrong(name, f"one of {', '.join(sorted(allowed))}")
+        wanted = f"one of {', '.join(sorted(allowed))}"
+        value = self._typed(name, str, wanted)
+        if value not in allowed:
+            raise self._wrong(name, wanted)
         return value
 
-    def tokens(self, name: str, *, most: int = 64) -> tuple[str, ...]:
-        """Return the short texts in the list `name`, at most `most`, cleaned."""
-        value = self._values.get(name)
-        if type(value) is not list or len(value) > most or any(type(item) is not str for item in value):
-            raise self._wrong(name, f"a list of at most {most} texts")
+    def tokens(self, name: str) -> tuple[str, ...]:
+        """Return the short texts in the list `name`, at most 64, cleaned."""
+        wanted = "a list of at most 64 texts"
+        value = self._typed(name, list, wanted)
+        if len(value) > 64 or any(type(item) is not str for item in value):
+            raise self._wrong(name, wanted)
         return tuple(clean_text(item, 64) for item in value)
 
     def object(self, name: str) -> Fields:
         """Return the fields of the object `name`."""
-        value = self._values.get(name)
-        if type(value) is not dict:
-            raise self._wrong(name, "an object")
-        return Fields(value, f"{self._where}, {name}")
+        return Fields(self._typed(name, dict, "an object"), f"{self._where}, {name}")
 
     def file_name(self) -> str:
         """Return the relative name in `name` or `name_b64`.
@@ -138,6 +130,12 @@ class Fields:
         except (UnicodeEncodeError, binascii.Error, ValueError) as error:
             raise self._wrong("name", "UTF-8, or base64 in name_b64") from error
         raise self._wrong("name", "given as name or name_b64, not both")
+
+    def _typed(self, name: str, kind: type[_T], wanted: str) -> _T:
+        value = self._values.get(name)
+        if not isinstance(value, kind):
+            raise self._wrong(name, wanted)
+        return value
 
     def _wrong(self, name: str, wanted: str) -> GuestViolation:
         return violation(f"{self._where}: {name} must be {wanted}")

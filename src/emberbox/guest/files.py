@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,7 +18,7 @@ from emberbox.guest.answers import (
     read_tar_out,
 )
 from emberbox.guest.fields import Fields
-from emberbox.guest.frames import decode_object, violation
+from emberbox.guest.frames import decode_object
 from emberbox.guest.requests import path_fields
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _DOWNLOAD = (1,)
 class FileOperations:
     """The file half of `GuestClient`. Paths are relative to /work, or absolute.
 
-    All operations act as the guest's unprivileged user, unless `user` is `root`. Each raises
+    All act as the guest's unprivileged user, but for reading and writing where `user` is `root`. Each raises
     `GuestRequestFailed` with the protocol's reason (`not_found`, `denied`, …), `GuestTimeout` when
     the agent stalls, other `GuestError` when the session has ended, and `InvalidPath` for what can
     be no path. Cancelling abandons the operation; what was written so far may stay.
@@ -56,7 +56,7 @@ class FileOperations:
         self, path: Path, *, offset: int = 0, limit: int | None = None, user: str | None = None
     ) -> AsyncGenerator[bytes, None]:
         """Yield a file's bytes from `offset`, at most `limit` (None: to its end)."""
-        request = _request("read_file", path, user, offset=offset, limit=limit)
+        request = _request("read_file", path, user=user, offset=offset, limit=limit)
         async with aclosing(
             _download(self._session.open(request, read_size, streams=_DOWNLOAD), limit)
         ) as pieces:
@@ -65,17 +65,15 @@ class FileOperations:
 
     async def read_bytes(self, path: Path, max_bytes: int, *, user: str | None = None) -> bytes:
         """Return a file's bytes; raises `GuestRequestFailed` (`too_large`) for more than `max_bytes`."""
-        pieces: list[bytes] = []
-        size = 0
-        async with aclosing(self.read_file(path, limit=max_bytes + 1, user=user)) as file:
-            async for data in file:
-                pieces.append(data)
-                size += len(data)
-        if size > max_bytes:
+        data = bytearray()
+        async with aclosing(self.read_file(path, limit=max_bytes + 1, user=user)) as pieces:
+            async for piece in pieces:
+                data += piece
+        if len(data) > max_bytes:
             raise GuestRequestFailed(
                 "too_large", f"the file has more than the {max_bytes} bytes that were asked for at most"
             )
-        return b"".join(pieces)
+        return bytes(data)
 
     async def write_file(
         self, path: Path, data: Content, *, mode: int = 0o644, append: bool = False, user: str | None = None
@@ -89,60 +87,52 @@ class FileOperations:
             append: True adds to a file that exists.
             user: None or `root`.
         """
-        request = _request("write_file", path, user, mode=mode, append=append, parents=True)
+        request = _request("write_file", path, user=user, mode=mode, append=append, parents=True)
         return await _upload(self._session.open(request, read_size), data)
 
     async def list_dir(
-        self, path: Path = ".", *, recursive: bool = False, max_entries: int = 10_000, user: str | None = None
+        self, path: Path = ".", *, recursive: bool = False, max_entries: int = 10_000
     ) -> list[FileEntry]:
         """Return a folder's entries.
 
         Raises `GuestRequestFailed` (`too_large`) for more than `max_entries`.
         """
-        request = _request("list", path, user, recursive=recursive, max_entries=max_entries)
+        request = _request("list", path, recursive=recursive, max_entries=max_entries)
         channel = self._session.open(request, read_listing, streams=_DOWNLOAD)
         entries: list[FileEntry] = []
         async with aclosing(_download(channel, None)) as pieces:
             async for line in _lines(pieces):
                 if len(entries) >= max_entries:
-                    raise self._broken(f"more than the {max_entries} entries that were asked for at most")
-                entries.append(self._entry(line))
+                    raise channel.broken(f"more than the {max_entries} entries that were asked for at most")
+                try:
+                    fields = Fields(decode_object(line), "entry of list")
+                    entries.append(read_entry(fields, fields.file_name()))
+                except GuestViolation as error:
+                    raise channel.broken("a listing with a line that is no entry") from error
         count, truncated = await channel.answer(REQUEST_S)
         if truncated:
             raise GuestRequestFailed(
                 "too_large", f"the folder has more than {max_entries} entries; ask for more at most"
             )
         if count != len(entries):
-            raise self._broken(f"{count} entries announced, {len(entries)} sent")
+            raise channel.broken(f"{count} entries announced, {len(entries)} sent")
         return entries
 
-    async def stat(self, path: Path, *, user: str | None = None) -> FileEntry:
+    async def stat(self, path: Path) -> FileEntry:
         """Return what is at `path`, named by the path's last part."""
         name = os.path.basename(os.fspath(path).rstrip("/")) or "/"  # noqa: PTH119 - a guest's path, not the host's
-        return await self._ask(_request("stat", path, user), lambda fields: read_entry(fields, name))
+        return await self._ask(_request("stat", path), lambda fields: read_entry(fields, name))
 
-    async def make_directory(
-        self, path: Path, *, parents: bool = True, mode: int = 0o755, user: str | None = None
-    ) -> None:
-        """Make a folder; with `parents`, those above it too."""
-        await self._ask(_request("make_directory", path, user, parents=parents, mode=mode), read_nothing)
+    async def make_directory(self, path: Path) -> None:
+        """Make a folder and those above it."""
+        await self._ask(_request("make_directory", path, parents=True, mode=0o755), read_nothing)
 
-    async def delete(
-        self, path: Path, *, recursive: bool = False, missing_ok: bool = False, user: str | None = None
-    ) -> None:
+    async def delete(self, path: Path, *, recursive: bool = False, missing_ok: bool = False) -> None:
         """Remove a file, or with `recursive` a whole folder."""
-        await self._ask(
-            _request("delete", path, user, recursive=recursive, missing_ok=missing_ok), read_nothing
-        )
+        await self._ask(_request("delete", path, recursive=recursive, missing_ok=missing_ok), read_nothing)
 
     async def tar_in(
-        self,
-        path: Path,
-        data: Content,
-        *,
-        max_bytes: int = 2**30,
-        max_entries: int = 100_000,
-        user: str | None = None,
+        self, path: Path, data: Content, *, max_bytes: int = 2**30, max_entries: int = 100_000
     ) -> TarSummary:
         """Unpack a tar, plain or gzip, into the folder `path`, which is made if missing.
 
@@ -151,71 +141,46 @@ class FileOperations:
             data: The tar, all of it or pieces of any size.
             max_bytes: Bytes that it may unpack to.
             max_entries: Entries that it may hold.
-            user: None or `root`.
         """
-        request = _request("tar_in", path, user, max_bytes=max_bytes, max_entries=max_entries)
+        request = _request("tar_in", path, max_bytes=max_bytes, max_entries=max_entries)
         return await _upload(self._session.open(request, read_tar_in), data)
 
-    def tar_out(
+    async def tar_out(
         self,
         path: Path,
         *,
-        patterns: tuple[str, ...] | None = None,
+        patterns: Sequence[str] | None = None,
         max_bytes: int = 2**30,
         max_entries: int = 100_000,
-        user: str | None = None,
-    ) -> TarDownload:
-        """Return the tar of a folder or file, to be iterated; its `summary` is set at its end.
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the tar of a folder or file.
+
+        Raises `GuestRequestFailed` (`too_large`) behind what there is of it where a bound cut it short.
 
         Args:
             path: The folder or file.
             patterns: Globs of what to take; None takes all.
-            max_bytes: Content bytes at most; beyond it the tar ends early and the summary says `truncated`.
-            max_entries: Entries at most, likewise.
-            user: None or `root`.
+            max_bytes: Content bytes at most.
+            max_entries: Entries at most.
         """
-        request = _request("tar_out", path, user, max_bytes=max_bytes, max_entries=max_entries)
-        request["patterns"] = None if patterns is None else list(patterns)
-        return TarDownload(self._session, request, most=max_bytes + (max_entries + 4) * TAR_ENTRY_BYTES)
-
-    async def _ask(self, request: dict[str, Any], parse: Callable[[Fields], T]) -> T:
-        return await self._session.open(request, parse).answer(REQUEST_S)
-
-    def _entry(self, line: bytes) -> FileEntry:
-        try:
-            fields = Fields(decode_object(line), "entry of list")
-            return read_entry(fields, fields.file_name())
-        except GuestViolation as error:
-            raise self._broken("a listing with a line that is no entry") from error
-
-    def _broken(self, what: str) -> GuestViolation:
-        error = violation(what)
-        self._session.fail(error)
-        return violation(what)
-
-
-class TarDownload:
-    """A tar on its way from a guest. Iterate it once; leaving early abandons it.
-
-    Attributes:
-        summary: What the agent says it sent; None until the end.
-    """
-
-    def __init__(self, session: Session, request: dict[str, Any], *, most: int) -> None:
-        self.summary: TarSummary | None = None
-        self._session = session
-        self._request = request
-        self._most = most
-
-    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
-        channel = self._session.open(self._request, read_tar_out, streams=_DOWNLOAD)
-        async with aclosing(_download(channel, self._most)) as pieces:
+        request = _request("tar_out", path, patterns=patterns, max_bytes=max_bytes, max_entries=max_entries)
+        channel = self._session.open(request, read_tar_out, streams=_DOWNLOAD)
+        most = max_bytes + (max_entries + 4) * TAR_ENTRY_BYTES
+        async with aclosing(_download(channel, most)) as pieces:
             async for data in pieces:
                 yield data
-        self.summary = await channel.answer(REQUEST_S)
+        if (await channel.answer(REQUEST_S)).truncated:
+            raise GuestRequestFailed(
+                "too_large", f"the files have more than {max_bytes} bytes, or are more than {max_entries}"
+            )
+
+    async def _ask(
+        self, request: dict[str, Any], parse: Callable[[Fields], T], timeout_s: float = REQUEST_S
+    ) -> T:
+        return await self._session.open(request, parse).answer(timeout_s)
 
 
-def _request(operation: str, path: Path, user: str | None, **fields: Any) -> dict[str, Any]:
+def _request(operation: str, path: Path, *, user: str | None = None, **fields: Any) -> dict[str, Any]:
     request = {"op": operation, **path_fields(path), **fields}
     return request if user is None else request | {"user": user}
 
@@ -248,7 +213,7 @@ async def _upload(channel: Channel[T], data: Content) -> T:
                 if channel.done:
                     break
                 await channel.send_data(piece, STALL_S)
-        channel.end_data()
+        channel.sending.end()
         return await channel.answer(STALL_S)
     finally:
         channel.abandon()

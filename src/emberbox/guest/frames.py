@@ -114,11 +114,6 @@ def encode(type_: FrameType, channel: int, payload: bytes = b"", flags: int = 0)
     return _HEADER.pack(len(payload), type_, flags, 0, channel) + payload
 
 
-def encode_frame(frame: Frame) -> bytes:
-    """Return the bytes of `frame`; raises as `encode` does."""
-    return encode(frame.type, frame.channel, frame.payload, frame.flags)
-
-
 def encode_credit(amount: int) -> bytes:
     """Return the payload of a CREDIT frame."""
     return _CREDIT.pack(amount)
@@ -137,7 +132,7 @@ class FrameDecoder:
         allowed: Types that the other side may send; the rest are violations.
     """
 
-    __slots__ = ("_allowed", "_buffer", "_needed", "_rules")
+    __slots__ = ("_buffer", "_needed", "_rules")
 
     def __init__(self, allowed: frozenset[FrameType] = FROM_AGENT) -> None:
         self._rules: dict[int, _Rule] = {

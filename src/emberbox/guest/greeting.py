@@ -6,12 +6,12 @@ Source: spec/guest-protocol.md, section 2, Session.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import GuestError, GuestTimeout, GuestVersionMismatch
 from emberbox.guest.fields import Fields
 from emberbox.guest.frames import MINOR, PROTOCOL, Frame, FrameType, decode_object, encode_object, violation
+from emberbox.tasks import set_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ class Greeting:
         patience = HELLO_AGAIN_S
         try:
             async with asyncio.timeout(timeout_s):
-                while not await self._came_within(patience):
+                while not await set_within(self._came, patience):
                     self._say(mine)
                     patience *= 2
         except TimeoutError:
@@ -64,12 +64,6 @@ class Greeting:
     def _say(self, payload: bytes) -> None:
         self._sent += 1
         self._send(FrameType.HELLO, 0, payload)
-
-    async def _came_within(self, patience: float) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                await self._came.wait()
-        return self._came.is_set()
 
     def receive(self, frame: Frame) -> None:
         """Take the agent's HELLO or REFUSE.

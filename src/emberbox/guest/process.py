@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from emberbox.errors import GuestTimeout, InvalidInput
 from emberbox.guest.answers import MAX_PID, ExecOutcome, read_outcome
-from emberbox.guest.channel import ABANDON_S
+from emberbox.guest.channel import ABANDON_S, Channel
 from emberbox.guest.frames import violation
 from emberbox.model import Output
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable
 
-    from emberbox.guest.channel import Channel
     from emberbox.guest.fields import Fields
     from emberbox.guest.session import Session
 
@@ -88,7 +87,7 @@ class GuestProcess:
         if not self._stdin:
             raise InvalidInput("this program was started without standard input")
         async with self._stdin_lock:
-            if self._channel.sent_end:
+            if self._channel.sending.ended:
                 raise InvalidInput("the program's standard input was closed already")
             await self._channel.send_data(data)
 
@@ -96,7 +95,7 @@ class GuestProcess:
         """Let the program see the end of its input, after what was written. Repeating is harmless."""
         if self._stdin:
             async with self._stdin_lock:
-                self._channel.end_data()
+                self._channel.sending.end()
 
     async def output(self) -> AsyncGenerator[Output, None]:
         """Yield output as it arrives, until the program has ended; then `result` does not wait.
@@ -115,18 +114,17 @@ class GuestProcess:
 
     async def kill(self) -> None:
         """Kill the whole process group; the outcome follows as usual."""
-        self._channel.control("kill")
-        self._expect_end()
+        self._end("kill")
 
     async def cancel(self) -> None:
         """End the run; its outcome says `cancelled`.
 
         An agent that does not see to that in time costs its session.
         """
-        self._channel.control("cancel")
-        self._expect_end()
+        self._end("cancel")
 
-    def _expect_end(self) -> None:
+    def _end(self, control: str) -> None:
+        self._channel.control(control)
         self._channel.expect(
             ABANDON_S, f"the agent did not end the program within {ABANDON_S:g} s; its sandbox was ended"
         )
@@ -181,11 +179,10 @@ class GuestProcess:
             GuestRequestFailed: The agent did not take the request.
             GuestError: The session ended.
         """
-        kept = {_STDOUT: _Kept(keep_stdout), _STDERR: _Kept(keep_stderr)}
         deadline = asyncio.timeout(timeout_s)
         try:
             async with deadline:
-                await self._exchange(stdin, kept)
+                kept = await self._exchange(stdin, {_STDOUT: keep_stdout, _STDERR: keep_stderr})
                 outcome = await self._channel.wait(None)
         except TimeoutError:
             if not deadline.expired():
@@ -193,22 +190,24 @@ class GuestProcess:
             raise _still_runs(timeout_s) from None
         finally:
             self._channel.abandon()
-        return replace(outcome, stdout=kept[_STDOUT].joined(), stderr=kept[_STDERR].joined())
+        return replace(outcome, stdout=bytes(kept[_STDOUT]), stderr=bytes(kept[_STDERR]))
 
-    async def _exchange(self, stdin: bytes | AsyncIterable[bytes] | None, kept: dict[int, _Kept]) -> None:
+    async def _exchange(
+        self, stdin: bytes | AsyncIterable[bytes] | None, most: dict[int, int | None]
+    ) -> dict[int, bytearray]:
         if not self._stdin or not stdin:
             await self.close_stdin()
-            await self._drain(kept)
-            return
+            return await self._read(most)
         feeder = asyncio.create_task(self._feed(stdin), name="guest-stdin")
         feeder.add_done_callback(self._fed)
         try:
-            await self._drain(kept)
+            kept = await self._read(most)
         finally:
             feeder.cancel()
             await asyncio.wait((feeder,))
         if not feeder.cancelled():
             feeder.result()
+        return kept
 
     def _fed(self, feeder: asyncio.Task[None]) -> None:
         if not feeder.cancelled() and feeder.exception() is not None:
@@ -224,33 +223,14 @@ class GuestProcess:
                 await self.write_stdin(data)
         await self.close_stdin()
 
-    async def _drain(self, kept: dict[int, _Kept]) -> None:
-        channel = self._channel
-        while True:
-            while (piece := channel.take()) is not None:
-                kept[piece[0]].add(piece[1])
-            if not await channel.arrival():
-                return
-
-
-class _Kept:
-    """The first bytes of a stream."""
-
-    __slots__ = ("_pieces", "_room")
-
-    def __init__(self, most: int | None) -> None:
-        self._pieces: list[bytes] = []
-        self._room = most
-
-    def add(self, data: bytes) -> None:
-        if self._room is None:
-            self._pieces.append(data)
-        elif self._room > 0:
-            self._pieces.append(data[: self._room])
-            self._room -= len(data)
-
-    def joined(self) -> bytes:
-        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+    async def _read(self, most: dict[int, int | None]) -> dict[int, bytearray]:
+        """Take all output; returns the first bytes of each stream, as many as `most` says."""
+        kept = {stream: bytearray() for stream in most}
+        async with aclosing(self._channel.pieces(None)) as pieces:
+            async for stream, data in pieces:
+                bound = most[stream]
+                kept[stream] += data if bound is None else data[: bound - len(kept[stream])]
+        return kept
 
 
 def _still_runs(timeout_s: float | None) -> GuestTimeout:

@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import InvalidInput, InvalidPath
-from emberbox.model import check_words
+from emberbox.model import Limits, check_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from emberbox.model import Limits
 
 MAX_PATH_BYTES = 4_096
 
@@ -80,7 +79,7 @@ class WaitingSpec:
 
     def fields(self) -> dict[str, Any]:
         """Return the JSON object of the request."""
-        return {"argv": list(self.argv), "env": dict(self.env), "preload": list(self.preload)}
+        return {"argv": self.argv, "env": dict(self.env), "preload": self.preload}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +103,7 @@ class HeldCommand:
     def fields(self) -> dict[str, Any]:
         """Return the JSON object of the request."""
         return {
-            "argv": list(self.argv),
+            "argv": self.argv,
             "env": dict(self.env),
             "script": self.script,
             "opened": self.opened,
@@ -189,14 +188,12 @@ class ExecRequest:
         """Return the JSON object of the request."""
         return {
             "op": "exec",
-            "argv": list(self.argv),
+            "argv": self.argv,
             "env": dict(self.env),
             "cwd": self.cwd,
             "user": self.user,
             "stdin": self.stdin,
             "files": [file.fields() for file in self.files],
-            "waiting": None
-            if self.waiting is None
-            else {"script": self.waiting.script, "args": list(self.waiting.args)},
+            "waiting": None if self.waiting is None else asdict(self.waiting),
             "limits": asdict(self.limits),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from emberbox.guest.credit import SendCredit
 from emberbox.guest.frames import END, FrameType
@@ -11,7 +11,22 @@ from emberbox.guest.frames import END, FrameType
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from emberbox.guest.link import Link
+    from emberbox.errors import EmberboxError
+
+_E = TypeVar("_E", bound="EmberboxError")
+
+
+class Link(Protocol):
+    """What a channel needs of its session."""
+
+    def send(self, type_: FrameType, channel: int, payload: bytes = b"", flags: int = 0) -> None:
+        """Put a frame on the wire; does nothing once the session has ended."""
+
+    async def flush(self) -> None:
+        """Wait while too much is unsent."""
+
+    def fail(self, error: _E) -> _E:
+        """End the session; returns a copy of the error, to raise."""
 
 
 class Sending:
@@ -30,7 +45,7 @@ class Sending:
         self._channel = channel
         self._over = over
         self._credit = SendCredit()
-        self._room: asyncio.Future[None] | None = None
+        self._woken = asyncio.Event()
 
     def grant(self, amount: int) -> None:
         """Account for a CREDIT frame. Raises `GuestViolation` for too much or too often."""
@@ -39,8 +54,7 @@ class Sending:
 
     def wake(self) -> None:
         """Let a sender that waits look again."""
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
+        self._woken.set()
 
     async def send(self, data: bytes, stall_s: float | None) -> None:
         """Send as credit allows; drops what is left once the channel is over.
@@ -56,18 +70,12 @@ class Sending:
                 rest = rest[size:]
                 await self._link.flush()
                 continue
+            self._woken.clear()
             async with asyncio.timeout(stall_s):
-                await self._wait_for_room()
-
-    async def _wait_for_room(self) -> None:
-        self._room = asyncio.get_running_loop().create_future()
-        try:
-            await self._room
-        finally:
-            self._room = None
+                await self._woken.wait()
 
     def end(self) -> None:
-        """Send the END. Repeating is harmless."""
-        if not self.ended:
+        """Send the END, unless the channel is over. Repeating is harmless."""
+        if not self.ended and not self._over():
             self.ended = True
             self._link.send(FrameType.DATA, self._channel, b"", END)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from emberbox.guest.fields import Fields
 
 T = TypeVar("T")
+E = TypeVar("E", bound=EmberboxError)
 
 MAX_CHANNELS = 64
 FRAMES_PER_SECOND = 20_000
@@ -111,12 +112,10 @@ class Session:
             async with asyncio.timeout(FLUSH_S):
                 await self._writer.drain()
         except TimeoutError:
-            error = GuestTimeout(f"the guest read nothing for {FLUSH_S:g} s; its sandbox was ended")
-            self.fail(error)
-            raise GuestTimeout(error.message) from None
+            deaf = f"the guest read nothing for {FLUSH_S:g} s; its sandbox was ended"
+            raise self.fail(GuestTimeout(deaf)) from None
         except OSError as error:
-            self.fail(gone())
-            raise gone() from error
+            raise self.fail(gone()) from error
 
     def open(
         self,
@@ -168,15 +167,10 @@ class Session:
         """Wait for the agent's HELLO and answer it; returns it.
 
         Raises:
-            GuestVersionMismatch: The agent speaks another version or refused ours; the session is ended.
-            GuestTimeout: No HELLO within `timeout_s` seconds; the session is ended.
-            GuestError: The session ended.
+            GuestTimeout: No HELLO within `timeout_s` seconds; the session goes on.
+            GuestError: The session ended, also because the agent speaks another version or refused ours.
         """
-        try:
-            hello = await self._greeting.exchange(timeout_s=timeout_s, host_version=host_version)
-        except GuestTimeout as error:
-            self.fail(error)
-            raise
+        hello = await self._greeting.exchange(timeout_s=timeout_s, host_version=host_version)
         self.check()
         return hello
 
@@ -229,22 +223,25 @@ class Session:
 
     # the end
 
-    def fail(self, error: EmberboxError, *, abort: bool = True) -> None:
+    def fail(self, error: E, *, abort: bool = True) -> E:
         """End the session: everybody who waits gets `error`, the connection goes. Repeating is harmless.
 
         Args:
             error: Why.
             abort: False lets what was written before go out.
+
+        Returns:
+            A copy of the error, to raise.
         """
-        if self.ended:
-            return
-        self.failure = error
-        _log.info(
-            "session ended: %s",
-            error,
-            extra={"action": "guest.session_failed", "guest": self._name, "code": error.code},
-        )
-        self._end(error, abort=abort)
+        if not self.ended:
+            self.failure = error
+            _log.info(
+                "session ended: %s",
+                error,
+                extra={"action": "guest.session_failed", "guest": self._name, "code": error.code},
+            )
+            self._end(error, abort=abort)
+        return same_again(error)
 
     def _end(self, error: EmberboxError, *, abort: bool) -> None:
         self._ended.set()
@@ -261,7 +258,7 @@ class Session:
         """End the session in order. Finishes even when cancelled; repeating is harmless."""
         if self._closing is None:
             self._closing = self._keeper.start(self._close(), f"guest-close-{self._name}")
-        await shielded(_join(self._closing))
+        await shielded(self._closing)
 
     async def _close(self) -> None:
         if not self.ended:
@@ -272,10 +269,6 @@ class Session:
             async with asyncio.timeout(CLOSE_S):
                 await self._writer.wait_closed()
         self._writer.transport.abort()
-
-
-async def _join(task: asyncio.Task[None]) -> None:
-    await task
 
 
 def gone() -> GuestGone:

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from emberbox.sandbox.process import Process
     from emberbox.sandbox.sandbox import Sandbox
     from emberbox.sandbox.templates.pool import PoolStatus
-    from emberbox.sandbox.templates.record import TemplateRecord
-    from emberbox.sandbox.templates.template import Template
+    from emberbox.sandbox.templates.store import Template
+    from emberbox.sandbox.templates.stored import TemplateRecord
 
 _HOMES = {
     "Engine": "engine",
     "PoolStatus": "templates.pool",
     "Process": "process",
     "Sandbox": "sandbox",
-    "Template": "templates.template",
-    "TemplateRecord": "templates.record",
+    "Template": "templates.store",
+    "TemplateRecord": "templates.stored",
 }
 
 __all__ = ["Engine", "PoolStatus", "Process", "Sandbox", "Template", "TemplateRecord"]

@@ -6,41 +6,57 @@ import logging
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from emberbox.config import Settings, load_settings
 from emberbox.errors import EngineClosed, InvalidInput, PackagesFailed
-from emberbox.model import RunOptions, RunResult, RunStatus
-from emberbox.runtimes import discover, runtime_folders
+from emberbox.model import Limits, PackagesResult, RunOptions, RunParameters, RunResult, RunStatus, elapsed_ms
+from emberbox.runtimes import Runtime, discover, runtime_folders
 from emberbox.sandbox.compiling.cache import CompileCache
 from emberbox.sandbox.kernels import image_store
-from emberbox.sandbox.leased_images import LeasedImages
-from emberbox.sandbox.machines.plan import disk_of, size_of
+from emberbox.sandbox.leases import Leases
+from emberbox.sandbox.machines.plan import MachineSize, disk_of, size_of
 from emberbox.sandbox.machines.standby import StandbyStatus
-from emberbox.sandbox.opening import SandboxPlan
-from emberbox.sandbox.parts import Starter, claimed_folder, usable_driver
-from emberbox.sandbox.templates.template import TemplatePlan
+from emberbox.sandbox.parts import EngineParts, start_parts
+from emberbox.sandbox.sandbox import Sandbox
+from emberbox.sandbox.templates.store import Template, TemplatePlan
 from emberbox.tasks import TaskKeeper, UndoStack
+from emberbox.vmm.failures import undone_on_failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from emberbox.images import Image, Progress
-    from emberbox.model import Limits, RunParameters
-    from emberbox.runtimes import Runtime
     from emberbox.sandbox.machines.book import MachineBook
     from emberbox.sandbox.machines.console import ConsoleReader
-    from emberbox.sandbox.options import SandboxParameters
     from emberbox.sandbox.packages.requests import Packages
-    from emberbox.sandbox.parts import EngineParts
-    from emberbox.sandbox.sandbox import Sandbox
     from emberbox.sandbox.templates.pool import PoolStatus
-    from emberbox.sandbox.templates.template import Template
     from emberbox.vmm.base import DriverReport
 
 _log = logging.getLogger(__name__)
+
+
+class SandboxParameters(RunParameters, total=False):
+    """What a sandbox is opened with: options of its programs, and these.
+
+    - `limits`: bounds of runs where the options name none; None for the runtime's defaults.
+    - `script_drive`: raw image of a file system, mounted read-only at /mnt/script; implies a cold boot.
+    - `scope`: whose compiled programs and packages may be used again, such as the id of an API key; None for
+      this library user's own.
+    - `packages`: what its programs may import besides: a requirements.txt or package.json, as a path or its
+      text, or `{"pip": ["numpy==1.26.4"]}`. Installed once, by a VM of its own, and kept.
+    - `console`: gets each line of the guest's console as it comes, escaped: of a cold boot from its first
+      moment, of a clone, which is then made for the call, from its restore on. The kernel prints all it has
+      to say. None for nobody.
+    """
+
+    limits: Limits | None
+    script_drive: Path | None
+    scope: str | None
+    packages: Packages | None
+    console: ConsoleReader | None
 
 
 class Engine:
@@ -58,7 +74,8 @@ class Engine:
         self.settings = settings if settings is not None else load_settings(**flags)
         self.runtimes = discover(runtime_folders(self.settings.data, self.settings.runtimes))
         self.images = image_store(self.settings)
-        self._leases = LeasedImages(self.images)
+        self._leases = Leases()
+        self._live: set[Sandbox] = set()
         self._undo = UndoStack()
         self._keeper = TaskKeeper()
         self._parts: EngineParts | None = None
@@ -67,28 +84,23 @@ class Engine:
     # -- life -------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        try:
+        async with undone_on_failure(self._undo.close):
             await self._start()
-        except BaseException:
-            await self._undo.close()
-            raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def _start(self) -> None:
         await self.images.prepare_kernel()
-        driver, report = await usable_driver(self.settings, self.images)
-        folder = await claimed_folder(self.settings)
-        self._undo.push_call(folder.release)
-        self._undo.push_call(self._leases.close)
-        programs = CompileCache(self.settings.data / "compiled", self.settings.compile)
-        starter = Starter(self.settings, self.image, programs, self._keeper, self._undo)
-        self._parts = await starter.start(driver, report, folder)
-        _log.info("engine started: %s", report.reason, extra={"action": "engine.started"})
+        parts = await start_parts(
+            self.settings, self.images, self.image, self._leases, self._keeper, self._undo
+        )
+        # Standbys end first, then pools, then sandboxes; what runs in the background may end by itself.
+        for end in (self._keeper.settle, self._end_sandboxes, parts.pools.close, parts.standbys.close):
+            self._undo.push(end)
+        self._parts = parts
+        _log.info("engine started: %s", parts.report.reason, extra={"action": "engine.started"})
 
     async def close(self) -> None:
         """End every sandbox and give back all that was held.
@@ -100,6 +112,10 @@ class Engine:
         await self._undo.close()
         if was_running:
             _log.info("engine ended", extra={"action": "engine.ended"})
+
+    async def _end_sandboxes(self) -> None:
+        for sandbox in list(self._live):
+            await sandbox.close()
 
     @property
     def _started(self) -> EngineParts:
@@ -151,7 +167,7 @@ class Engine:
         """Return the runtime's image; builds it first when there is none, which takes up to minutes."""
         image = self.images.find(runtime) or await self.images.build(runtime, progress)
         if self._parts is not None and not self._closed:
-            await self._leases.lease(image)
+            await self._leases.hold(image.key, partial(self.images.lease, image))
         return image
 
     async def template(
@@ -164,12 +180,28 @@ class Engine:
     ) -> Template:
         """Return the template of a runtime at a size, opened; builds image and template where they lack."""
         found = self.runtimes.get(runtime)
-        size = size_of(found, memory_mib, vcpus)
-        parts = self._running
-        image = await self.image(found, progress)
-        layers = await parts.provision.baked(found, image)
-        plan = TemplatePlan(runtime=found, image=image, size=size, layers=layers)
-        return await parts.opener.template(plan, progress)
+        plan, _ = await self._plan(found, size_of(found, memory_mib, vcpus), progress=progress)
+        return await self._template(plan, progress)
+
+    async def _plan(
+        self,
+        runtime: Runtime,
+        size: MachineSize,
+        packages: Packages | None = None,
+        scope: str | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[TemplatePlan, PackagesResult | None]:
+        """Return what a template is made of, and how the packages in it came, where there are any."""
+        provision = self._running.provision
+        image = await self.image(runtime, progress)
+        layers, installed = await provision.layers(runtime, image, packages, scope)
+        return TemplatePlan(runtime=runtime, image=image, size=size, layers=layers), installed
+
+    async def _template(self, plan: TemplatePlan, progress: Progress | None = None) -> Template:
+        templates = self._running.templates
+        if templates is None:
+            raise InvalidInput("this driver takes no snapshots; use cold=True")
+        return await templates.get(plan, progress)
 
     # -- sandboxes --------------------------------------------------------------------------------
 
@@ -211,21 +243,32 @@ class Engine:
         chosen = RunOptions.of(options, given)
         size = size_of(found, chosen.memory_mib, chosen.vcpus)
         disk_mib = disk_of(found, chosen.disk_mib, size)
-        parts = self._running
-        image = await self.image(found)
-        layers, installed = await parts.provision.layers(found, image, packages, scope)
-        plan = SandboxPlan(
-            template=TemplatePlan(runtime=found, image=image, size=size, layers=layers),
-            options=chosen,
-            limits=limits,
-            disk_mib=disk_mib,
-            script_drive=script_drive,
-            scope=scope,
-            console=console,
-        )
-        sandbox = await self._running.opener.open(plan)
+        plan, installed = await self._plan(found, size, packages, scope)
+        machine = replace(plan.machine, disk_mib=disk_mib, script_drive=script_drive, console=console)
+        programs = None
+        if script_drive is None:
+            # A program may be made for the processor that compiled it.
+            processor = self._running.report.accelerator or ""
+            made_by = (plan.image.key, processor, *(layer.digest for layer in plan.layers))
+            programs = self._programs(found, scope, *made_by)
+        if chosen.cold or script_drive is not None:
+            live, waiting = await self._running.maker.boot(machine), False
+        else:
+            template = await self._template(plan)
+            # An engine that has ended meanwhile clones nothing.
+            live, waiting = await self._running.pools.claim(template, machine), template.record.waiting
+        sandbox = Sandbox(live, found, chosen, limits, waiting=waiting, programs=programs)
         sandbox.packages = installed
+        self._live.add(sandbox)
+        live.undo.push_call(self._live.discard, sandbox)
         return sandbox
+
+    def _programs(self, runtime: Runtime, scope: str | None, *made_by: str) -> CompileCache | None:
+        """Return what may be used instead of compiling; None always compiles."""
+        recipe, settings = runtime.compile, self.settings.compile
+        if recipe is None or not recipe.cache or not settings.cache_mib:
+            return None
+        return CompileCache(self.settings.data / "compiled", settings, scope, *made_by)
 
     async def warm_pool(
         self,
@@ -285,5 +328,5 @@ class Engine:
             result = await sandbox.with_outputs(result)
         finally:
             self._keeper.start(sandbox.close(), f"close-{sandbox.id}")
-        metrics = replace(result.metrics, total_ms=(time.perf_counter() - begun) * 1000)
+        metrics = replace(result.metrics, total_ms=elapsed_ms(begun))
         return replace(result, metrics=metrics, packages=sandbox.packages)

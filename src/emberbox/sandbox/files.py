@@ -2,26 +2,81 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import hashlib
 from abc import ABC, abstractmethod
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from emberbox.model import MIB
+from emberbox.errors import InvalidInput
+from emberbox.guest import GuestClient, InlineFile
+from emberbox.model import MIB, FileEntry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Sequence
+    from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
 
-    from emberbox.guest import GuestClient
-    from emberbox.model import FileEntry
 
 MAX_READ_BYTES = 64 * MIB
 """What `read_file` returns at most unless told otherwise."""
+INLINE_BYTES = 65_536
+"""Files up to this size travel inside the request that runs them; larger ones are streamed ahead of it."""
+
+
+class SourceLog:
+    """A running digest over the changes that the host made to a sandbox's files, in their order.
+
+    Two fresh sandboxes of one image with the same digest hold the same files.
+
+    Args:
+        kept: False notes nothing, for sandboxes in which nobody will ask.
+    """
+
+    def __init__(self, *, kept: bool) -> None:
+        self._digest = hashlib.sha256()
+        self._known = kept
+
+    def note(self, *parts: object) -> None:
+        """Add one change; the text of `parts` describes it whole."""
+        for part in (str(len(parts)), *map(str, parts)):
+            raw = part.encode("utf-8", "surrogatepass")
+            self._digest.update(len(raw).to_bytes(8, "big") + raw)
+
+    def lose(self) -> None:
+        """Give up: from now on a program may have changed anything, or a change was not noted."""
+        self._known = False
+
+    def digest(self) -> str | None:
+        """Return the digest as hex; None when it was lost."""
+        return self._digest.hexdigest() if self._known else None
+
+    def content(self, data: bytes | AsyncIterable[bytes], *parts: object) -> bytes | AsyncIterable[bytes]:
+        """Add a change with the digest of its content: now, or once all of `data` went by.
+
+        Returns `data`, to be passed on.
+        """
+        if not self._known:
+            return data
+        if not isinstance(data, bytes):
+            return self._passing(data, *parts)
+        self.note(*parts, hashlib.sha256(data).hexdigest())
+        return data
+
+    async def _passing(self, data: AsyncIterable[bytes], *parts: object) -> AsyncIterator[bytes]:
+        digest = hashlib.sha256()
+        async for piece in data:
+            digest.update(piece)
+            yield piece
+        self.note(*parts, digest.hexdigest())
 
 
 class SandboxFiles(ABC):
-    """File operations, as the guest's unprivileged user.
+    """File operations, as the guest's unprivileged user. What they change is noted in `sources`.
 
     Paths are relative to the work folder, `/work`, or absolute.
     """
+
+    sources: SourceLog
 
     @property
     @abstractmethod
@@ -36,7 +91,9 @@ class SandboxFiles(ABC):
         Raises:
             GuestRequestFailed: `denied`, `no_space`, `is_a_directory`, …; a part may have been written.
         """
-        return await self.guest.write_file(path, data, mode=mode, append=append)
+        with self._lost_if_failed():
+            content = self.sources.content(data, "file", path, mode, append)
+            return await self.guest.write_file(path, content, mode=mode, append=append)
 
     async def read_file(self, path: str, *, max_bytes: int = MAX_READ_BYTES) -> bytes:
         """Return a file's content.
@@ -64,10 +121,12 @@ class SandboxFiles(ABC):
 
     async def make_folder(self, path: str) -> None:
         """Make a folder and those above it."""
+        self.sources.note("folder", path)
         await self.guest.make_directory(path)
 
     async def delete_file(self, path: str, *, recursive: bool = False) -> None:
         """Delete a file, or a folder with all in it."""
+        self.sources.note("deleted", path, recursive)
         await self.guest.delete(path, recursive=recursive)
 
     async def put_archive(self, data: bytes | AsyncIterable[bytes], path: str = ".") -> int:
@@ -77,11 +136,64 @@ class SandboxFiles(ABC):
             GuestRequestFailed: `outside_folder` for an entry that would leave the folder; entries
                 before it are there.
         """
-        return (await self.guest.tar_in(path, data)).entries
+        with self._lost_if_failed():
+            content = self.sources.content(data, "archive", path)
+            return (await self.guest.tar_in(path, content)).entries
 
     def get_archive(self, path: str = ".", *, patterns: Sequence[str] | None = None) -> AsyncIterator[bytes]:
         """Yield a tar archive of a folder or file in pieces.
 
-        `patterns` are globs of what to take; None takes all.
+        `patterns` are globs of what to take; None takes all. What has more than 1 GiB or 100,000 entries
+        ends in `GuestRequestFailed` (`too_large`).
         """
-        return aiter(self.guest.tar_out(path, patterns=None if patterns is None else tuple(patterns)))
+        return self.guest.tar_out(path, patterns=patterns)
+
+    @contextlib.contextmanager
+    def _lost_if_failed(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.sources.lose()
+            raise
+
+
+async def stage_files(
+    sandbox: SandboxFiles, files: Mapping[str, str | bytes | Path]
+) -> tuple[InlineFile, ...]:
+    """Write the large files of a run, and return the small ones for its request.
+
+    Args:
+        sandbox: Where they go.
+        files: Path in the work folder → content, or a path on the host.
+
+    Raises:
+        InvalidInput: A path cannot name a file in the work folder, or the host's file cannot be read.
+    """
+    small = []
+    for path, content in files.items():
+        check_inside(path)
+        data = await asyncio.to_thread(_read_host_file, content) if isinstance(content, Path) else content
+        if isinstance(data, str):
+            data = data.encode("utf-8", "surrogateescape")
+        if len(data) > INLINE_BYTES:
+            await sandbox.write_file(path, data)
+        else:
+            small.append(InlineFile(path, data))
+            sandbox.sources.content(data, "file", path, small[-1].mode, False)
+    return tuple(small)
+
+
+def check_inside(path: str) -> None:
+    """Raise `InvalidInput` for a path that a staged file cannot have."""
+    pure = PurePosixPath(path)
+    if not path or "\0" in path or ".." in pure.parts:
+        raise InvalidInput(
+            f"{path!r} cannot name a file in the work folder: it must not be empty, hold NUL or '..'"
+        )
+
+
+def _read_host_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {error.strerror}") from error

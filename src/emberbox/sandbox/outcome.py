@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from emberbox.model import MIB, Limits, RunMetrics, RunResult, RunStatus
@@ -10,22 +11,13 @@ from emberbox.model import MIB, Limits, RunMetrics, RunResult, RunStatus
 if TYPE_CHECKING:
     from emberbox.guest import ExecOutcome
 
-_STATUS = {
-    "timed_out": RunStatus.TIMED_OUT,
-    "cpu_limit": RunStatus.CPU_LIMIT,
-    "out_of_memory": RunStatus.OUT_OF_MEMORY,
-    "output_limit": RunStatus.OUTPUT_LIMIT,
-    "cancelled": RunStatus.CANCELLED,
-    "start_failed": RunStatus.START_FAILED,
-    "signalled": RunStatus.FAILED,
-}
-
 
 def result_of(outcome: ExecOutcome, limits: Limits, metrics: RunMetrics) -> RunResult:
     """Translate the agent's outcome; `metrics` holds the host's times, the outcome fills in the guest's."""
-    status = _STATUS.get(outcome.reason) or (
-        RunStatus.SUCCEEDED if outcome.exit_code == 0 else RunStatus.FAILED
-    )
+    if outcome.reason in ("exited", "signalled"):
+        status = RunStatus.SUCCEEDED if outcome.exit_code == 0 else RunStatus.FAILED
+    else:
+        status = RunStatus(outcome.reason)
     return RunResult(
         status=status,
         stdout_data=outcome.stdout,
@@ -36,15 +28,12 @@ def result_of(outcome: ExecOutcome, limits: Limits, metrics: RunMetrics) -> RunR
         stdout_bytes=outcome.stdout_bytes,
         stderr_bytes=outcome.stderr_bytes,
         left_files=outcome.output,
-        metrics=RunMetrics(
-            queue_ms=metrics.queue_ms,
-            boot_ms=metrics.boot_ms,
+        metrics=replace(
+            metrics,
             run_ms=outcome.wall_us / 1000,
-            total_ms=metrics.total_ms,
             cpu_user_ms=outcome.cpu_user_us / 1000,
             cpu_system_ms=outcome.cpu_system_us / 1000,
             peak_memory_mib=outcome.peak_memory_bytes / MIB,
-            source=metrics.source,
         ),
     )
 

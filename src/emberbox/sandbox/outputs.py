@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 from emberbox.errors import GuestRequestFailed
 from emberbox.files.paths import readable, stays_below
-from emberbox.model import MIB, OutputFile
+from emberbox.model import MIB, FileEntry, OutputFile
 
 if TYPE_CHECKING:
-    from emberbox.model import FileEntry
     from emberbox.sandbox.files import SandboxFiles
 
 OUTPUT_FOLDER = "output"
@@ -62,18 +61,11 @@ async def output_entries(sandbox: SandboxFiles) -> list[FileEntry]:
     return await asyncio.to_thread(_files, entries)
 
 
-async def read_outputs(
-    sandbox: SandboxFiles, *, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES
-) -> Outputs:
+async def read_outputs(sandbox: SandboxFiles) -> Outputs:
     """Read the output folder's files, in the order of their names, as far as the bounds go.
 
     What does not fit or cannot be read is left out with a note; so is what would take longer than
     `READ_S`. A file that a process still writes to is taken as it was read.
-
-    Args:
-        sandbox: Where to read.
-        max_files: Most files.
-        max_bytes: Most bytes of all together.
 
     Raises:
         GuestError: The sandbox is lost.
@@ -81,23 +73,23 @@ async def read_outputs(
     outputs = Outputs()
     try:
         async with asyncio.timeout(READ_S):
-            await _read(sandbox, outputs, max_files, max_bytes)
+            await _read(sandbox, outputs)
     except TimeoutError:
         outputs.notes.append(f"the files took longer than {READ_S:g} s to read; the rest was left out")
     return outputs
 
 
-async def _read(sandbox: SandboxFiles, outputs: Outputs, max_files: int, max_bytes: int) -> None:
+async def _read(sandbox: SandboxFiles, outputs: Outputs) -> None:
     try:
         entries = await output_entries(sandbox)
     except GuestRequestFailed as error:
         outputs.notes.append(f"the output folder cannot be read: {error.message}")
         return
-    left, skipped = max_bytes, 0
+    left, skipped = MAX_BYTES, 0
     for entry in entries:
-        problem = f"{max_files} files are returned at most" if len(outputs.files) >= max_files else None
+        problem = f"{MAX_FILES} files are returned at most" if len(outputs.files) >= MAX_FILES else None
         if problem is None and entry.size > left:
-            problem = f"{max_bytes} bytes are returned at most"
+            problem = f"{MAX_BYTES} bytes are returned at most"
         if problem is None:
             try:
                 data = await sandbox.read_file(f"{OUTPUT_FOLDER}/{entry.name}", max_bytes=left)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
@@ -16,16 +15,14 @@ from emberbox.errors import (
     SandboxClosed,
     VmmError,
 )
-from emberbox.model import RunMetrics, RunResult, RunStatus
+from emberbox.model import CompileResult, Limits, Output, RunMetrics, RunResult, RunStatus, elapsed_ms
 from emberbox.sandbox.outcome import result_of
-from emberbox.tasks import TaskKeeper, shielded
+from emberbox.tasks import TaskKeeper
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator
-    from types import TracebackType
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable
 
     from emberbox.guest import ExecOutcome, ExecRequest, GuestProcess
-    from emberbox.model import CompileResult, Limits, Output
     from emberbox.sandbox.vm import SandboxVm
 
 GRACE_S = 10.0
@@ -64,15 +61,6 @@ class Process:
         self._result: RunResult | None = None
 
     async def __aenter__(self) -> Self:
-        await self.begin()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await shielded(self.end())
-
-    async def begin(self) -> None:
         """Start the program. Raises `SandboxClosed` when the sandbox has ended.
 
         From here on the host's own clock runs: an agent that does not begin in time, or a program
@@ -87,9 +75,10 @@ class Process:
         )
         if limit is None:
             self._watch = TaskKeeper().start(self._check(), f"watch-{self._sandbox.id}")
+        return self
 
-    async def end(self) -> None:
-        """Cancel the program if it still runs, and wait for its end within a bound. Repeating is harmless."""
+    async def __aexit__(self, *_: object) -> None:
+        """Cancel the program if it still runs; the agent must end it within seconds."""
         self._leave()
         if self._result is None and self._guest is not None and not self._guest.ended:
             self._guest.abandon()
@@ -127,7 +116,7 @@ class Process:
             async for piece in self._started.output():
                 yield piece
         except (GuestError, VmmError) as error:
-            await self._died(error)
+            self._result = await self._died(error)
 
     async def write_stdin(self, data: bytes) -> None:
         """Send `data` to the program; waits while it does not read."""
@@ -159,55 +148,44 @@ class Process:
         What befalls program or VM is a result.
         """
         if self._result is None:
-            try:
-                async for _ in self._started.output():
-                    pass
-                await self._finish(await self._started.result(timeout_s=None))
-            except (GuestError, VmmError) as error:
-                await self._died(error)
-        return self._known
+            self._result = await self._settled(self._drained())
+        return self._result
+
+    async def _drained(self) -> ExecOutcome:
+        async for _ in self._started.output():
+            pass
+        return await self._started.result(timeout_s=None)
 
     async def collect(self, stdin: bytes | AsyncIterable[bytes] | None) -> RunResult:
         """Feed `stdin`, wait for the end, and return the result with as much of both streams as is kept."""
         keep = self._limits.keep_bytes
-        try:
-            await self._finish(
-                await self._started.collect(stdin=stdin, keep_stdout=keep, keep_stderr=keep, timeout_s=None)
-            )
-        except (GuestError, VmmError) as error:
-            await self._died(error)
-        return self._known
-
-    @property
-    def _known(self) -> RunResult:
-        if self._result is None:
-            raise SandboxClosed("the run has no result")
+        self._result = await self._settled(
+            self._started.collect(stdin=stdin, keep_stdout=keep, keep_stderr=keep, timeout_s=None)
+        )
         return self._result
 
-    async def _finish(self, outcome: ExecOutcome) -> None:
-        self._leave()
-        await self._sandbox.confirm()
-        metrics = replace(
-            self._metrics,
-            total_ms=(time.perf_counter() - self._begun) * 1000
-            + self._metrics.queue_ms
-            + self._metrics.boot_ms,
-        )
-        self._result = replace(result_of(outcome, self._limits, metrics), compile=self.compiled)
+    async def _settled(self, ending: Awaitable[ExecOutcome]) -> RunResult:
+        try:
+            outcome = await ending
+            self._leave()
+            await self._sandbox.confirm()
+        except (GuestError, VmmError) as error:
+            return await self._died(error)
+        return replace(result_of(outcome, self._limits, self._measured()), compile=self.compiled)
 
-    async def _died(self, error: GuestError | VmmError) -> None:
+    async def _died(self, error: GuestError | VmmError) -> RunResult:
         """Turn the loss of the agent into a result, and end what is left of the VM."""
         if isinstance(error, GuestRequestFailed):
             raise error
         self._leave()
         status, message = await self._loss(error)
         await self._sandbox.kill()
-        self._result = RunResult(
-            status=status,
-            message=message,
-            metrics=replace(self._metrics, total_ms=(time.perf_counter() - self._begun) * 1000),
-            compile=self.compiled,
-        )
+        return RunResult(status=status, message=message, metrics=self._measured(), compile=self.compiled)
+
+    def _measured(self) -> RunMetrics:
+        known = self._metrics
+        total_ms = elapsed_ms(self._begun) + known.queue_ms + known.boot_ms
+        return replace(known, total_ms=total_ms)
 
     async def _loss(self, error: GuestError | VmmError) -> tuple[RunStatus, str]:
         late = isinstance(error, GuestTimeout)

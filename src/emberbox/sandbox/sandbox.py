@@ -5,27 +5,48 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from emberbox.errors import CompileFailed, InvalidInput
-from emberbox.guest import ExecLimits, ExecRequest, WaitingRun
-from emberbox.model import RunMetrics
+from emberbox.guest import ExecLimits, ExecRequest, InlineFile, WaitingRun
+from emberbox.model import (
+    CompileResult,
+    Limits,
+    PackagesResult,
+    RunMetrics,
+    RunOptions,
+    RunResult,
+    elapsed_ms,
+)
 from emberbox.sandbox.compiling.stage import CompileStage, compile_limits, not_compiled
+from emberbox.sandbox.files import check_inside, stage_files
 from emberbox.sandbox.process import Process
-from emberbox.sandbox.staging import check_inside, stage_files
 from emberbox.sandbox.vm import SandboxVm
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping, Sequence
 
-    from emberbox.guest import InlineFile
-    from emberbox.model import CompileResult, Limits, PackagesResult, RunOptions, RunResult
     from emberbox.runtimes import CompileRecipe, Runtime
-    from emberbox.sandbox.compiling.cache import ScopedCache
+    from emberbox.sandbox.compiling.cache import CompileCache
     from emberbox.sandbox.machines.live import LiveMachine
 
 WORK = "/work"
 """The folder in the guest that scripts lie in."""
+
+
+class ScriptParameters(TypedDict, total=False):
+    """What one run of a script is given; None is as good as left out.
+
+    - `env`: added to the environment.
+    - `files`: put into the work folder first: path → content, or a path on the host.
+    - `timeout_s`: wall-clock limit in seconds; None for the sandbox's own.
+    - `limits`: all limits; None for the sandbox's own.
+    """
+
+    env: Mapping[str, str] | None
+    files: Mapping[str, bytes | Path] | None
+    timeout_s: float | None
+    limits: Limits | None
 
 
 class Sandbox(SandboxVm):
@@ -51,11 +72,10 @@ class Sandbox(SandboxVm):
         limits: Limits | None = None,
         *,
         waiting: bool,
-        programs: ScopedCache | None = None,
+        programs: CompileCache | None = None,
     ) -> None:
         super().__init__(live, track_files=programs is not None)
         self._waiting = waiting
-        self._runs = 0
         self.runtime = runtime
         self.options = options
         self.limits = options.limits(limits or runtime.limits.of_runs())
@@ -72,11 +92,8 @@ class Sandbox(SandboxVm):
         args: Sequence[str] | None = None,
         *,
         stdin: bytes | AsyncIterable[bytes] | None = None,
-        env: Mapping[str, str] | None = None,
-        files: Mapping[str, bytes | Path] | None = None,
-        timeout_s: float | None = None,
-        limits: Limits | None = None,
         name: str | None = None,
+        **given: Unpack[ScriptParameters],
     ) -> RunResult:
         """Run a script to its end.
 
@@ -84,28 +101,16 @@ class Sandbox(SandboxVm):
             code: The script's text, or a path on the host.
             args: The script's arguments; None for the sandbox's own, which has usually none.
             stdin: What it reads; None for nothing.
-            env: Added to the environment.
-            files: Put beside the script first: path in the work folder → content, or a path on the host.
-            timeout_s: Wall-clock limit in seconds; None for the sandbox's own.
-            limits: All limits; None for the sandbox's own.
             name: The script's name in the work folder; None takes the host file's name, or `main`
                 with the runtime's extension.
+            **given: What `ScriptParameters` tells.
 
         Returns:
             What became of it. A program that does not compile, that fails, or takes its VM with it,
             is a result and no exception.
         """
         try:
-            process = await self.start_script(
-                code,
-                args,
-                stdin=stdin is not None,
-                env=env,
-                files=files,
-                timeout_s=timeout_s,
-                limits=limits,
-                name=name,
-            )
+            process = await self.start_script(code, args, stdin=stdin is not None, name=name, **given)
         except CompileFailed as error:
             return not_compiled(error)
         async with process:
@@ -117,11 +122,8 @@ class Sandbox(SandboxVm):
         args: Sequence[str] | None = None,
         *,
         stdin: bool = False,
-        env: Mapping[str, str] | None = None,
-        files: Mapping[str, bytes | Path] | None = None,
-        timeout_s: float | None = None,
-        limits: Limits | None = None,
         name: str | None = None,
+        **given: Unpack[ScriptParameters],
     ) -> Process:
         """Return a script as a process to be followed, compiled already; arguments as for `run`.
 
@@ -133,7 +135,7 @@ class Sandbox(SandboxVm):
         script = self._script_name(code, name)
         # An image's own program takes no script: an empty one would only lie in its folder.
         own = {script: code} if code or self.runtime.takes_script else {}
-        return await self._start_script(script, {**own, **(files or {})}, args, stdin, env, timeout_s, limits)
+        return await self._start_script(script, own, args, stdin, **given)
 
     async def start_file(
         self,
@@ -141,10 +143,7 @@ class Sandbox(SandboxVm):
         args: Sequence[str] | None = None,
         *,
         stdin: bool = False,
-        env: Mapping[str, str] | None = None,
-        files: Mapping[str, bytes | Path] | None = None,
-        timeout_s: float | None = None,
-        limits: Limits | None = None,
+        **given: Unpack[ScriptParameters],
     ) -> Process:
         """Return a script that lies in the work folder already as a process to be followed.
 
@@ -154,36 +153,32 @@ class Sandbox(SandboxVm):
             script: Path below the work folder.
             args: The script's arguments; None for the sandbox's own.
             stdin: True to feed it by `Process.write_stdin`.
-            env: Added to the environment.
-            files: Put into the work folder first: path → content, or a path on the host.
-            timeout_s: Wall-clock limit in seconds; None for the sandbox's own.
-            limits: All limits; None for the sandbox's own.
+            **given: What `ScriptParameters` tells.
 
         Raises:
             CompileFailed: Where the runtime compiles: there is no program to start.
         """
         check_inside(script)
-        return await self._start_script(script, files or {}, args, stdin, env, timeout_s, limits)
+        return await self._start_script(script, {}, args, stdin, **given)
 
     async def _start_script(
         self,
         script: str,
-        files: Mapping[str, str | bytes | Path],
+        own: Mapping[str, str | bytes | Path],
         args: Sequence[str] | None,
         stdin: bool,
-        env: Mapping[str, str] | None,
-        timeout_s: float | None,
-        limits: Limits | None,
+        env: Mapping[str, str] | None = None,
+        files: Mapping[str, bytes | Path] | None = None,
+        timeout_s: float | None = None,
+        limits: Limits | None = None,
     ) -> Process:
         begun = time.perf_counter()
-        inline = await stage_files(self, files)
+        inline = await stage_files(self, {**own, **(files or {})})
         compiled = None
         if self.runtime.compile is not None:
             compiled, inline = await self._compile(self.runtime.compile, script, inline)
             if not compiled.ok:
-                raise CompileFailed(
-                    compiled, replace(self._metrics(), total_ms=(time.perf_counter() - begun) * 1000)
-                )
+                raise CompileFailed(compiled, replace(self._metrics(), total_ms=elapsed_ms(begun)))
         path = script if self.runtime.cwd is None else f"{WORK}/{script}"
         args = self.options.args if args is None else args
         request = ExecRequest(
@@ -302,10 +297,8 @@ class Sandbox(SandboxVm):
 
     def _metrics(self) -> RunMetrics:
         """Charge the machine's making to its first run."""
-        self._runs += 1
-        if self._runs > 1:
-            return RunMetrics()
-        return RunMetrics(queue_ms=self._live.queue_ms, boot_ms=self._live.boot_ms, source=self._live.source)
+        metrics, self._live.metrics = self._live.metrics, RunMetrics()
+        return metrics
 
     def _script_name(self, code: str | bytes | Path, name: str | None) -> str:
         if name is not None:

@@ -26,7 +26,7 @@ class EngineThread:
         self._thread.start()
         self._closed = False
         try:
-            self.engine = self.call(_started(flags))
+            self.engine = self.call(Engine(**flags).__aenter__())
         except BaseException:
             self._stop()
             raise
@@ -56,10 +56,6 @@ class EngineThread:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-
-
-async def _started(flags: dict[str, Any]) -> Engine:
-    return await Engine(**flags).__aenter__()
 
 
 _shared: EngineThread | None = None

@@ -7,17 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from emberbox.errors import EmberboxError, GuestError, SandboxClosed, VmmError
-from emberbox.sandbox.outputs import read_outputs
-from emberbox.sandbox.sources import SourceLog, TrackedFiles
+from emberbox.sandbox.files import SandboxFiles, SourceLog
+from emberbox.sandbox.outputs import Outputs, read_outputs
 from emberbox.vmm.boots.guest_text import last_lines
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from emberbox.guest import GuestClient
     from emberbox.model import GuestMetrics, RunResult
     from emberbox.sandbox.machines.live import LiveMachine
-    from emberbox.sandbox.outputs import Outputs
     from emberbox.vmm.base import MachineState
 
 CONFIRM_S = 60.0
@@ -25,7 +22,7 @@ _LAST_CODE_S = 1.0
 """How long the VMM of a lost agent may take to end, so that its exit code can be told."""
 
 
-class SandboxVm(TrackedFiles):
+class SandboxVm(SandboxFiles):
     """One microVM in use, with its files. `Sandbox` is one that runs programs.
 
     Args:
@@ -41,9 +38,7 @@ class SandboxVm(TrackedFiles):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     @property

@@ -45,7 +45,7 @@ class FakeAgent:
     ::
 
         agent = FakeAgent(program=FakeProgram(stdout=b"hello\\n"))
-        client = GuestClient.attach(*await agent.connect())
+        client = GuestClient(*await agent.connect())
         await client.hello(timeout_s=60)
 
     Args:

@@ -14,35 +14,27 @@ import shutil
 import signal
 import tempfile
 import time
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from emberbox.config import Settings, load_settings
 from emberbox.errors import EngineClosed, RequirementMissing
-from emberbox.guest import GuestClient
-from emberbox.model import RunOptions
-from emberbox.runtimes import discover, runtime_folders
-from emberbox.sandbox.compiling.cache import CompileCache
+from emberbox.guest import ExecRequest, GuestClient
+from emberbox.model import Limits, RunMetrics, RunOptions, RunParameters, elapsed_ms
+from emberbox.sandbox.engine import Engine
 from emberbox.sandbox.machines.book import MachineBook
 from emberbox.sandbox.machines.kept import KeptMachines
 from emberbox.sandbox.machines.live import LiveMachine
-from emberbox.sandbox.machines.standby import StandbyStatus
 from emberbox.sandbox.sandbox import Sandbox
-from emberbox.tasks import TaskKeeper, UndoStack
+from emberbox.tasks import UndoStack
 from emberbox.vmm.base import DriverReport, Machine, MachineState
+from emberbox.vmm.failures import undone_on_failure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from emberbox.guest import ExecRequest
-    from emberbox.model import Limits, RunParameters
+    from emberbox.config import Settings
     from emberbox.sandbox.machines.console import ConsoleReader
-    from emberbox.sandbox.options import SandboxParameters
     from emberbox.sandbox.packages.requests import Packages
     from emberbox.sandbox.process import Process
-    from emberbox.sandbox.templates.pool import PoolStatus
 
 START_S = 180.0
 
@@ -109,7 +101,7 @@ class HostSandbox(Sandbox):
         return super()._prepared(replace(request, cwd=cwd), *arguments, **options)
 
 
-class HostEngine:
+class HostEngine(Engine):
     """Has what the service uses of `Engine`. Use it as `async with HostEngine(settings) as engine`.
 
     Args:
@@ -118,31 +110,18 @@ class HostEngine:
     """
 
     def __init__(self, settings: Settings | None = None, *, start_delay_s: float = 0.0) -> None:
-        self.settings = settings if settings is not None else load_settings()
-        self.runtimes = discover(runtime_folders(self.settings.data, self.settings.runtimes))
-        self._programs = CompileCache(self.settings.data / "compiled", self.settings.compile)
+        super().__init__(settings)
         vmm = self.settings.vmm
         kept = KeptMachines(self.settings.data / "ended", count=vmm.kept_machines, age_s=vmm.kept_age_s)
-        self.book = MachineBook(kept, "host")
+        self._book = MachineBook(kept, "host")
         self.start_delay_s = start_delay_s
         self.started = 0
-        self._live: set[HostSandbox] = set()
-        self._keeper = TaskKeeper()
-        self._running = False
+        self._closed = True
 
-    async def __aenter__(self) -> Self:
-        self._running = True
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """End every sandbox. Repeating is harmless."""
-        self._running = False
-        for sandbox in list(self._live):
-            await sandbox.close()
-        await self._keeper.settle()
+    async def _start(self) -> None:
+        self._closed = False
+        self._undo.push(self._keeper.settle)
+        self._undo.push(self._end_sandboxes)
 
     @property
     def driver(self) -> DriverReport:
@@ -152,37 +131,23 @@ class HostEngine:
         )
 
     @property
+    def book(self) -> MachineBook:
+        """Which machines are kept of those that ended badly: none lives in it."""
+        return self._book
+
+    @property
     def machines(self) -> int:
         """How many sandboxes live."""
         return len(self._live)
-
-    def pools(self) -> list[PoolStatus]:
-        """Return no pools: an agent starts at once."""
-        return []
-
-    def standbys(self) -> StandbyStatus:
-        """Return no standbys: there is no VMM."""
-        return StandbyStatus()
 
     async def warm_pool(self, runtime: str, count: int, **options: Any) -> bool:
         """Keep nothing ready; raises `UnknownRuntime` as the engine does."""
         self.runtimes.get(runtime)
         return True
 
-    async def template(self, runtime: str, **options: Any) -> None:
+    async def template(self, runtime: str, **options: Any) -> Any:
         """Make nothing; raises `UnknownRuntime` as the engine does."""
         self.runtimes.get(runtime)
-
-    @asynccontextmanager
-    async def sandbox(
-        self, runtime: str, options: RunOptions | None = None, **given: Unpack[SandboxParameters]
-    ) -> AsyncIterator[Sandbox]:
-        """Open a sandbox; arguments as for `Engine.sandbox`."""
-        sandbox = await self.open_sandbox(runtime, options, **given)
-        try:
-            yield sandbox
-        finally:
-            await sandbox.close()
 
     async def open_sandbox(
         self,
@@ -197,7 +162,7 @@ class HostEngine:
         **given: Unpack[RunParameters],
     ) -> Sandbox:
         """Open a sandbox that the caller closes; arguments as for `Engine.open_sandbox`."""
-        if not self._running:
+        if self._closed:
             raise EngineClosed("the engine is not running; use it with 'async with'")
         found = self.runtimes.get(runtime)
         chosen = RunOptions.of(options, given)
@@ -205,10 +170,9 @@ class HostEngine:
         await asyncio.sleep(self.start_delay_s)
         live = await _agent(self.settings.data / "host", self.started)
         self.started += 1
-        live.boot_ms = (time.perf_counter() - begun) * 1000
+        live.metrics = RunMetrics(source="clone", boot_ms=elapsed_ms(begun))
         live.patience_s = self.settings.vmm.clone_timeout_s
-        cached = found.compile is not None and found.compile.cache
-        programs = self._programs.scoped(scope, "host") if cached else None
+        programs = self._programs(found, scope, "host")
         sandbox = HostSandbox(live, found, chosen, limits, waiting=False, programs=programs)
         self._live.add(sandbox)
         live.undo.push_call(self._live.discard, sandbox)
@@ -217,7 +181,7 @@ class HostEngine:
 
 async def _agent(root: Path, number: int) -> LiveMachine:
     undo = UndoStack()
-    try:
+    async with undone_on_failure(undo.close):
         root.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=root))
         undo.push(lambda: asyncio.to_thread(shutil.rmtree, work, ignore_errors=True))
@@ -226,9 +190,7 @@ async def _agent(root: Path, number: int) -> LiveMachine:
         with tempfile.TemporaryDirectory(prefix="emberbox-host-") as folder:
             arrived: asyncio.Future[GuestClient] = asyncio.get_running_loop().create_future()
             path = f"{folder}/agent.sock"
-            server = await asyncio.start_unix_server(
-                lambda r, w: arrived.set_result(GuestClient.attach(r, w)), path
-            )
+            server = await asyncio.start_unix_server(lambda r, w: arrived.set_result(GuestClient(r, w)), path)
             undo.push_call(server.close)
             program = [str(agent_program()), "--socket", path, "--work", str(work)]
             machine = HostMachine(await asyncio.create_subprocess_exec(*program, start_new_session=True))
@@ -238,9 +200,6 @@ async def _agent(root: Path, number: int) -> LiveMachine:
                 guest = await arrived
         undo.push(guest.close)
         await guest.hello(timeout_s=START_S)
-    except BaseException:
-        await undo.close()
-        raise
     return LiveMachine(
-        id=f"host-{number}", machine=cast("Machine", machine), guest=guest, undo=undo, source="clone"
+        id=f"host-{number}", machine=cast("Machine", machine), guest=guest, undo=undo, metrics=RunMetrics()
     )

@@ -99,7 +99,7 @@ class FakeFiles:
                     archive.addfile(member, io.BytesIO(data))
                     size, entries = size + len(data), entries + 1
         await run.write(target.getvalue())
-        return {"entries": entries, "bytes": size, "truncated": False}
+        return {"entries": entries, "bytes": size, "truncated": size > run.request["max_bytes"]}
 
     def _file(self, run: FakeRun) -> bytes:
         data = self.files.get(_path(run))

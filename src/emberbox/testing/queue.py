@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from emberbox.service.accounts.quota import Bounds
 from emberbox.service.jobs.queue.base import CancelRequests, Places, QueueDepth, Reclaimed, WorkerRecord
 from emberbox.store.database import now_us
+from emberbox.tasks import set_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -91,9 +91,7 @@ class MemoryQueue:
 
     async def wait(self, timeout_s: float) -> None:
         """See `JobQueue`."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._news.wait()
+        await set_within(self._news, timeout_s)
 
     async def renew(self, worker_id: str, lease_s: float, job_ids: Collection[str]) -> Collection[str]:
         """See `JobQueue`."""

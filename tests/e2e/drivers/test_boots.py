@@ -40,7 +40,7 @@ async def greet(machine: Machine, bounds: BootBounds) -> str:
     """Hear the hello of a machine that boots; returns the agent's version."""
 
     async def speaking() -> str:
-        client = GuestClient.attach(*await machine.open_channel())
+        client = GuestClient(*await machine.open_channel())
         try:
             return (await client.hello(timeout_s=FOREVER_S)).agent
         finally:

@@ -80,7 +80,7 @@ async def test_a_guest_that_noticed_its_hosts_going_waits_for_the_next(
     machine = await driver.start(machine_spec(image, tmp_path))
     try:
         assert isinstance(machine, PartingMachine)
-        client = GuestClient.attach(*await machine.open_channel())
+        client = GuestClient(*await machine.open_channel())
         await client.hello(timeout_s=PATIENCE_S)
         await machine.part(client.close)
         assert client.closed
@@ -157,7 +157,7 @@ async def test_a_clone_answers_its_host_at_whatever_moment_it_comes(
                 process = await client.start(ExecRequest(argv=("true",)))
                 await asyncio.sleep(0.02)
                 await clone.resume()
-                await pending.result(PATIENCE_S)
+                await pending.answer(PATIENCE_S)
                 assert (await process.result(timeout_s=PATIENCE_S)).exit_code == 0
         finally:
             await clone.kill()

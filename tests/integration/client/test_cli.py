@@ -15,6 +15,7 @@ import pytest
 from emberbox.errors import BootFailed
 from emberbox.schemas.jobs import JobStatus
 from emberbox.service.folder import ServiceFolder
+from emberbox.tasks import UndoStack
 from emberbox.vmm.base import MachineSpec
 from tests.patience import PATIENCE_S
 
@@ -168,9 +169,9 @@ async def test_machines(emberbox: Command, served: Served, tmp_path: Path) -> No
     spec = MachineSpec(
         id="m-1", run_dir=tmp_path, vcpus=1, memory_mib=64, kernel=tmp_path, initramfs=tmp_path
     )
-    sighting = served.service.engine.book.enter(spec, runtime="bash", source="cold")
-    sighting.blame(BootFailed("its kernel panicked"))
-    await sighting.leave()
+    place = served.service.engine.book.enter(spec, UndoStack(), runtime="bash", source="cold")
+    place.blame(BootFailed("its kernel panicked"))
+    await place.leave()
     listed = await emberbox("machines", "list")
     assert listed.out.startswith("ID")
     assert "its kernel panicked" in listed.out

@@ -26,6 +26,7 @@ from emberbox.errors import (
     UnknownRuntime,
 )
 from emberbox.schemas.jobs import JobStatus, LogEntry
+from emberbox.tasks import UndoStack
 from emberbox.vmm.base import MachineSpec
 
 if TYPE_CHECKING:
@@ -301,9 +302,9 @@ async def test_machines(client: AsyncClient, served: Served, tmp_path: Path) -> 
     spec = MachineSpec(
         id="m-1", run_dir=tmp_path, vcpus=1, memory_mib=64, kernel=tmp_path, initramfs=tmp_path
     )
-    sighting = served.service.engine.book.enter(spec, runtime="bash", source="cold")
-    sighting.blame(BootFailed("it did not boot"))
-    await sighting.leave()
+    place = served.service.engine.book.enter(spec, UndoStack(), runtime="bash", source="cold")
+    place.blame(BootFailed("it did not boot"))
+    await place.leave()
     (machine,) = await client.machines.list()
     assert await client.machines.get("m-1") == machine
     assert (machine.id, machine.runtime, machine.reason) == ("m-1", "bash", "it did not boot")

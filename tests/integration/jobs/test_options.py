@@ -52,3 +52,15 @@ async def test_mistakes_are_told_before_anything_is_started(engine: HostEngine) 
     with pytest.raises(InvalidInput, match="cannot hold NUL"):
         await engine.open_sandbox("bash", RunOptions(), env={"A": "\0"})
     assert engine.started == 0
+
+
+async def test_a_run_that_loses_its_vm_is_charged_with_the_wait_for_it(tmp_path: Path) -> None:
+    async with (
+        HostEngine(Settings(data=tmp_path), start_delay_s=1.0) as slow,
+        slow.sandbox("bash") as sandbox,
+        sandbox.start(["sleep", "3600"]) as process,
+    ):
+        await sandbox._live.machine.kill()
+        result = await process.result()
+    assert result.status == "vm_died"
+    assert result.metrics.total_ms > result.metrics.boot_ms >= 1000

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from emberbox.tasks import UndoStack
 from emberbox.vmm.base import MachineSpec, MachineState
 
 if TYPE_CHECKING:
@@ -44,11 +45,11 @@ async def ids(service: Service, tmp_path: Path) -> tuple[str, str]:
         )
         (run_dir / "console.log").write_bytes(CONSOLE.encode())
         (run_dir / "vmm.log").write_text(f"the log of {name}\n")
-        sighting = book.enter(spec, runtime="python", source="clone")
-        sighting.machine = StubMachine()
+        place = book.enter(spec, UndoStack(), runtime="python", source="clone")
+        place.machine = StubMachine()
         if name == "dead-1":
-            sighting.machine.status = MachineState.EXITED
-            await sighting.leave()
+            place.machine.status = MachineState.EXITED
+            await place.leave()
     return "alive-1", "dead-1"
 
 

@@ -24,7 +24,7 @@ async def connect() -> AsyncIterator[Connect]:
         async def make(*, greet: bool = True, **arguments: Any) -> tuple[GuestClient, FakeAgent]:
             agent = FakeAgent(**arguments)
             stack.push_async_callback(agent.close)
-            client = GuestClient.attach(*await agent.connect(), name="test")
+            client = GuestClient(*await agent.connect(), name="test")
             stack.push_async_callback(client.close)
             if greet and not agent.clone:
                 await client.hello(timeout_s=PATIENCE_S)

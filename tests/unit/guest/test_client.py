@@ -80,7 +80,7 @@ async def test_clone_goes_on_with_resume_and_exec_right_behind(connect: Connect)
     client, agent = await connect(clone=True, program=FakeProgram(stdout=b"hi"))
     pending = client.start_resume(entropy=bytes(64), unix_ns=123, hostname="box-1", disk_bytes=None)
     process = await client.start(RUN)
-    assert await pending.result(5) == 123
+    assert await pending.answer(5) == 123
     outcome = await process.collect(keep_stdout=10, keep_stderr=10, timeout_s=PATIENCE_S)
     assert outcome.stdout == b"hi"
     assert [request["op"] for request in agent.requests] == ["resume", "exec"]
@@ -92,7 +92,7 @@ async def test_clone_whose_agent_greets_all_the_same(connect: Connect) -> None:
     client, agent = await connect(clone=True)
     pending = client.start_resume(entropy=bytes(32), unix_ns=1, hostname="a")
     agent.send_raw(HELLO)
-    assert await pending.result(5) == 1
+    assert await pending.answer(5) == 1
     agent.send_raw(HELLO)
     with pytest.raises(GuestViolation):
         await client.ping()
@@ -100,7 +100,7 @@ async def test_clone_whose_agent_greets_all_the_same(connect: Connect) -> None:
 
 async def test_small_operations(connect: Connect) -> None:
     client, _ = await connect()
-    await client.resume(entropy=bytes(32), unix_ns=5, hostname="a", disk_bytes=10, timeout_s=PATIENCE_S)
+    await client.start_resume(entropy=bytes(32), unix_ns=5, hostname="a", disk_bytes=10).answer(PATIENCE_S)
     assert await client.clock(7, timeout_s=PATIENCE_S) == (5, 7)
     assert (await client.info()).cpus == 1
     assert (await client.metrics()).processes == 4
@@ -152,12 +152,12 @@ async def test_tar_both_ways(connect: Connect) -> None:
         archive.addfile(member, io.BytesIO(b"one"))
     summary = await client.tar_in("in", source.getvalue())
     assert (summary.entries, summary.bytes, agent.files["/work/in/one.txt"]) == (1, 3, b"one")
-    download = client.tar_out("in")
-    data = b"".join([piece async for piece in download])
-    assert download.summary is not None
-    assert download.summary.entries == 1
+    data = b"".join([piece async for piece in client.tar_out("in")])
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         assert archive.getnames() == ["one.txt"]
+    with pytest.raises(GuestRequestFailed, match="more than 2 bytes") as caught:
+        _ = [piece async for piece in client.tar_out("in", max_bytes=2)]
+    assert caught.value.reason == "too_large", "what was cut short is not taken for the whole"
 
 
 async def test_leaving_a_download_early_lets_it_go(connect: Connect) -> None:
@@ -259,7 +259,7 @@ async def test_close_fails_what_waits_and_may_be_repeated(connect: Connect) -> N
 
 async def test_cancelled_close_still_closes() -> None:
     agent = FakeAgent(clone=True)
-    client = GuestClient.attach(*await agent.connect())
+    client = GuestClient(*await agent.connect())
     task = asyncio.create_task(client.close())
     await asyncio.sleep(0)
     task.cancel()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from emberbox.errors import GuestError, GuestRequestFailed, GuestVersionMismatch, GuestViolation
 from emberbox.guest import ExecRequest, GuestClient
 from emberbox.guest.credit import INITIAL_CREDIT
-from emberbox.guest.frames import Frame, FrameType, encode, encode_frame
+from emberbox.guest.frames import Frame, FrameType, encode
 from emberbox.testing import FakeAgent, FakeRun, Misconduct
 from tests.patience import PATIENCE_S
 from tests.unit.guest.test_frames import VECTORS, bytes_of, frames
@@ -37,7 +37,7 @@ async def babble(data: bytes, *, opened: bool = True, greeted: bool = True) -> t
     """
     mine, theirs = socket.socketpair()
     reader, writer = await asyncio.open_connection(sock=mine)
-    client = GuestClient.attach(*await asyncio.open_connection(sock=theirs))
+    client = GuestClient(*await asyncio.open_connection(sock=theirs))
     try:
         if greeted:
             writer.write(HELLO)
@@ -124,7 +124,7 @@ _SENSE = st.sampled_from(
 @settings(max_examples=80)
 @given(st.lists(st.one_of(_SENSE, frames()), max_size=10))
 def test_any_frames_end_in_a_guest_error(sent: list[Frame]) -> None:
-    _, error = asyncio.run(babble(b"".join(map(encode_frame, sent))))
+    _, error = asyncio.run(babble(b"".join(encode(*one) for one in sent)))
     assert isinstance(error, GuestError)
     assert str(error).isprintable()
 
@@ -199,7 +199,7 @@ async def test_guest_that_reads_nothing_holds_up_only_its_writers(monkeypatch: p
     mine, theirs = socket.socketpair()
     _, writer = await asyncio.open_connection(sock=mine, limit=1)
     writer.write(HELLO)
-    client = GuestClient.attach(*await asyncio.open_connection(sock=theirs))
+    client = GuestClient(*await asyncio.open_connection(sock=theirs))
     await client.hello(timeout_s=PATIENCE_S)
     errors = await asyncio.gather(
         *(client.write_file(f"f{n}", bytes(INITIAL_CREDIT)) for n in range(8)), return_exceptions=True
@@ -212,7 +212,7 @@ async def test_guest_that_reads_nothing_holds_up_only_its_writers(monkeypatch: p
 
 async def test_agent_may_end_a_run_ahead_of_everything_else() -> None:
     async with FakeAgent(misconduct=Misconduct.RESULT_WITHOUT_OK) as agent:
-        client = GuestClient.attach(*await agent.connect())
+        client = GuestClient(*await agent.connect())
         await client.hello(timeout_s=PATIENCE_S)
         with pytest.raises(GuestViolation):
             await client.read_bytes("x", 10)

@@ -324,7 +324,7 @@ async def test_an_agent_that_waits_for_its_host_is_not_late(connect: Connect) ->
     client, _ = await connect(program=FakeProgram(stdout=bytes(2 * INITIAL_CREDIT)))
     process = await client.start(RUN)
     async with asyncio.timeout(PATIENCE_S):
-        await process._channel.arrival()
+        await process._channel._arrived.wait()
     # Nobody has read: the agent may send no more, and the end cannot come.
     process._channel._deadline._over(PATIENCE_S, "late")
     assert not client.closed
@@ -336,7 +336,7 @@ async def test_an_agent_is_late_again_once_its_output_was_taken(connect: Connect
     client, _ = await connect(program=unending)
     process = await client.start(RUN)
     async with asyncio.timeout(PATIENCE_S):
-        await process._channel.arrival()
+        await process._channel._arrived.wait()
     process._channel._deadline._over(0.2, "late")
     assert [piece.data async for piece in process.output()] == [b"before"]
     with pytest.raises(GuestTimeout, match="late"):
@@ -349,4 +349,4 @@ async def test_a_clone_without_a_first_answer_is_ended_though_nobody_waits(conne
     async with asyncio.timeout(PATIENCE_S):
         await client.wait_closed()
     with pytest.raises(GuestTimeout, match="no first answer"):
-        await pending.result(60)
+        await pending.answer(60)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emberbox import Engine, Settings
-from emberbox.config import PoolSettings
+from emberbox.config import CompileSettings, PoolSettings
 from emberbox.errors import EngineClosed, InvalidInput
 from emberbox.images import Image
 from emberbox.vmm.base import DriverReport, MachineState
@@ -46,8 +46,8 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     monkeypatch.setattr("emberbox.sandbox.parts.choose_driver", choose)
     monkeypatch.setattr("emberbox.images.ImageStore.prepare_kernel", nothing)
     monkeypatch.setattr("emberbox.images.ImageStore.find", find)
-    monkeypatch.setattr("emberbox.sandbox.machines.live.part", nothing)
-    monkeypatch.setattr("emberbox.sandbox.templates.building.warm", nothing)
+    monkeypatch.setattr("emberbox.sandbox.templates.store.part", nothing)
+    monkeypatch.setattr("emberbox.sandbox.templates.store.warm", nothing)
     monkeypatch.setattr("emberbox.sandbox.templates.pool.prime", nothing)
     return made
 
@@ -59,7 +59,7 @@ def engine(tmp_path: Path, driver: StandIn) -> Engine:
 
 async def test_a_sandbox_is_a_clone_of_its_template(engine: Engine) -> None:
     async with engine, engine.sandbox("python") as sandbox:
-        assert (sandbox._live.source, sandbox.state, sandbox.packages) == ("clone", "running", None)
+        assert (sandbox._live.metrics.source, sandbox.state, sandbox.packages) == ("clone", "running", None)
         assert engine.machines >= 1
         template = await engine.template("python")
         assert [pool.template for pool in engine.pools()] == [template.record.key]
@@ -77,14 +77,14 @@ async def test_a_warm_pool_hands_out_what_is_ready(engine: Engine) -> None:
     async with engine:
         assert await engine.warm_pool("python", 1, timeout_s=PATIENCE_S)
         async with engine.sandbox("python") as sandbox:
-            assert sandbox._live.source == "pool"
+            assert sandbox._live.metrics.source == "pool"
         with pytest.raises(InvalidInput, match="at most 2"):
             await engine.warm_pool("python", 3)
 
 
 async def test_what_is_cold_needs_no_template(engine: Engine, tmp_path: Path) -> None:
     async with engine, engine.sandbox("python", cold=True) as sandbox:
-        assert sandbox._live.source == "cold"
+        assert sandbox._live.metrics.source == "cold"
     assert not (tmp_path / "templates").exists()
 
 
@@ -113,7 +113,7 @@ async def test_an_engine_that_ends_while_a_template_is_made_clones_nothing_from_
         await ended.wait()
         return False
 
-    monkeypatch.setattr("emberbox.sandbox.templates.building.warm", warm)
+    monkeypatch.setattr("emberbox.sandbox.templates.store.warm", warm)
     async with engine:
         opening = asyncio.create_task(engine.open_sandbox("python"))
         await warming.wait()
@@ -135,3 +135,10 @@ async def test_sizes_that_cannot_be_are_refused(
         with pytest.raises(InvalidInput, match=problem):
             await engine.open_sandbox("python", **options)  # type: ignore[arg-type]
     assert driver.made == []
+
+
+def test_without_room_no_compiled_program_is_kept(tmp_path: Path) -> None:
+    for cache_mib in (0, 64):
+        engine = Engine(Settings(data=tmp_path, compile=CompileSettings(cache_mib=cache_mib)))
+        assert (engine._programs(engine.runtimes.get("c"), None) is None) == (cache_mib == 0)
+        assert engine._programs(engine.runtimes.get("python"), None) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,8 +30,8 @@ def image(tmp_path: Path) -> Image:
 async def test_an_image_is_leased_until_the_engine_ends(tmp_path: Path, image: Image) -> None:
     engine = Engine(Settings(data=tmp_path))
     lease = tmp_path / "images/locks/image-abc.lock"
-    await engine._leases.lease(image)
-    await engine._leases.lease(image)
+    await engine._leases.hold(image.key, partial(engine.images.lease, image))
+    await engine._leases.hold(image.key, partial(engine.images.lease, image))
     assert is_locked(lease)
     assert not is_locked(tmp_path / "images/locks/store.lock"), "others may build"
     engine._leases.close()
@@ -40,7 +41,7 @@ async def test_an_image_is_leased_until_the_engine_ends(tmp_path: Path, image: I
 async def test_a_lease_waits_for_pruning_to_end(tmp_path: Path, image: Image) -> None:
     engine = Engine(Settings(data=tmp_path))
     with take_lock(tmp_path / "images/locks/store.lock", what="pruning images"):
-        leasing = asyncio.create_task(engine._leases.lease(image))
+        leasing = asyncio.create_task(engine._leases.hold(image.key, partial(engine.images.lease, image)))
         await asyncio.sleep(0.2)
         assert not leasing.done()
     await asyncio.wait_for(leasing, PATIENCE_S)

@@ -76,10 +76,9 @@ async def try_machine(driver: Driver, data: Path, *, timeout_s: float = TRIAL_S)
 
 
 async def _run(driver: Driver, data: Path, undo: UndoStack) -> MachineTrial:
-    from emberbox.sandbox.machines.leftovers import end_leftovers
     from emberbox.sandbox.machines.runfolder import SLOTS, RunFolder
 
-    folder = await RunFolder.claim(data / "run", end_leftovers)
+    folder = await RunFolder.claim(data / "run")
     undo.push_call(folder.release)
     spec = _spec(folder.make(f"{secrets.token_hex(4)}-1"), driver.name, folder.number * SLOTS)
     begun = time.perf_counter()

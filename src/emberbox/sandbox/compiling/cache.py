@@ -16,17 +16,19 @@ import logging
 import os
 import time
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from emberbox.files.atomic import PARTIAL, AtomicFile, remove_partial
 from emberbox.model import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping
     from pathlib import Path
 
     from emberbox.config import CompileSettings
 
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 ENTRY_BYTES = 64 * MIB
@@ -72,65 +74,19 @@ class StoredProgram:
 
 
 class CompileCache:
-    """The folder of compiled programs.
+    """The part of the folder of compiled programs that one scope sees.
 
     Args:
-        folder: Made at the first store.
-        settings: How much is kept, and for how long.
+        root: The folder; made at the first store.
+        settings: How much is kept in all of it, and for how long.
+        scope: Whose programs; None for those of this data folder's owner.
+        made_by: What compiles, such as the key of an image: part of every entry's key.
     """
 
-    def __init__(self, folder: Path, settings: CompileSettings) -> None:
-        self.folder = folder
+    def __init__(self, root: Path, settings: CompileSettings, scope: str | None, *made_by: str) -> None:
+        self._root = root
         self._settings = settings
-
-    def scoped(self, scope: str | None, *made_by: str) -> ScopedCache | None:
-        """Return the part of the cache that one scope sees; None when the cache is off.
-
-        Args:
-            scope: Whose programs; None for those of this data folder's owner.
-            made_by: What compiles, such as the key of an image: part of every entry's key.
-        """
-        if self._settings.cache_mib == 0:
-            return None
-        name = _digest(["own"] if scope is None else ["scope", scope])
-        return ScopedCache(self, self.folder / name, made_by)
-
-    def fresh(self, modified_at: float) -> bool:
-        """Tell whether an entry that was used last at this time (in Unix seconds) may still be used."""
-        age_s = self._settings.cache_age_s
-        return age_s == 0 or time.time() - modified_at <= age_s
-
-    def trim(self, scope: Path) -> None:
-        """Remove what is too old, then what was not used for longest until all fits. Blocks.
-
-        One scope gets half of the room.
-        """
-        for folder in self.folder.glob("*/"):
-            remove_partial(folder)
-        room = self._settings.cache_mib * MIB
-        entries = sorted(self._entries())
-        for modified_at, _, path in entries:
-            if not self.fresh(modified_at):
-                path.unlink(missing_ok=True)
-        entries = [entry for entry in entries if self.fresh(entry[0])]
-        removed = _remove_oldest([entry for entry in entries if entry[2].parent == scope], room // 2)
-        _remove_oldest([entry for entry in entries if entry[2] not in removed], room)
-
-    def _entries(self) -> Iterator[tuple[float, int, Path]]:
-        for path in self.folder.glob("*/*"):
-            if path.name.startswith(PARTIAL):
-                continue
-            with contextlib.suppress(FileNotFoundError):
-                known = path.stat()
-                yield known.st_mtime, known.st_size, path
-
-
-class ScopedCache:
-    """What one scope sees of the cache. Made by `CompileCache.scoped`."""
-
-    def __init__(self, cache: CompileCache, folder: Path, made_by: tuple[str, ...]) -> None:
-        self._cache = cache
-        self._folder = folder
+        self._folder = root / _digest(["own"] if scope is None else ["scope", scope])
         self._made_by = made_by
 
     def key(self, *parts: object) -> str:
@@ -149,7 +105,7 @@ class ScopedCache:
             return None
         try:
             known = os.fstat(stream.fileno())
-            found = _read(path, stream, known.st_size) if self._cache.fresh(known.st_mtime) else None
+            found = _read(path, stream, known.st_size) if self._fresh(known.st_mtime) else None
         except (OSError, ValueError) as error:
             _log.warning("a compiled program cannot be read: %s", error, extra={"action": "compiled.corrupt"})
             found = None
@@ -167,70 +123,74 @@ class ScopedCache:
         Returns:
             Whether it was kept: it is not when it is too large, or when the host's disk refuses it.
         """
-        writer = await asyncio.to_thread(_Writer.start, self._folder, key, about)
-        if writer is None:
-            return False
         try:
+            return await self._store(self._folder / key, about, tar)
+        except _Refused as error:
+            _log.warning("a compiled program is not kept: %s", error, extra={"action": "compiled.not_kept"})
+            return False
+
+    async def _store(self, path: Path, about: Mapping[str, Any], tar: AsyncIterable[bytes]) -> bool:
+        await _on_disk(partial(self._folder.mkdir, mode=0o700, parents=True, exist_ok=True))
+        # Not durable: what a crash damages is found by its digest, and compiled again.
+        made = await _on_disk(AtomicFile, path)
+        try:
+            head = _FORMAT + json.dumps(about).encode() + b"\n"
+            await _on_disk(made.file.write, head)
+            digest, size = hashlib.sha256(head), 0
             async for piece in tar:
-                if not await asyncio.to_thread(writer.add, piece):
+                size += len(piece)
+                if size > ENTRY_BYTES:
                     return False
-            return await asyncio.to_thread(self._commit, writer)
+                digest.update(piece)
+                await _on_disk(made.file.write, piece)
+            await _on_disk(made.file.write, digest.digest())
+            await _on_disk(made.commit)
         finally:
-            writer.discard()
-
-    def _commit(self, writer: _Writer) -> bool:
-        kept = writer.commit()
-        if kept:
-            self._cache.trim(self._folder)
-        return kept
-
-
-class _Writer:
-    """One entry on its way to the disk. Methods block; failures of the disk are told by False."""
-
-    def __init__(self, made: AtomicFile) -> None:
-        self._made = made
-        self._digest = hashlib.sha256()
-        self._size = 0
-
-    @classmethod
-    def start(cls, folder: Path, key: str, about: Mapping[str, Any]) -> _Writer | None:
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Not durable: what a crash damages is found by its digest, and compiled again.
-            writer = cls(AtomicFile(folder / key))
-        except OSError as error:
-            _tell(error)
-            return None
-        if writer._write(_FORMAT) and writer._write(json.dumps(about).encode() + b"\n"):
-            return writer
-        writer.discard()
-        return None
-
-    def add(self, piece: bytes) -> bool:
-        self._size += len(piece)
-        return self._size <= ENTRY_BYTES and self._write(piece)
-
-    def _write(self, data: bytes) -> bool:
-        self._digest.update(data)
-        try:
-            self._made.file.write(data)
-        except OSError as error:
-            _tell(error)
-            return False
+            made.discard()
+        await asyncio.to_thread(self._trim)
         return True
 
-    def commit(self) -> bool:
-        try:
-            self._made.file.write(self._digest.digest())
-            self._made.commit()
-        except OSError as error:
-            _tell(error)
-            return False
-        return True
+    def _fresh(self, modified_at: float) -> bool:
+        """Tell whether an entry that was used last at this time (in Unix seconds) may still be used."""
+        age_s = self._settings.cache_age_s
+        return age_s == 0 or time.time() - modified_at <= age_s
 
-    def discard(self) -> None:
-        self._made.discard()
+    def _trim(self) -> None:
+        """Remove what is too old, then what was not used for longest until all fits. Blocks.
+
+        One scope gets half of the room.
+        """
+        for folder in self._root.glob("*/"):
+            remove_partial(folder)
+        room = self._settings.cache_mib * MIB
+        entries = []
+        for entry in sorted(self._entries()):
+            if self._fresh(entry[0]):
+                entries.append(entry)
+            else:
+                entry[2].unlink(missing_ok=True)
+        removed = _remove_oldest([entry for entry in entries if entry[2].parent == self._folder], room // 2)
+        _remove_oldest([entry for entry in entries if entry[2] not in removed], room)
+
+    def _entries(self) -> Iterator[tuple[float, int, Path]]:
+        for path in self._root.glob("*/*"):
+            if path.name.startswith(PARTIAL):
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                known = path.stat()
+                yield known.st_mtime, known.st_size, path
+
+
+class _Refused(Exception):
+    """The host's disk refuses an entry."""
+
+
+async def _on_disk(work: Callable[..., _T], *arguments: object) -> _T:
+    """Do something that blocks. What the disk refuses is told apart from what a guest's tar raises."""
+    try:
+        return await asyncio.to_thread(work, *arguments)
+    except OSError as error:
+        raise _Refused(str(error)) from error
 
 
 def _read(path: Path, stream: IO[bytes], size: int) -> StoredProgram:
@@ -264,7 +224,3 @@ def _remove_oldest(entries: list[tuple[float, int, Path]], room: int) -> set[Pat
 
 def _digest(parts: list[Any]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _tell(error: OSError) -> None:
-    _log.warning("a compiled program is not kept: %s", error, extra={"action": "compiled.not_kept"})

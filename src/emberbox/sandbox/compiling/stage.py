@@ -10,18 +10,15 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from emberbox.errors import GuestError, GuestRequestFailed, VmmError
-from emberbox.model import MIB, CompileResult, Limits, RunResult, RunStatus
-from emberbox.sandbox.compiling.cache import ENTRY_BYTES, ENTRY_FILES
+from emberbox.errors import CompileFailed, GuestError, GuestRequestFailed, VmmError
+from emberbox.model import MIB, CompileResult, Limits, RunResult, RunStatus, elapsed_ms
+from emberbox.sandbox.compiling.cache import ENTRY_BYTES, ENTRY_FILES, CompileCache, StoredProgram
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import Mapping
 
-    from emberbox.errors import CompileFailed
     from emberbox.guest import ExecRequest, InlineFile
-    from emberbox.guest.files import TarDownload
     from emberbox.runtimes import CompileRecipe, Runtime
-    from emberbox.sandbox.compiling.cache import ScopedCache, StoredProgram
     from emberbox.sandbox.process import Process
     from emberbox.sandbox.vm import SandboxVm
 
@@ -33,16 +30,8 @@ TRANSFER_S = 30.0
 """How long fetching a program for the cache, or putting it back, may take; then it goes without."""
 
 _WORK = PurePosixPath("/work")
-_REASONS = {
-    RunStatus.SUCCEEDED: "compiled",
-    RunStatus.TIMED_OUT: "timed_out",
-    RunStatus.CPU_LIMIT: "cpu_limit",
-    RunStatus.OUT_OF_MEMORY: "out_of_memory",
-    RunStatus.OUTPUT_LIMIT: "output_limit",
-    RunStatus.CANCELLED: "cancelled",
-    RunStatus.VM_DIED: "vm_died",
-}
-
+_REASONS = {RunStatus.SUCCEEDED: "compiled", RunStatus.START_FAILED: "failed"}
+"""Reasons that are called otherwise than the status of the compiler's run."""
 _NOT_COMPILED = {"vm_died": RunStatus.VM_DIED, "cancelled": RunStatus.CANCELLED}
 """What is nobody's verdict on the source."""
 
@@ -74,7 +63,7 @@ class CompileStage:
         self,
         sandbox: SandboxVm,
         runtime: Runtime,
-        cache: ScopedCache | None,
+        cache: CompileCache | None,
         output: str,
         *,
         again: bool = False,
@@ -137,12 +126,12 @@ class CompileStage:
             return None
         return None if kind == "other" else kind
 
-    async def _keep(self, cache: ScopedCache, key: str, kind: str, result: CompileResult) -> None:
+    async def _keep(self, cache: CompileCache, key: str, kind: str, result: CompileResult) -> None:
         tar = self._sandbox.guest.tar_out(self._output, max_bytes=ENTRY_BYTES, max_entries=ENTRY_FILES)
         try:
-            async with asyncio.timeout(TRANSFER_S), aclosing(_whole(tar)) as pieces:
+            async with asyncio.timeout(TRANSFER_S), aclosing(tar) as pieces:
                 await cache.store(key, _about(kind, result), pieces)
-        except (GuestRequestFailed, _Truncated, TimeoutError):
+        except (GuestRequestFailed, TimeoutError):
             return
 
     async def _remove(self) -> None:
@@ -151,7 +140,7 @@ class CompileStage:
     # -- from the cache ---------------------------------------------------------------------------
 
     async def _from_cache(
-        self, cache: ScopedCache, key: str, files: tuple[InlineFile, ...]
+        self, cache: CompileCache, key: str, files: tuple[InlineFile, ...]
     ) -> CompileResult | None:
         begun = time.perf_counter()
         found = await cache.find(key)
@@ -173,7 +162,7 @@ class CompileStage:
             return None
         finally:
             found.close()
-        return replace(result, wall_ms=(time.perf_counter() - begun) * 1000)
+        return replace(result, wall_ms=elapsed_ms(begun))
 
     async def _put_back(self, found: StoredProgram) -> None:
         folder = found.about["kind"] == "directory"
@@ -190,18 +179,6 @@ class CompileStage:
         return program in (file, *file.parents) or file in program.parents
 
 
-class _Truncated(Exception):
-    """The program is larger than what is kept."""
-
-
-async def _whole(tar: TarDownload) -> AsyncGenerator[bytes, None]:
-    async with aclosing(aiter(tar)) as pieces:
-        async for piece in pieces:
-            yield piece
-    if tar.summary is None or tar.summary.truncated:
-        raise _Truncated
-
-
 def not_compiled(error: CompileFailed) -> RunResult:
     """Return the result of a run that came to nothing but this error."""
     status = _NOT_COMPILED.get(error.result.reason, RunStatus.COMPILE_FAILED)
@@ -213,7 +190,7 @@ def compile_result(run: RunResult) -> CompileResult:
     ok = run.status is RunStatus.SUCCEEDED
     return CompileResult(
         ok=ok,
-        reason=_REASONS.get(run.status, "failed"),
+        reason=_REASONS.get(run.status, run.status.value),
         stdout_data=run.stdout_data,
         stderr_data=run.stderr_data,
         exit_code=run.exit_code,

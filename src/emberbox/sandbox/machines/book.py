@@ -9,52 +9,47 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from emberbox.errors import EmberboxError, GuestGone, NotFound
 from emberbox.sandbox.machines.kept import TEXT_BYTES, KeptMachines, MachineEntry
-from emberbox.vmm.base import MachineState
+from emberbox.vmm.base import Machine, MachineSpec, MachineState
 from emberbox.vmm.boots.guest_text import escaped
 from emberbox.vmm.process.spawn import error_log, read_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from emberbox.vmm.base import Machine, MachineSpec
+    from emberbox.guest import GuestClient
+    from emberbox.tasks import UndoStack
 
 _log = logging.getLogger(__name__)
 
 
-class _Guest(Protocol):
-    @property
-    def failure(self) -> EmberboxError | None: ...
-
-
-class Sighting:
-    """One machine in the book, from before its VMM starts until its folder is removed.
+class Place:
+    """One machine's place, with its entry in the book: from before its VMM starts until all is given back.
 
     Made by `MachineBook.enter`.
 
     Attributes:
+        spec: What the machine is made from.
+        undo: Closing it gives the place back; what ends the machine is added on top.
         machine: The machine, once there is one.
         guest: Its agent's client, once there is one.
     """
 
-    def __init__(self, book: MachineBook, spec: MachineSpec, *, runtime: str, source: str) -> None:
+    def __init__(
+        self, book: MachineBook, spec: MachineSpec, undo: UndoStack, *, runtime: str, source: str
+    ) -> None:
+        self.spec = spec
+        self.undo = undo
         self.machine: Machine | None = None
-        self.guest: _Guest | None = None
+        self.guest: GuestClient | None = None
         self._book = book
-        self._spec = spec
         self._runtime = runtime
         self._source = source
         self._started_at = time.time()
         self._reason: str | None = None
-
-    @property
-    def console_log(self) -> Path:
-        """Where the guest's console is written."""
-        return self._spec.console_log
 
     def blame(self, error: BaseException) -> None:
         """Note why the machine did not come up. Whoever gave it up, by cancelling, is nobody's fault."""
@@ -63,40 +58,38 @@ class Sighting:
 
     def entry(self, *, ended_at: float | None = None) -> MachineEntry:
         """Return how it stands with the machine."""
-        state = MachineState.STARTING if self.machine is None else self.machine.poll()
-        living = (
-            ended_at is None
-            and self.machine is not None
-            and state not in (MachineState.EXITED, MachineState.KILLED)
-        )
+        state, pid = MachineState.STARTING if ended_at is None else MachineState.EXITED, None
+        if ended_at is None and self.machine is not None:
+            state = self.machine.poll()
+            pid = None if state in (MachineState.EXITED, MachineState.KILLED) else self.machine.pid
         return MachineEntry(
-            id=self._spec.id,
+            id=self.spec.id,
             runtime=self._runtime,
             driver=self._book.driver,
             source=self._source,
-            vcpus=self._spec.vcpus,
-            memory_mib=self._spec.memory_mib,
-            state=MachineState.EXITED if ended_at is not None else state,
+            vcpus=self.spec.vcpus,
+            memory_mib=self.spec.memory_mib,
+            state=state,
             started_at=self._started_at,
-            pid=self.machine.pid if living and self.machine is not None else None,
+            pid=pid,
             ended_at=ended_at,
             reason=self._reason,
         )
 
     def console(self) -> str:
         """Return what the guest printed so far, the end of it."""
-        return read_end(self._spec.console_log, self._spec.console_bytes)
+        return read_end(self.spec.console_log, self.spec.console_bytes)
 
     def vmm_log(self) -> str:
         """Return what the VMM logged so far, the end of it."""
-        return read_end(error_log(self._spec.run_dir), TEXT_BYTES)
+        return read_end(error_log(self.spec.run_dir), TEXT_BYTES)
 
     async def leave(self) -> None:
         """Strike the machine, which has ended, off the book; of one that ended badly, keep what there is.
 
         Never raises.
         """
-        self._book.strike(self._spec.id)
+        self._book.strike(self.spec.id)
         self._reason = self._reason or await self._end_of_its_own()
         if self._reason is None:
             return
@@ -135,13 +128,13 @@ class MachineBook:
     def __init__(self, kept: KeptMachines, driver: str) -> None:
         self.kept = kept
         self.driver = driver
-        self._live: dict[str, Sighting] = {}
+        self._live: dict[str, Place] = {}
 
-    def enter(self, spec: MachineSpec, *, runtime: str, source: str) -> Sighting:
-        """Enter a machine that is about to start; its `Sighting.leave` must be called once it has ended."""
-        sighting = Sighting(self, spec, runtime=runtime, source=source)
-        self._live[spec.id] = sighting
-        return sighting
+    def enter(self, spec: MachineSpec, undo: UndoStack, *, runtime: str, source: str) -> Place:
+        """Enter a machine that is about to start; its `Place.leave` must be called once it has ended."""
+        place = Place(self, spec, undo, runtime=runtime, source=source)
+        self._live[spec.id] = place
+        return place
 
     def strike(self, machine_id: str) -> None:
         """Take a machine out of those that live."""
@@ -150,7 +143,7 @@ class MachineBook:
     async def entries(self) -> list[MachineEntry]:
         """Return the machines that live, newest first, then those that ended badly, the latest first."""
         live = sorted(
-            (sighting.entry() for sighting in self._live.values()),
+            (place.entry() for place in self._live.values()),
             key=lambda entry: entry.started_at,
             reverse=True,
         )
@@ -168,19 +161,17 @@ class MachineBook:
 
         Raises `NotFound`.
         """
-        return await self._told(machine_id, Sighting.console, self.kept.console)
+        return await self._told(machine_id, Place.console, "console")
 
     async def vmm_log(self, machine_id: str) -> str:
         """Return the end of what a machine's VMM logged, escaped as well. Raises `NotFound`."""
-        return await self._told(machine_id, Sighting.vmm_log, self.kept.vmm_log)
+        return await self._told(machine_id, Place.vmm_log, "log")
 
-    async def _told(
-        self, machine_id: str, of_live: Callable[[Sighting], str], of_kept: Callable[[str], str | None]
-    ) -> str:
+    async def _told(self, machine_id: str, of_live: Callable[[Place], str], kept: str) -> str:
         live = self._live.get(machine_id)
         if live is not None:
             return escaped(await asyncio.to_thread(of_live, live))
-        found = await asyncio.to_thread(of_kept, machine_id)
+        found = await asyncio.to_thread(self.kept.text, machine_id, kept)
         if found is None:
             raise _unknown()
         return escaped(found)

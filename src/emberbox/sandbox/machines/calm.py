@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+
+from emberbox.tasks import set_within
 
 
 class Calm:
@@ -27,6 +28,4 @@ class Calm:
 
     async def wait(self, at_most_s: float) -> None:
         """Wait until nothing is under way, for `at_most_s` seconds."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(at_most_s):
-                await self._reached.wait()
+        await set_within(self._reached, at_most_s)

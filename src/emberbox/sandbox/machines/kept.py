@@ -118,15 +118,8 @@ class KeptMachines:
         ]
         return sorted(found, key=lambda entry: (_ended(entry), entry.id), reverse=True)
 
-    def console(self, machine_id: str) -> str | None:
-        """Return the end of a kept machine's console; None for a machine that is not kept."""
-        return self._text(machine_id, "console")
-
-    def vmm_log(self, machine_id: str) -> str | None:
-        """Return the end of the log of a kept machine's VMM; None for a machine that is not kept."""
-        return self._text(machine_id, "log")
-
-    def _text(self, machine_id: str, name: str) -> str | None:
+    def text(self, machine_id: str, name: str) -> str | None:
+        """Return the end of a kept machine's `console`, or of its VMM's `log`; None where it is not kept."""
         # By what is in the folder, and not by a path that a caller made up.
         if machine_id.startswith(".") or machine_id not in self._names():
             return None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
-
-from emberbox.vmm.base import part
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from emberbox.guest import GuestClient, PendingRequest
+    from emberbox.guest import GuestClient
+    from emberbox.guest.channel import Channel
+    from emberbox.model import RunMetrics
     from emberbox.tasks import UndoStack
     from emberbox.vmm.base import Machine
 
@@ -26,9 +26,8 @@ class LiveMachine:
         machine: The VM.
         guest: The agent's client.
         undo: Closing it ends the machine and gives back all that it held.
-        source: Where it came from.
-        queue_ms: How long the caller waited for a slot.
-        boot_ms: From having a slot to a machine that takes requests.
+        metrics: Where it came from, how long its caller waited for a slot, and from then on for a machine
+            that takes requests: what its first run is charged with.
         resume: The request that told a fresh clone who it is, until its answer was seen.
         resume_sent: When that was, by `time.perf_counter`.
         made: When it was made, by `time.monotonic`.
@@ -41,18 +40,12 @@ class LiveMachine:
     machine: Machine
     guest: GuestClient
     undo: UndoStack
-    source: Literal["pool", "clone", "cold"]
-    queue_ms: float = 0.0
-    boot_ms: float = 0.0
-    resume: PendingRequest[int] | None = None
+    metrics: RunMetrics
+    resume: Channel[int] | None = None
     resume_sent: float = 0.0
     made: float = field(default_factory=time.monotonic)
     reclaimed: bool = False
     patience_s: float = 60.0
-
-    async def part(self) -> None:
-        """Close the connection to the agent and leave the machine ready to be frozen. Raises `VmmError`."""
-        await part(self.machine, self.guest.close)
 
     async def confirm(self, timeout_s: float) -> None:
         """Wait until the clone has said that it has its own entropy, clock and name. Repeating is free.
@@ -63,6 +56,6 @@ class LiveMachine:
         if self.resume is None:
             return
         pending, self.resume = self.resume, None
-        await pending.result(timeout_s)
+        await pending.answer(timeout_s)
         if (time.perf_counter() - self.resume_sent) * 1e9 > CLOCK_SLACK_NS:
             await self.guest.clock(time.time_ns(), timeout_s=timeout_s)

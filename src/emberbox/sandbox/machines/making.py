@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from emberbox.errors import VmmError
+from emberbox.errors import GuestRequestFailed, VmmError
+from emberbox.guest import GuestClient
+from emberbox.model import MIB, RunMetrics, elapsed_ms
 from emberbox.sandbox.machines.calm import Calm
-from emberbox.sandbox.machines.greeting import attach, greet, identity, make_talkative
 from emberbox.sandbox.machines.live import LiveMachine
-from emberbox.sandbox.machines.standby import ReservedStandby
+from emberbox.sandbox.machines.places import Places, undone_if_failed
+from emberbox.sandbox.machines.standby import ReservedStandby, StandbyStock
 from emberbox.sandbox.machines.timer import boot_in_time, check_timer
-from emberbox.vmm.base import TimedMachine
+from emberbox.vmm.base import Driver, LoadedSnapshot, Machine, PreparingSnapshot, TimedMachine
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from emberbox.config import VmmSettings
-    from emberbox.guest import GuestClient
-    from emberbox.sandbox.machines.places import Place, Places
+    from emberbox.guest.channel import Channel
+    from emberbox.sandbox.machines.book import Place
     from emberbox.sandbox.machines.plan import MachinePlan
-    from emberbox.sandbox.machines.standby import StandbyStock
-    from emberbox.vmm.base import Driver, LoadedSnapshot, Machine, PreparingSnapshot
 
 _log = logging.getLogger(__name__)
 
 STEP_ASIDE_S = 0.1
 """How long starting a VMM ahead of time waits for clones that are being made, at most."""
+_LATER_S = 10.0
+"""How much later than the watch, which can tell why, the greeting itself gives up."""
+_PRINTK = "/proc/sys/kernel/printk"
+_ALL_LEVELS = b"8\n"
 
 
 class MachineMaker:
@@ -40,7 +46,7 @@ class MachineMaker:
         places: Where machines live.
         settings: Timeouts.
         launches: How many clones are made at the same moment.
-        standbys: VMMs that were started ahead of time; None for none.
+        standbys: VMMs that were started ahead of time.
     """
 
     def __init__(
@@ -49,7 +55,7 @@ class MachineMaker:
         places: Places,
         settings: VmmSettings,
         launches: int,
-        standbys: StandbyStock | None = None,
+        standbys: StandbyStock,
     ) -> None:
         self._places = places
         self._driver = driver
@@ -74,17 +80,16 @@ class MachineMaker:
     async def _boot(self, plan: MachinePlan, tolerance: float) -> LiveMachine:
         begun = time.perf_counter()
         source = "cold" if plan.memory is None else "template"
-        place = await self._places.take(plan, source, talkative=plan.console is not None)
+        place = await self._places.take(plan, source)
         queued = time.perf_counter()
-        async with place.unless_failed():
-            machine = place.sighting.machine = await self._started(place, plan)
+        async with undone_if_failed(place.undo, place):
+            machine = place.machine = await self._started(place, plan)
             place.undo.push(machine.kill)
-            guest = place.sighting.guest = await greet(machine, place.undo, self._settings)
+            guest = await self._greet(place, machine)
             if isinstance(machine, TimedMachine):
                 machine.settle()
             await check_timer(machine, guest, tolerance)
-            timeout_s = self._settings.clone_timeout_s
-            await guest.resume(**identity(place.name, plan.disk_mib), timeout_s=timeout_s)
+            await _identify(guest, place, plan).answer(self._settings.clone_timeout_s)
         return self._live(place, machine, guest, "cold", begun, queued)
 
     async def _started(self, place: Place, plan: MachinePlan) -> Machine:
@@ -93,6 +98,27 @@ class MachineMaker:
         plan.memory.unlink(missing_ok=True)  # an earlier boot's
         template: Machine = await self._driver.start_template(place.spec, plan.memory)  # type: ignore[attr-defined]
         return template
+
+    async def _greet(self, place: Place, machine: Machine) -> GuestClient:
+        """Connect to the agent of a machine that boots and hear its hello, for as long as there is hope.
+
+        Raises:
+            BootFailed: It hangs, or has ended.
+            GuestVersionMismatch: It speaks another version.
+        """
+        from emberbox.vmm.boots.watch import BootBounds, until_it_speaks
+
+        async def speaking() -> GuestClient:
+            guest = await _attach(place, machine)
+            await guest.hello(timeout_s=self._settings.boot_timeout_s + _LATER_S)
+            return guest
+
+        bounds = BootBounds(
+            cpu_s=self._settings.boot_cpu_s,
+            idle_s=self._settings.boot_idle_s,
+            wall_s=self._settings.boot_timeout_s,
+        )
+        return await until_it_speaks(machine, speaking(), bounds)
 
     # -- cloned -----------------------------------------------------------------------------------
 
@@ -110,43 +136,35 @@ class MachineMaker:
             VmmError, GuestError, SnapshotFailed, CapacityExhausted: With nothing left behind.
         """
         begun = time.perf_counter()
-        live = await self._from_standby(snapshot, plan, begun)
-        if live is None:
-            place = await self._places.take(plan, "clone")
-            live = await self._cloned(place, plan, partial(snapshot.restore, place.spec), begun)
-        return live
-
-    async def _from_standby(
-        self, snapshot: LoadedSnapshot, plan: MachinePlan, begun: float
-    ) -> LiveMachine | None:
-        if self._standbys is None or plan.console is not None:
-            return None
-        found = self._standbys.take(snapshot, partial(self._prepare, plan=plan))
-        if found is None:
-            return None
-        try:
-            return await self._cloned(found.place, plan, found.standby.restore, begun)
-        except VmmError as error:
-            _log.info(
-                "a standby could not be used: %s",
-                error,
-                extra={"action": "standby.unused", "machine": found.place.name},
-            )
-            return None
+        found = None
+        if plan.console is None:
+            found = self._standbys.take(snapshot, partial(self._prepare, plan=plan))
+        if found is not None:
+            try:
+                return await self._cloned(found.place, plan, found.standby.restore, begun)
+            except VmmError as error:
+                _log.info(
+                    "a standby could not be used: %s",
+                    error,
+                    extra={"action": "standby.unused", "machine": found.place.spec.id},
+                )
+        place = await self._places.take(plan, "clone")
+        return await self._cloned(place, plan, partial(snapshot.restore, place.spec), begun)
 
     async def _cloned(
         self, place: Place, plan: MachinePlan, restore: Callable[[], Awaitable[Machine]], begun: float
     ) -> LiveMachine:
-        within_s = self._settings.clone_timeout_s
         self._calm.disturb()
         try:
-            async with place.unless_failed(), self._gate:
+            async with undone_if_failed(place.undo, place), self._gate:
                 queued = time.perf_counter()
-                machine, guest = await _restored(place, restore)
+                machine = place.machine = await restore()
+                place.undo.push(machine.kill)
+                guest = await _attach(place, machine)
                 sent = time.perf_counter()
-                pending = guest.start_resume(**identity(place.name, plan.disk_mib), within_s=within_s)
+                pending = _identify(guest, place, plan, within_s=self._settings.clone_timeout_s)
                 if plan.console is not None:
-                    await make_talkative(guest)
+                    await _make_talkative(guest)
         finally:
             self._calm.settle()
         live = self._live(place, machine, guest, "clone", begun, queued)
@@ -163,13 +181,15 @@ class MachineMaker:
         queued: float,
     ) -> LiveMachine:
         return LiveMachine(
-            id=place.name,
+            id=place.spec.id,
             machine=machine,
             guest=guest,
             undo=place.undo,
-            source=source,
-            queue_ms=(queued - begun) * 1000,
-            boot_ms=(time.perf_counter() - queued) * 1000,
+            metrics=RunMetrics(
+                source=source,
+                queue_ms=(queued - begun) * 1000,
+                boot_ms=elapsed_ms(queued),
+            ),
             patience_s=self._settings.clone_timeout_s,
         )
 
@@ -184,14 +204,38 @@ class MachineMaker:
         place = await self._places.take_now(plan, "clone")
         if place is None:
             return None
-        async with place.unless_failed():
+        async with undone_if_failed(place.undo, place):
             standby = await snapshot.prepare(place.spec)
             place.undo.push(standby.discard)
         return ReservedStandby(place=place, standby=standby)
 
 
-async def _restored(place: Place, restore: Callable[[], Awaitable[Machine]]) -> tuple[Machine, GuestClient]:
-    machine = place.sighting.machine = await restore()
-    place.undo.push(machine.kill)
-    guest = place.sighting.guest = await attach(machine, place.undo)
-    return machine, guest
+async def _attach(place: Place, machine: Machine) -> GuestClient:
+    """Connect to the agent. Raises `VmmError`."""
+    reader, writer = await machine.open_channel()
+    guest = place.guest = GuestClient(reader, writer, name=place.spec.id)
+    place.undo.push(guest.close)
+    return guest
+
+
+def _identify(
+    guest: GuestClient, place: Place, plan: MachinePlan, *, within_s: float | None = None
+) -> Channel[int]:
+    """Tell a machine what sets it apart from its twins; arguments as for `GuestClient.start_resume`."""
+    return guest.start_resume(
+        entropy=os.urandom(64),
+        unix_ns=time.time_ns(),
+        hostname=f"ember-{place.spec.id}",
+        disk_bytes=None if plan.disk_mib is None else plan.disk_mib * MIB,
+        within_s=within_s,
+    )
+
+
+async def _make_talkative(guest: GuestClient) -> None:
+    """Have a clone's kernel print all it has to say to the console, where the image lets it.
+
+    Its template's was told to be quiet.
+    Source: the kernel's Documentation/admin-guide/sysctl/kernel.rst, `printk`.
+    """
+    with contextlib.suppress(GuestRequestFailed):
+        await guest.write_file(_PRINTK, _ALL_LEVELS, user="root")

@@ -6,47 +6,24 @@ import itertools
 import logging
 import secrets
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emberbox.errors import EmberboxError, GuestError
 from emberbox.sandbox.machines.console import ConsoleFollower
 from emberbox.tasks import UndoStack
+from emberbox.vmm.process.removal import remove_tree
 from emberbox.vmm.registry import rates_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager
 
     from emberbox.config import Settings
-    from emberbox.sandbox.machines.book import MachineBook, Sighting
+    from emberbox.sandbox.machines.book import MachineBook, Place
     from emberbox.sandbox.machines.plan import MachinePlan
     from emberbox.sandbox.machines.runfolder import RunFolder
     from emberbox.sandbox.machines.slots import Slots
-    from emberbox.vmm.base import MachineSpec
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A place that is taken.
-
-    Attributes:
-        name: The machine's name.
-        spec: What it is made from.
-        sighting: Its entry in the book.
-        undo: Closing it gives the place back; what ends the machine is added on top.
-    """
-
-    name: str
-    spec: MachineSpec
-    sighting: Sighting
-    undo: UndoStack
-
-    def unless_failed(self) -> AbstractAsyncContextManager[None]:
-        """Keep the place if what is done meanwhile succeeds; else give it back, the reason in the book."""
-        return _undone_if_failed(self.undo, self.sighting)
 
 
 class Places:
@@ -68,52 +45,46 @@ class Places:
         self._name = secrets.token_hex(4)
         self._numbers = itertools.count(1)
 
-    async def take(self, plan: MachinePlan, source: str, *, talkative: bool = False) -> Place:
+    async def take(self, plan: MachinePlan, source: str) -> Place:
         """Take a place, once a slot is free.
 
         Args:
             plan: The machine.
             source: What the book says of where it came from.
-            talkative: Whether its kernel tells all that it does.
 
         Raises:
             CapacityExhausted, NoSpace: With nothing left behind.
         """
         undo = UndoStack()
-        async with _undone_if_failed(undo):
+        async with undone_if_failed(undo):
             slot = await self._slots.take(self._wait_s)
-            return self._taken(slot, plan, source, undo, talkative)
+            undo.push_call(self._slots.give_back, slot)
+            name = f"{self._name}-{next(self._numbers)}"
+            folder = self._folder.make(name)
+            undo.push_call(remove_tree, folder)
+            # A clone's kernel is its template's, which was told to be quiet.
+            talkative = source == "cold" and plan.console is not None
+            spec = plan.spec(name, slot, folder, self._rates, talkative=talkative)
+            place = self._book.enter(spec, undo, runtime=plan.image.runtime, source=source)
+            # It is struck off behind its end, and ahead of the end of its folder.
+            undo.push(place.leave)
+            if plan.console is not None:
+                undo.push(ConsoleFollower(spec.console_log, plan.console).close)
+        return place
 
     async def take_now(self, plan: MachinePlan, source: str) -> Place | None:
         """Take a place if a slot is free, and nobody waits for one; else None. Raises `NoSpace`."""
-        slot = await self._slots.take_now()
-        if slot is None:
-            return None
-        undo = UndoStack()
-        async with _undone_if_failed(undo):
-            return self._taken(slot, plan, source, undo, talkative=False)
-
-    def _taken(self, slot: int, plan: MachinePlan, source: str, undo: UndoStack, talkative: bool) -> Place:
-        undo.push_call(self._slots.give_back, slot)
-        name = f"{self._name}-{next(self._numbers)}"
-        folder = self._folder.make(name)
-        undo.push_call(self._folder.remove, folder)
-        spec = plan.spec(name, slot, folder, self._rates, talkative=talkative)
-        sighting = self._book.enter(spec, runtime=plan.image.runtime, source=source)
-        # It is struck off behind its end, and ahead of the end of its folder.
-        undo.push(sighting.leave)
-        if plan.console is not None:
-            undo.push(ConsoleFollower(spec.console_log, plan.console).close)
-        return Place(name=name, spec=spec, sighting=sighting, undo=undo)
+        return await self.take(plan, source) if self._slots.free else None
 
 
 @asynccontextmanager
-async def _undone_if_failed(undo: UndoStack, sighting: Sighting | None = None) -> AsyncIterator[None]:
+async def undone_if_failed(undo: UndoStack, place: Place | None = None) -> AsyncIterator[None]:
+    """Undo all if what is done meanwhile fails, the reason in the book where there is a place already."""
     try:
         yield
     except BaseException as error:
-        if sighting is not None:
-            sighting.blame(error)
+        if place is not None:
+            place.blame(error)
         if isinstance(error, GuestError):
             _log.warning("a machine did not come up: %s", error, extra={"action": "machine.failed"})
         elif isinstance(error, EmberboxError):

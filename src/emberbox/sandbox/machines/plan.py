@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emberbox.errors import InvalidInput
-from emberbox.vmm.base import Drive, MachineSpec
+from emberbox.vmm.base import Drive, MachineSpec, Rates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from emberbox.images import Image
     from emberbox.runtimes import Runtime
     from emberbox.sandbox.machines.console import ConsoleReader
-    from emberbox.vmm.base import Rates
 
 KERNEL_ARGS = (
     # The kernel hands what it does not know to PID 1 as environment: the agent is neither to

@@ -8,12 +8,19 @@ same number through different files.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+import time
 from typing import TYPE_CHECKING
 
 from emberbox.errors import CapacityExhausted, NoSpace, RequirementMissing
 from emberbox.files.locks import Lock, try_lock
+from emberbox.vmm.process.cgroup import Cgroups
+from emberbox.vmm.process.leftovers import end_marked, kill_leftovers
 from emberbox.vmm.process.removal import remove_tree
+from emberbox.vmm.recorded import RECORD
+from emberbox.vmm.registry import marks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sized
@@ -25,6 +32,35 @@ ENGINES = 100
 """Engines at once on one data folder."""
 SLOTS = 100
 """Machines at once of one engine."""
+STARTING_S = 1.0
+"""How long a machine that was just being started may take to show itself."""
+
+
+async def end_leftovers(folder: Path) -> list[int]:
+    """End every machine that has a folder in `folder`, and return the pids of what still ran.
+
+    The engine of that folder must be gone. Takes a second longer where the engine was killed while it
+    started a machine.
+    """
+    ended = await kill_leftovers(marks(), folder)
+    names = [name for name in os.listdir(folder) if "-" in name]
+    prefixes = sorted({f"{name.rpartition('-')[0]}-" for name in names})
+    ended += await _end_marked(prefixes)
+    if any(not (folder / name / RECORD).exists() for name in names):
+        # A process that was forked off, and let go of the engine's lock, is not recognized until it
+        # runs its own program.
+        deadline = time.monotonic() + STARTING_S
+        while time.monotonic() < deadline:
+            await asyncio.sleep(STARTING_S / 10)
+            ended += await _end_marked(prefixes)
+    groups = Cgroups()
+    for prefix in prefixes:
+        await groups.sweep(prefix)
+    return ended
+
+
+async def _end_marked(prefixes: list[str]) -> list[int]:
+    return [pid for prefix in prefixes for pid in await end_marked(marks(), prefix)]
 
 
 class RunFolder:
@@ -41,12 +77,12 @@ class RunFolder:
         self._lock = lock
 
     @classmethod
-    async def claim(cls, root: Path, kill: Callable[[Path], Awaitable[Sized]]) -> RunFolder:
+    async def claim(cls, root: Path, kill: Callable[[Path], Awaitable[Sized]] = end_leftovers) -> RunFolder:
         """Take the first free number and clean up after every engine that died.
 
         Args:
             root: `<data>/run`; made when missing.
-            kill: Ends the machines that a dead engine's folder names; returns what was ended.
+            kill: Ends what the machines that a dead engine's folder names left; returns what was ended.
 
         Raises:
             CapacityExhausted: `ENGINES` engines live already.
@@ -79,10 +115,6 @@ class RunFolder:
         except OSError as error:
             raise _explain(folder, error) from error
         return folder
-
-    def remove(self, folder: Path) -> None:
-        """Remove a machine's folder. Repeating is harmless."""
-        remove_tree(folder)
 
     def release(self) -> None:
         """Remove the folder and let go of the number. Repeating is harmless."""

@@ -38,12 +38,17 @@ class Slots:
         """How many are taken."""
         return self.count - len(self._free)
 
+    @property
+    def free(self) -> bool:
+        """Whether there is a free number that nobody waits for: then `take` does not wait."""
+        return not self._available.locked()
+
     async def take(self, timeout_s: float) -> int:
         """Wait for a free number, first come, first served.
 
         Raises `CapacityExhausted` after `timeout_s` seconds.
         """
-        if self._available.locked() and self.on_shortage is not None:
+        if not self.free and self.on_shortage is not None:
             self.on_shortage()
         try:
             async with asyncio.timeout(timeout_s):
@@ -53,13 +58,6 @@ class Slots:
                 f"all {self.count} machines are in use, and none became free within {timeout_s:g} s; "
                 "try again later, or raise capacity.machines"
             ) from None
-        return heapq.heappop(self._free)
-
-    async def take_now(self) -> int | None:
-        """Return a free number; None when there is none, or somebody waits for one. Does not wait."""
-        if self._available.locked():
-            return None
-        await self._available.acquire()
         return heapq.heappop(self._free)
 
     def give_back(self, number: int) -> None:

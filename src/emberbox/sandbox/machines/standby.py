@@ -8,23 +8,21 @@ need. A standby holds a slot, which it gives up as soon as somebody waits for on
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from emberbox.errors import EmberboxError
-from emberbox.vmm.base import PreparingSnapshot
+from emberbox.tasks import TaskKeeper, set_within
+from emberbox.vmm.base import LoadedSnapshot, PreparingSnapshot, Standby
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from emberbox.config import PoolSettings
-    from emberbox.sandbox.machines.places import Place
-    from emberbox.tasks import TaskKeeper
-    from emberbox.vmm.base import LoadedSnapshot, Standby
+    from emberbox.sandbox.machines.book import Place
 
 _log = logging.getLogger(__name__)
 
@@ -96,17 +94,11 @@ class StandbyStock:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
-        self._started = self._used = self._lost = self._failures = 0
+        self._counts: Counter[str] = Counter()
 
     def status(self) -> StandbyStatus:
         """Return the counts over all templates."""
-        return StandbyStatus(
-            ready=self._total(),
-            started=self._started,
-            used=self._used,
-            lost=self._lost,
-            failures=self._failures,
-        )
+        return StandbyStatus(ready=self._total(), **self._counts)
 
     def ready(self, snapshot: LoadedSnapshot) -> int:
         """Return how many wait for clones of `snapshot`."""
@@ -129,14 +121,11 @@ class StandbyStock:
         stock.used_at = time.monotonic()
         if stock.uses >= IN_USE:
             self._look()
-        while stock.ready:
-            found = stock.ready.popleft()
-            if found.standby.alive:
-                self._used += 1
-                return found
-            self._lost += 1
-            self._discard(found)
-        return None
+        self._drop_what_ended(stock)
+        if not stock.ready:
+            return None
+        self._counts["used"] += 1
+        return stock.ready.popleft()
 
     def give_up_one(self) -> bool:
         """End a standby of the template that was not used for longest: its slot is needed.
@@ -160,7 +149,7 @@ class StandbyStock:
         stocks, self._stocks = list(self._stocks.values()), {}
         async with asyncio.TaskGroup() as group:
             for found in [found for stock in stocks for found in stock.ready]:
-                group.create_task(found.place.undo.close(), name=f"end-standby-{found.place.name}")
+                group.create_task(found.place.undo.close(), name=f"end-standby-{found.place.spec.id}")
 
     def _look(self) -> None:
         self._wake.set()
@@ -173,9 +162,7 @@ class StandbyStock:
             self._drop_what_is_idle()
             while (wanting := self._wanting()) is not None:
                 await self._add(*wanting)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(_LOOK_S, self._settings.standby_idle_s)):
-                    await self._wake.wait()
+            await set_within(self._wake, min(_LOOK_S, self._settings.standby_idle_s))
 
     def _drop_what_is_idle(self) -> None:
         oldest = time.monotonic() - self._settings.standby_idle_s
@@ -184,11 +171,14 @@ class StandbyStock:
                 del self._stocks[snapshot]
                 for found in stock.ready:
                     self._discard(found)
-                continue
-            for found in [found for found in stock.ready if not found.standby.alive]:
-                stock.ready.remove(found)
-                self._lost += 1
-                self._discard(found)
+            else:
+                self._drop_what_ended(stock)
+
+    def _drop_what_ended(self, stock: _Stock) -> None:
+        for found in [found for found in stock.ready if not found.standby.alive]:
+            stock.ready.remove(found)
+            self._counts["lost"] += 1
+            self._discard(found)
 
     def _wanting(self) -> tuple[PreparingSnapshot, _Stock] | None:
         """Return the template that wants one more standby: of those that may, the one that was used last."""
@@ -208,7 +198,7 @@ class StandbyStock:
         try:
             made = await stock.make(snapshot)
         except EmberboxError as error:
-            self._failures += 1
+            self._counts["failures"] += 1
             stock.retry_at = time.monotonic() + RETRY_S
             _log.warning(
                 "a VMM could not be started ahead of time: %s", error, extra={"action": "standby.failed"}
@@ -217,11 +207,11 @@ class StandbyStock:
         if made is None:
             stock.retry_at = time.monotonic() + RETRY_S
             return
-        self._started += 1
+        self._counts["started"] += 1
         stock.ready.append(made)
 
     def _total(self) -> int:
         return sum(len(stock.ready) for stock in self._stocks.values())
 
     def _discard(self, found: ReservedStandby) -> None:
-        self._keeper.start(found.place.undo.close(), f"discard-standby-{found.place.name}")
+        self._keeper.start(found.place.undo.close(), f"discard-standby-{found.place.spec.id}")

@@ -14,13 +14,12 @@ import re
 from typing import TYPE_CHECKING, TypeVar
 
 from emberbox.errors import BootFailed, GuestRequestFailed
-from emberbox.vmm.base import TimedMachine
+from emberbox.vmm.base import Machine, TimedMachine
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from emberbox.guest import GuestClient
-    from emberbox.vmm.base import Machine
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)

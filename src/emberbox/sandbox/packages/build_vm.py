@@ -8,35 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emberbox.errors import GuestError, GuestRequestFailed, VmmError
-from emberbox.guest import ExecLimits, ExecRequest
+from emberbox.errors import GuestError, GuestRequestFailed, PackagesFailed, VmmError
+from emberbox.guest import ExecLimits, ExecOutcome, ExecRequest, GuestClient
 from emberbox.images.rootfs.layers import LayerBounds, LayerRefused, make_layer
-from emberbox.model import MIB
+from emberbox.model import MIB, PackagesResult, elapsed_ms
 from emberbox.runtimes.package_tools.base import Installation
 from emberbox.sandbox.machines.plan import MachinePlan, MachineSize
-from emberbox.sandbox.packages.attempt import OUTPUT_BYTES, Attempt
 from emberbox.sandbox.packages.filtering_proxy import FilteringProxy
-from emberbox.sandbox.packages.guest_proxy import PROXY_ADDRESS, READY_S, proxied
+from emberbox.sandbox.packages.proxy_link import PROXY_ADDRESS, READY_S, proxied
 from emberbox.sandbox.packages.proxy_rules import ProxyRules
-from emberbox.sandbox.packages.requests import tool_of
+from emberbox.sandbox.packages.requests import PackageRequest, tool_of
 
 if TYPE_CHECKING:
     from emberbox.config import PackageSettings
-    from emberbox.guest import ExecOutcome, GuestClient
     from emberbox.images import Image
-    from emberbox.model import PackagesResult
-    from emberbox.runtimes.package_tools.base import PackageTool
     from emberbox.sandbox.machines.live import LiveMachine
     from emberbox.sandbox.machines.making import MachineMaker
-    from emberbox.sandbox.packages.requests import PackageRequest
 
 TARGET = "/work/layer"
 """What is installed lies there in the VM, and becomes the layer."""
+OUTPUT_BYTES = 65_536
+"""How much is kept of what the tool said: its end."""
 _WORK = "/work"
 _TRANSFER_S = 300.0
 _GRACE_S = 10.0
@@ -46,24 +44,28 @@ _AUTHORITIES = "/tmp/emberbox-authorities.pem"  # noqa: S108  in the guest
 _AUTHORITIES_BYTES = 4 * MIB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildVm:
-    """Makes layers in VMs of an image.
+    """A VM of one installation, which begins now.
 
     Args:
-        maker: Boots them.
-        settings: Bounds, and where they may go.
+        settings: Bounds, and where it may go.
+        request: What is wanted.
     """
 
-    maker: MachineMaker
-    settings: PackageSettings
+    def __init__(self, settings: PackageSettings, request: PackageRequest) -> None:
+        self._settings = settings
+        self._request = request
+        self._tool = tool_of(request.tool)
+        self._begun = time.perf_counter()
+        self._output = b""
+        self._downloaded_bytes = 0
 
-    async def install(self, image: Image, request: PackageRequest, folder: Path) -> PackagesResult:
-        """Install packages into the file system `folder/layer.ext4`.
+    async def install(self, maker: MachineMaker, image: Image, folder: Path) -> PackagesResult:
+        """Install the packages into the file system `folder/layer.ext4`.
 
         Args:
-            image: What the VM boots.
-            request: What is wanted.
+            maker: Boots the VM.
+            image: What it boots.
             folder: Scratch folder of the caller, who removes it.
 
         Raises:
@@ -71,69 +73,99 @@ class BuildVm:
             told likewise. VmmError, CapacityExhausted: The VM did not start. NoSpace,
             ImageBuildFailed: The host could not write the layer.
         """
-        tool = tool_of(request.tool)
-        attempt = Attempt(tool, self.settings)
-        size = MachineSize(vcpus=1, memory_mib=self.settings.memory_mib)
-        live = await self.maker.boot(MachinePlan(image=image, size=size, disk_mib=self.settings.disk_mib))
+        size = MachineSize(vcpus=1, memory_mib=self._settings.memory_mib)
+        live = await maker.boot(MachinePlan(image=image, size=size, disk_mib=self._settings.disk_mib))
+        archive = folder / "layer.tar"
         try:
-            outcome, proxy = await self._use(live, tool, request, folder / "layer.tar")
+            outcome, proxy = await self._use(live, archive)
         except (GuestError, VmmError) as error:
-            raise attempt.failed("vm_died", f"the build VM ended: {error.message}") from error
-        attempt.note(outcome, proxy)
+            raise self._failed("vm_died", f"the build VM ended: {error.message}") from error
+        self._output = outcome.stdout[-OUTPUT_BYTES:]
+        self._downloaded_bytes = proxy.downloaded_bytes
+        if outcome.exit_code != 0:
+            raise self._failed(*self._verdict(outcome, proxy))
+        bounds = LayerBounds(
+            folder=self._tool.place,
+            size=self._settings.layer_mib * MIB,
+            files=self._settings.layer_files,
+        )
         try:
-            await make_layer(folder / "layer.tar", folder / "root", folder / "layer.ext4", self._bounds(tool))
+            await make_layer(archive, folder / "root", folder / "layer.ext4", bounds)
         except LayerRefused as error:
-            raise attempt.failed("refused", error.message) from error
-        return attempt.result("installed")
+            raise self._failed("refused", error.message) from error
+        return self._result("installed")
 
-    async def _use(
-        self, live: LiveMachine, tool: PackageTool, request: PackageRequest, archive: Path
-    ) -> tuple[ExecOutcome, FilteringProxy]:
-        try:
-            outcome, proxy = await self._run(live.guest, tool, request)
-            if outcome.exit_code == 0:
-                await self._take(live.guest, tool, archive)
-        finally:
-            await live.undo.close()
-        return outcome, proxy
+    # -- what becomes of it -----------------------------------------------------------------------
 
-    def _bounds(self, tool: PackageTool) -> LayerBounds:
-        return LayerBounds(
-            folder=tool.place, size=self.settings.layer_mib * MIB, files=self.settings.layer_files
+    def _verdict(self, outcome: ExecOutcome, proxy: FilteringProxy) -> tuple[str, str]:
+        """Return the reason why the tool failed, and the message for people."""
+        if outcome.reason == "timed_out":
+            bound = f"{self._settings.timeout_s:g} s (packages.timeout_s)"
+            return "timed_out", f"{self._tool.name} did not end within {bound}"
+        if proxy.exhausted:
+            needed = f"the packages need more than {self._settings.download_mib} MiB of traffic"
+            return "too_large", f"{needed}; raise packages.download_mib to allow it"
+        message = self._tool.failure_message(outcome.stdout.decode("utf-8", "replace"))
+        if outcome.reason != "exited":
+            message = f"{self._tool.name} was ended: {outcome.reason}"
+        refused = "; ".join(list(proxy.refused)[:3])
+        return "failed", f"{message} [{refused}]" if refused else message
+
+    def _failed(self, reason: str, message: str) -> PackagesFailed:
+        return PackagesFailed(self._result(reason, message))
+
+    def _result(self, reason: str, message: str | None = None) -> PackagesResult:
+        """Return what became of it: a failure where there is a message."""
+        return PackagesResult(
+            ok=message is None,
+            reason=reason,
+            tool=self._tool.name,
+            wall_ms=elapsed_ms(self._begun),
+            output_data=self._output,
+            downloaded_bytes=self._downloaded_bytes,
+            message=message,
         )
 
     # -- in the VM --------------------------------------------------------------------------------
 
-    async def _run(
-        self, guest: GuestClient, tool: PackageTool, request: PackageRequest
-    ) -> tuple[ExecOutcome, FilteringProxy]:
-        folder = TARGET if tool.in_target else _WORK
+    async def _use(self, live: LiveMachine, archive: Path) -> tuple[ExecOutcome, FilteringProxy]:
+        try:
+            outcome, proxy = await self._run(live.guest)
+            if outcome.exit_code == 0:
+                await self._take(live.guest, archive)
+        finally:
+            await live.undo.close()
+        return outcome, proxy
+
+    async def _run(self, guest: GuestClient) -> tuple[ExecOutcome, FilteringProxy]:
+        folder = TARGET if self._tool.in_target else _WORK
         await guest.make_directory(TARGET)
-        for name, data in request.files.items():
+        for name, data in self._request.files.items():
             await guest.write_file(f"{folder}/{name}", data)
         trusted = await _trust(guest)
-        rules = ProxyRules(await self._settled(guest, tool), tool)
-        proxy = FilteringProxy(rules, self.settings.download_mib * MIB)
+        rules = ProxyRules(await self._settled(guest), self._tool)
+        proxy = FilteringProxy(rules, self._settings.download_mib * MIB)
         installation = Installation(
-            files=request.files.keys(),
+            files=self._request.files.keys(),
             target=TARGET,
             index=rules.index,
             proxy=PROXY_ADDRESS,
             authorities=trusted,
         )
         try:
-            async with proxied(guest, proxy):
-                return await self._install(guest, tool.command(installation), folder), proxy
+            async with proxied(guest, proxy.serve):
+                return await self._install(guest, self._tool.command(installation), folder), proxy
         finally:
             proxy.report()
 
-    async def _settled(self, guest: GuestClient, tool: PackageTool) -> PackageSettings:
+    async def _settled(self, guest: GuestClient) -> PackageSettings:
         """Return the settings with an index.
 
         It is theirs, else the tool's own, which the tool is asked for before anything else runs.
         """
-        if tool.index(self.settings):
-            return self.settings
+        tool = self._tool
+        if tool.index(self._settings):
+            return self._settings
         limits = ExecLimits(wall_ms=int(READY_S * 1000))
         process = await guest.start(ExecRequest(argv=tool.own_index, limits=limits))
         told = await process.collect(keep_stdout=1024, keep_stderr=1024, timeout_s=READY_S + _GRACE_S)
@@ -142,11 +174,11 @@ class BuildVm:
             raise GuestRequestFailed(
                 "internal", f"{tool.name} does not tell its index; set it in packages.{tool.setting}"
             )
-        own = {tool.setting: address, "hosts": ",".join([*hosts, self.settings.hosts])}
-        return replace(self.settings, **own)  # type: ignore[arg-type]
+        own = {tool.setting: address, "hosts": ",".join([*hosts, self._settings.hosts])}
+        return replace(self._settings, **own)  # type: ignore[arg-type]
 
     async def _install(self, guest: GuestClient, command: tuple[str, ...], folder: str) -> ExecOutcome:
-        keep, timeout_s = 16 * OUTPUT_BYTES, self.settings.timeout_s
+        keep, timeout_s = 16 * OUTPUT_BYTES, self._settings.timeout_s
         process = await guest.start(
             ExecRequest(
                 # One stream for both, so that what the tool says stays in its order.
@@ -160,21 +192,23 @@ class BuildVm:
         )
         return await process.collect(keep_stdout=keep, keep_stderr=0, timeout_s=timeout_s + _GRACE_S)
 
-    async def _take(self, guest: GuestClient, tool: PackageTool, archive: Path) -> None:
+    async def _take(self, guest: GuestClient, archive: Path) -> None:
         """Write what was installed to a file of the host, as a tar that nobody has looked into yet."""
-        size, files = self.settings.layer_mib * MIB, self.settings.layer_files
-        download = guest.tar_out(TARGET, patterns=tool.taken, max_bytes=size, max_entries=files)
-        async with asyncio.timeout(_TRANSFER_S):
+        size, files = self._settings.layer_mib * MIB, self._settings.layer_files
+        installed = guest.tar_out(TARGET, patterns=self._tool.taken, max_bytes=size, max_entries=files)
+        try:
             with await asyncio.to_thread(archive.open, "wb") as stream:
-                async with aclosing(aiter(download)) as pieces:
+                async with asyncio.timeout(_TRANSFER_S), aclosing(installed) as pieces:
                     async for piece in pieces:
                         await asyncio.to_thread(stream.write, piece)
-        if download.summary is None or download.summary.truncated:
+        except GuestRequestFailed as error:
+            if error.reason != "too_large":
+                raise
             raise GuestRequestFailed(
                 "too_large",
-                f"the packages take more than {self.settings.layer_mib} MiB or {files} files; "
+                f"the packages take more than {self._settings.layer_mib} MiB or {files} files; "
                 "raise packages.layer_mib or packages.layer_files to allow it",
-            )
+            ) from error
 
 
 async def _trust(guest: GuestClient) -> str | None:

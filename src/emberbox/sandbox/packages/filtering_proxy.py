@@ -14,15 +14,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from emberbox.sandbox.packages.proxy_heads import answer, forwarded, netloc, through, tunnel
+from emberbox.sandbox.packages.proxy_heads import answer, forwarded, tunnel
 from emberbox.sandbox.packages.proxy_link import ConnectionReset
-from emberbox.sandbox.packages.proxy_rules import CONNECT_S, Destination, Refused, UpstreamProxy
+from emberbox.sandbox.packages.proxy_rules import CONNECT_S, Destination, ProxyRules, Refused, UpstreamProxy
 from emberbox.tasks import TaskKeeper
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from emberbox.sandbox.packages.proxy_rules import ProxyRules
 
 _log = logging.getLogger(__name__)
 
@@ -40,9 +39,6 @@ class Client(Protocol):
 
     async def write(self, data: bytes) -> None:
         """Send."""
-
-    async def end(self) -> None:
-        """Say that nothing more is sent."""
 
 
 class FilteringProxy:
@@ -75,12 +71,10 @@ class FilteringProxy:
         begun = False
         try:
             lines, rest = await self._head(client)
-            destination, head = self._request(lines)
-            async with self._way_out(destination) as (reader, writer, proxy):
+            destination, proxy, head = self._request(lines)
+            async with self._way_out(destination, proxy) as (reader, writer):
                 if destination.plain:
-                    rest = b"\r\n".join(
-                        [*(head if proxy is None else through(head, netloc(destination), proxy)), b"", b""]
-                    )
+                    rest = head
                 else:
                     await client.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 begun = True
@@ -91,16 +85,11 @@ class FilteringProxy:
             self._refuse(str(refusal))
             await client.write(answer(403, str(refusal)))
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-            _log.info(
-                "a build VM's connection failed: %s",
-                error or type(error).__name__,
-                extra={"action": "packages.broken"},
-            )
+            told = str(error) or type(error).__name__
+            _log.info("a build VM's connection failed: %s", told, extra={"action": "packages.broken"})
             if begun:
                 raise ConnectionReset from error
-            await client.write(
-                answer(502, f"the package index cannot be reached: {error or type(error).__name__}")
-            )
+            await client.write(answer(502, f"the package index cannot be reached: {told}"))
 
     def report(self) -> None:
         """Log what went where."""
@@ -135,17 +124,17 @@ class FilteringProxy:
         head, _, rest = data.partition(b"\r\n\r\n")
         return head.split(b"\r\n"), rest
 
-    def _request(self, lines: list[bytes]) -> tuple[Destination, list[bytes]]:
+    def _request(self, lines: list[bytes]) -> tuple[Destination, UpstreamProxy | None, bytes]:
+        """Return where a request goes, through which proxy of the host's own, and its head if it is plain."""
         words = lines[0].decode("latin-1").split(" ")
-        if len(words) != 3 or any(
-            ord(character) < 33 or ord(character) > 126 for word in words for character in word
-        ):
+        if len(words) != 3 or not all("!" <= character <= "~" for word in words for character in word):
             raise Refused("the request cannot be read")
         method, target, _ = words
         try:
             if method == "CONNECT":
                 parts = urlsplit(f"//{target}")
-                return self._rules.check(parts.hostname or "", parts.port or 0, plain=False), []
+                destination = self._rules.check(parts.hostname or "", parts.port or 0, plain=False)
+                return destination, UpstreamProxy.of(destination), b""
             parts = urlsplit(target)
             destination = self._rules.check(parts.hostname or "", parts.port or 80, plain=True)
         except ValueError as error:
@@ -153,15 +142,15 @@ class FilteringProxy:
         if method not in ("GET", "HEAD") or parts.scheme != "http":
             raise Refused(f"{method} requests are not forwarded")
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        return destination, forwarded(method, path, netloc(destination), lines[1:])
+        proxy = UpstreamProxy.of(destination)
+        return destination, proxy, forwarded(method, path, destination, lines[1:], proxy)
 
     # -- out --------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
     async def _way_out(
-        self, destination: Destination
-    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, UpstreamProxy | None]]:
-        proxy = UpstreamProxy.of(destination)
+        self, destination: Destination, proxy: UpstreamProxy | None
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         async with asyncio.timeout(CONNECT_S):
             if proxy is None:
                 reader, writer = await self._direct(destination)
@@ -170,7 +159,7 @@ class FilteringProxy:
         try:
             if proxy is not None and not destination.plain:
                 await tunnel(reader, writer, destination, proxy)
-            yield reader, writer, proxy
+            yield reader, writer
         finally:
             writer.transport.abort()
 

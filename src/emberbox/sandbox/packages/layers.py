@@ -15,7 +15,7 @@ import logging
 import os
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import ImageCorrupt
@@ -65,7 +65,7 @@ class LayerStore:
         root: Path,
         room_mib: int,
         attached: Callable[[str], int] = lambda _: 0,
-        detach: Callable[[str], None] = lambda _: None,
+        detach: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._layout = Layout(root)
         self._objects = ObjectStore(self._layout.objects)
@@ -202,8 +202,3 @@ def _result(about: dict[str, Any]) -> PackagesResult:
         output_data=base64.b64decode(about["output"]),
         downloaded_bytes=int(about["downloaded_bytes"]),
     )
-
-
-def found_after(layer: Layer, begun: float) -> Layer:
-    """Return a layer whose result tells how long it took to find it, since `begun` by `time.perf_counter`."""
-    return replace(layer, result=replace(layer.result, wall_ms=(time.perf_counter() - begun) * 1000))

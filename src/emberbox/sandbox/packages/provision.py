@@ -5,24 +5,23 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from emberbox.errors import PackagesFailed
-from emberbox.sandbox.packages.layers import found_after
-from emberbox.sandbox.packages.requests import PackageRequest, request_of, tool_of
+from emberbox.model import PackagesResult, elapsed_ms
+from emberbox.sandbox.packages.requests import PackageRequest, Packages, request_of, tool_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from emberbox.config import PackageSettings
     from emberbox.images import Image
-    from emberbox.model import PackagesResult
     from emberbox.runtimes import Runtime
+    from emberbox.sandbox.leases import Leases
     from emberbox.sandbox.machines.making import MachineMaker
     from emberbox.sandbox.packages.layers import Layer, LayerStore
-    from emberbox.sandbox.packages.requests import Packages
 
 BAKED = "baked into a manifest"
 """The scope of what manifests name: their owner is the host's."""
@@ -36,6 +35,7 @@ class Provision:
         settings: Bounds and indexes.
         maker: Boots build VMs.
         image_of: Returns a runtime's image; builds it when there is none.
+        leases: Keep the layers in use.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Provision:
         settings: PackageSettings,
         maker: MachineMaker,
         image_of: Callable[[Runtime], Awaitable[Image]],
+        leases: Leases,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -51,12 +52,7 @@ class Provision:
         self._image_of = image_of
         self._gate = asyncio.Semaphore(settings.concurrency)
         self._locks: dict[tuple[str | None, str], asyncio.Lock] = {}
-        self._leases = ExitStack()
-        self._leased: set[str] = set()
-
-    def close(self) -> None:
-        """Let go of the layers."""
-        self._leases.close()
+        self._leases = leases
 
     async def layers(
         self, runtime: Runtime, image: Image, packages: Packages | None, scope: str | None
@@ -71,14 +67,14 @@ class Provision:
             packages: What the script brings along; None for nothing.
             scope: Who asks.
         """
-        layers = await self.baked(runtime, image)
+        layers = await self._baked(runtime, image)
         request = None if packages is None else await asyncio.to_thread(request_of, packages, runtime)
         if request is None or request.empty:
             return layers, None
         installed = await self.layer(runtime, image, request, scope)
         return (*layers, installed), installed.result
 
-    async def baked(self, runtime: Runtime, image: Image) -> tuple[Layer, ...]:
+    async def _baked(self, runtime: Runtime, image: Image) -> tuple[Layer, ...]:
         """Return the layers of what a runtime's manifest names; raises as `layer` does."""
         wanted = [PackageRequest.of_names(tool, names) for tool, names in runtime.image.baked.items()]
         try:
@@ -112,17 +108,22 @@ class Provision:
         lock = self._locks.setdefault((scope, key), asyncio.Lock())
         try:
             async with lock:
-                found = await asyncio.to_thread(self._store.find, scope, key)
-                layer = (
-                    found_after(found, begun)
-                    if found is not None
-                    else await self._install(runtime, request, scope, key, begun)
-                )
-                self._lease(layer)
+                layer = await self._found(scope, key, begun)
+                if layer is None:
+                    layer = await self._install(runtime, request, scope, key, begun)
+                await self._lease(layer)
                 return layer
         finally:
             if not lock.locked():
                 self._locks.pop((scope, key), None)
+
+    async def _found(self, scope: str | None, key: str, begun: float) -> Layer | None:
+        """Return a layer that is there; its result tells how long it took to find it."""
+        layer = await asyncio.to_thread(self._store.find, scope, key)
+        if layer is None:
+            return None
+        wall_ms = elapsed_ms(begun)
+        return replace(layer, result=replace(layer.result, wall_ms=wall_ms))
 
     async def _install(
         self, runtime: Runtime, request: PackageRequest, scope: str | None, key: str, begun: float
@@ -131,22 +132,18 @@ class Provision:
         from emberbox.sandbox.packages.build_vm import BuildVm
 
         image = await self._image_of(build_runtime(runtime))
-        vm = BuildVm(maker=self._maker, settings=self._settings)
         async with self._store.building(scope, key) as folder:
-            found = await asyncio.to_thread(self._store.find, scope, key)
-            if found is not None:
-                return found_after(found, begun)
+            if (found := await self._found(scope, key, begun)) is not None:
+                return found
             async with self._gate:
-                result = await vm.install(image, request, folder)
+                result = await BuildVm(self._settings, request).install(self._maker, image, folder)
             layer = await asyncio.to_thread(self._store.keep, scope, key, folder / "layer.ext4", result)
-        self._lease(layer)
+        await self._lease(layer)
         await asyncio.to_thread(self._store.trim)
         return layer
 
-    def _lease(self, layer: Layer) -> None:
-        if layer.digest not in self._leased:
-            self._leases.enter_context(self._store.lease(layer))
-            self._leased.add(layer.digest)
+    async def _lease(self, layer: Layer) -> None:
+        await self._leases.hold(layer.digest, partial(self._store.lease, layer))
 
 
 def build_runtime(runtime: Runtime) -> Runtime:

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
-from emberbox.sandbox.packages.proxy_rules import CONNECT_S
+from emberbox.sandbox.packages.proxy_rules import CONNECT_S, Destination, UpstreamProxy
 
-if TYPE_CHECKING:
-    from emberbox.sandbox.packages.proxy_rules import Destination, UpstreamProxy
-
-_DROPPED = {
-    *(
-        b"connection",
-        b"proxy-connection",
-        b"keep-alive",
-        b"proxy-authorization",
-        b"te",
-        b"trailer",
-        b"upgrade",
-    ),
-    *(b"content-length", b"transfer-encoding", b"expect", b"host"),
-}
+_DROPPED = frozenset(
+    b"connection proxy-connection keep-alive proxy-authorization te trailer upgrade"
+    b" content-length transfer-encoding expect host".split()
+)
 """Fields of a request that concern its connection, or that the proxy writes itself."""
 
 
@@ -40,25 +28,22 @@ async def tunnel(
         raise OSError(f"the host's own proxy answered {shown}")
 
 
-def forwarded(method: str, path: str, host: str, headers: list[bytes]) -> list[bytes]:
-    """Return the head of a request that is forwarded.
+def forwarded(
+    method: str, path: str, destination: Destination, headers: list[bytes], proxy: UpstreamProxy | None
+) -> bytes:
+    """Return the head of a request that is forwarded, as its server or another proxy wants it.
 
     It asks the server to close, since one connection is one request.
     """
+    host = netloc(destination)
+    target = path if proxy is None else f"http://{host}{path}"
+    own = [f"{method} {target} HTTP/1.1", *_authorized(proxy), f"Host: {host}"]
     kept = [
         line
         for line in headers
         if line.partition(b":")[0].strip().lower() not in _DROPPED and not line[:1].isspace()
     ]
-    first = f"{method} {path} HTTP/1.1".encode("latin-1")
-    return [first, f"Host: {host}".encode("latin-1"), *kept, b"Connection: close"]
-
-
-def through(head: list[bytes], host: str, proxy: UpstreamProxy) -> list[bytes]:
-    """Return the head of `forwarded` as another proxy wants it."""
-    method, path, version = head[0].split(b" ")
-    first = b" ".join([method, b"http://" + host.encode("latin-1") + path, version])
-    return [first, *(line.encode("latin-1") for line in _authorized(proxy)), *head[1:]]
+    return b"\r\n".join([*(line.encode("latin-1") for line in own), *kept, b"Connection: close", b"", b""])
 
 
 def netloc(destination: Destination) -> str:
@@ -67,8 +52,8 @@ def netloc(destination: Destination) -> str:
     return f"{host}:{destination.port}"
 
 
-def _authorized(proxy: UpstreamProxy) -> list[str]:
-    return [f"Proxy-Authorization: {proxy.authorization}"] if proxy.authorization else []
+def _authorized(proxy: UpstreamProxy | None) -> list[str]:
+    return [f"Proxy-Authorization: {proxy.authorization}"] if proxy and proxy.authorization else []
 
 
 def answer(status: int, text: str) -> bytes:

@@ -8,16 +8,26 @@ holds up another.
 from __future__ import annotations
 
 import asyncio
+import logging
 import struct
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from emberbox.errors import GuestViolation
+from emberbox.errors import GuestRequestFailed, GuestViolation
+from emberbox.guest import ExecLimits, ExecRequest, GuestClient
+from emberbox.tasks import TaskKeeper
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 
     from emberbox.model import Output
+
+_log = logging.getLogger(__name__)
+
+PROXY_ADDRESS = "http://127.0.0.1:3128"
+"""Where programs of the guest find the proxy."""
+READY_S = 30.0
+"""How long its end in the guest may take to start, in seconds."""
 
 HELLO, OPEN, DATA, CREDIT, END, RESET = range(1, 7)
 GREETING = b"emberbox-proxy 1"
@@ -27,6 +37,7 @@ WINDOW = 131_072
 CONNECTIONS = 128
 """Twice what the agent opens: it may open the next ones before their forerunners are forgotten here."""
 LEAVE_S = 30.0
+_LIMITS = ExecLimits(wall_ms=None, stdout_keep=None, stderr_keep=4096, output_max=None)
 _COUNT = struct.Struct(">I")
 _SIZES = {HELLO: (1, 64), OPEN: (0, 0), DATA: (1, PAYLOAD_BYTES), CREDIT: (4, 4), END: (0, 0), RESET: (0, 0)}
 
@@ -151,10 +162,9 @@ class Connection:
             await self._send(frame(self.number, RESET))
 
     async def _wait(self) -> None:
-        if self.reset:
-            raise ConnectionReset
-        self._changed.clear()
-        await self._changed.wait()
+        if not self.reset:
+            self._changed.clear()
+            await self._changed.wait()
         if self.reset:
             raise ConnectionReset
 
@@ -219,3 +229,39 @@ class ProxyLink:
                 await self._carrier.write_stdin(frame(connection.number, RESET))
         finally:
             del self._open[connection.number]
+
+
+@asynccontextmanager
+async def proxied(guest: GuestClient, serve: Callable[[Connection], Awaitable[None]]) -> AsyncIterator[None]:
+    """Have the guest's programs reach the proxy for as long as the context lasts.
+
+    They connect to a process of the agent, the guest's end of the link.
+
+    Args:
+        guest: The build VM's.
+        serve: Serves one connection; as for `ProxyLink`.
+
+    Raises:
+        GuestRequestFailed: It did not start.
+    """
+    request = ExecRequest(argv=("/proc/1/exe", "proxy"), user="root", cwd="/", stdin=True, limits=_LIMITS)
+    process = await guest.start(request)
+    link, keeper = ProxyLink(process, serve), TaskKeeper()
+    try:
+        carrying = keeper.start(_carry(link), "proxy-link")
+        ready = keeper.start(link.ready.wait(), "proxy-ready")
+        await asyncio.wait({carrying, ready}, timeout=READY_S, return_when=asyncio.FIRST_COMPLETED)
+        if not link.ready.is_set():
+            raise GuestRequestFailed("internal", "the build VM's proxy did not start")
+        yield
+    finally:
+        await keeper.cancel()
+        process.abandon()
+
+
+async def _carry(link: ProxyLink) -> None:
+    """Run the link to its end. A guest that breaks it has lost its way out, and installs nothing more."""
+    try:
+        await link.run()
+    except Exception as error:
+        _log.warning("the proxy of a build VM ended: %s", error, extra={"action": "packages.proxy_ended"})

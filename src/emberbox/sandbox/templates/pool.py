@@ -9,25 +9,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from emberbox.errors import EmberboxError
+from emberbox.model import RunMetrics
 from emberbox.net.backoff import Backoff
 from emberbox.sandbox.machines.calm import Calm
 from emberbox.sandbox.templates.demand import Demand
 from emberbox.sandbox.templates.reclaim import give_back, reclaim_idle
 from emberbox.sandbox.templates.warming import prime
 from emberbox.vmm.base import MachineState
+from emberbox.vmm.failures import undone_on_failure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from emberbox.config import PoolSettings
     from emberbox.sandbox.machines.live import LiveMachine
-    from emberbox.sandbox.templates.template import Template
+    from emberbox.sandbox.templates.store import Template
     from emberbox.tasks import TaskKeeper
 
 _log = logging.getLogger(__name__)
@@ -92,7 +94,7 @@ class Pool:
         self._filled = asyncio.Event()
         self._urgent = 0
         self._calm = Calm()
-        self._claims = self._misses = self._failures = 0
+        self._counts = Counter(claims=0, misses=0, failures=0)
         self._floor = settings.minimum
         self._closed = False
         self._tasks = [keeper.start(self._refill(), f"pool-refill-{template.record.key}")]
@@ -107,9 +109,7 @@ class Pool:
             vcpus=self.template.size.vcpus,
             ready=len(self._ready),
             target=self._target(),
-            claims=self._claims,
-            misses=self._misses,
-            failures=self._failures,
+            **self._counts,
         )
 
     def keep(self, minimum: int) -> None:
@@ -131,7 +131,7 @@ class Pool:
 
     async def claim(self) -> LiveMachine:
         """Return a ready machine, or clone one now. The caller owns it. Raises what cloning raises."""
-        self._claims += 1
+        self._counts["claims"] += 1
         self._demand.claim(time.monotonic())
         while self._ready:
             live = self._ready.popleft()
@@ -141,12 +141,11 @@ class Pool:
             self._wake.set()
             self._calm.disturb()
             live.undo.push_call(self._calm.settle)
-            live.source = "pool"
-            live.queue_ms = live.boot_ms = 0.0
+            live.metrics = RunMetrics(source="pool")
             if live.reclaimed:
                 self._keeper.start(give_back(live), f"give-back-{live.id}")
             return live
-        self._misses += 1
+        self._counts["misses"] += 1
         self._urgent += 1
         try:
             return await self._clone()
@@ -187,7 +186,7 @@ class Pool:
                 await self._add()
                 failures_in_a_row = 0
             except EmberboxError as error:
-                self._failures += 1
+                self._counts["failures"] += 1
                 _log.warning(
                     "a pool could not be refilled: %s", error, extra={"action": "pool.refill_failed"}
                 )
@@ -200,13 +199,10 @@ class Pool:
 
     async def _add(self) -> None:
         live = await self._clone()
-        try:
+        async with undone_on_failure(live.undo.close):
             await live.confirm(PRIME_CONFIRM_S)
             await prime(live.guest, self.template.runtime, waiting=self.template.record.waiting)
             await live.guest.clock(time.time_ns(), timeout_s=PING_S)
-        except BaseException:
-            await live.undo.close()
-            raise
         self._ready.append(live)
 
     async def _look_after(self) -> None:

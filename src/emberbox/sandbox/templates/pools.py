@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from emberbox.sandbox.templates.pool import Pool
+from emberbox.sandbox.templates.pool import Pool, PoolStatus
 
 if TYPE_CHECKING:
     from emberbox.config import PoolSettings
-    from emberbox.sandbox.machines.console import ConsoleReader
     from emberbox.sandbox.machines.live import LiveMachine
     from emberbox.sandbox.machines.making import MachineMaker
+    from emberbox.sandbox.machines.plan import MachinePlan
     from emberbox.sandbox.machines.standby import StandbyStock
-    from emberbox.sandbox.templates.pool import PoolStatus
-    from emberbox.sandbox.templates.template import Template
+    from emberbox.sandbox.templates.store import Template
     from emberbox.tasks import TaskKeeper
 
 
@@ -50,17 +49,18 @@ class Pools:
             )
         return self.by_template[key]
 
-    async def claim(
-        self, template: Template, disk_mib: int | None, console: ConsoleReader | None = None
-    ) -> LiveMachine:
+    async def claim(self, template: Template, plan: MachinePlan) -> LiveMachine:
         """Return a clone, which the caller owns. Raises what cloning raises.
 
         One of another disk than the runtime's, or whose console is followed, is made for the call.
+
+        Args:
+            template: What it is a clone of.
+            plan: The template's, with what is the clone's own.
         """
-        usual = console is None and disk_mib == template.runtime.limits.disk_mib
+        usual = plan.console is None and plan.disk_mib == template.runtime.limits.disk_mib
         if usual and self._settings.maximum > 0:
             return await self.of(template).claim()
-        plan = replace(template.machine, disk_mib=disk_mib, console=console)
         return await self._maker.clone(template.snapshot, plan)
 
     def status(self) -> list[PoolStatus]:

@@ -1,18 +1,79 @@
-"""The templates on disk, seen without an engine: listed, and removed when nothing uses them any more."""
+"""The templates on disk, seen without an engine: listed, and removed when nothing uses them any more.
+
+What is kept of a template beside its files is in its `template.json`.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
 import shutil
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from emberbox.files.locks import try_lock
-from emberbox.sandbox.templates.record import read_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
 
-    from emberbox.sandbox.templates.record import TemplateRecord
+_log = logging.getLogger(__name__)
+
+_NAME = "template.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateRecord:
+    """What is kept beside a template's files.
+
+    Args:
+        key: The folder's name.
+        runtime: The runtime's name.
+        image: The image's key.
+        vcpus, memory_mib: The size that its clones have.
+        driver, vmm_version, accelerator: What it was made with and can be restored with.
+        waiting: Whether an interpreter waits in it.
+        built_at: Unix time in seconds.
+        build_s: How long it took.
+        stored_bytes: What it takes on disk.
+        layers: Digests of the layers over its image.
+    """
+
+    key: str
+    runtime: str
+    image: str
+    vcpus: int
+    memory_mib: int
+    driver: str
+    vmm_version: str
+    accelerator: str
+    waiting: bool
+    built_at: float
+    build_s: float
+    stored_bytes: int
+    layers: tuple[str, ...] = ()
+
+
+def read_record(folder: Path) -> TemplateRecord | None:
+    """Return the record of the template in `folder`.
+
+    None where there is none, or none that can be read and is of this folder.
+    """
+    try:
+        record = TemplateRecord(**json.loads((folder / _NAME).read_text()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        _log.warning(
+            "template %s cannot be read: %s", folder.name, error, extra={"action": "template.corrupt"}
+        )
+        return None
+    return record if record.key == folder.name else None
+
+
+def write_record(folder: Path, record: TemplateRecord) -> None:
+    """Write the record of the template in `folder`."""
+    (folder / _NAME).write_text(json.dumps(asdict(record), indent=1))
 
 
 def stored_templates(root: Path) -> list[TemplateRecord]:
@@ -20,9 +81,7 @@ def stored_templates(root: Path) -> list[TemplateRecord]:
 
     Those that cannot be read are left out.
     """
-    records = [
-        record for file in root.glob("*/template.json") if (record := read_record(file.parent)) is not None
-    ]
+    records = [record for file in root.glob(f"*/{_NAME}") if (record := read_record(file.parent)) is not None]
     return sorted(records, key=lambda record: -record.built_at)
 
 
@@ -39,15 +98,15 @@ def prune_templates(
         keep_images: Keys of images whose templates stay.
         dry_run: True removes nothing.
     """
-    doomed = [record for record in stored_templates(root) if record.image not in keep_images]
-    return doomed if dry_run else [record for record in doomed if _remove(root, record.key)]
+    return remove_templates(root, lambda record: record.image not in keep_images, dry_run=dry_run)
 
 
-def remove_templates(root: Path, doomed: Callable[[TemplateRecord], bool]) -> None:
-    """Remove the templates below `root` of which `doomed` says so; one that is being built just now stays."""
-    for record in stored_templates(root):
-        if doomed(record):
-            _remove(root, record.key)
+def remove_templates(
+    root: Path, doomed: Callable[[TemplateRecord], bool], *, dry_run: bool = False
+) -> list[TemplateRecord]:
+    """Remove the templates of which `doomed` says so; arguments and the rest as for `prune_templates`."""
+    records = [record for record in stored_templates(root) if doomed(record)]
+    return records if dry_run else [record for record in records if _remove(root, record.key)]
 
 
 def _remove(root: Path, key: str) -> bool:

@@ -6,13 +6,20 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from emberbox.errors import ImageBuildFailed
-from emberbox.guest import ExecLimits, ExecRequest, HeldCommand, InlineFile, WaitingRun, WaitingSpec
+from emberbox.guest import (
+    ExecLimits,
+    ExecRequest,
+    GuestClient,
+    HeldCommand,
+    InlineFile,
+    WaitingRun,
+    WaitingSpec,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from emberbox.guest import GuestClient
     from emberbox.runtimes import Runtime
 
 WARM_TIMEOUT_S = 300.0

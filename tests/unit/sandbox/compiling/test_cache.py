@@ -13,7 +13,7 @@ from emberbox.config import CompileSettings
 from emberbox.files.atomic import PARTIAL
 from emberbox.model import MIB
 from emberbox.sandbox.compiling import cache as compile_cache
-from emberbox.sandbox.compiling.cache import CompileCache, ScopedCache
+from emberbox.sandbox.compiling.cache import CompileCache
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,12 +22,8 @@ if TYPE_CHECKING:
 ABOUT = {"kind": "file", "stdout": ""}
 
 
-def cache(folder: Path, scope: str | None = "one", *made_by: str, **settings: Any) -> ScopedCache:
-    found = CompileCache(folder / "compiled", CompileSettings(**settings)).scoped(
-        scope, *(made_by or ("image",))
-    )
-    assert found is not None
-    return found
+def cache(folder: Path, scope: str | None = "one", *made_by: str, **settings: Any) -> CompileCache:
+    return CompileCache(folder / "compiled", CompileSettings(**settings), scope, *(made_by or ("image",)))
 
 
 async def pieces(*data: bytes) -> AsyncIterator[bytes]:
@@ -35,7 +31,7 @@ async def pieces(*data: bytes) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def read(programs: ScopedCache, key: str) -> bytes | None:
+async def read(programs: CompileCache, key: str) -> bytes | None:
     found = await programs.find(key)
     if found is None:
         return None
@@ -182,7 +178,3 @@ async def test_many_store_the_same_at_once(tmp_path: Path) -> None:
     assert stored == [True] * 8
     assert await read(cache(tmp_path), "a") == content
     assert len(files(tmp_path)) == 1
-
-
-def test_no_room_is_no_cache(tmp_path: Path) -> None:
-    assert CompileCache(tmp_path, CompileSettings(cache_mib=0)).scoped("one", "image") is None

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from emberbox.errors import CapacityExhausted, EmberboxError, GuestGone, GuestTimeout, NotFound
-from emberbox.sandbox.machines.book import MachineBook, Sighting
+from emberbox.sandbox.machines.book import MachineBook, Place
 from emberbox.sandbox.machines.kept import TEXT_BYTES, KeptMachines
+from emberbox.tasks import UndoStack
 from emberbox.vmm.base import MachineSpec, MachineState
 
 if TYPE_CHECKING:
@@ -39,9 +40,7 @@ def make_book(folder: Path) -> MachineBook:
     return MachineBook(KeptMachines(folder / "ended", count=4, age_s=3600), "qemu")
 
 
-def entered(
-    book: MachineBook, folder: Path, name: str = "a-1", machine: StubMachine | None = None
-) -> Sighting:
+def entered(book: MachineBook, folder: Path, name: str = "a-1", machine: StubMachine | None = None) -> Place:
     run_dir = folder / name
     run_dir.mkdir()
     spec = MachineSpec(
@@ -49,14 +48,14 @@ def entered(
     )
     (run_dir / "console.log").write_text("its console\n")
     (run_dir / "vmm.log").write_text("its log\n")
-    sighting = book.enter(spec, runtime="python", source="clone")
-    sighting.machine = cast("Any", machine)
-    return sighting
+    place = book.enter(spec, UndoStack(), runtime="python", source="clone")
+    place.machine = cast("Any", machine)
+    return place
 
 
 async def test_a_machine_that_lives_is_in_the_book_with_its_console(tmp_path: Path) -> None:
     book = make_book(tmp_path)
-    sighting = entered(book, tmp_path)
+    place = entered(book, tmp_path)
     (entry,) = await book.entries()
     assert (entry.id, entry.state, entry.pid, entry.runtime, entry.driver) == (
         "a-1",
@@ -65,7 +64,7 @@ async def test_a_machine_that_lives_is_in_the_book_with_its_console(tmp_path: Pa
         "python",
         "qemu",
     )
-    sighting.machine = cast("Any", StubMachine())
+    place.machine = cast("Any", StubMachine())
     assert ((await book.get("a-1")).state, (await book.get("a-1")).pid) == ("running", 4711)
     assert await book.console("a-1") == "its console\n"
     assert await book.vmm_log("a-1") == "its log\n"
@@ -74,9 +73,9 @@ async def test_a_machine_that_lives_is_in_the_book_with_its_console(tmp_path: Pa
 async def test_one_that_was_ended_on_purpose_leaves_nothing(tmp_path: Path) -> None:
     book = make_book(tmp_path)
     for number, failure in enumerate((None, GuestGone("its stream ended, since the template was frozen"))):
-        sighting = entered(book, tmp_path, f"a-{number}", StubMachine(MachineState.KILLED))
-        sighting.guest = StubGuest(failure)
-        await sighting.leave()
+        place = entered(book, tmp_path, f"a-{number}", StubMachine(MachineState.KILLED))
+        place.guest = cast("Any", StubGuest(failure))
+        await place.leave()
     given_up = entered(book, tmp_path, "a-2")
     given_up.blame(asyncio.CancelledError())
     await given_up.leave()
@@ -114,11 +113,11 @@ async def test_one_that_ended_badly_is_kept_and_why(
     reason: str,
 ) -> None:
     book = make_book(tmp_path)
-    sighting = entered(book, tmp_path, machine=machine)
-    sighting.guest = StubGuest(failure)
+    place = entered(book, tmp_path, machine=machine)
+    place.guest = cast("Any", StubGuest(failure))
     if blamed is not None:
-        sighting.blame(blamed)
-    await sighting.leave()
+        place.blame(blamed)
+    await place.leave()
     entry = await make_book(tmp_path).get("a-1")
     assert reason in (entry.reason or "")
     assert (entry.state, entry.pid) == ("exited", None)
@@ -129,9 +128,9 @@ async def test_one_that_ended_badly_is_kept_and_why(
 
 async def test_what_is_kept_is_the_end_of_it(tmp_path: Path) -> None:
     book = make_book(tmp_path)
-    sighting = entered(book, tmp_path, machine=StubMachine(MachineState.EXITED))
+    place = entered(book, tmp_path, machine=StubMachine(MachineState.EXITED))
     (tmp_path / "a-1/console.log").write_text("x" * 2 * TEXT_BYTES + "the end")
-    await sighting.leave()
+    await place.leave()
     told = await book.console("a-1")
     assert told.endswith("xthe end")
     assert len(told) == TEXT_BYTES

@@ -43,7 +43,7 @@ def test_another_process_reads_what_was_kept(tmp_path: Path) -> None:
     kept(tmp_path).add(ENTRY, "a panic\n", "a warning\n")
     found = kept(tmp_path)
     assert found.entries() == [ENTRY]
-    assert (found.console("a-1"), found.vmm_log("a-1")) == ("a panic\n", "a warning\n")
+    assert (found.text("a-1", "console"), found.text("a-1", "log")) == ("a panic\n", "a warning\n")
     for path in (tmp_path / "ended").rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
     assert stat.S_IMODE((tmp_path / "ended").stat().st_mode) == 0o700
@@ -90,8 +90,8 @@ def test_only_names_of_what_is_kept_are_looked_up(tmp_path: Path, name: str) -> 
     (tmp_path / "ended/.new-0123").mkdir()
     (tmp_path / "ended/.new-0123/console").write_text("not yet")
     (tmp_path / "console").write_text("of somebody else")
-    assert kept(tmp_path).console(name) is None
-    assert kept(tmp_path).vmm_log(name) is None
+    assert kept(tmp_path).text(name, "console") is None
+    assert kept(tmp_path).text(name, "log") is None
 
 
 def test_a_record_that_was_tampered_with_is_passed_over(tmp_path: Path) -> None:
@@ -107,4 +107,4 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     into = kept(tmp_path)
     add(into, "m-1")
     assert into.entries() == []
-    assert into.console("m-1") is None
+    assert into.text("m-1", "console") is None

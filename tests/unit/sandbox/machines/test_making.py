@@ -80,7 +80,7 @@ async def test_a_cold_machine_is_in_the_book_until_its_end(bench: Bench) -> None
 async def test_a_clone_is_told_who_it_is(bench: Bench) -> None:
     live = await bench.maker.clone(cast("Any", bench.driver), bench.plan)
     await live.confirm(PATIENCE_S)
-    assert live.source == "clone"
+    assert live.metrics.source == "clone"
     assert live.resume is None
     assert bench.driver.made[0].agent.requests[0]["hostname"] == f"ember-{live.id}"
     await live.undo.close()

@@ -60,16 +60,6 @@ async def test_a_dead_engines_folder_is_cleaned_and_a_living_ones_is_not(tmp_pat
     ours.release()
 
 
-async def test_a_machine_folder_goes_with_all_in_it(tmp_path: Path) -> None:
-    folder = await RunFolder.claim(tmp_path, _nothing)
-    path = folder.make("m")
-    (path / "file").touch()
-    folder.remove(path)
-    assert not path.exists()
-    folder.remove(path)
-    folder.release()
-
-
 async def test_a_folder_that_cannot_be_made_is_told() -> None:
     with pytest.raises(RequirementMissing, match="set EMBERBOX_DATA"):
         await RunFolder.claim(Path("/proc/emberbox/run"), _nothing)

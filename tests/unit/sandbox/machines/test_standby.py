@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from emberbox.config import PoolSettings
 from emberbox.errors import InvalidSettings, VmmStartFailed
 from emberbox.sandbox.machines import standby as standby_module
-from emberbox.sandbox.machines.places import Place
+from emberbox.sandbox.machines.book import Place
 from emberbox.sandbox.machines.slots import Slots
 from emberbox.sandbox.machines.standby import ReservedStandby, StandbyStatus, StandbyStock
 from emberbox.tasks import TaskKeeper, UndoStack
@@ -54,15 +55,16 @@ class Template:
             raise VmmStartFailed("not today")
         undo = UndoStack()
         if self.slots is not None:
-            slot = await self.slots.take_now()
-            if slot is None:
+            if not self.slots.free:
                 return None
-            undo.push_call(self.slots.give_back, slot)
+            undo.push_call(self.slots.give_back, await self.slots.take(WAIT_S))
         waiting = Waiting()
         self.live.append(waiting)
         self.made += 1
         undo.push_call(self.live.remove, waiting)
-        place = Place(name=f"m-{self.made}", undo=undo, spec=None, sighting=None)  # type: ignore[arg-type]
+        book: Any = None
+        spec: Any = SimpleNamespace(id=f"m-{self.made}")
+        place = Place(book, spec, undo, runtime="toy", source="clone")
         return ReservedStandby(place=place, standby=waiting)  # type: ignore[arg-type]
 
 
@@ -180,7 +182,7 @@ async def test_who_needs_a_slot_gets_that_of_a_standby(keeper: TaskKeeper) -> No
     await reached(lambda: stock.ready(template) == 2)
     taken = {await slots.take(WAIT_S), await slots.take(WAIT_S)}
     assert taken == {0, 1}
-    assert await slots.take_now() is None
+    assert not slots.free
     assert not stock.give_up_one()
     await stock.close()
 

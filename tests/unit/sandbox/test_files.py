@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emberbox.guest import GuestClient
-from emberbox.sandbox.sources import SourceLog, TrackedFiles
+from emberbox.sandbox.files import SandboxFiles, SourceLog
 from emberbox.testing.agent import FakeAgent
 from tests.patience import PATIENCE_S
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 
-class Files(TrackedFiles):
+class Files(SandboxFiles):
     """File operations on a fake agent."""
 
     def __init__(self, client: GuestClient, *, kept: bool = True) -> None:
@@ -32,7 +32,7 @@ async def pieces(*data: bytes) -> AsyncIterator[bytes]:
 
 async def digest_after(*changes: Callable[[Files], Awaitable[object]], kept: bool = True) -> str | None:
     async with FakeAgent() as agent:
-        client = GuestClient.attach(*await agent.connect())
+        client = GuestClient(*await agent.connect())
         await client.hello(timeout_s=PATIENCE_S)
         files = Files(client, kept=kept)
         try:
@@ -48,7 +48,7 @@ async def test_the_same_changes_have_the_same_digest() -> None:
     assert whole is not None
     assert await digest_after(lambda files: files.write_file("a", pieces(b"one ", b"two"))) == whole
     noted = SourceLog(kept=True)
-    noted.note_file("a", b"one two")
+    noted.content(b"one two", "file", "a", 0o644, False)
     assert noted.digest() == whole
 
 
