@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import signal
@@ -180,6 +181,28 @@ async def test_jobs_that_are_claimed_while_the_worker_stops_are_handed_back(
     await claimed.wait()
     await service.worker.stop(0.0)
     assert service.worker.running == 0
+    now = await service.jobs.get(caller.key, job.id)
+    assert (now.status, now.losses) == ("queued", 0)
+
+
+async def test_a_job_that_loses_its_cancellation_is_handed_back_all_the_same(
+    service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emberbox.tasks.AGAIN_S", 0.05)
+    real, opening = service.engine.open_sandbox, asyncio.Event()
+
+    async def deaf(*arguments: Any, **options: Any) -> Sandbox:
+        opening.set()
+        # As Python 3.11's `wait_for` does with a cancellation that comes together with its answer.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        return await real(*arguments, **options)
+
+    monkeypatch.setattr(service.engine, "open_sandbox", deaf)
+    job = await caller.submit("sleep 3600", timeout_s=3600)
+    await opening.wait()
+    async with asyncio.timeout(PATIENCE_S):
+        await service.worker.stop(0.0)
     now = await service.jobs.get(caller.key, job.id)
     assert (now.status, now.losses) == ("queued", 0)
 

@@ -101,9 +101,7 @@ class Worker:
         # A claim that is under way is carried out: its jobs are among those that run, from here on.
         await self._taking.cancel()
         await self._drain(self._settings.drain_s if drain_s is None else drain_s)
-        for task in list(self._running.values()):
-            task.cancel()
-        await self._keeper.settle()
+        await self._keeper.cancel()
         await self._beating.cancel()
         if self._listed:
             self._listed = False
