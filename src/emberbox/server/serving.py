@@ -56,7 +56,9 @@ def run_service(
         ServiceFolder.claim(settings.data) as folder,
         listening(settings.server.host, settings.server.port) as listener,
     ):
-        return asyncio.run(_run(settings, folder, listener, engine, new_admin_key=new_admin_key))
+        stop = StopSignals()
+        work = _serve(settings, folder, listener, engine, stop, new_admin_key=new_admin_key)
+        return asyncio.run(stop.around(work))
 
 
 @contextlib.contextmanager
@@ -73,25 +75,6 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         raise InvalidInput(message) from error
     with listener:
         yield listener
-
-
-async def _run(
-    settings: Settings,
-    folder: ServiceFolder,
-    listener: socket.socket,
-    engine: Any,
-    *,
-    new_admin_key: bool,
-) -> signal.Signals | None:
-    stop = StopSignals()
-    with stop.watched():
-        work = _serve(settings, folder, listener, engine, stop, new_admin_key=new_admin_key)
-        serving = asyncio.create_task(work, name="serve")
-        stop.interrupts(serving)
-        await asyncio.wait({serving})
-    if not serving.cancelled():
-        serving.result()
-    return stop.received
 
 
 async def _serve(
@@ -127,7 +110,7 @@ async def _serve(
         _log.info("stopping", extra={"action": "service.stopping", "signal": stop.name})
         service.drain()
         await stop.unless_hurried(service.worker.stop(), service.worker.stop(0))
-        service.release_followers()
+        service.live.release_followers()
         server.force_exit = stop.hurried
 
 

@@ -9,22 +9,16 @@ or a whole transaction is; a call that was begun is carried out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from contextlib import AbstractContextManager, asynccontextmanager
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from emberbox.store.sqlite import prepare
 from emberbox.tasks import shielded
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
-
-    from sqlalchemy import Connection, Engine
 
 _T = TypeVar("_T")
 Body = Callable[[AsyncConnection], Awaitable[_T]]
@@ -33,6 +27,11 @@ Body = Callable[[AsyncConnection], Awaitable[_T]]
 READERS = 4
 BUSY_S = 15.0
 """How long SQLite waits for a lock that another process holds, such as a backup."""
+WRITER_CACHE_KIB = 2048
+READER_CACHE_KIB = 512
+"""Bounds of the pages that a connection keeps. Each fills its own as the database grows, and there
+are several readers: that is what a service's memory grows by over its first thousands of jobs. The
+system's own cache holds the file for all of them."""
 
 
 class DatabaseThreads:
@@ -57,12 +56,12 @@ class DatabaseThreads:
     async def write(self, body: Body[_T]) -> _T:
         """Run `body` in a transaction that writes, in one call."""
         async with self._turn:
-            return await _in_thread(self._writing, _transaction, self._writer, body)
+            return await _in_thread(self._writing, _driven, self._writer.begin, body)
 
     async def read(self, body: Body[_T]) -> _T:
         """Run `body` on a connection that reads, in one call."""
         async with self._places:
-            return await _in_thread(self._reading, _look, self._reader, body)
+            return await _in_thread(self._reading, _driven, self._reader.connect, body)
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
@@ -155,25 +154,16 @@ def _end(held: list[Connection], good: bool) -> None:
             connection.close()
 
 
-def _transaction(engine: Engine, body: Body[_T]) -> _T:
-    with engine.begin() as connection:
-        return _driven(body, connection)
-
-
-def _look(engine: Engine, body: Body[_T]) -> _T:
-    with engine.connect() as connection:
-        return _driven(body, connection)
-
-
-def _driven(body: Body[_T], connection: Connection) -> _T:
+def _driven(opened: Callable[[], AbstractContextManager[Connection]], body: Body[_T]) -> _T:
     """Run a coroutine that never has to wait, without an event loop."""
-    coroutine = cast("Coroutine[Any, Any, _T]", body(cast("AsyncConnection", _Stepless(connection))))
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return cast("_T", end.value)
-    coroutine.close()
-    raise RuntimeError("a transaction waited for something else than its database")
+    with opened() as connection:
+        coroutine = cast("Coroutine[Any, Any, _T]", body(cast("AsyncConnection", _Stepless(connection))))
+        try:
+            coroutine.send(None)
+        except StopIteration as end:
+            return cast("_T", end.value)
+        coroutine.close()
+        raise RuntimeError("a transaction waited for something else than its database")
 
 
 def _engine(url: str, connections: int, synchronous: str, *, writes: bool) -> Engine:
@@ -190,5 +180,32 @@ def _engine(url: str, connections: int, synchronous: str, *, writes: bool) -> En
         hide_parameters=True,
         **options,
     )
-    prepare(engine, synchronous, writes=writes)
+    _prepare(engine, synchronous, writes=writes)
     return engine
+
+
+def _prepare(engine: Engine, synchronous: str, *, writes: bool) -> None:
+    """Have each connection set up as it should be, and each transaction that writes begin as one."""
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, record: Any) -> None:
+        # The driver opens transactions only before it writes, and then without the lock that a
+        # reader turned writer may not get.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode = WAL",
+            f"synchronous = {'FULL' if synchronous == 'full' else 'NORMAL'}",
+            "foreign_keys = ON",
+            "temp_store = MEMORY",
+            f"cache_size = -{WRITER_CACHE_KIB if writes else READER_CACHE_KIB}",
+            "journal_size_limit = 16777216",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    if writes:
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Any) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -290,23 +290,16 @@ async def test_attempts_under_way_are_handed_back_when_the_dispatcher_stops(
 async def test_attempts_are_counted(
     database: Database, owner: KeyRecord, receiver: Receiver, outcome: str
 ) -> None:
-    class Counts:
-        outcomes: list[str] = []  # noqa: RUF012
-
-        def delivery(self, outcome: str) -> None:
-            self.outcomes.append(outcome)
-
-    counts = Counts()
-    counts.outcomes = []
+    outcomes: list[str] = []
     receiver.answers = [answer(500)]
     receiver.always = OK if outcome == "delivered" else answer(500)
-    async with dispatching(Dispatcher(database, settings_with(attempts=2), counts)) as dispatcher:
+    async with dispatching(Dispatcher(database, settings_with(attempts=2), outcomes.append)) as dispatcher:
         await tell(database, ended_job(owner.id, webhook={"url": receiver.url}), dispatcher)
         await settled(database)
         async with asyncio.timeout(PATIENCE_S):
-            while len(counts.outcomes) < 2:  # noqa: ASYNC110  they are counted after they are written
+            while len(outcomes) < 2:  # noqa: ASYNC110  they are counted after they are written
                 await asyncio.sleep(0.01)
-    assert counts.outcomes == ["failed", outcome]
+    assert outcomes == ["failed", outcome]
 
 
 def _pending(owner: KeyRecord, webhook_id: str, receiver: Receiver) -> dict[str, object]:

@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from emberbox.errors import EmberboxError
-from emberbox.service.jobs.queue.base import QueueDepth
+from emberbox.service.jobs.queue.base import JobQueue, QueueDepth
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from emberbox.sandbox import Engine
     from emberbox.sandbox.machines.standby import StandbyStatus
     from emberbox.sandbox.templates.pool import PoolStatus
-    from emberbox.service.jobs.queue.base import JobQueue
     from emberbox.service.upkeep.space import SpaceGuard
 
 _log = logging.getLogger(__name__)
@@ -73,17 +72,14 @@ class Gauges(Collector):
             if time.monotonic() - self._read_at < FRESH_S:
                 return
             try:
-                await self._read()
+                self._depth = await self._queue.depth()
+                self._workers = await self._queue.workers.count(self._alive_s)
+                self._pending = await self._count_pending()
             except EmberboxError as error:
                 _log.warning(
                     "the queue could not be measured: %s", error, extra={"action": "telemetry.failed"}
                 )
             self._read_at = time.monotonic()
-
-    async def _read(self) -> None:
-        self._depth = await self._queue.depth()
-        self._workers = await self._queue.workers.count(self._alive_s)
-        self._pending = await self._count_pending()
 
     def describe(self) -> list[Metric]:
         """Return nothing: registering must not read a service that is not up yet."""

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from emberbox.errors import EmberboxError, NotReady, ServiceStopping
-from emberbox.schemas.system import Capacity, Driver, Node, Queue, Worker
-from emberbox.store.database import now_us
+from emberbox.schemas.system import Capacity, Driver, Node, Queue, State, Worker
+from emberbox.store.database import Database, now_us
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
     from emberbox.blobs import BlobStore
     from emberbox.config import Settings
     from emberbox.sandbox import Engine
-    from emberbox.schemas.system import State
     from emberbox.service.jobs.queue.base import JobQueue
     from emberbox.service.upkeep.space import SpaceGuard
-    from emberbox.store import Database
 
 _log = logging.getLogger(__name__)
 
@@ -116,8 +114,7 @@ class NodeStatus:
         return {name: message for name, task in tasks.items() if (message := task.result()) is not None}
 
     async def _check_database(self) -> None:
-        async with self._db.reading() as connection:
-            await connection.execute(select(1))
+        await self._db.scalar(select(1))
 
     async def _check_blobs(self) -> None:
         # Listing what is not there asks the store as a real call would, and moves no bytes.

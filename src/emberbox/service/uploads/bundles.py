@@ -32,6 +32,11 @@ class BundleFile:
     source: bytes | Path
     mode: int = 0o644
 
+    @property
+    def size(self) -> int:
+        """How many bytes it has; looks at the disk where they lie there."""
+        return len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedFile:
@@ -48,13 +53,7 @@ class PlannedFile:
     @property
     def entry(self) -> dict[str, Any]:
         """What is written of it into the row."""
-        return {
-            "path": self.path,
-            "size": self.size,
-            "mode": self.mode,
-            "sha256": self.sha256,
-            "offset": self.offset,
-        }
+        return {name: getattr(self, name) for name in ("path", "size", "mode", "sha256", "offset")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from emberbox.errors import BlobError, NotFound
+from emberbox.service.recent import Recent
 from emberbox.service.uploads.bundles import BundleFile, Plan, plan
-from emberbox.store.database import now_us
+from emberbox.store.database import Database, now_us
 from emberbox.store.records import ContentRecord
 from emberbox.store.tables import contents as table
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from emberbox.blobs import BlobStore
-    from emberbox.store.database import Database
 
 __all__ = ["BundleFile", "Contents"]
 
@@ -40,7 +39,6 @@ _RECENT_BYTES = 8192
 _RECENT = 256
 _QUICK_BYTES = 256 * 1024
 _BATCH_BYTES = 1024 * 1024
-_FIELDS = ("sha256", "kind", "size", "entries", "data", "blob_key")
 
 
 class Contents:
@@ -53,7 +51,7 @@ class Contents:
     def __init__(self, db: Database, blobs: BlobStore) -> None:
         self._db = db
         self._blobs = blobs
-        self._recent: OrderedDict[str, tuple[float, ContentRecord]] = OrderedDict()
+        self._recent: Recent[str, tuple[float, ContentRecord]] = Recent(_RECENT)
 
     async def put_file(self, name: str, source: bytes | Path, *, mode: int = 0o644) -> ContentRecord:
         """Store one file as it is. May be repeated and cancelled.
@@ -80,18 +78,15 @@ class Contents:
         """Return a content. Raises `NotFound`."""
         if (recent := self._recent.get(sha256)) is not None:
             return recent[1]
-        async with self._db.reading() as connection:
-            record = _record((await connection.execute(_find(sha256))).mappings().first())
-        if record is None:
+        row = await self._db.row(select(table).where(table.c.sha256 == sha256))
+        if row is None:
             raise NotFound("the uploaded content is no longer there")
-        return record
+        return ContentRecord.from_row(row)
 
     def _remember(self, record: ContentRecord) -> None:
         """Remember a small content that was touched lately. It is not deleted for as long."""
         if record.data is not None and record.size <= _RECENT_BYTES:
             self._recent[record.sha256] = (time.monotonic() + _RECENT_S, record)
-            while len(self._recent) > _RECENT:
-                self._recent.popitem(last=False)
 
     def stream(self, content: ContentRecord) -> AsyncIterator[bytes]:
         """Yield the file, or the archive, in pieces. Raises `NotFound` when it was deleted meanwhile."""
@@ -137,15 +132,14 @@ class Contents:
         return record
 
     async def _known(self, sha256: str) -> ContentRecord | None:
-        async with self._db.reading() as connection:
-            row = (await connection.execute(_find(sha256))).mappings().first()
-        if row is None or row["touched_at"] > now_us() - _FRESH_US:
-            return _record(row)
-        async with self._db.writing() as connection:
-            touched = await connection.execute(
-                update(table).where(table.c.sha256 == sha256).values(touched_at=now_us())
-            )
-        return _record(row) if touched.rowcount else None
+        this, now = table.c.sha256 == sha256, now_us()
+        row = await self._db.row(select(table).where(this))
+        if row is None:
+            return None
+        stale = row["touched_at"] <= now - _FRESH_US
+        if stale and not await self._db.change(update(table).where(this).values(touched_at=now)):
+            return None
+        return ContentRecord.from_row(row)
 
     async def _store(self, made: Plan) -> ContentRecord:
         data, blob_key = None, None
@@ -162,27 +156,14 @@ class Contents:
             data=data,
             blob_key=blob_key,
         )
-        return await self._insert(record)
-
-    async def _insert(self, record: ContentRecord) -> ContentRecord:
-        values = {name: getattr(record, name) for name in _FIELDS}
         try:
-            async with self._db.writing() as connection:
-                await connection.execute(insert(table).values(**values, touched_at=now_us()))
+            await self._db.change(insert(table), {**record.to_row(), "touched_at": now_us()})
         except IntegrityError:
             # Another upload of the same was faster.
             if record.blob_key is not None:
                 await self._blobs.delete([record.blob_key])
             return await self.get(record.sha256)
         return record
-
-
-def _find(sha256: str) -> Any:
-    return select(table).where(table.c.sha256 == sha256)
-
-
-def _record(row: Any) -> ContentRecord | None:
-    return None if row is None else ContentRecord(**{name: row[name] for name in _FIELDS})
 
 
 def _blob_key(content: ContentRecord) -> str:

@@ -6,23 +6,22 @@ import asyncio
 import logging
 import time
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Never, Protocol
+from typing import TYPE_CHECKING, Never
 
 from emberbox.net.backoff import Backoff
-from emberbox.net.names import SystemResolver
+from emberbox.net.names import Resolver, SystemResolver
 from emberbox.schemas.signatures import DELIVERY_HEADER, EVENT_HEADER, SIGNATURE_HEADER, sign
 from emberbox.service.webhooks.lanes import Lanes
 from emberbox.service.webhooks.outbox import Outbox, history_entry
-from emberbox.service.webhooks.sender import Sender
-from emberbox.store.database import now_us
+from emberbox.service.webhooks.sender import Reply, Sender
+from emberbox.store.database import Database, now_us
 from emberbox.tasks import TaskKeeper, shielded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from emberbox.config import Settings
-    from emberbox.net.names import Resolver
-    from emberbox.service.webhooks.records import ClaimedDelivery
-    from emberbox.service.webhooks.sender import Reply
-    from emberbox.store.database import Database
+    from emberbox.store.records import ClaimedDelivery
 
 _log = logging.getLogger(__name__)
 
@@ -34,13 +33,6 @@ _GATHER_S = 0.01
 _FAILED_S = 1.0
 
 
-class DeliveryCounts(Protocol):
-    """Who wants to know how deliveries go."""
-
-    def delivery(self, outcome: str) -> None:
-        """Count an attempt: `delivered`, `failed` (it will be tried again) or `dead`."""
-
-
 class Dispatcher:
     """Works on the outbox as long as `run` runs. Any number of them may work on one database.
 
@@ -50,7 +42,8 @@ class Dispatcher:
     Args:
         db: The database.
         settings: Their group `webhooks`.
-        telemetry: Counts attempts; None for nobody.
+        count: Called with the outcome of each attempt: `delivered`, `failed` (it will be tried
+            again) or `dead`; None tells nobody.
         resolver: Turns names into addresses; None means the system's.
         lease_margin_s: By how much a lease outlasts the longest attempt, in seconds.
     """
@@ -59,13 +52,13 @@ class Dispatcher:
         self,
         db: Database,
         settings: Settings,
-        telemetry: DeliveryCounts | None = None,
+        count: Callable[[str], None] | None = None,
         *,
         resolver: Resolver | None = None,
         lease_margin_s: float = LEASE_MARGIN_S,
     ) -> None:
         self._settings = settings.webhooks
-        self._telemetry = telemetry
+        self._count = count
         self._resolver = resolver
         self._lease_s = settings.webhooks.timeout_s + lease_margin_s
         self._backoff = Backoff(
@@ -179,8 +172,8 @@ class Dispatcher:
             "status": reply.status,
         }
         _log.info("delivery %s: %s", claimed.id, outcome, extra={"action": "webhooks.attempted", **facts})
-        if self._telemetry is not None:
-            self._telemetry.delivery(outcome)
+        if self._count is not None:
+            self._count(outcome)
 
     def _verdict(self, claimed: ClaimedDelivery, reply: Reply) -> tuple[str, int | None]:
         if reply.error is None:

@@ -13,16 +13,14 @@ import httpx
 
 from emberbox.errors import InvalidInput
 from emberbox.net.backoff import retry_after_s
-from emberbox.net.names import AddressRefused, NameUnknown
+from emberbox.net.names import AddressRefused, NameUnknown, Resolver
 from emberbox.service.webhooks.pinned import PinnedBackend
-from emberbox.service.webhooks.targets import parse_target, redirected
+from emberbox.service.webhooks.targets import Target, parse_target, redirected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from emberbox.config import WebhookSettings
-    from emberbox.net.names import Resolver
-    from emberbox.service.webhooks.targets import Target
 
 RESPONSE_BYTES = 1024
 """How much of an answer's body is looked at; the rest is not read."""

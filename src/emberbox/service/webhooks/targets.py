@@ -5,14 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from emberbox.errors import InvalidInput
 from emberbox.net.addresses import is_public, literal_address
-
-if TYPE_CHECKING:
-    from urllib.parse import SplitResult
 
 # Longer than what a webhook may be given: escapes make a URL grow, and redirects may be longer.
 _LONGEST = 8192

@@ -14,7 +14,6 @@ from emberbox.service.jobs.logs.format import LogParser, LogRecord, Position, pa
 from emberbox.service.jobs.logs.parts import part_of, tail
 from emberbox.service.jobs.rows import find_job
 from emberbox.store.tables import results
-from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -138,7 +137,7 @@ class Logs:
         last = after
         size = 0
         complete = self._live.log_of(job.id) is None and job.terminal
-        async for record in self._records(job, _start(after)):
+        async for record in await self._records(job, _start(after)):
             last = record.id
             if stream is None or record.stream == stream:
                 records.append(record)
@@ -163,9 +162,7 @@ class Logs:
                         if _wanted(item, stream):
                             yield item
                     continue
-                # A reader may leave at any moment, and a database's connection does not survive
-                # that in mid-question.
-                job = await shielded(self._job(job_id))
+                job = await self._db.read(lambda connection: find_job(connection, job_id))
                 if job is None:
                     return
                 if job.terminal:
@@ -181,13 +178,10 @@ class Logs:
     async def _rest(
         self, job: JobRecord, position: Position | None
     ) -> AsyncIterator[LogRecord | AttemptBegan]:
-        stored = await shielded(self._stored(job.id))
-        if stored is None:
-            return
-        start = Position(stored.attempt, _within(position, stored.attempt))
-        if position is not None and position.attempt != stored.attempt:
-            yield AttemptBegan(stored.attempt, str(start))
-        async for record in self._from_stored(stored, start):
+        stored = await self._stored(job.id)
+        if stored is not None and position is not None and position.attempt < stored.attempt:
+            yield AttemptBegan(stored.attempt, str(Position(stored.attempt, 0)))
+        async for record in self._from_stored(stored, position):
             yield record
 
     async def raw(
@@ -215,22 +209,21 @@ class Logs:
             yield piece
 
     async def _data(self, job: JobRecord, stream: str | None) -> AsyncIterator[bytes]:
-        async for record in self._records(job, None):
+        async for record in await self._records(job, None):
             if stream is None or record.stream == stream:
                 yield record.data
 
     async def _records(self, job: JobRecord, position: Position | None) -> AsyncIterator[LogRecord]:
         if (log := self._live.log_of(job.id)) is not None:
-            source = log.read_from(_within(position, log.attempt), follow=False)
-        else:
-            stored = await shielded(self._stored(job.id))
-            if stored is None:
-                return
-            source = self._from_stored(stored, Position(stored.attempt, _within(position, stored.attempt)))
-        async for record in source:
-            yield record
+            return log.read_from(_within(position, log.attempt), follow=False)
+        return self._from_stored(await self._stored(job.id), position)
 
-    async def _from_stored(self, stored: _Stored, start: Position) -> AsyncIterator[LogRecord]:
+    async def _from_stored(
+        self, stored: _Stored | None, position: Position | None
+    ) -> AsyncIterator[LogRecord]:
+        if stored is None:
+            return
+        start = Position(stored.attempt, _within(position, stored.attempt))
         if start.offset > stored.size:
             raise InvalidInput(f"{start} lies behind the end of this log")
         parser = LogParser(start)
@@ -244,13 +237,8 @@ class Logs:
 
     async def _stored(self, job_id: str) -> _Stored | None:
         columns = (results.c.attempt, results.c.log_bytes, results.c.log, results.c.log_key)
-        async with self._db.reading() as connection:
-            row = (await connection.execute(select(*columns).where(results.c.job_id == job_id))).first()
-        return None if row is None else _Stored(*row)
-
-    async def _job(self, job_id: str) -> JobRecord | None:
-        async with self._db.reading() as connection:
-            return await find_job(connection, job_id)
+        row = await self._db.row(select(*columns).where(results.c.job_id == job_id))
+        return None if row is None else _Stored(*row.values())
 
 
 def _start(after: str | None) -> Position | None:

@@ -1,24 +1,51 @@
-"""Jobs that run in this process: their output while it grows, and the ways in."""
+"""Jobs that run in this process, and those that ended a moment ago: their output, and the ways in."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import defaultdict
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import Conflict
+from emberbox.service.jobs.logs.writer import HEAD, LogWriter
+from emberbox.service.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from emberbox.sandbox import Process, Sandbox
-    from emberbox.service.jobs.logs.writer import LogWriter
     from emberbox.store.records import JobRecord
 
 START_S = 600.0
 """How long input waits for the program to begin."""
+RECENT = 256
+"""Jobs whose end is remembered, for those who waited for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutput:
+    """The beginnings of both streams, at most 64 KiB each, and whether more was written.
+
+    `compile` holds what is told of the compile stage; None without one.
+    """
+
+    stdout: bytes
+    stderr: bytes
+    stdout_truncated: bool
+    stderr_truncated: bool
+    compile: dict[str, Any] | None = None
+
+
+def output_of(
+    job: JobRecord, stdout: bytes = b"", stderr: bytes = b"", compiled: dict[str, Any] | None = None
+) -> JobOutput:
+    """Return the beginnings of what a job wrote, cut to what a result shows."""
+    stdout, stderr = stdout[:HEAD], stderr[:HEAD]
+    return JobOutput(stdout, stderr, len(stdout) < job.stdout_bytes, len(stderr) < job.stderr_bytes, compiled)
 
 
 class LiveJob:
@@ -33,7 +60,10 @@ class LiveJob:
         self.job = job
         self.log = log
         self.cancelled = asyncio.Event()
+        self.begun_s = time.perf_counter()
+        """When the attempt began, on the monotonic clock."""
         self.started_at: int | None = None
+        """When the program began, in µs since the epoch."""
         self.sandbox: Sandbox | None = None
         self._process: Process | None = None
         self._begun = asyncio.Event()
@@ -81,7 +111,7 @@ class LiveJob:
 
 
 class LiveJobs:
-    """All jobs that run in this process, and news of those that change."""
+    """All jobs that run in this process, news of those that change, and the ends of the latest."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, LiveJob] = {}
@@ -89,6 +119,8 @@ class LiveJobs:
         self._cancelled_early: set[str] = set()
         self.closing = asyncio.Event()
         """Set when those who follow or wait should be let go: the service is about to end."""
+        self.recent: Recent[str, tuple[JobRecord, JobOutput]] = Recent(RECENT)
+        """Jobs that ended here a moment ago, with their output: looking at one needs no database."""
 
     def __len__(self) -> int:
         """Return how many run."""

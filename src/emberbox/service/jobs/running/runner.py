@@ -17,20 +17,18 @@ from emberbox.errors import (
     PackagesFailed,
     VmmDied,
 )
-from emberbox.model import RunStatus
+from emberbox.model import RunResult, RunStatus
+from emberbox.sandbox.packages.requests import REQUEST_BYTES, PackageRequest, tool_of
 from emberbox.service.jobs.running import outcomes
-from emberbox.service.jobs.running.artifacts import Collected
-from emberbox.service.jobs.running.job_packages import packages_of
-from emberbox.service.jobs.running.outcomes import Clock
+from emberbox.service.jobs.running.artifacts import Artifacts, Collected
 from emberbox.store.database import now_us
 from emberbox.tasks import TaskKeeper, shielded
 
 if TYPE_CHECKING:
     from emberbox.blobs import BlobStore
-    from emberbox.model import RunResult
+    from emberbox.runtimes import Runtime
     from emberbox.sandbox import Engine, Process, Sandbox
-    from emberbox.service.jobs.running.artifacts import Artifacts
-    from emberbox.service.jobs.running.finish import Outcome
+    from emberbox.service.jobs.running.endings import Outcome
     from emberbox.service.jobs.running.live import LiveJob
     from emberbox.service.uploads.contents import Contents
     from emberbox.store.records import ContentRecord, JobRecord
@@ -83,10 +81,10 @@ class Runner:
             await watchers.cancel()
 
     async def _run(self, live: LiveJob) -> Outcome:
-        job, clock = live.job, Clock()
+        job = live.job
         try:
             runtime = self._engine.runtimes.get(job.runtime)
-            packages = await packages_of(self._contents, job, runtime)
+            packages = await self._packages(job, runtime)
             # All output is taken as it comes, and bounded by the job's own limit.
             limits = replace(runtime.limits.of_runs(), keep_bytes=None)
             sandbox = await self._engine.open_sandbox(
@@ -100,15 +98,14 @@ class Runner:
         try:
             process = await self._stage(sandbox, job)
         except CompileFailed as error:
-            return await outcomes.not_compiled(self._blobs, live, error, clock)
+            return await outcomes.not_compiled(self._blobs, live, error)
         except (GuestRequestFailed, InvalidInput, NotFound) as error:
             return outcomes.refused("input_failed", error)
-        result = await self._follow(live, process, clock)
-        result = replace(result, packages=sandbox.packages)
-        clock.ended_at = now_us()
+        result = replace(await self._follow(live, process), packages=sandbox.packages)
+        ended_at = now_us()
         collected = await self._collect(sandbox, job, result)
         try:
-            return await outcomes.ended(self._blobs, live, result, collected, clock)
+            return await outcomes.ended(self._blobs, live, result, collected, ended_at)
         except BaseException:
             await shielded(self._artifacts.discard(collected))
             raise
@@ -120,6 +117,28 @@ class Runner:
             self._keeper.start(sandbox.close(), f"close-{sandbox.id}")
 
     # -- in ---------------------------------------------------------------------------------------
+
+    async def _packages(self, job: JobRecord, runtime: Runtime) -> PackageRequest | None:
+        """Return the packages that a job lists at the root of its files, for its runtime's tool.
+
+        None where it asks for none, or its runtime installs none. Files that came with the job win
+        over those of its script. Raises `InvalidInput` for a list that is too large.
+        """
+        if runtime.packages is None:
+            return None
+        tool, found = tool_of(runtime.packages.tool), {}
+        for digest in filter(None, (job.content_sha, job.files_sha)):
+            content = await self._contents.get(digest)
+            listed = [entry for entry in content.entries if entry["path"] in tool.files]
+            for entry in listed if content.kind == "bundle" else ():
+                if entry["size"] > REQUEST_BYTES:
+                    raise InvalidInput(f"{entry['path']} is larger than {REQUEST_BYTES // 1024**2} MiB")
+                pieces = self._contents.stream_file(content, entry["path"])
+                found[entry["path"]] = b"".join([piece async for piece in pieces])
+        if tool.files[0] not in found:
+            return None
+        request = PackageRequest(tool=tool.name, files=found)
+        return None if request.empty else request
 
     async def _stage(self, sandbox: Sandbox, job: JobRecord) -> Process:
         """Put the job's files into the sandbox and return its program, not yet started."""
@@ -136,14 +155,14 @@ class Runner:
             return await sandbox.start_script(code, name=job.entry, stdin=stdin)
         return await sandbox.start_file(job.entry, stdin=stdin)
 
-    async def _follow(self, live: LiveJob, process: Process, clock: Clock) -> RunResult:
+    async def _follow(self, live: LiveJob, process: Process) -> RunResult:
         """Run the program, with its output going to the log."""
         content = None if live.job.stdin_sha is None else await self._contents.get(live.job.stdin_sha)
-        clock.started_at = now_us()
+        started_at = now_us()
         helpers = TaskKeeper()
         try:
             async with process:
-                live.begin(process, clock.started_at)
+                live.begin(process, started_at)
                 helpers.start(_cancel_when_told(live, process), f"watch-{live.job.id}")
                 if content is not None:
                     helpers.start(self._feed(process, content), f"stdin-{live.job.id}")
