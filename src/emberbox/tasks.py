@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -77,6 +78,14 @@ async def shielded(work: Coroutine[Any, Any, _T]) -> _T:
             _log.warning("clean-up failed: %s", task.exception(), extra={"action": "undo.failed"})
         raise cancelled
     return task.result()
+
+
+async def set_within(event: asyncio.Event, timeout_s: float) -> bool:
+    """Wait until an event is set, for `timeout_s` seconds at most; returns whether it is."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    return event.is_set()
 
 
 async def acquired(acquiring: Coroutine[Any, Any, _T], undo: Callable[[_T], Awaitable[object]]) -> _T:

@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from emberbox.tasks import TaskKeeper, UndoStack, acquired, shielded
+from emberbox.tasks import TaskKeeper, UndoStack, acquired, set_within, shielded
 from tests.patience import PATIENCE_S
 
 
@@ -71,6 +71,13 @@ async def test_shielded_returns_and_raises_what_the_work_does() -> None:
     assert await shielded(asyncio.sleep(0, "value")) == "value"
     with pytest.raises(ValueError, match="x"):
         await shielded(fails())
+
+
+async def test_an_event_is_waited_for_within_a_bound() -> None:
+    event = asyncio.Event()
+    assert not await set_within(event, 0.01)
+    asyncio.get_running_loop().call_soon(event.set)
+    assert await set_within(event, 3600)
 
 
 async def test_a_keeper_logs_failures_and_settles(caplog: pytest.LogCaptureFixture) -> None:

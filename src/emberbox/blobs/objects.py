@@ -31,6 +31,8 @@ _T = TypeVar("_T")
 PART_BYTES = 8 * 1024 * 1024
 """Size of the parts in which large blobs are sent; S3 takes 10,000 of them."""
 _PARTS_AT_ONCE = 2
+# Calls that are under way at once; more wait for their turn.
+_THREADS = 8
 _BATCH_BYTES = 1024 * 1024
 _LISTED_AT_ONCE = 1000
 _DELETED_AT_ONCE = 1000
@@ -51,12 +53,11 @@ class ObjectBlobs:
 
     Args:
         store: Where the blobs lie.
-        threads: Calls that are under way at once; more wait for their turn.
     """
 
-    def __init__(self, store: ObjectStore, *, threads: int = 8) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="blobs")
         self._closed = False
 
     async def put(self, key: str, data: bytes | AsyncIterable[bytes] | Path) -> int:

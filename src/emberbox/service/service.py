@@ -20,7 +20,6 @@ from emberbox.service.jobs.jobs import Jobs
 from emberbox.service.jobs.logs.reading import Logs
 from emberbox.service.jobs.queue.database import DatabaseQueue
 from emberbox.service.jobs.running.artifacts import Artifacts
-from emberbox.service.jobs.running.attempts import Attempts
 from emberbox.service.jobs.running.endings import Endings
 from emberbox.service.jobs.running.live import LiveJobs
 from emberbox.service.jobs.running.runner import Runner
@@ -136,7 +135,7 @@ class Service:
         self.quotas = Quotas(self.db, self.settings.quota)
         self.usage = Usage(self.db)
         self.dispatcher = Dispatcher(self.db, self.settings, self.telemetry.delivery)
-        self.webhooks = Webhooks(self.db, self.settings, self.dispatcher)
+        self.webhooks = Webhooks(self.db, self.settings, self.dispatcher.wake)
 
     def _assemble_uploads(self) -> None:
         self.contents = Contents(self.db, self.blobs)
@@ -165,17 +164,15 @@ class Service:
         self._undo.push(self.submission.settle)
 
     def _assemble_worker(self) -> None:
-        settings, lost = self.settings.worker, self.telemetry.job_lost
-        runner = Runner(self.engine, self.contents, self.blobs, self.artifacts, self._closings)
         self.worker = Worker(
             new_id("worker"),
             self.queue,
-            Attempts(runner, self.queue, self.endings, self.live, settings, lost=lost),
+            Runner(self.engine, self.contents, self.blobs, self.artifacts, self._closings),
             self.endings,
             self.live,
             self.quotas,
-            settings,
-            lost=lost,
+            self.settings.worker,
+            lost=self.telemetry.job_lost,
             concurrency=concurrency(self.settings),
             scratch=self.scratch,
             node=_node(self.settings.data),

@@ -214,7 +214,7 @@ async def test_a_new_url_and_a_new_secret_hold_for_what_is_pending(
     database: Database, owner: KeyRecord, receiver: Receiver
 ) -> None:
     settings = settings_with()
-    registry = Webhooks(database, settings)
+    registry = Webhooks(database, settings, lambda: None)
     hook, _ = await registry.create(owner, url="http://127.0.0.1:9/", events=["*"])
     await tell(database, ended_job(owner.id))
     await registry.update(owner, hook.id, url=receiver.url)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, RowMapping, String, cast, literal, select
+from sqlalchemy import RowMapping, select
 
 from emberbox.errors import Conflict, NotFound
 from emberbox.ids import is_id
@@ -105,7 +105,7 @@ class Jobs:
         query = select(jobs).where(jobs.c.key_id == key.id)
         query = query.where(*(column == value for column, value in filters if value is not None))
         if label is not None:
-            query = query.where(_has_label(label))
+            query = query.where(jobs.c.labels[label[0]].as_string() == label[1])
         rows, following = await self._db.page(query, jobs.c.id, cursor, limit, prefix="job")
         return [self._with_times(JobRecord.from_row(row)) for row in rows], following
 
@@ -173,8 +173,3 @@ def _stored_output(job: JobRecord, row: RowMapping) -> JobOutput:
     for record in LogParser(Position(row["attempt"], 0)).feed(row["log"]):
         streams[record.stream] += record.data
     return output_of(job, bytes(streams["stdout"]), bytes(streams["stderr"]), compiled)
-
-
-def _has_label(label: tuple[str, str]) -> ColumnElement[bool]:
-    name, value = label
-    return cast(jobs.c.labels[name].as_string(), String) == literal(value)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
 from typing import TYPE_CHECKING
 
 from emberbox.service.recent import Recent
+from emberbox.tasks import set_within
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -55,9 +54,7 @@ class JobWaits:
                     job = await self._find(job_id)
                     if job.terminal or left <= 0:
                         return job
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(left, FOREIGN_S)):
-                        await changed.wait()
+                await set_within(changed, min(left, FOREIGN_S))
 
     def _nothing_new(self, job_id: str) -> bool:
         """Return whether the row need not be looked at: the job runs here, or was accepted a moment ago."""

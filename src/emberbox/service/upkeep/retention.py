@@ -76,17 +76,11 @@ class Sweeper:
         db: The database.
         blobs: The blob store.
         settings: For the ages, the interval and the data folder.
-        forget: Called after rows of jobs were deleted or emptied, for those who remember some; None
-            for nobody.
+        forget: Called after rows of jobs were deleted or emptied, for those who remember some.
     """
 
     def __init__(
-        self,
-        db: Database,
-        blobs: BlobStore,
-        settings: Settings,
-        *,
-        forget: Callable[[], object] | None = None,
+        self, db: Database, blobs: BlobStore, settings: Settings, *, forget: Callable[[], object]
     ) -> None:
         self._db = db
         self._blobs = blobs
@@ -128,7 +122,7 @@ class Sweeper:
             if age_s:
                 await self._expire(report, kind, age_s, step)
         await self._tidy(report)
-        if self._forget is not None and report.jobs + report.logs + report.artifacts:
+        if report.jobs + report.logs + report.artifacts:
             self._forget()
         return report
 

@@ -83,11 +83,6 @@ class Contents:
             raise NotFound("the uploaded content is no longer there")
         return ContentRecord.from_row(row)
 
-    def _remember(self, record: ContentRecord) -> None:
-        """Remember a small content that was touched lately. It is not deleted for as long."""
-        if record.data is not None and record.size <= _RECENT_BYTES:
-            self._recent[record.sha256] = (time.monotonic() + _RECENT_S, record)
-
     def stream(self, content: ContentRecord) -> AsyncIterator[bytes]:
         """Yield the file, or the archive, in pieces. Raises `NotFound` when it was deleted meanwhile."""
         return self._range(content, 0, content.size)
@@ -128,7 +123,9 @@ class Contents:
             return record
         self._recent.pop(made.sha256, None)
         record = await self._known(made.sha256) or await self._store(made)
-        self._remember(record)
+        if record.data is not None and record.size <= _RECENT_BYTES:
+            # Touched just now: it is not deleted for as long as it is remembered.
+            self._recent[made.sha256] = (time.monotonic() + _RECENT_S, record)
         return record
 
     async def _known(self, sha256: str) -> ContentRecord | None:

@@ -15,7 +15,7 @@ from emberbox.service.webhooks.lanes import Lanes
 from emberbox.service.webhooks.outbox import Outbox, history_entry
 from emberbox.service.webhooks.sender import Reply, Sender
 from emberbox.store.database import Database, now_us
-from emberbox.tasks import TaskKeeper, shielded
+from emberbox.tasks import TaskKeeper, set_within, shielded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,14 +126,10 @@ class Dispatcher:
         return 0.0
 
     async def _rest(self, wait_s: float, looked_s: float) -> None:
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._woken.wait()
-        except TimeoutError:
-            return
-        # Many ends of jobs in a moment are one look at the outbox, and a look that takes long is
-        # not taken often.
-        await asyncio.sleep(min(_IDLE_S, max(_GATHER_S, 4 * looked_s)))
+        if await set_within(self._woken, wait_s):
+            # Many ends of jobs in a moment are one look at the outbox, and a look that takes long
+            # is not taken often.
+            await asyncio.sleep(min(_IDLE_S, max(_GATHER_S, 4 * looked_s)))
 
     async def _attempt(self, sender: Sender, claimed: ClaimedDelivery) -> None:
         began, good = time.monotonic(), False

@@ -17,12 +17,11 @@ from emberbox.store.records import DeliveryRecord, KeyRecord, WebhookRecord
 from emberbox.store.tables import deliveries, keys, webhooks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from emberbox.config import Settings
-    from emberbox.service.webhooks.dispatcher import Dispatcher
 
 _WebhookPage = tuple[list[WebhookRecord], str | None]
 _DeliveryPage = tuple[list[DeliveryRecord], str | None]
@@ -37,13 +36,13 @@ class Webhooks:
     Args:
         db: The database.
         settings: Their group `webhooks`.
-        dispatcher: Is woken when there is something to deliver; None leaves it to find out.
+        wake: Called when there is something to deliver.
     """
 
-    def __init__(self, db: Database, settings: Settings, dispatcher: Dispatcher | None = None) -> None:
+    def __init__(self, db: Database, settings: Settings, wake: Callable[[], None]) -> None:
         self._db = db
         self._allow_private = settings.webhooks.allow_private
-        self._dispatcher = dispatcher
+        self._wake = wake
 
     def check_url(self, url: str) -> str:
         """Return the URL in one spelling.
@@ -210,10 +209,6 @@ class Webhooks:
             )
         self._wake()
         return replace(found, **values)
-
-    def _wake(self) -> None:
-        if self._dispatcher is not None:
-            self._dispatcher.wake()
 
     async def _change(self, key: KeyRecord, webhook_id: str, values: dict[str, Any]) -> WebhookRecord:
         values["updated_at"] = now_us()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,8 +12,10 @@ from emberbox.service.jobs.logs.format import LogParser, LogRecord, Position, pa
 from emberbox.service.jobs.logs.parts import part_of, tail
 from emberbox.service.jobs.rows import find_job
 from emberbox.store.tables import results
+from emberbox.tasks import set_within
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator
     from contextlib import AbstractContextManager
 
@@ -171,9 +171,7 @@ class Logs:
                             yield item
                     yield JobEnded(job)
                     return
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(FOREIGN_S):
-                        await changed.wait()
+                await set_within(changed, FOREIGN_S)
 
     async def _rest(
         self, job: JobRecord, position: Position | None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, and_, insert, literal, or_, select, update
@@ -16,6 +15,7 @@ from emberbox.service.jobs.rows import find_job
 from emberbox.store.database import Database, now_us
 from emberbox.store.records import JobRecord
 from emberbox.store.tables import attempts, jobs
+from emberbox.tasks import set_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -74,9 +74,7 @@ class DatabaseQueue:
 
     async def wait(self, timeout_s: float) -> None:
         """See `JobQueue`."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(timeout_s, FOREIGN_S)):
-                await self._news.wait()
+        await set_within(self._news, min(timeout_s, FOREIGN_S))
 
     async def claim(self, worker_id: str, count: int, lease_s: float) -> list[JobRecord]:
         """See `JobQueue`: one statement finds, marks and returns the jobs."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from emberbox.errors import Conflict
 from emberbox.service.jobs.logs.writer import HEAD, LogWriter
 from emberbox.service.recent import Recent
+from emberbox.tasks import set_within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,27 +66,26 @@ class LiveJob:
         self.started_at: int | None = None
         """When the program began, in µs since the epoch."""
         self.sandbox: Sandbox | None = None
-        self._process: Process | None = None
+        self.process: Process | None = None
+        """The program, while it runs."""
         self._begun = asyncio.Event()
 
     def begin(self, process: Process, started_at: int) -> None:
         """Note that the program was started, at `started_at` µs."""
-        self._process = process
+        self.process = process
         self.started_at = started_at
         self._begun.set()
 
     def end(self) -> None:
         """Note that the program has ended: what waits to feed it is refused."""
-        self._process = None
+        self.process = None
         self._begun.set()
 
     async def _running(self) -> Process:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(START_S):
-                await self._begun.wait()
-        if self._process is None:
+        await set_within(self._begun, START_S)
+        if self.process is None:
             raise Conflict("the program has ended")
-        return self._process
+        return self.process
 
     async def write_stdin(self, data: bytes) -> None:
         """Send `data` to the program; waits until it has begun, and while it does not read.

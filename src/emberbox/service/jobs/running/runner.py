@@ -103,7 +103,9 @@ class Runner:
             return outcomes.refused("input_failed", error)
         result = replace(await self._follow(live, process), packages=sandbox.packages)
         ended_at = now_us()
-        collected = await self._collect(sandbox, job, result)
+        collected = Collected(records=[], notes=[])
+        if result.status not in (RunStatus.VM_DIED, RunStatus.CANCELLED) and not sandbox.closed:
+            collected = await self._artifacts.collect(sandbox, job, left_files=result.left_files)
         try:
             return await outcomes.ended(self._blobs, live, result, collected, ended_at)
         except BaseException:
@@ -159,13 +161,12 @@ class Runner:
         """Run the program, with its output going to the log."""
         content = None if live.job.stdin_sha is None else await self._contents.get(live.job.stdin_sha)
         started_at = now_us()
-        helpers = TaskKeeper()
+        feeding = TaskKeeper()
         try:
             async with process:
                 live.begin(process, started_at)
-                helpers.start(_cancel_when_told(live, process), f"watch-{live.job.id}")
                 if content is not None:
-                    helpers.start(self._feed(process, content), f"stdin-{live.job.id}")
+                    feeding.start(self._feed(process, content), f"stdin-{live.job.id}")
                 async for piece in process.output():
                     live.log.append(piece.stream, piece.data)
                 result = await process.result()
@@ -174,7 +175,7 @@ class Runner:
                 return result
         finally:
             live.end()
-            await helpers.cancel()
+            await feeding.cancel()
 
     async def _feed(self, process: Process, content: ContentRecord) -> None:
         # A program that ends without reading all of its input is no error.
@@ -184,12 +185,6 @@ class Runner:
             await process.close_stdin()
 
     # -- out --------------------------------------------------------------------------------------
-
-    async def _collect(self, sandbox: Sandbox, job: JobRecord, result: RunResult) -> Collected:
-        wanted = job.spec.artifacts or result.left_files
-        if not wanted or result.status in (RunStatus.VM_DIED, RunStatus.CANCELLED) or sandbox.closed:
-            return Collected(records=[], notes=[])
-        return await self._artifacts.collect(sandbox, job, left_files=result.left_files)
 
     async def discard(self, outcome: Outcome) -> None:
         """Delete what was stored of an attempt that is repeated.
@@ -211,9 +206,6 @@ async def _cut_off(live: LiveJob, bound: asyncio.Timeout) -> None:
     await live.cancelled.wait()
     patience_s = CANCEL_S if live.started_at is not None else 0.0
     bound.reschedule(asyncio.get_running_loop().time() + patience_s)
-
-
-async def _cancel_when_told(live: LiveJob, process: Process) -> None:
-    await live.cancelled.wait()
-    with contextlib.suppress(EmberboxError):
-        await process.cancel()
+    if live.process is not None:
+        with contextlib.suppress(EmberboxError):
+            await live.process.cancel()

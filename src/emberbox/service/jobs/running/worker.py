@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING, NoReturn
 
 from emberbox.errors import EmberboxError
 from emberbox.service.jobs.logs.writer import LogWriter
+from emberbox.service.jobs.running.attempts import Attempts
 from emberbox.service.jobs.running.live import LiveJob, LiveJobs
 from emberbox.tasks import TaskKeeper, shielded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection
     from pathlib import Path
 
     from emberbox.config import WorkerSettings
     from emberbox.service.accounts.quota import Quotas
     from emberbox.service.jobs.queue.base import JobQueue
-    from emberbox.service.jobs.running.attempts import Attempts
     from emberbox.service.jobs.running.endings import Endings
+    from emberbox.service.jobs.running.runner import Runner
 
 _log = logging.getLogger(__name__)
 
-CLAIM_RETRY_S = 0.5
+RETRY_S = 0.5
 FORGOTTEN_S = 600.0
 """A worker that said nothing for so long is no longer listed."""
 
@@ -38,12 +39,12 @@ class Worker:
     Args:
         worker_id: New for each worker.
         queue: Where jobs come from.
-        attempts: Runs them.
-        endings: Writes off what was lost too often, and ends what waits and is cancelled.
+        runner: Runs their programs.
+        endings: Writes their ends, also of those that were lost too often, or wait and are cancelled.
         live: Holds those that run.
         quotas: Kept fresh for the queue.
         settings: Lease, heartbeat, bounds.
-        lost: Called for each attempt that was lost with its worker.
+        lost: Called for each attempt that was lost with its VM or its worker.
         concurrency: Jobs at once.
         scratch: Where large logs grow.
         node: Names the data folder that this worker has for itself: an earlier worker of the same
@@ -54,7 +55,7 @@ class Worker:
         self,
         worker_id: str,
         queue: JobQueue,
-        attempts: Attempts,
+        runner: Runner,
         endings: Endings,
         live: LiveJobs,
         quotas: Quotas,
@@ -68,7 +69,7 @@ class Worker:
         self.id = worker_id
         self.concurrency = concurrency
         self._queue = queue
-        self._attempts = attempts
+        self._attempts = Attempts(runner, queue, endings, live, settings, lost=lost)
         self._endings = endings
         self._live = live
         self._quotas = quotas
@@ -96,8 +97,10 @@ class Worker:
         await self.reclaim(dead)
         await self._heed_cancellations()
         await workers.leave(dead)
-        self._taking.start(self._take(), "worker-take")
-        self._beating.start(self._beat(), "worker-heartbeat")
+        taking = _lasting(self._take, "jobs could not be taken", "worker.claim_failed")
+        beating = _lasting(self._beat, "a heartbeat failed", "worker.heartbeat_failed")
+        self._taking.start(taking, "worker-take")
+        self._beating.start(beating, "worker-heartbeat")
 
     async def stop(self, drain_s: float | None = None) -> None:
         """Take no more jobs, let those that run end, and hand back what has not ended in time.
@@ -126,15 +129,7 @@ class Worker:
 
     # -- taking -----------------------------------------------------------------------------------
 
-    async def _take(self) -> NoReturn:
-        while True:
-            try:
-                await self._take_some()
-            except Exception as error:
-                _warn("jobs could not be taken", error, "worker.claim_failed")
-                await asyncio.sleep(CLAIM_RETRY_S)
-
-    async def _take_some(self) -> None:
+    async def _take(self) -> None:
         free = self.concurrency - len(self._running)
         if free <= 0:
             self._free.clear()
@@ -168,15 +163,11 @@ class Worker:
 
     # -- keeping ----------------------------------------------------------------------------------
 
-    async def _beat(self) -> NoReturn:
-        while True:
-            await asyncio.sleep(self._settings.heartbeat_s)
-            try:
-                await self._renew()
-                await self._heed_cancellations()
-                await self.reclaim()
-            except Exception as error:
-                _warn("a heartbeat failed", error, "worker.heartbeat_failed")
+    async def _beat(self) -> None:
+        await asyncio.sleep(self._settings.heartbeat_s)
+        await self._renew()
+        await self._heed_cancellations()
+        await self.reclaim()
 
     async def _renew(self) -> None:
         """Renew the leases of jobs that run here; those that are not this worker's any more are given up."""
@@ -211,9 +202,13 @@ class Worker:
             await self._endings.end_reclaimed(job)
 
 
-def _warn(what: str, error: Exception, action: str) -> None:
-    # A loop that ended would leave the service without a worker; what nobody expected is told with
-    # its place in the code.
-    _log.warning(
-        "%s: %s", what, error, extra={"action": action}, exc_info=not isinstance(error, EmberboxError)
-    )
+async def _lasting(step: Callable[[], Awaitable[None]], complaint: str, action: str) -> NoReturn:
+    """Do a step again and again. If its failure ended the loop, the service would be without a worker."""
+    while True:
+        try:
+            await step()
+        except Exception as error:
+            # What nobody expected is told with its place in the code.
+            unexpected = not isinstance(error, EmberboxError)
+            _log.warning("%s: %s", complaint, error, extra={"action": action}, exc_info=unexpected)
+            await asyncio.sleep(RETRY_S)
