@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -60,9 +59,9 @@ class TaskKeeper:
             await asyncio.wait(set(self._tasks), timeout=AGAIN_S)
 
 
-async def shielded(work: Coroutine[Any, Any, _T]) -> _T:
+async def shielded(work: Awaitable[_T]) -> _T:
     """Run `work` to its end even when the caller is cancelled; the cancellation is raised afterwards."""
-    task = asyncio.get_running_loop().create_task(work)
+    task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
@@ -80,14 +79,6 @@ async def shielded(work: Coroutine[Any, Any, _T]) -> _T:
     return task.result()
 
 
-async def set_within(event: asyncio.Event, timeout_s: float) -> bool:
-    """Wait until an event is set, for `timeout_s` seconds at most; returns whether it is."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
-    return event.is_set()
-
-
 async def acquired(acquiring: Coroutine[Any, Any, _T], undo: Callable[[_T], Awaitable[object]]) -> _T:
     """Return what `acquiring` does; when the caller is cancelled meanwhile, undo it before that is raised.
 
@@ -96,10 +87,10 @@ async def acquired(acquiring: Coroutine[Any, Any, _T], undo: Callable[[_T], Awai
     """
     task = asyncio.get_running_loop().create_task(acquiring)
     try:
-        return await shielded(_await(task))
+        return await shielded(task)
     except asyncio.CancelledError:
         if task.done() and not task.cancelled() and task.exception() is None:
-            await shielded(_await(undo(task.result())))
+            await shielded(undo(task.result()))
         raise
 
 
@@ -107,7 +98,7 @@ class UndoStack:
     """Undo steps, run last in, first out, shielded from cancellation; one that fails stops no other."""
 
     def __init__(self) -> None:
-        self._stack = AsyncExitStack()
+        self._stack = contextlib.AsyncExitStack()
         self._closing: asyncio.Task[None] | None = None
 
     def push(self, undo: Callable[[], Awaitable[object]]) -> None:
@@ -135,9 +126,12 @@ class UndoStack:
         """Run every step once; later calls wait for the first."""
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._stack.aclose())
-        closing = self._closing
-        await shielded(_await(closing))
+        await shielded(self._closing)
 
 
-async def _await(work: Awaitable[_T]) -> _T:
-    return await work
+async def set_within(event: asyncio.Event, at_most_s: float | None) -> bool:
+    """Wait until `event` is set, for so many seconds at most; returns whether it is. None waits for ever."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(at_most_s):
+            await event.wait()
+    return event.is_set()

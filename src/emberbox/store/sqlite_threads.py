@@ -95,10 +95,7 @@ class DatabaseThreads:
 
 
 async def _in_thread(threads: ThreadPoolExecutor, work: Callable[..., _T], *arguments: Any) -> _T:
-    async def call() -> _T:
-        return await asyncio.get_running_loop().run_in_executor(threads, work, *arguments)
-
-    return await shielded(call())
+    return await shielded(asyncio.get_running_loop().run_in_executor(threads, work, *arguments))
 
 
 class _ThreadedConnection:
