@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -63,29 +63,13 @@ class DatabaseThreads:
         async with self._places:
             return await _in_thread(self._reading, _driven, self._reader.connect, body)
 
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
+    def writing(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Open a transaction that writes, with one call for each statement."""
-        held: list[Connection] = []
-        good = False
-        async with self._turn:
-            try:
-                await _in_thread(self._writing, _begin, self._writer, held)
-                yield cast("AsyncConnection", _ThreadedConnection(held[0], self._writing))
-                good = True
-            finally:
-                await _in_thread(self._writing, _end, held, good)
+        return _opened(self._turn, self._writing, self._writer, commit=True)
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
+    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Open a connection to read from, with one call for each statement."""
-        held: list[Connection] = []
-        async with self._places:
-            try:
-                await _in_thread(self._reading, _begin, self._reader, held)
-                yield cast("AsyncConnection", _ThreadedConnection(held[0], self._reading))
-            finally:
-                await _in_thread(self._reading, _end, held, False)
+        return _opened(self._places, self._reading, self._reader, commit=False)
 
     async def close(self) -> None:
         """Wait for what is under way and close all connections. Repeating is harmless."""
@@ -98,22 +82,19 @@ async def _in_thread(threads: ThreadPoolExecutor, work: Callable[..., _T], *argu
     return await shielded(asyncio.get_running_loop().run_in_executor(threads, work, *arguments))
 
 
-class _ThreadedConnection:
-    """A connection as asynchronous code sees it: each statement is a call in a thread, with all its rows."""
-
-    def __init__(self, connection: Connection, threads: ThreadPoolExecutor) -> None:
-        self._connection = connection
-        self._threads = threads
-        self.dialect = connection.dialect
-
-    async def execute(self, statement: Any, parameters: Any = None) -> Any:
-        return await _in_thread(self._threads, _executed, self._connection, statement, parameters)
-
-    async def scalar(self, statement: Any, parameters: Any = None) -> Any:
-        return (await self.execute(statement, parameters)).scalar()
-
-    async def run_sync(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        return await _in_thread(self._threads, work, self._connection, *arguments)
+@asynccontextmanager
+async def _opened(
+    place: AbstractAsyncContextManager[object], threads: ThreadPoolExecutor, engine: Engine, *, commit: bool
+) -> AsyncIterator[AsyncConnection]:
+    held: list[Connection] = []
+    good = False
+    async with place:
+        try:
+            await _in_thread(threads, _begin, engine, held)
+            yield cast("AsyncConnection", _ThreadedConnection(held[0], threads))
+            good = commit
+        finally:
+            await _in_thread(threads, _end, held, good)
 
 
 class _Stepless:
@@ -127,7 +108,21 @@ class _Stepless:
         return self._connection.execute(statement, parameters)
 
     async def scalar(self, statement: Any, parameters: Any = None) -> Any:
-        return self._connection.scalar(statement, parameters)
+        return (await self.execute(statement, parameters)).scalar()
+
+
+class _ThreadedConnection(_Stepless):
+    """A connection as asynchronous code sees it: each statement is a call in a thread, with all its rows."""
+
+    def __init__(self, connection: Connection, threads: ThreadPoolExecutor) -> None:
+        super().__init__(connection)
+        self._threads = threads
+
+    async def execute(self, statement: Any, parameters: Any = None) -> Any:
+        return await _in_thread(self._threads, _executed, self._connection, statement, parameters)
+
+    async def run_sync(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        return await _in_thread(self._threads, work, self._connection, *arguments)
 
 
 def _executed(connection: Connection, statement: Any, parameters: Any) -> Any:

@@ -140,9 +140,7 @@ class NodeStatus:
             started_at=_moment(self._started_us),
             uptime_s=round(time.monotonic() - self._begun, 3),
             database="sqlite" if self._db.sqlite else "postgresql",
-            driver=Driver(
-                accelerator=driver.accelerator, version=driver.version, reason=driver.reason, mend=driver.mend
-            ),
+            driver=Driver(**{name: getattr(driver, name) for name in Driver.model_fields}),
             capacity=await asyncio.to_thread(self._capacity, machines),
             queue=Queue(queued=depth.queued, running=depth.running, age_s=round(depth.oldest_s, 3)),
             workers=await self._workers(),

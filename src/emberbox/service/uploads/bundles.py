@@ -50,11 +50,6 @@ class PlannedFile:
     offset: int
     header: bytes
 
-    @property
-    def entry(self) -> dict[str, Any]:
-        """What is written of it into the row."""
-        return {name: getattr(self, name) for name in ("path", "size", "mode", "sha256", "offset")}
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -68,7 +63,8 @@ class Plan:
     @property
     def entries(self) -> list[dict[str, Any]]:
         """What is written of the files into the row."""
-        return [file.entry for file in self.files]
+        told = ("path", "size", "mode", "sha256", "offset")
+        return [{name: getattr(file, name) for name in told} for file in self.files]
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the stored form: the file, or the archive. Blocks while it reads.

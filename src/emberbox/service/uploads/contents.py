@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from emberbox.blobs import BlobStore
 
-__all__ = ["BundleFile", "Contents"]
-
 INLINE_BYTES = 64 * 1024
 """Up to this size a content lies in its row."""
 KEPT_US = 3_600_000_000

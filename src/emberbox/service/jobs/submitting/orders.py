@@ -14,7 +14,7 @@ from emberbox.model import RunOptions
 from emberbox.schemas.jobs import EncodedFile, SubmitJob
 from emberbox.schemas.jobs import RunOptions as AskedOptions
 from emberbox.service.jobs.submitting.order import JobOrder
-from emberbox.service.uploads.contents import BundleFile, Contents
+from emberbox.service.uploads.bundles import BundleFile
 from emberbox.store.records import JOB_OPTIONS, JobSpec, KeyRecord
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from emberbox.config import JobSettings
     from emberbox.runtimes import Runtime, RuntimeCatalog
+    from emberbox.service.uploads.contents import Contents
     from emberbox.service.uploads.scripts import Scripts
 
 CODE_NAME = "main"
