@@ -107,8 +107,8 @@ class _Stepless:
     async def execute(self, statement: Any, parameters: Any = None) -> Any:
         return self._connection.execute(statement, parameters)
 
-    async def scalar(self, statement: Any, parameters: Any = None) -> Any:
-        return (await self.execute(statement, parameters)).scalar()
+    async def scalar(self, statement: Any) -> Any:
+        return (await self.execute(statement)).scalar()
 
 
 class _ThreadedConnection(_Stepless):

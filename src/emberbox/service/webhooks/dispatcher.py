@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Never
 
 from emberbox.net.backoff import Backoff
-from emberbox.net.names import Resolver, SystemResolver
+from emberbox.net.names import SystemResolver
 from emberbox.schemas.signatures import DELIVERY_HEADER, EVENT_HEADER, SIGNATURE_HEADER, sign
 from emberbox.service.webhooks.lanes import Lanes
 from emberbox.service.webhooks.outbox import Outbox, history_entry
@@ -44,7 +44,6 @@ class Dispatcher:
         settings: Their group `webhooks`.
         count: Called with the outcome of each attempt: `delivered`, `failed` (it will be tried
             again) or `dead`; None tells nobody.
-        resolver: Turns names into addresses; None means the system's.
         lease_margin_s: By how much a lease outlasts the longest attempt, in seconds.
     """
 
@@ -54,12 +53,10 @@ class Dispatcher:
         settings: Settings,
         count: Callable[[str], None] | None = None,
         *,
-        resolver: Resolver | None = None,
         lease_margin_s: float = LEASE_MARGIN_S,
     ) -> None:
         self._settings = settings.webhooks
         self._count = count
-        self._resolver = resolver
         self._lease_s = settings.webhooks.timeout_s + lease_margin_s
         self._backoff = Backoff(
             first_s=self._settings.retry_s,
@@ -84,7 +81,7 @@ class Dispatcher:
     async def run(self) -> Never:
         """Deliver until cancelled. Attempts that are under way then are given back, and are due at once."""
         names = SystemResolver(self._concurrency)
-        sender, attempts = Sender(self._settings, self._resolver or names), TaskKeeper()
+        sender, attempts = Sender(self._settings, names), TaskKeeper()
         self._lanes = Lanes(self._concurrency)
         try:
             while True:
