@@ -22,6 +22,7 @@ from emberbox.server.stop_signals import StopSignals
 from emberbox.server.systemd import feed_watchdog, notify, watchdog_interval_s
 from emberbox.service.folder import ServiceFolder
 from emberbox.service.service import Service
+from emberbox.tasks import TaskKeeper
 
 if TYPE_CHECKING:
     import signal
@@ -100,11 +101,11 @@ async def _serve(
         _say(introduction(service, url, folder.admin_key_file, secret, unbuilt))
         folder.announce(url, version("emberbox"))
         notify(f"READY=1\nSTATUS=Ready at {url}")
-        checking = asyncio.create_task(_warn_of_failings(service), name="first check")
-        stack.callback(checking.cancel)
+        beside = TaskKeeper()
+        stack.push_async_callback(beside.cancel)
+        beside.start(_warn_of_failings(service), "first check")
         if (interval_s := watchdog_interval_s()) is not None:
-            watchdog = asyncio.create_task(feed_watchdog(interval_s), name="watchdog")
-            stack.callback(watchdog.cancel)
+            beside.start(feed_watchdog(interval_s), "watchdog")
         await stop.first(serving)
         notify("STOPPING=1\nSTATUS=Waiting for jobs to end")
         _log.info("stopping", extra={"action": "service.stopping", "signal": stop.name})

@@ -120,7 +120,7 @@ class Contents:
         if record is not None and time.monotonic() < until:
             return record
         self._recent.pop(made.sha256, None)
-        record = await self._known(made.sha256) or await self._store(made)
+        record = await self._known(made.sha256) or await self._store(made, quick=quick)
         if record.data is not None and record.size <= _RECENT_BYTES:
             # Touched just now: it is not deleted for as long as it is remembered.
             self._recent[made.sha256] = (time.monotonic() + _RECENT_S, record)
@@ -136,10 +136,10 @@ class Contents:
             return None
         return ContentRecord.from_row(row)
 
-    async def _store(self, made: Plan) -> ContentRecord:
+    async def _store(self, made: Plan, *, quick: bool) -> ContentRecord:
         data, blob_key = None, None
         if made.size <= INLINE_BYTES:
-            data = await asyncio.to_thread(_join, made) if _on_disk(made) else _join(made)
+            data = _join(made) if quick else await asyncio.to_thread(_join, made)
         else:
             blob_key = f"contents/{made.sha256}/{secrets.token_hex(16)}"
             await self._blobs.put(blob_key, _batches(made))
@@ -165,10 +165,6 @@ def _blob_key(content: ContentRecord) -> str:
     if content.blob_key is None:
         raise BlobError("a stored content has lost its bytes", detail=content.sha256)
     return content.blob_key
-
-
-def _on_disk(made: Plan) -> bool:
-    return any(not isinstance(file.source, bytes) for file in made.files)
 
 
 def _join(made: Plan) -> bytes:

@@ -92,21 +92,18 @@ class LogWriter:
         self._tell()
 
     def _store(self, record: bytes) -> None:
-        if self._file is None and len(self._memory) + len(record) <= SMALL:
-            self._memory += record
-        else:
-            self._store_in_file(record)
-        self.size += len(record)
-
-    def _store_in_file(self, record: bytes) -> None:
         try:
-            if self._file is None:
+            if self._file is None and len(self._memory) + len(record) > SMALL:
                 self._file = self._moved_to_disk()
                 self._memory = bytearray()
-            _write(self._file, record, self.size)
+            if self._file is None:
+                self._memory += record
+            else:
+                _write(self._file, record, self.size)
         except OSError as error:
             self._failure = NoSpace("the disk is full: the job's log cannot be written", detail=str(error))
             raise self._failure from error
+        self.size += len(record)
 
     def _moved_to_disk(self) -> int:
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

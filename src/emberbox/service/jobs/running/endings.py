@@ -94,19 +94,15 @@ class Endings:
 
     async def end_attempt(self, live: LiveJob, outcome: Outcome) -> None:
         """Write the end of a job that ran here. Raises `StoreError` or `NoSpace`: nothing was written."""
-        finished = await self._finish(live.job, outcome)
-        if finished is None:
+        heads = live.log.heads
+        if await self._end(live.job, outcome, bytes(heads["stdout"]), bytes(heads["stderr"])):
+            self._live.remove(live)
+        else:
             warn_taken(live.job)
-            return
-        stdout, stderr = bytes(live.log.heads["stdout"]), bytes(live.log.heads["stderr"])
-        self._live.remove(live)
-        self._tell(*finished, output_of(finished[0], stdout, stderr, outcome.compile))
 
     async def end_reclaimed(self, job: JobRecord) -> None:
         """Write off a job that was lost once too often with its worker."""
-        outcome = written_off(job, job.losses, "its worker stopped without a word")
-        if (finished := await self._finish(job, outcome)) is not None:
-            self._tell(*finished, output_of(finished[0]))
+        await self._end(job, written_off(job, job.losses, "its worker stopped without a word"))
 
     async def end_queued(self, job_id: str) -> JobRecord | None:
         """Cancel a job that waits; None when it does not wait any more."""
@@ -118,6 +114,15 @@ class Endings:
             news = await _account(connection, done)
         self._tell(done, news, output_of(done))
         return done
+
+    async def _end(self, job: JobRecord, outcome: Outcome, stdout: bytes = b"", stderr: bytes = b"") -> bool:
+        """End a claimed job; False when its worker no longer held that attempt."""
+        finished = await self._finish(job, outcome)
+        if finished is None:
+            return False
+        done, news = finished
+        self._tell(done, news, output_of(done, stdout, stderr, outcome.compile))
+        return True
 
     async def _finish(self, job: JobRecord, outcome: Outcome) -> tuple[JobRecord, int] | None:
         """Write the terminal state of an attempt, with log, artifacts, usage and news: all of it or nothing.
