@@ -152,7 +152,10 @@ class Database:
         return await self.read(lambda connection: connection.scalar(query))
 
     async def change(self, statement: Executable, values: Any = None) -> int:
-        """Carry out one statement that writes; returns how many rows it changed. Raises as `writing` does."""
+        """Carry out one statement that writes; returns how many rows it changed. Raises as `writing` does.
+
+        `values` may be a list, for which the statement is carried out one by one.
+        """
 
         async def execute(connection: AsyncConnection) -> int:
             return (await connection.execute(statement, values)).rowcount

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import defaultdict
@@ -89,10 +90,9 @@ class Gauges(Collector):
         """Return the gauges of now."""
         yield from self._of_queue()
         yield from self._of_service()
-        try:
+        # The engine may have ended, or not begun.
+        with contextlib.suppress(EmberboxError):
             yield from self._of_engine()
-        except EmberboxError:
-            return  # the engine has ended, or not begun
 
     def _of_queue(self) -> Iterator[Metric]:
         depth = GaugeMetricFamily("emberbox_queue_depth", "Jobs that wait, by runtime.", labels=["runtime"])

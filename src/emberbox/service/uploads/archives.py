@@ -8,6 +8,7 @@ within it stay closed.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import zipfile
 import zlib
@@ -117,8 +118,6 @@ def _unpack_tar(stream: Bytes, sink: Sink) -> None:
 
 
 def _unpacked_head(path: Path) -> bytes:
-    try:
-        with gzip.open(path, "rb") as packed:
-            return packed.read(_HEAD_BYTES)
-    except _DAMAGE:
-        return b""
+    with contextlib.suppress(*_DAMAGE), gzip.open(path, "rb") as packed:
+        return packed.read(_HEAD_BYTES)
+    return b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import time
 from dataclasses import dataclass, replace
@@ -138,14 +139,13 @@ def _make_context() -> ssl.SSLContext:
 async def _beginning(response: httpcore.Response) -> bytes:
     # The status has decided already: an endless or slow body is not worth waiting for.
     kept = bytearray()
-    try:
+    broken = (TimeoutError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
+    with contextlib.suppress(*broken):
         async with asyncio.timeout(_BODY_S):
             async for piece in response.aiter_stream():
                 kept += piece[:RESPONSE_BYTES]
                 if len(kept) >= RESPONSE_BYTES:
                     break
-    except (TimeoutError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError):
-        pass
     return bytes(kept[:RESPONSE_BYTES])
 
 

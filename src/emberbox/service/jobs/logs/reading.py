@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from sqlalchemy import select
+from sqlalchemy import RowMapping, select
 
 from emberbox.errors import InvalidInput
 from emberbox.service.jobs.logs.format import LogParser, LogRecord, Position, parse_position
@@ -48,14 +48,6 @@ class JobEnded:
     """The job has ended, and all of its log was read."""
 
     job: JobRecord
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    attempt: int
-    size: int
-    data: bytes | None
-    key: str | None
 
 
 class LiveLogs(Protocol):
@@ -177,8 +169,8 @@ class Logs:
         self, job: JobRecord, position: Position | None
     ) -> AsyncIterator[LogRecord | AttemptBegan]:
         stored = await self._stored(job.id)
-        if stored is not None and position is not None and position.attempt < stored.attempt:
-            yield AttemptBegan(stored.attempt, str(Position(stored.attempt, 0)))
+        if stored is not None and position is not None and position.attempt < stored["attempt"]:
+            yield AttemptBegan(stored["attempt"], str(Position(stored["attempt"], 0)))
         async for record in self._from_stored(stored, position):
             yield record
 
@@ -217,26 +209,25 @@ class Logs:
         return self._from_stored(await self._stored(job.id), position)
 
     async def _from_stored(
-        self, stored: _Stored | None, position: Position | None
+        self, stored: RowMapping | None, position: Position | None
     ) -> AsyncIterator[LogRecord]:
         if stored is None:
             return
-        start = Position(stored.attempt, _within(position, stored.attempt))
-        if start.offset > stored.size:
+        start = Position(stored["attempt"], _within(position, stored["attempt"]))
+        if start.offset > stored["log_bytes"]:
             raise InvalidInput(f"{start} lies behind the end of this log")
         parser = LogParser(start)
-        if stored.data is not None:
-            for record in parser.feed(stored.data[start.offset :]):
+        if stored["log"] is not None:
+            for record in parser.feed(stored["log"][start.offset :]):
                 yield record
-        elif stored.key is not None and start.offset < stored.size:
-            async for piece in self._blobs.stream(stored.key, offset=start.offset):
+        elif stored["log_key"] is not None and start.offset < stored["log_bytes"]:
+            async for piece in self._blobs.stream(stored["log_key"], offset=start.offset):
                 for record in parser.feed(piece):
                     yield record
 
-    async def _stored(self, job_id: str) -> _Stored | None:
+    async def _stored(self, job_id: str) -> RowMapping | None:
         columns = (results.c.attempt, results.c.log_bytes, results.c.log, results.c.log_key)
-        row = await self._db.row(select(*columns).where(results.c.job_id == job_id))
-        return None if row is None else _Stored(*row.values())
+        return await self._db.row(select(*columns).where(results.c.job_id == job_id))
 
 
 def _start(after: str | None) -> Position | None:
