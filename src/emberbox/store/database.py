@@ -16,7 +16,7 @@ from emberbox.store.sqlite_threads import Body, DatabaseThreads
 from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from sqlalchemy import Column, Executable, RowMapping, Select
@@ -118,19 +118,27 @@ class Database:
         return next(iter(await self.rows(query, values)), None)
 
     async def page(
-        self, query: Select[Any], column: Column[Any], cursor: str | None, limit: int, *, prefix: str
-    ) -> tuple[Sequence[RowMapping], str | None]:
+        self,
+        query: Select[Any],
+        column: Column[Any],
+        make: Callable[[RowMapping], _T],
+        cursor: str | None,
+        limit: int,
+        *,
+        prefix: str,
+    ) -> tuple[list[_T], str | None]:
         """Return a page of what a query finds, and the cursor of the next page.
 
         Args:
             query: Without order and limit; has the column `id` among its own.
             column: The ids, by which the rows are ordered.
+            make: Makes of a row what the page shows.
             cursor: None for the first page, else what the page before returned.
             limit: Most rows of the page.
             prefix: What these ids begin with, such as `job`.
 
         Returns:
-            The rows, and the cursor; None on the last page.
+            What the page shows, and the cursor; None on the last page.
 
         Raises:
             InvalidInput: No page gave that cursor out.
@@ -145,7 +153,8 @@ class Database:
                 )
             query = query.where(column < cursor)
         rows = await self.rows(query)
-        return rows[:limit], rows[limit - 1]["id"] if len(rows) > limit else None
+        following = rows[limit - 1]["id"] if len(rows) > limit else None
+        return [make(row) for row in rows[:limit]], following
 
     async def scalar(self, query: Executable) -> Any:
         """Return the first column of the first row that a query finds; None without. Raises `StoreError`."""

@@ -160,8 +160,7 @@ class Keys:
         Raises:
             InvalidInput: The cursor is none that was given out.
         """
-        rows, following = await self._db.page(select(keys), keys.c.id, cursor, limit, prefix="key")
-        return [key_record(row) for row in rows], following
+        return await self._db.page(select(keys), keys.c.id, key_record, cursor, limit, prefix="key")
 
     # -- changing ---------------------------------------------------------------------------------
 

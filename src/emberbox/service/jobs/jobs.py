@@ -106,8 +106,14 @@ class Jobs:
         query = query.where(*(column == value for column, value in filters if value is not None))
         if label is not None:
             query = query.where(jobs.c.labels[label[0]].as_string() == label[1])
-        rows, following = await self._db.page(query, jobs.c.id, cursor, limit, prefix="job")
-        return [self._with_times(JobRecord.from_row(row)) for row in rows], following
+        return await self._db.page(
+            query,
+            jobs.c.id,
+            lambda row: self._with_times(JobRecord.from_row(row)),
+            cursor,
+            limit,
+            prefix="job",
+        )
 
     async def output(self, job: JobRecord) -> JobOutput:
         """Return the beginnings of what a job wrote; empty until it has ended."""

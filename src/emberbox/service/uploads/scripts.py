@@ -153,8 +153,7 @@ class Scripts:
             query = query.where(table.c.name == name)
         if label is not None:
             query = query.where(table.c.labels[label[0]].as_string() == label[1])
-        rows, following = await self._db.page(query, table.c.id, cursor, limit, prefix="scr")
-        return [ScriptRecord.from_row(row) for row in rows], following
+        return await self._db.page(query, table.c.id, ScriptRecord.from_row, cursor, limit, prefix="scr")
 
     async def content(self, key: KeyRecord, script_id: str) -> tuple[ScriptRecord, ContentRecord]:
         """Return a script and what it consists of. Raises `NotFound`."""

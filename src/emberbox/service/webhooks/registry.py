@@ -90,8 +90,8 @@ class Webhooks:
         Raises `InvalidInput`.
         """
         query = select(webhooks).where(webhooks.c.key_id == key.id)
-        rows, following = await self._db.page(query, webhooks.c.id, cursor, limit, prefix="whk")
-        return [WebhookRecord.from_row(row) for row in rows], following
+        make = WebhookRecord.from_row
+        return await self._db.page(query, webhooks.c.id, make, cursor, limit, prefix="whk")
 
     async def get(self, key: KeyRecord, webhook_id: str) -> WebhookRecord:
         """Return one webhook. Raises `NotFound`."""
@@ -178,8 +178,8 @@ class Webhooks:
             query = query.where(deliveries.c.job_id == (job_id if is_id(job_id, "job") else ""))
         if status is not None:
             query = query.where(deliveries.c.status == status)
-        rows, following = await self._db.page(query, deliveries.c.id, cursor, limit, prefix="dlv")
-        return [DeliveryRecord.from_row(row) for row in rows], following
+        make = DeliveryRecord.from_row
+        return await self._db.page(query, deliveries.c.id, make, cursor, limit, prefix="dlv")
 
     async def delivery(self, key: KeyRecord, delivery_id: str) -> DeliveryRecord:
         """Return one delivery. Raises `NotFound`."""

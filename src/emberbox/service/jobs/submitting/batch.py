@@ -15,6 +15,7 @@ from emberbox.errors import EmberboxError, IdempotencyMismatch, NotFound, QuotaE
 from emberbox.service.accounts.usage import cpu_s_today
 from emberbox.service.jobs.rows import find_job
 from emberbox.service.jobs.submitting.order import JobOrder, new_row
+from emberbox.store.database import now_us
 from emberbox.store.records import JobRecord, KeyRecord
 from emberbox.store.tables import idempotency, jobs
 
@@ -80,7 +81,6 @@ class Batch:
         queue: Gives new jobs their places.
         quotas: What each key may use.
         waiting: What is known of keys' waiting jobs; kept up to date.
-        now: The time, in microseconds.
     """
 
     def __init__(
@@ -89,13 +89,12 @@ class Batch:
         queue: JobQueue,
         quotas: Quotas,
         waiting: dict[str, Waiting],
-        now: int,
     ) -> None:
         self._connection = connection
         self._queue = queue
         self._quotas = quotas
         self._waiting = waiting
-        self._now = now
+        self._now = now_us()
         self._named: dict[tuple[str, str], tuple[str, str]] = {}
         self._rows: list[dict[str, Any]] = []
         self._idempotency_rows: list[dict[str, Any]] = []

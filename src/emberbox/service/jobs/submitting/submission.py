@@ -15,16 +15,16 @@ from emberbox.errors import Conflict, EmberboxError
 from emberbox.service.jobs.rows import find_job
 from emberbox.service.jobs.submitting.batch import NAMED, Answer, Batch, Request, Waiting, check_same
 from emberbox.service.jobs.submitting.order import JobOrder
-from emberbox.store.database import Database, now_us
 from emberbox.tasks import TaskKeeper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from emberbox.service.accounts.quota import Quotas
     from emberbox.service.jobs.queue.base import JobQueue
+    from emberbox.store.database import Database
     from emberbox.store.records import JobRecord, KeyRecord
 
 BATCH = 100
@@ -159,8 +159,7 @@ class Submission:
         return Conflict("what the job is made of was deleted meanwhile; send it again")
 
     async def _write(self, requests: list[Request]) -> list[Answer]:
-        async def write(connection: AsyncConnection) -> list[Answer]:
-            batch = Batch(connection, self._queue, self._quotas, self._waiting, now_us())
-            return await batch.write(requests)
+        def write(connection: AsyncConnection) -> Awaitable[list[Answer]]:
+            return Batch(connection, self._queue, self._quotas, self._waiting).write(requests)
 
         return await self._db.write(write)
