@@ -97,8 +97,8 @@ class Quotas:
         counted, used = self._stored.get(key.id, (float("-inf"), 0))
         if time.monotonic() - counted < STORAGE_S:
             return used
-        columns = (jobs.c.storage_bytes, jobs.c.key_id), (scripts.c.size, scripts.c.key_id)
-        sums = [select(func.sum(size)).where(owner == key.id) for size, owner in columns]
-        used = sum([int(await self._db.scalar(query) or 0) for query in sums])
+        used = 0
+        for size, owner in ((jobs.c.storage_bytes, jobs.c.key_id), (scripts.c.size, scripts.c.key_id)):
+            used += int(await self._db.scalar(select(func.sum(size)).where(owner == key.id)) or 0)
         self._stored[key.id] = (time.monotonic(), used)
         return used
