@@ -165,9 +165,8 @@ class Scripts:
 
         Raises `NotFound`.
         """
-        if not is_id(script_id, "scr") or not await self._db.change(
-            delete(table).where(*_own(key, script_id))
-        ):
+        mine = delete(table).where(*_own(key, script_id))
+        if not is_id(script_id, "scr") or not await self._db.change(mine):
             raise _not_found()
         _log.info(
             "script %s deleted",
