@@ -120,12 +120,11 @@ class Gauges(Collector):
         )
 
     def _of_service(self) -> Iterator[Metric]:
-        now, state = (
-            self._state(),
-            GaugeMetricFamily("emberbox_state", "1 for the state that the service is in.", labels=["state"]),
+        state = GaugeMetricFamily(
+            "emberbox_state", "1 for the state that the service is in.", labels=["state"]
         )
         for name in STATES:
-            state.add_metric([name], 1.0 if now == name else 0.0)
+            state.add_metric([name], float(self._state() == name))
         yield state
         yield GaugeMetricFamily(
             "emberbox_disk_free_bytes", "Free space under the data folder.", self._space.free_bytes()

@@ -93,21 +93,20 @@ class LiveJob:
         Raises:
             Conflict: The job is not interactive, or the program has ended.
         """
-        self._check_interactive()
-        await (await self._running()).write_stdin(data)
+        await (await self._fed()).write_stdin(data)
 
     async def close_stdin(self) -> None:
         """Let the program see the end of its input. Raises `Conflict` as `write_stdin` does."""
-        self._check_interactive()
-        await (await self._running()).close_stdin()
+        await (await self._fed()).close_stdin()
 
     async def signal(self, number: int) -> None:
         """Send a signal to the program. Raises `Conflict` when it has ended."""
         await (await self._running()).signal(number)
 
-    def _check_interactive(self) -> None:
+    async def _fed(self) -> Process:
         if not self.job.spec.interactive:
             raise Conflict("the job takes no input while it runs: submit it with 'interactive'")
+        return await self._running()
 
 
 class LiveJobs:

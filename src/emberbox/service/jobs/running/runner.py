@@ -153,7 +153,7 @@ class Runner:
         elif content.size > INLINE_BYTES:
             await sandbox.write_file(job.entry, self._contents.stream(content), mode=0o755)
         else:
-            code = content.data if content.data is not None else await self._contents.read(content)
+            code = await self._contents.read(content)
             return await sandbox.start_script(code, name=job.entry, stdin=stdin)
         return await sandbox.start_file(job.entry, stdin=stdin)
 

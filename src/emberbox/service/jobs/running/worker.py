@@ -112,20 +112,17 @@ class Worker:
         """
         # A claim that is under way is carried out: its jobs are among those that run, from here on.
         await self._taking.cancel()
-        await self._drain(self._settings.drain_s if drain_s is None else drain_s)
+        bound_s = self._settings.drain_s if drain_s is None else drain_s
+        if self._running:
+            facts = {"action": "worker.draining"}
+            _log.info("waiting up to %g s for %d jobs", bound_s, len(self._running), extra=facts)
+            await asyncio.wait(self._running.values(), timeout=bound_s)
         await self._keeper.cancel()
         await self._beating.cancel()
         if self._listed:
             self._listed = False
             with contextlib.suppress(EmberboxError):
                 await self._queue.workers.leave([self.id])
-
-    async def _drain(self, bound_s: float) -> None:
-        if not self._running:
-            return
-        facts = {"action": "worker.draining"}
-        _log.info("waiting up to %g s for %d jobs", bound_s, len(self._running), extra=facts)
-        await asyncio.wait(self._running.values(), timeout=bound_s)
 
     # -- taking -----------------------------------------------------------------------------------
 
