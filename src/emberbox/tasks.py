@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
+AGAIN_S = 5.0
+"""A task that goes on for so long after it was cancelled is cancelled once more."""
+
 
 class TaskKeeper:
     """Owns tasks that outlive the call that started them, and waits for all of them at its close."""
@@ -44,10 +47,16 @@ class TaskKeeper:
             await asyncio.wait(set(self._tasks))
 
     async def cancel(self) -> None:
-        """Cancel what still runs and wait until it has ended."""
-        for task in self._tasks:
-            task.cancel()
-        await self.settle()
+        """Cancel what still runs and wait until it has ended.
+
+        A library may lose a cancellation that comes together with what it waits for, as Python
+        3.11's `asyncio.wait_for` does. The task would then go on, and be waited for as long: it is
+        cancelled again. Clean-up that may take longer than `AGAIN_S` is therefore shielded.
+        """
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(set(self._tasks), timeout=AGAIN_S)
 
 
 async def shielded(work: Awaitable[_T]) -> _T:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 import pytest
 
-from emberbox.tasks import TaskKeeper, UndoStack, acquired, shielded
+from emberbox.tasks import TaskKeeper, UndoStack, acquired, set_within, shielded
+from tests.patience import PATIENCE_S
 
 
 async def test_undo_runs_last_in_first_out_and_survives_a_failing_step(
@@ -71,6 +73,13 @@ async def test_shielded_returns_and_raises_what_the_work_does() -> None:
         await shielded(fails())
 
 
+async def test_an_event_is_waited_for_within_a_bound() -> None:
+    event = asyncio.Event()
+    assert not await set_within(event, 0.01)
+    asyncio.get_running_loop().call_soon(event.set)
+    assert await set_within(event, 3600)
+
+
 async def test_a_keeper_logs_failures_and_settles(caplog: pytest.LogCaptureFixture) -> None:
     async def fails() -> None:
         raise ValueError("lost")
@@ -87,6 +96,22 @@ async def test_a_keeper_cancels_what_runs() -> None:
     keeper = TaskKeeper()
     task = keeper.start(asyncio.sleep(3600), "long")
     await keeper.cancel()
+    assert task.cancelled()
+
+
+async def test_a_cancellation_that_is_lost_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emberbox.tasks.AGAIN_S", 0.01)
+
+    async def loses_the_first() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        await asyncio.sleep(3600)
+
+    keeper = TaskKeeper()
+    task = keeper.start(loses_the_first(), "deaf")
+    await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE_S):
+        await keeper.cancel()
     assert task.cancelled()
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from emberbox.service.jobs.jobs import AttemptRecord
     from emberbox.service.jobs.logs.reading import LogRecord
-    from emberbox.service.jobs.running.outputs import JobOutput
+    from emberbox.service.jobs.running.live import JobOutput
     from emberbox.store.records import ArtifactRecord, JobRecord
 
 _Item = TypeVar("_Item")

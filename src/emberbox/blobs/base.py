@@ -50,11 +50,9 @@ class BlobStore(Protocol):
             BlobError: The store failed.
             Exception: Whatever `data` raised; nothing was stored.
         """
-        ...
 
     async def get(self, key: str) -> bytes:
         """Return a whole blob; for small ones. Raises `NotFound` and `BlobError`."""
-        ...
 
     def stream(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """Yield a blob's bytes in pieces of at most `PIECE_BYTES`.
@@ -70,36 +68,30 @@ class BlobStore(Protocol):
             NotFound: There is no such blob; at the first piece, or later when it was deleted meanwhile.
             BlobError: The store failed.
         """
-        ...
 
     async def size(self, key: str) -> int:
         """Return a blob's size in bytes. Raises `NotFound` and `BlobError`."""
-        ...
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Delete blobs; ones that are not there are no error.
 
         Raises `BlobError`, with any part of them deleted; repeat it.
         """
-        ...
 
     def list(self, prefix: str = "") -> AsyncIterator[BlobInfo]:
         """Yield all blobs below a key's leading parts (`logs`, not `lo`), in any order; empty for all.
 
         Raises `BlobError`.
         """
-        ...
 
     async def tidy(self, older_than_s: float) -> int:
         """Remove what puts left that were killed so many seconds ago or more; returns how many.
 
         Raises `BlobError`.
         """
-        ...
 
     async def close(self) -> None:
         """End all calls and let go of threads and connections. Repeating is harmless."""
-        ...
 
 
 def check_key(key: str) -> str:

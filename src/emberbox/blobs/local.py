@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from obstore.store import LocalStore
 
 from emberbox.blobs.objects import ObjectBlobs
 from emberbox.files.atomic import sync
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _UNFINISHED = re.compile(r".+#\d+")
 
@@ -48,16 +46,9 @@ class LocalBlobs(ObjectBlobs):
     def _tidy(self, before: float) -> int:
         removed = 0
         for folder, _, names in os.walk(self._folder):
-            for name in filter(_UNFINISHED.fullmatch, names):
-                removed += _remove_old(os.path.join(folder, name), before)  # noqa: PTH118
+            for path in (Path(folder, name) for name in names if _UNFINISHED.fullmatch(name)):
+                with contextlib.suppress(FileNotFoundError):
+                    if path.stat().st_mtime < before:
+                        path.unlink()
+                        removed += 1
         return removed
-
-
-def _remove_old(path: str, before: float) -> int:
-    try:
-        if os.stat(path).st_mtime >= before:  # noqa: PTH116
-            return 0
-        os.unlink(path)  # noqa: PTH108
-    except FileNotFoundError:
-        return 0
-    return 1

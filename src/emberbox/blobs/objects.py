@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -21,7 +21,7 @@ from emberbox.blobs.base import PIECE_BYTES, BlobInfo, check_key
 from emberbox.errors import BlobError, EmberboxError, NoSpace, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
 
     from obstore import ObjectMeta, WritableFile
     from obstore.store import ObjectStore
@@ -31,6 +31,8 @@ _T = TypeVar("_T")
 PART_BYTES = 8 * 1024 * 1024
 """Size of the parts in which large blobs are sent; S3 takes 10,000 of them."""
 _PARTS_AT_ONCE = 2
+# Calls that are under way at once; more wait for their turn.
+_THREADS = 8
 _BATCH_BYTES = 1024 * 1024
 _LISTED_AT_ONCE = 1000
 _DELETED_AT_ONCE = 1000
@@ -51,12 +53,11 @@ class ObjectBlobs:
 
     Args:
         store: Where the blobs lie.
-        threads: Calls that are under way at once; more wait for their turn.
     """
 
-    def __init__(self, store: ObjectStore, *, threads: int = 8) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="blobs")
         self._closed = False
 
     async def put(self, key: str, data: bytes | AsyncIterable[bytes] | Path) -> int:
@@ -186,22 +187,21 @@ class ObjectBlobs:
             self._store.delete(list(keys))
         except FileNotFoundError:
             for key in keys:
-                self._delete_one(key)
-
-    def _delete_one(self, key: str) -> None:
-        try:
-            self._store.delete(key)
-        except FileNotFoundError:
-            return
+                with suppress(FileNotFoundError):
+                    self._store.delete(key)
 
     async def _call(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        def mapped() -> _T:
-            with _mapped():
+        def explained() -> _T:
+            try:
                 return work(*arguments)
+            except EmberboxError:
+                raise
+            except (BaseError, OSError, ValueError) as error:
+                raise _explained(error) from error
 
         if self._closed:
             raise BlobError("the blob store is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, mapped)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, explained)
 
 
 class _Writing:
@@ -230,34 +230,21 @@ class _Writing:
         self._writer.close()
 
 
-@contextmanager
-def _mapped() -> Iterator[None]:
-    try:
-        yield
-    except EmberboxError:
-        raise
-    except (BaseError, OSError, ValueError) as error:
-        text = str(error)
-        if _NO_BUCKET in text:
-            raise BlobError(
-                "the bucket of the blob store does not exist; make it, or mend blobs.url", detail=text
-            ) from error
-        if isinstance(error, FileNotFoundError):
-            raise NotFound("the stored file is no longer there", detail=text) from error
-        if any(sign in text for sign in _REFUSED):
-            message = (
-                "the blob store refuses access; check the credentials of the service, and what they may do"
-            )
-            raise BlobError(message, detail=text) from error
-        if any(sign in text for sign in _NO_SPACE) or getattr(error, "errno", None) in (
-            errno.ENOSPC,
-            errno.EDQUOT,
-        ):
-            raise NoSpace(
-                "the disk of the blob store is full; free some space, or let retention delete more",
-                detail=text,
-            ) from error
-        raise BlobError("the blob store failed or cannot be reached; try again", detail=text) from error
+def _explained(error: Exception) -> EmberboxError:
+    text, number = str(error), getattr(error, "errno", None)
+    kind: type[EmberboxError] = BlobError
+    if _NO_BUCKET in text:
+        message = "the bucket of the blob store does not exist; make it, or mend blobs.url"
+    elif isinstance(error, FileNotFoundError):
+        kind, message = NotFound, "the stored file is no longer there"
+    elif any(sign in text for sign in _REFUSED):
+        message = "the blob store refuses access; check the credentials of the service, and what they may do"
+    elif any(sign in text for sign in _NO_SPACE) or number in (errno.ENOSPC, errno.EDQUOT):
+        kind = NoSpace
+        message = "the disk of the blob store is full; free some space, or let retention delete more"
+    else:
+        message = "the blob store failed or cannot be reached; try again"
+    return kind(message, detail=text)
 
 
 def _info(meta: ObjectMeta) -> BlobInfo:

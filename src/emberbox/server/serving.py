@@ -22,6 +22,7 @@ from emberbox.server.stop_signals import StopSignals
 from emberbox.server.systemd import feed_watchdog, notify, watchdog_interval_s
 from emberbox.service.folder import ServiceFolder
 from emberbox.service.service import Service
+from emberbox.tasks import TaskKeeper
 
 if TYPE_CHECKING:
     import signal
@@ -56,7 +57,9 @@ def run_service(
         ServiceFolder.claim(settings.data) as folder,
         listening(settings.server.host, settings.server.port) as listener,
     ):
-        return asyncio.run(_run(settings, folder, listener, engine, new_admin_key=new_admin_key))
+        stop = StopSignals()
+        work = _serve(settings, folder, listener, engine, stop, new_admin_key=new_admin_key)
+        return asyncio.run(stop.around(work))
 
 
 @contextlib.contextmanager
@@ -73,25 +76,6 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         raise InvalidInput(message) from error
     with listener:
         yield listener
-
-
-async def _run(
-    settings: Settings,
-    folder: ServiceFolder,
-    listener: socket.socket,
-    engine: Any,
-    *,
-    new_admin_key: bool,
-) -> signal.Signals | None:
-    stop = StopSignals()
-    with stop.watched():
-        work = _serve(settings, folder, listener, engine, stop, new_admin_key=new_admin_key)
-        serving = asyncio.create_task(work, name="serve")
-        stop.interrupts(serving)
-        await asyncio.wait({serving})
-    if not serving.cancelled():
-        serving.result()
-    return stop.received
 
 
 async def _serve(
@@ -117,17 +101,17 @@ async def _serve(
         _say(introduction(service, url, folder.admin_key_file, secret, unbuilt))
         folder.announce(url, version("emberbox"))
         notify(f"READY=1\nSTATUS=Ready at {url}")
-        checking = asyncio.create_task(_warn_of_failings(service), name="first check")
-        stack.callback(checking.cancel)
+        beside = TaskKeeper()
+        stack.push_async_callback(beside.cancel)
+        beside.start(_warn_of_failings(service), "first check")
         if (interval_s := watchdog_interval_s()) is not None:
-            watchdog = asyncio.create_task(feed_watchdog(interval_s), name="watchdog")
-            stack.callback(watchdog.cancel)
+            beside.start(feed_watchdog(interval_s), "watchdog")
         await stop.first(serving)
         notify("STOPPING=1\nSTATUS=Waiting for jobs to end")
         _log.info("stopping", extra={"action": "service.stopping", "signal": stop.name})
         service.drain()
         await stop.unless_hurried(service.worker.stop(), service.worker.stop(0))
-        service.release_followers()
+        service.live.release_followers()
         server.force_exit = stop.hurried
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -32,17 +31,20 @@ class StopSignals:
         """Whether the end was asked for twice."""
         return self._hurry.is_set()
 
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        """Take the signals while the block runs."""
+    async def around(self, work: Coroutine[Any, Any, None]) -> signal.Signals | None:
+        """Run `work`, which a signal cancels until `first` is called; returns the first signal, if any."""
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self._take, number)
         try:
-            yield
+            self._starting = working = asyncio.create_task(work, name="serve")
+            await asyncio.wait({working})
         finally:
             for number in STOP_SIGNALS:
                 loop.remove_signal_handler(number)
+        if not working.cancelled():
+            working.result()
+        return self.received
 
     def _take(self, number: signal.Signals) -> None:
         if self.received is not None:
@@ -52,10 +54,6 @@ class StopSignals:
         self._asked.set()
         if self._starting is not None:
             self._starting.cancel()
-
-    def interrupts(self, starting: asyncio.Task[None]) -> None:
-        """Let a signal cancel the start, until `first` is called."""
-        self._starting = starting
 
     async def first(self, serving: asyncio.Task[None]) -> None:
         """Wait for the first signal; raises what ended the server, should it end by itself."""

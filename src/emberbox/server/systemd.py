@@ -6,15 +6,12 @@ import asyncio
 import contextlib
 import os
 import socket
-from typing import TYPE_CHECKING, Never
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Never
 
 
-def notify(state: str, environment: Mapping[str, str] | None = None) -> None:
+def notify(state: str) -> None:
     """Send `READY=1` and the like to the socket that systemd named; a message that is lost is no error."""
-    address = (os.environ if environment is None else environment).get("NOTIFY_SOCKET", "")
+    address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
     with (
@@ -25,15 +22,10 @@ def notify(state: str, environment: Mapping[str, str] | None = None) -> None:
         sender.send(state.encode())
 
 
-def watchdog_interval_s(environment: Mapping[str, str] | None = None) -> float | None:
+def watchdog_interval_s() -> float | None:
     """Return how often systemd wants to hear of this process, in seconds; None when it does not."""
-    variables = os.environ if environment is None else environment
-    wanted = variables.get("WATCHDOG_USEC", "")
-    if (
-        not wanted.isdigit()
-        or int(wanted) == 0
-        or variables.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid())
-    ):
+    wanted, mine = os.environ.get("WATCHDOG_USEC", ""), str(os.getpid())
+    if not wanted.isdigit() or int(wanted) == 0 or os.environ.get("WATCHDOG_PID", mine) != mine:
         return None
     return int(wanted) / 1e6 / 2
 

@@ -17,7 +17,6 @@ from emberbox.files.locks import Lock, try_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
 
 class ServiceFolder:
@@ -87,9 +86,7 @@ class ServiceFolder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.release()
 
 

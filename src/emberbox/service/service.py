@@ -20,11 +20,8 @@ from emberbox.service.jobs.jobs import Jobs
 from emberbox.service.jobs.logs.reading import Logs
 from emberbox.service.jobs.queue.database import DatabaseQueue
 from emberbox.service.jobs.running.artifacts import Artifacts
-from emberbox.service.jobs.running.attempts import Attempts
 from emberbox.service.jobs.running.endings import Endings
-from emberbox.service.jobs.running.leases import Leases
 from emberbox.service.jobs.running.live import LiveJobs
-from emberbox.service.jobs.running.outputs import RecentJobs
 from emberbox.service.jobs.running.runner import Runner
 from emberbox.service.jobs.running.worker import Worker
 from emberbox.service.jobs.submitting.orders import Orders
@@ -46,12 +43,10 @@ from emberbox.tasks import TaskKeeper, UndoStack
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
-    from types import TracebackType
 
     from emberbox.config import Settings
     from emberbox.schemas.system import State
     from emberbox.service.jobs.queue.base import JobQueue
-    from emberbox.service.jobs.running.finish import Finished
     from emberbox.store.records import JobRecord
 
 _log = logging.getLogger(__name__)
@@ -79,7 +74,6 @@ class Service:
         self.state: State = "starting"
         self.telemetry = Telemetry()
         self.live = LiveJobs()
-        self.recent = RecentJobs()
         self.space = SpaceGuard(settings.data, settings.retention.free_mib)
         self.engine: Engine = engine if engine is not None else Engine(settings)
         self.scratch: Path = settings.data / "scratch"
@@ -97,9 +91,7 @@ class Service:
             raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()
 
     async def _start(self) -> None:
@@ -134,7 +126,7 @@ class Service:
         self._assemble_uploads()
         self._assemble_jobs()
         self._assemble_worker()
-        self.sweeper = Sweeper(self.db, self.blobs, self.settings, forget=self.recent.forget)
+        self.sweeper = Sweeper(self.db, self.blobs, self.settings, forget=self.live.recent.clear)
         self._assemble_status()
 
     def _assemble_accounts(self) -> None:
@@ -142,8 +134,8 @@ class Service:
         self._undo.push(self.keys.flush)
         self.quotas = Quotas(self.db, self.settings.quota)
         self.usage = Usage(self.db)
-        self.dispatcher = Dispatcher(self.db, self.settings, self.telemetry)
-        self.webhooks = Webhooks(self.db, self.settings, self.dispatcher)
+        self.dispatcher = Dispatcher(self.db, self.settings, self.telemetry.delivery)
+        self.webhooks = Webhooks(self.db, self.settings, self.dispatcher.wake)
 
     def _assemble_uploads(self) -> None:
         self.contents = Contents(self.db, self.blobs)
@@ -155,9 +147,9 @@ class Service:
         db, settings = self.db, self.settings
         self.artifacts = Artifacts(db, self.blobs, settings)
         self.queue = DatabaseQueue(db, self.quotas.bounds)
-        self.endings = Endings(db, self.queue, self.live, self.recent, ended=self._ended)
-        self.jobs = Jobs(db, self.blobs, self.queue, self.endings, self.live, self.recent)
-        self.waits = JobWaits(self.jobs.find, self.live, self.recent)
+        self.endings = Endings(db, self.queue, self.live, ended=self._ended)
+        self.jobs = Jobs(db, self.blobs, self.queue, self.endings, self.live)
+        self.waits = JobWaits(self.jobs.find, self.live)
         self.logs = Logs(db, self.blobs, self.live)
         self.orders = Orders(
             self.engine.runtimes,
@@ -172,25 +164,21 @@ class Service:
         self._undo.push(self.submission.settle)
 
     def _assemble_worker(self) -> None:
-        settings, worker_id, lost = self.settings.worker, new_id("worker"), self.telemetry.job_lost
-        runner = Runner(self.engine, self.contents, self.blobs, self.artifacts, self._closings)
         self.worker = Worker(
-            worker_id,
+            new_id("worker"),
             self.queue,
-            Attempts(runner, self.queue, self.endings, self.live, settings, lost=lost),
-            Leases(worker_id, self.queue, self.endings, self.live, settings, lost=lost),
+            Runner(self.engine, self.contents, self.blobs, self.artifacts, self._closings),
+            self.endings,
             self.live,
             self.quotas,
-            settings,
+            self.settings.worker,
+            lost=self.telemetry.job_lost,
             concurrency=concurrency(self.settings),
             scratch=self.scratch,
             node=_node(self.settings.data),
         )
 
     def _assemble_status(self) -> None:
-        def state() -> State:
-            return self.state
-
         self.node = NodeStatus(
             self.db,
             self.blobs,
@@ -198,18 +186,19 @@ class Service:
             self.engine,
             self.space,
             self.settings,
-            state=state,
+            state=lambda: self.state,
             worker_id=self.worker.id,
         )
-        gauges = Gauges(
-            self.queue,
-            self.engine,
-            self.space,
-            state=state,
-            pending=self.dispatcher.pending,
-            alive_s=self.settings.worker.lease_s,
+        self.telemetry.show(
+            Gauges(
+                self.queue,
+                self.engine,
+                self.space,
+                state=lambda: self.state,
+                pending=self.dispatcher.pending,
+                alive_s=self.settings.worker.lease_s,
+            )
         )
-        self.telemetry.show(gauges)
 
     def _look_after(self) -> None:
         loops: list[tuple[str, Callable[[], Awaitable[object]]]] = [
@@ -236,13 +225,6 @@ class Service:
         """Refuse new work from now on. Repeating is harmless."""
         self.state = "draining"
 
-    def release_followers(self) -> None:
-        """Let those go who follow logs or wait for jobs: the service is about to end.
-
-        Repeating is harmless.
-        """
-        self.live.release_followers()
-
     # -- between the parts ------------------------------------------------------------------------
 
     def check_ready(self) -> None:
@@ -255,12 +237,9 @@ class Service:
         self.waits.expect(job.id)
         self.telemetry.job_accepted(job.runtime)
 
-    def _ended(self, finished: Finished) -> None:
-        job = finished.job
+    def _ended(self, job: JobRecord, news: int) -> None:
         self.telemetry.job_finished(job)
-        if job.metrics is not None:
-            self.telemetry.attempt(str(job.metrics.get("source", "")))
-        if finished.news:
+        if news:
             self.dispatcher.wake()
 
 

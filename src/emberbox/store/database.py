@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import time
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from emberbox.errors import InvalidSettings, NoSpace, StoreError
-from emberbox.store.sqlite_threads import DatabaseThreads
+from emberbox.errors import InvalidInput, InvalidSettings, NoSpace, StoreError
+from emberbox.ids import is_id
+from emberbox.store.sqlite_threads import Body, DatabaseThreads
+from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy import Column, Executable, RowMapping, Select
 
     from emberbox.config import StoreSettings
-    from emberbox.store.sqlite_threads import Body
 
 _T = TypeVar("_T")
 
@@ -57,8 +58,10 @@ class Database:
     """A pool of connections to one database; ended by `close`.
 
     What a transaction does can be written as a block (`writing`, `reading`) or as a function
-    (`write`, `read`). A function runs on SQLite in the database's thread from its beginning to its
-    end, which is for what every job does.
+    (`write`, `read`). A function is carried out to its end also when its caller is cancelled: a
+    connection does not survive that in mid-question. On SQLite it runs in the database's thread
+    from its beginning to its end, which is for what every job does. A single statement is
+    `rows`, `row` or `scalar`; one that writes, `change` or `changed`.
 
     Args:
         url: As `database_url` makes it.
@@ -92,23 +95,87 @@ class Database:
                 thread, and runs once.
 
         Raises:
-            StoreError, NoSpace, IntegrityError: As `writing` does. On SQLite, a transaction whose
-            caller is cancelled is
-                carried out all the same before that is raised.
+            StoreError, NoSpace, IntegrityError: As `writing` does.
         """
-        if not self.sqlite:
-            async with self.writing() as connection:
-                return await body(connection)
         async with _wrapped():
-            return await self._threads.write(body)
+            if self.sqlite:
+                return await self._threads.write(body)
+            return await shielded(_within(self._engine.begin(), body))
 
     async def read(self, body: Body[_T]) -> _T:
         """Run what reads, and return what `body` returns; see `write`. Raises `StoreError`."""
-        if not self.sqlite:
-            async with self.reading() as connection:
-                return await body(connection)
         async with _wrapped():
-            return await self._threads.read(body)
+            if self.sqlite:
+                return await self._threads.read(body)
+            return await shielded(_within(self._engine.connect(), body))
+
+    async def rows(self, query: Executable, values: dict[str, Any] | None = None) -> Sequence[RowMapping]:
+        """Return all rows that a query finds. Raises `StoreError`."""
+        return await self.read(lambda connection: _fetched(connection, query, values))
+
+    async def row(self, query: Executable, values: dict[str, Any] | None = None) -> RowMapping | None:
+        """Return the first row that a query finds; None when it finds none. Raises `StoreError`."""
+        return next(iter(await self.rows(query, values)), None)
+
+    async def page(
+        self,
+        query: Select[Any],
+        column: Column[Any],
+        make: Callable[[RowMapping], _T],
+        cursor: str | None,
+        limit: int,
+        *,
+        prefix: str,
+    ) -> tuple[list[_T], str | None]:
+        """Return a page of what a query finds, and the cursor of the next page.
+
+        Args:
+            query: Without order and limit; has the column `id` among its own.
+            column: The ids, by which the rows are ordered.
+            make: Makes of a row what the page shows.
+            cursor: None for the first page, else what the page before returned.
+            limit: Most rows of the page.
+            prefix: What these ids begin with, such as `job`.
+
+        Returns:
+            What the page shows, and the cursor; None on the last page.
+
+        Raises:
+            InvalidInput: No page gave that cursor out.
+            StoreError: The database failed.
+        """
+        query = query.order_by(column.desc()).limit(limit + 1)
+        if cursor is not None:
+            if not is_id(cursor, prefix):
+                raise InvalidInput(
+                    "this cursor is none of this list; take 'next_cursor' of a page as it is, "
+                    "or leave it out to begin with the first page"
+                )
+            query = query.where(column < cursor)
+        rows = await self.rows(query)
+        following = rows[limit - 1]["id"] if len(rows) > limit else None
+        return [make(row) for row in rows[:limit]], following
+
+    async def scalar(self, query: Executable) -> Any:
+        """Return the first column of the first row that a query finds; None without. Raises `StoreError`."""
+        return await self.read(lambda connection: connection.scalar(query))
+
+    async def change(self, statement: Executable, values: Any = None) -> int:
+        """Carry out one statement that writes; returns how many rows it changed. Raises as `writing` does.
+
+        `values` may be a list, for which the statement is carried out one by one.
+        """
+
+        async def execute(connection: AsyncConnection) -> int:
+            return (await connection.execute(statement, values)).rowcount
+
+        return await self.write(execute)
+
+    async def changed(
+        self, statement: Executable, values: dict[str, Any] | None = None
+    ) -> Sequence[RowMapping]:
+        """Carry out one statement that writes; returns the rows that it returns. Raises as `writing` does."""
+        return await self.write(lambda connection: _fetched(connection, statement, values))
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
@@ -130,6 +197,17 @@ class Database:
             self._threads.reading() if self.sqlite else self._engine.connect() as connection,
         ):
             yield connection
+
+
+async def _fetched(
+    connection: AsyncConnection, statement: Executable, values: dict[str, Any] | None
+) -> Sequence[RowMapping]:
+    return (await connection.execute(statement, values)).mappings().all()
+
+
+async def _within(opened: AbstractAsyncContextManager[AsyncConnection], body: Body[_T]) -> _T:
+    async with opened as connection:
+        return await body(connection)
 
 
 @asynccontextmanager

@@ -46,7 +46,21 @@ JOB_OPTIONS = tuple(option.name for option in fields(JobSpec) if option.name != 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobRecord:
+class Record:
+    """A row as a plain value. Fields have the names of the columns that they are read from."""
+
+    @classmethod
+    def from_row(cls, row: Mapping[Any, Any]) -> Self:
+        """Return the record of a row, which may have more columns."""
+        return cls(**{column.name: row[column.name] for column in fields(cls)})
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the columns of the row, by name."""
+        return {column.name: getattr(self, column.name) for column in fields(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord(Record):
     """A row of `jobs`; see there. Times are whole microseconds since the epoch."""
 
     id: str
@@ -98,7 +112,7 @@ class JobRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScriptRecord:
+class ScriptRecord(Record):
     """A row of `scripts`."""
 
     id: str
@@ -114,7 +128,7 @@ class ScriptRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ContentRecord:
+class ContentRecord(Record):
     """A row of `contents`. `entries` lists `{path, size, mode}`."""
 
     sha256: str
@@ -126,7 +140,7 @@ class ContentRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeyRecord:
+class KeyRecord(Record):
     """A row of `keys`, without its hashes. `scopes` are those granted, with those that they imply."""
 
     id: str
@@ -141,7 +155,7 @@ class KeyRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArtifactRecord:
+class ArtifactRecord(Record):
     """A row of `artifacts`."""
 
     id: str
@@ -151,3 +165,58 @@ class ArtifactRecord:
     sha256: str
     blob_key: str
     created_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookRecord(Record):
+    """A row of `webhooks`, without its secret. Times are whole microseconds since the epoch."""
+
+    id: str
+    key_id: str
+    url: str
+    events: list[str]
+    description: str
+    active: bool
+    created_at: int
+    updated_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRecord(Record):
+    """A row of `deliveries`, without its secret.
+
+    `history` holds `{attempt, at, status, duration_ms, error, response}`.
+    """
+
+    id: str
+    key_id: str
+    webhook_id: str | None
+    job_id: str | None
+    event: str
+    url: str
+    payload: str
+    status: str
+    history: list[dict[str, Any]]
+    attempt: int
+    next_at: int | None
+    created_at: int
+    finished_at: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedDelivery(Record):
+    """A delivery that this process may attempt until its lease ends.
+
+    `attempt` counts this one; its outcome is written only while that number stands in the row.
+    """
+
+    id: str
+    key_id: str
+    webhook_id: str | None
+    event: str
+    lane: str
+    url: str
+    secret: str
+    payload: str
+    attempt: int
+    history: list[dict[str, Any]]

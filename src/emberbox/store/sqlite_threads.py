@@ -9,22 +9,16 @@ or a whole transaction is; a call that was begun is carried out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from emberbox.store.sqlite import prepare
 from emberbox.tasks import shielded
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
-
-    from sqlalchemy import Connection, Engine
 
 _T = TypeVar("_T")
 Body = Callable[[AsyncConnection], Awaitable[_T]]
@@ -33,6 +27,11 @@ Body = Callable[[AsyncConnection], Awaitable[_T]]
 READERS = 4
 BUSY_S = 15.0
 """How long SQLite waits for a lock that another process holds, such as a backup."""
+WRITER_CACHE_KIB = 2048
+READER_CACHE_KIB = 512
+"""Bounds of the pages that a connection keeps. Each fills its own as the database grows, and there
+are several readers: that is what a service's memory grows by over its first thousands of jobs. The
+system's own cache holds the file for all of them."""
 
 
 class DatabaseThreads:
@@ -57,36 +56,20 @@ class DatabaseThreads:
     async def write(self, body: Body[_T]) -> _T:
         """Run `body` in a transaction that writes, in one call."""
         async with self._turn:
-            return await _in_thread(self._writing, _transaction, self._writer, body)
+            return await _in_thread(self._writing, _driven, self._writer.begin, body)
 
     async def read(self, body: Body[_T]) -> _T:
         """Run `body` on a connection that reads, in one call."""
         async with self._places:
-            return await _in_thread(self._reading, _look, self._reader, body)
+            return await _in_thread(self._reading, _driven, self._reader.connect, body)
 
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
+    def writing(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Open a transaction that writes, with one call for each statement."""
-        held: list[Connection] = []
-        good = False
-        async with self._turn:
-            try:
-                await _in_thread(self._writing, _begin, self._writer, held)
-                yield cast("AsyncConnection", _ThreadedConnection(held[0], self._writing))
-                good = True
-            finally:
-                await _in_thread(self._writing, _end, held, good)
+        return _opened(self._turn, self._writing, self._writer, commit=True)
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
+    def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Open a connection to read from, with one call for each statement."""
-        held: list[Connection] = []
-        async with self._places:
-            try:
-                await _in_thread(self._reading, _begin, self._reader, held)
-                yield cast("AsyncConnection", _ThreadedConnection(held[0], self._reading))
-            finally:
-                await _in_thread(self._reading, _end, held, False)
+        return _opened(self._places, self._reading, self._reader, commit=False)
 
     async def close(self) -> None:
         """Wait for what is under way and close all connections. Repeating is harmless."""
@@ -96,28 +79,22 @@ class DatabaseThreads:
 
 
 async def _in_thread(threads: ThreadPoolExecutor, work: Callable[..., _T], *arguments: Any) -> _T:
-    async def call() -> _T:
-        return await asyncio.get_running_loop().run_in_executor(threads, work, *arguments)
-
-    return await shielded(call())
+    return await shielded(asyncio.get_running_loop().run_in_executor(threads, work, *arguments))
 
 
-class _ThreadedConnection:
-    """A connection as asynchronous code sees it: each statement is a call in a thread, with all its rows."""
-
-    def __init__(self, connection: Connection, threads: ThreadPoolExecutor) -> None:
-        self._connection = connection
-        self._threads = threads
-        self.dialect = connection.dialect
-
-    async def execute(self, statement: Any, parameters: Any = None) -> Any:
-        return await _in_thread(self._threads, _executed, self._connection, statement, parameters)
-
-    async def scalar(self, statement: Any, parameters: Any = None) -> Any:
-        return (await self.execute(statement, parameters)).scalar()
-
-    async def run_sync(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        return await _in_thread(self._threads, work, self._connection, *arguments)
+@asynccontextmanager
+async def _opened(
+    place: AbstractAsyncContextManager[object], threads: ThreadPoolExecutor, engine: Engine, *, commit: bool
+) -> AsyncIterator[AsyncConnection]:
+    held: list[Connection] = []
+    good = False
+    async with place:
+        try:
+            await _in_thread(threads, _begin, engine, held)
+            yield cast("AsyncConnection", _ThreadedConnection(held[0], threads))
+            good = commit
+        finally:
+            await _in_thread(threads, _end, held, good)
 
 
 class _Stepless:
@@ -130,8 +107,22 @@ class _Stepless:
     async def execute(self, statement: Any, parameters: Any = None) -> Any:
         return self._connection.execute(statement, parameters)
 
-    async def scalar(self, statement: Any, parameters: Any = None) -> Any:
-        return self._connection.scalar(statement, parameters)
+    async def scalar(self, statement: Any) -> Any:
+        return (await self.execute(statement)).scalar()
+
+
+class _ThreadedConnection(_Stepless):
+    """A connection as asynchronous code sees it: each statement is a call in a thread, with all its rows."""
+
+    def __init__(self, connection: Connection, threads: ThreadPoolExecutor) -> None:
+        super().__init__(connection)
+        self._threads = threads
+
+    async def execute(self, statement: Any, parameters: Any = None) -> Any:
+        return await _in_thread(self._threads, _executed, self._connection, statement, parameters)
+
+    async def run_sync(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        return await _in_thread(self._threads, work, self._connection, *arguments)
 
 
 def _executed(connection: Connection, statement: Any, parameters: Any) -> Any:
@@ -155,25 +146,16 @@ def _end(held: list[Connection], good: bool) -> None:
             connection.close()
 
 
-def _transaction(engine: Engine, body: Body[_T]) -> _T:
-    with engine.begin() as connection:
-        return _driven(body, connection)
-
-
-def _look(engine: Engine, body: Body[_T]) -> _T:
-    with engine.connect() as connection:
-        return _driven(body, connection)
-
-
-def _driven(body: Body[_T], connection: Connection) -> _T:
+def _driven(opened: Callable[[], AbstractContextManager[Connection]], body: Body[_T]) -> _T:
     """Run a coroutine that never has to wait, without an event loop."""
-    coroutine = cast("Coroutine[Any, Any, _T]", body(cast("AsyncConnection", _Stepless(connection))))
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return cast("_T", end.value)
-    coroutine.close()
-    raise RuntimeError("a transaction waited for something else than its database")
+    with opened() as connection:
+        coroutine = cast("Coroutine[Any, Any, _T]", body(cast("AsyncConnection", _Stepless(connection))))
+        try:
+            coroutine.send(None)
+        except StopIteration as end:
+            return cast("_T", end.value)
+        coroutine.close()
+        raise RuntimeError("a transaction waited for something else than its database")
 
 
 def _engine(url: str, connections: int, synchronous: str, *, writes: bool) -> Engine:
@@ -190,5 +172,32 @@ def _engine(url: str, connections: int, synchronous: str, *, writes: bool) -> En
         hide_parameters=True,
         **options,
     )
-    prepare(engine, synchronous, writes=writes)
+    _prepare(engine, synchronous, writes=writes)
     return engine
+
+
+def _prepare(engine: Engine, synchronous: str, *, writes: bool) -> None:
+    """Have each connection set up as it should be, and each transaction that writes begin as one."""
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, record: Any) -> None:
+        # The driver opens transactions only before it writes, and then without the lock that a
+        # reader turned writer may not get.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode = WAL",
+            f"synchronous = {'FULL' if synchronous == 'full' else 'NORMAL'}",
+            "foreign_keys = ON",
+            "temp_store = MEMORY",
+            f"cache_size = -{WRITER_CACHE_KIB if writes else READER_CACHE_KIB}",
+            "journal_size_limit = 16777216",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    if writes:
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Any) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -11,8 +11,8 @@ from sqlalchemy import insert, update
 from emberbox.config import QuotaSettings
 from emberbox.service.accounts.quota import Bounds, Quotas
 from emberbox.service.jobs.queue.database import DatabaseQueue
-from emberbox.service.jobs.submitting.acceptance import Acceptance
 from emberbox.service.jobs.submitting.order import JobOrder, new_row
+from emberbox.service.jobs.submitting.submission import Submission
 from emberbox.store import Database
 from emberbox.store.database import now_us
 from emberbox.store.records import JobRecord, JobSpec, KeyRecord
@@ -109,12 +109,16 @@ class DatabaseBench:
         self.bounds = Bounds()
         self.db = db
         self.queue = DatabaseQueue(db, lambda: self.bounds)
-        self.acceptance = Acceptance(db, self.queue, Quotas(db, QuotaSettings()))
+        self.submission = Submission(
+            db,
+            self.queue,
+            Quotas(db, QuotaSettings()),
+            check_ready=lambda: None,
+            accepted=lambda job: None,
+        )
 
     async def job(self, owner: str = "a", *, priority: int = 0) -> JobRecord:
-        job, _ = await self.acceptance.accept(key(owner), order(priority), None)
-        await self.queue.put([job])
-        return job
+        return (await self.submission.submit(key(owner), order(priority)))[0]
 
     async def expire_leases(self) -> None:
         async with self.db.writing() as connection:

@@ -46,7 +46,7 @@ async def test_a_job_tells_of_its_compile_stage(app_client: httpx.AsyncClient, s
     )
     assert (told["stdout"], told["stderr"], told["stderr_bytes"]) == ("a\0\ufffdb", "warned\n", 7)
     assert job["metrics"]["compile_ms"] == told["wall_ms"] > 0
-    service.recent.forget()
+    service.live.recent.clear()
     assert (await app_client.get(f"/v1/jobs/{job['id']}")).json() == job
     again = await ended(app_client, code)
     assert (again["compile"]["reason"], again["compile"]["cached"], again["stdout"]) == (
@@ -72,7 +72,7 @@ async def test_a_job_that_does_not_compile(app_client: httpx.AsyncClient, servic
     assert "line 3: syntax error" in job["compile"]["stderr"]
     assert (job["stdout"], job["stderr"]) == ("", job["compile"]["stderr"])
     assert job["times"]["started_at"] is None
-    service.recent.forget()
+    service.live.recent.clear()
     assert (await app_client.get(f"/v1/jobs/{job['id']}")).json() == job
     log = await app_client.get(f"/v1/jobs/{job['id']}/logs", params={"format": "text"})
     assert "syntax error" in log.text
@@ -138,7 +138,7 @@ async def test_what_a_compiler_said_goes_with_the_log(caller: Caller, service: S
     job = await caller.run("#!compile echo warned >&2\n", runtime=LANGUAGE)
     assert job.finished_at is not None
     await expire_logs(service.db, (0, ""), job.finished_at + 1)
-    service.recent.forget()
+    service.live.recent.clear()
     told = (await service.jobs.output(replace(job))).compile
     assert told is not None
     assert (told["reason"], told["stderr_bytes"], told.get("stderr")) == ("compiled", 7, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import signal
@@ -16,28 +17,25 @@ from emberbox.net.backoff import Backoff
 from emberbox.service.jobs.logs import writer as log_writer
 from emberbox.service.jobs.logs.reading import AttemptBegan, JobEnded, LogRecord
 from emberbox.service.jobs.running import attempts as attempts_module
-from emberbox.service.jobs.running import endings as endings_module
-from emberbox.service.jobs.running.finish import Finished, Outcome, finish
-from emberbox.service.jobs.submitting.acceptance import BATCH
 from emberbox.service.jobs.submitting.order import JobOrder
+from emberbox.service.jobs.submitting.submission import BATCH
 from emberbox.store.records import JobSpec
 from tests.integration.jobs.conftest import Caller
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from emberbox.config import Settings
     from emberbox.sandbox import Sandbox
-    from emberbox.service.jobs.queue.base import JobQueue
+    from emberbox.service.jobs.running.endings import Outcome
     from emberbox.service.jobs.submitting.batch import Request
     from emberbox.service.service import Service
     from emberbox.service.upkeep.retention import SweepReport
-    from emberbox.store import Database
     from emberbox.store.records import JobRecord
 
 
 def _lose_once(service: Service) -> None:
     """Let a job be lost once; the second loss is its end."""
-    for part in (service.worker._attempts, service.worker._leases):
+    for part in (service.worker, service.worker._attempts):
         part._settings = replace(part._settings, losses=1)
 
 
@@ -162,6 +160,21 @@ class TestWithoutHeartbeats:
         ended = [await caller.ended(job.id) for job in [await caller.submit("true") for _ in range(5)]]
         assert [job.status for job in ended] == ["succeeded"] * 5
 
+    async def test_an_attempt_that_was_lost_does_not_take_the_next_one_along(
+        self, service: Service, caller: Caller
+    ) -> None:
+        job = await caller.submit("sleep 3600", timeout_s=3600)
+        await caller.running(job.id)
+        (first,) = service.worker._running.values()
+        await service.queue.reclaim(losses=5, workers=[service.worker.id])
+        await until(lambda: service.worker.running == 2)
+        first.cancel()
+        await asyncio.wait({first}, timeout=PATIENCE_S)
+        assert service.worker.running == 1, "the second attempt's lease would end"
+        await service.worker.stop(0.0)
+        now = await service.jobs.get(caller.key, job.id)
+        assert (now.status, now.attempt, now.losses) == ("queued", 2, 1)
+
 
 async def test_jobs_that_are_claimed_while_the_worker_stops_are_handed_back(
     service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch
@@ -180,6 +193,28 @@ async def test_jobs_that_are_claimed_while_the_worker_stops_are_handed_back(
     await claimed.wait()
     await service.worker.stop(0.0)
     assert service.worker.running == 0
+    now = await service.jobs.get(caller.key, job.id)
+    assert (now.status, now.losses) == ("queued", 0)
+
+
+async def test_a_job_that_loses_its_cancellation_is_handed_back_all_the_same(
+    service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emberbox.tasks.AGAIN_S", 0.05)
+    real, opening = service.engine.open_sandbox, asyncio.Event()
+
+    async def deaf(*arguments: Any, **options: Any) -> Sandbox:
+        opening.set()
+        # As Python 3.11's `wait_for` does with a cancellation that comes together with its answer.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        return await real(*arguments, **options)
+
+    monkeypatch.setattr(service.engine, "open_sandbox", deaf)
+    job = await caller.submit("sleep 3600", timeout_s=3600)
+    await opening.wait()
+    async with asyncio.timeout(PATIENCE_S):
+        await service.worker.stop(0.0)
     now = await service.jobs.get(caller.key, job.id)
     assert (now.status, now.losses) == ("queued", 0)
 
@@ -206,19 +241,19 @@ async def test_a_mistake_in_one_batch_leaves_the_next_to_be_accepted(
 ) -> None:
     done = await caller.run("true")
     await service.worker.stop()
-    acceptance = service.submission._acceptance
-    real, failures = acceptance._write, iter([RuntimeError("a mistake")])
+    submission = service.submission
+    real, failures = submission._write, iter([RuntimeError("a mistake")])
 
     async def sometimes(batch: list[Request]) -> object:
         for failure in failures:
             raise failure
         return await real(batch)
 
-    monkeypatch.setattr(acceptance, "_write", sometimes)
+    monkeypatch.setattr(submission, "_write", sometimes)
     order = JobOrder(runtime="bash", entry="main.sh", content_sha=done.content_sha, spec=JobSpec(), labels={})
     async with asyncio.timeout(PATIENCE_S):
         answers = await asyncio.gather(
-            *(acceptance.accept(caller.key, order, None) for _ in range(BATCH + 10)), return_exceptions=True
+            *(submission.submit(caller.key, order) for _ in range(BATCH + 10)), return_exceptions=True
         )
     assert [isinstance(answer, RuntimeError) for answer in answers] == [True] * BATCH + [False] * 10
 
@@ -246,7 +281,7 @@ async def test_losses_are_told_as_they_were(service: Service, caller: Caller) ->
     job = await caller.submit("true")
     for _ in range(2):
         await service.queue.claim("dead", 1, 30.0)
-        await service.worker._leases.reclaim(["dead"])
+        await service.worker.reclaim(["dead"])
     lost = await service.jobs.get(caller.key, job.id)
     assert (lost.status, lost.losses) == ("lost", 2)
     assert (lost.message or "").startswith("lost 2 times")
@@ -283,14 +318,14 @@ class TestShortLeases:
     async def test_an_end_that_cannot_be_written_in_time_is_not_the_last_word(
         self, service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async def not_at_first(
-            db: Database, queue: JobQueue, job: JobRecord, outcome: Outcome
-        ) -> Finished | None:
+        real = service.endings._finish
+
+        async def not_at_first(job: JobRecord, outcome: Outcome) -> tuple[JobRecord, int] | None:
             if job.attempt == 1:
                 raise StoreError("the database failed; try again")
-            return await finish(db, queue, job, outcome)
+            return await real(job, outcome)
 
-        monkeypatch.setattr(endings_module, "finish", not_at_first)
+        monkeypatch.setattr(service.endings, "_finish", not_at_first)
         job = await caller.submit("true")
         now = await caller.ended(job.id)
         # A host that stands still for the time of a lease loses the second attempt too.

@@ -47,7 +47,7 @@ async def test_a_job_and_all_that_is_told_of_it(caller: Caller) -> None:
     assert job.metrics is not None
     assert job.metrics["run_ms"] > 0
     assert job.metrics["wait_ms"] >= 0
-    caller.service.recent.forget()
+    caller.service.live.recent.clear()
     assert await caller.service.jobs.get(caller.key, job.id) == job
     assert await caller.service.jobs.output(job) == output
 
@@ -155,7 +155,7 @@ async def test_the_log_is_complete_before_the_end_shows(caller: Caller) -> None:
     for lines in (10, 30_000):
         job = await caller.submit(f"for i in $(seq {lines}); do echo line $i; done")
         await caller.ended(job.id)
-        caller.service.recent.forget()
+        caller.service.live.recent.clear()
         fresh = await caller.service.jobs.get(caller.key, job.id)
         data = b"".join([piece async for piece in caller.service.logs.raw(fresh)])
         assert data == b"".join(b"line %d\n" % number for number in range(1, lines + 1))

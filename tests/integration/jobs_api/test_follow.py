@@ -343,7 +343,7 @@ async def test_followers_are_let_go_when_the_service_ends(served: Served) -> Non
         async with following(client, job) as answer:
             lines = answer.aiter_lines()
             await anext(lines)
-            served.service.release_followers()
+            served.service.live.release_followers()
             async with asyncio.timeout(PATIENCE_S):
                 assert [line async for line in lines if line and not line.startswith(":")] == []
 

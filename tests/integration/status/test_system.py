@@ -105,12 +105,13 @@ async def test_a_part_that_is_not_well_is_named(
 async def test_a_database_that_is_gone_is_noticed(
     app_client: httpx.AsyncClient, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def closed() -> Any:
+    def closed(*body: object) -> Any:
         raise StoreError("the database could not be reached; try again")
 
     # So that the key is known.
     assert (await app_client.get("/metrics")).status_code == 200
     with monkeypatch.context() as gone:
+        gone.setattr(service.db, "read", closed)
         gone.setattr(service.db, "reading", closed)
         assert (await app_client.get("/readyz")).status_code == 503
         assert (await app_client.get("/healthz")).status_code == 200

@@ -8,7 +8,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import bindparam, delete, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from emberbox.config import StoreSettings
@@ -98,6 +98,33 @@ async def test_cancelling_leaves_connections_whole(database: Database) -> None:
         assert all(task.done() for task in tasks)
     assert await asyncio.wait_for(get(database, "x"), PATIENCE_S) == "1"
     await asyncio.wait_for(put(database, "y", "2"), PATIENCE_S)
+
+
+async def test_single_statements(database: Database) -> None:
+    for name in ("a", "b", "c"):
+        assert await database.change(insert(meta), {"name": name, "value": name.upper()}) == 1
+    by_name = select(meta).order_by(meta.c.name)
+    assert [row["value"] for row in await database.rows(by_name)] == ["A", "B", "C"]
+    one = select(meta.c.value).where(meta.c.name == bindparam("wanted"))
+    found = await database.row(one, {"wanted": "b"})
+    assert found is not None
+    assert dict(found) == {"value": "B"}
+    assert await database.row(one, {"wanted": "x"}) is None
+    assert await database.scalar(by_name.with_only_columns(meta.c.value)) == "A"
+    gone = delete(meta).where(meta.c.name != "b").returning(meta.c.name)
+    assert sorted(row["name"] for row in await database.changed(gone)) == ["a", "c"]
+    with pytest.raises(IntegrityError):
+        await database.change(insert(meta), {"name": "b", "value": "again"})
+    assert await database.scalar(select(func.count()).select_from(meta)) == 1
+
+
+async def test_what_was_begun_is_carried_out_when_its_caller_is_cancelled(database: Database) -> None:
+    writing = asyncio.create_task(database.change(insert(meta), {"name": "x", "value": "1"}))
+    await asyncio.sleep(0)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert await get(database, "x") == "1"
 
 
 async def test_failures_are_told_without_the_statement(database: Database) -> None:

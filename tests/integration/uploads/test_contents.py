@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import select, update
 
 from emberbox.errors import BlobError, InvalidPath, NoSpace, NotFound
-from emberbox.service.uploads.contents import INLINE_BYTES, BundleFile, Contents
+from emberbox.service.uploads.bundles import BundleFile
+from emberbox.service.uploads.contents import INLINE_BYTES, Contents
 from emberbox.store.database import now_us
 from emberbox.store.tables import contents as table
 from emberbox.testing import MemoryBlobs

@@ -129,7 +129,7 @@ async def dispatcher(database: Database) -> AsyncIterator[Dispatcher]:
 
 @pytest.fixture
 def webhooks(database: Database, dispatcher: Dispatcher) -> Webhooks:
-    return Webhooks(database, settings_with(), dispatcher)
+    return Webhooks(database, settings_with(), dispatcher.wake)
 
 
 async def settled(database: Database, count: int = 1, timeout_s: float = PATIENCE_S) -> list[dict[str, Any]]:

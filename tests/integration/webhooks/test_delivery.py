@@ -214,7 +214,7 @@ async def test_a_new_url_and_a_new_secret_hold_for_what_is_pending(
     database: Database, owner: KeyRecord, receiver: Receiver
 ) -> None:
     settings = settings_with()
-    registry = Webhooks(database, settings)
+    registry = Webhooks(database, settings, lambda: None)
     hook, _ = await registry.create(owner, url="http://127.0.0.1:9/", events=["*"])
     await tell(database, ended_job(owner.id))
     await registry.update(owner, hook.id, url=receiver.url)
@@ -290,23 +290,16 @@ async def test_attempts_under_way_are_handed_back_when_the_dispatcher_stops(
 async def test_attempts_are_counted(
     database: Database, owner: KeyRecord, receiver: Receiver, outcome: str
 ) -> None:
-    class Counts:
-        outcomes: list[str] = []  # noqa: RUF012
-
-        def delivery(self, outcome: str) -> None:
-            self.outcomes.append(outcome)
-
-    counts = Counts()
-    counts.outcomes = []
+    outcomes: list[str] = []
     receiver.answers = [answer(500)]
     receiver.always = OK if outcome == "delivered" else answer(500)
-    async with dispatching(Dispatcher(database, settings_with(attempts=2), counts)) as dispatcher:
+    async with dispatching(Dispatcher(database, settings_with(attempts=2), outcomes.append)) as dispatcher:
         await tell(database, ended_job(owner.id, webhook={"url": receiver.url}), dispatcher)
         await settled(database)
         async with asyncio.timeout(PATIENCE_S):
-            while len(counts.outcomes) < 2:  # noqa: ASYNC110  they are counted after they are written
+            while len(outcomes) < 2:  # noqa: ASYNC110  they are counted after they are written
                 await asyncio.sleep(0.01)
-    assert counts.outcomes == ["failed", outcome]
+    assert outcomes == ["failed", outcome]
 
 
 def _pending(owner: KeyRecord, webhook_id: str, receiver: Receiver) -> dict[str, object]:

@@ -27,7 +27,7 @@ URL = "https://example.org/hook"
 
 @pytest.fixture
 def hooks(database: Database) -> Webhooks:
-    return Webhooks(database, settings_with(allow_private=False))
+    return Webhooks(database, settings_with(allow_private=False), lambda: None)
 
 
 async def test_a_webhook_is_made_changed_and_deleted(

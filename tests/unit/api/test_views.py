@@ -27,7 +27,7 @@ from emberbox.schemas.base import Page
 from emberbox.schemas.jobs import Job, LogPage
 from emberbox.service.jobs.jobs import AttemptRecord
 from emberbox.service.jobs.logs.reading import LogRecord
-from emberbox.service.jobs.running.outputs import JobOutput
+from emberbox.service.jobs.running.live import JobOutput
 from emberbox.store.records import ArtifactRecord, JobRecord, JobSpec
 
 JOB = JobRecord(

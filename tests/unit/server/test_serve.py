@@ -55,27 +55,42 @@ def test_both_forms_hold_tracebacks() -> None:
     assert "the reason" in json.loads(JsonLines().format(record))["traceback"]
 
 
-def test_systemd_is_told(tmp_path: Path) -> None:
+def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "notify"))
         listener.settimeout(PATIENCE_S)
-        notify("READY=1", {"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        notify("READY=1")
         assert listener.recv(100) == b"READY=1"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(f"\0emberbox-test-{os.getpid()}")
         listener.settimeout(PATIENCE_S)
-        notify("STOPPING=1", {"NOTIFY_SOCKET": f"@emberbox-test-{os.getpid()}"})
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@emberbox-test-{os.getpid()}")
+        notify("STOPPING=1")
         assert listener.recv(100) == b"STOPPING=1"
 
 
 @pytest.mark.parametrize("address", ["", "nonsense", "/no/such/socket"])
-def test_without_systemd_nothing_happens(address: str) -> None:
-    notify("READY=1", {"NOTIFY_SOCKET": address})
+def test_without_systemd_nothing_happens(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    notify("READY=1")
 
 
-def test_the_watchdog_is_fed_twice_as_often_as_it_asks() -> None:
-    assert watchdog_interval_s({"WATCHDOG_USEC": "60000000"}) == 30.0
-    assert watchdog_interval_s({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": str(os.getpid())}) == 30.0
-    assert watchdog_interval_s({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "1"}) is None
-    assert watchdog_interval_s({"WATCHDOG_USEC": "0"}) is None
-    assert watchdog_interval_s({}) is None
+@pytest.mark.parametrize(
+    ("variables", "interval_s"),
+    [
+        ({"WATCHDOG_USEC": "60000000"}, 30.0),
+        ({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
+        ({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "1"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({}, None),
+    ],
+)
+def test_the_watchdog_is_fed_twice_as_often_as_it_asks(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], interval_s: float | None
+) -> None:
+    for name in ("WATCHDOG_USEC", "WATCHDOG_PID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert watchdog_interval_s() == interval_s

@@ -19,7 +19,7 @@ from emberbox.schemas.webhooks import (
     Webhook,
     WebhookWithSecret,
 )
-from emberbox.service.webhooks.records import DeliveryRecord, WebhookRecord
+from emberbox.store.records import DeliveryRecord, WebhookRecord
 
 router = APIRouter(tags=["webhooks"])
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import RowMapping, or_, select, update
 
 from emberbox.config import QuotaSettings
 from emberbox.errors import Conflict, InvalidInput, NotFound
@@ -17,7 +17,6 @@ from emberbox.store.tables import keys
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from sqlalchemy import RowMapping
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 IMPLIED = {
@@ -26,8 +25,6 @@ IMPLIED = {
     "admin": frozenset({"admin", "run", "read"}),
 }
 """What each scope grants."""
-COLUMNS = [column for column in keys.c if column.name not in ("hash", "previous_hash", "previous_until_at")]
-"""All that a `KeyRecord` shows."""
 _QUOTAS = frozenset(field.name for field in fields(QuotaSettings))
 
 
@@ -56,18 +53,16 @@ def in_future(expires_at: int | None) -> int | None:
 def key_record(row: RowMapping) -> KeyRecord:
     """Return the key of a row."""
     granted = frozenset[str]().union(*(IMPLIED[scope] for scope in row["scopes"].split()))
-    values = {column.name: row[column.name] for column in COLUMNS}
-    return KeyRecord(**{**values, "scopes": granted})
+    return KeyRecord.from_row({**row, "scopes": granted})
 
 
 async def get_key(connection: AsyncConnection, key_id: str) -> KeyRecord:
     """Return a key; raises `NotFound`."""
-    row = None
     if is_id(key_id, "key"):
-        row = (await connection.execute(select(*COLUMNS).where(keys.c.id == key_id))).mappings().one_or_none()
-    if row is None:
-        raise NotFound("there is no such key")
-    return key_record(row)
+        row = (await connection.execute(select(keys).where(keys.c.id == key_id))).mappings().one_or_none()
+        if row is not None:
+            return key_record(row)
+    raise NotFound("there is no such key")
 
 
 async def get_active_key(connection: AsyncConnection, key_id: str) -> KeyRecord:
@@ -76,6 +71,12 @@ async def get_active_key(connection: AsyncConnection, key_id: str) -> KeyRecord:
     if record.revoked_at is not None:
         raise Conflict("the key was revoked, which cannot be undone; create another one")
     return record
+
+
+async def change_key(connection: AsyncConnection, key_id: str, values: dict[str, Any]) -> KeyRecord:
+    """Write columns of a key that is there; returns it as it is now."""
+    change = update(keys).where(keys.c.id == key_id).values(values).returning(keys)
+    return key_record((await connection.execute(change)).mappings().one())
 
 
 async def check_not_last_admin(connection: AsyncConnection, record: KeyRecord) -> None:

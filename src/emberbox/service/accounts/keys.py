@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import re
 import secrets
 import time
@@ -21,8 +22,8 @@ from sqlalchemy import bindparam, insert, or_, select, update
 from emberbox.errors import NotAuthenticated, StoreError
 from emberbox.ids import new_id
 from emberbox.service.accounts.key_rows import (
-    COLUMNS,
     active_admins,
+    change_key,
     check_not_last_admin,
     get_active_key,
     get_key,
@@ -31,15 +32,13 @@ from emberbox.service.accounts.key_rows import (
     quota_column,
     scopes_column,
 )
-from emberbox.store.database import now_us
-from emberbox.store.pages import read_page
+from emberbox.store.database import Database, now_us
 from emberbox.store.tables import keys
 from emberbox.tasks import TaskKeeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from emberbox.store.database import Database
     from emberbox.store.records import KeyRecord
 
 _log = logging.getLogger(__name__)
@@ -59,7 +58,7 @@ _SECRET = re.compile(r"ember_[A-Za-z0-9_-]{43}")
 @dataclass(frozen=True, slots=True)
 class _Known:
     record: KeyRecord
-    good_until_us: int | None
+    good_until_us: float
     looked_up: float
 
 
@@ -90,30 +89,28 @@ class Keys:
             NotAuthenticated: No key has that secret, or it expired, was revoked or was rotated
                 away. The message does not say which.
         """
-        digest = _hash(secret)
-        known = self._cache.get(digest) if digest is not None else None
-        if digest is not None and (known is None or time.monotonic() - known.looked_up > self._cache_s):
-            known = await self._look_up(digest)
+        known = await self._known(_digest(secret)) if _SECRET.fullmatch(secret) else None
         now = now_us()
-        if known is None or known.record.revoked_at is not None or not _before(now, known.good_until_us):
+        if known is None or known.record.revoked_at is not None or now >= known.good_until_us:
             raise NotAuthenticated(
                 "the API key is not known, has expired or was revoked; ask an administrator for another one"
             )
         self._note_use(known.record.id, now)
         return known.record
 
-    async def _look_up(self, digest: str) -> _Known | None:
+    async def _known(self, digest: str) -> _Known | None:
+        known = self._cache.get(digest)
+        if known is not None and time.monotonic() - known.looked_up <= self._cache_s:
+            return known
         generation = self._generation
         found = or_(keys.c.hash == digest, keys.c.previous_hash == digest)
-        async with self._db.reading() as connection:
-            row = (await connection.execute(select(keys).where(found))).mappings().one_or_none()
+        row = await self._db.row(select(keys).where(found))
         if row is None:
             self._cache.pop(digest, None)
             return None
-        ends = [row["expires_at"], row["previous_until_at"] if row["hash"] != digest else None]
-        if row["hash"] != digest and row["previous_until_at"] is None:
-            return None
-        good_until = min((end for end in ends if end is not None), default=None)
+        good_until = math.inf if row["expires_at"] is None else row["expires_at"]
+        if row["hash"] != digest:
+            good_until = min(good_until, row["previous_until_at"] or 0)
         known = _Known(key_record(row), good_until, time.monotonic())
         # A row that was read before a change, and arrives after it, must not be remembered.
         if generation == self._generation:
@@ -146,18 +143,16 @@ class Keys:
             update(keys).where(keys.c.id == bindparam("key"), later).values(last_used_at=bindparam("used"))
         )
         try:
-            async with self._db.writing() as connection:
-                await connection.execute(
-                    statement, [{"key": key_id, "used": used[key_id]} for key_id in sorted(used)]
-                )
+            await self._db.change(
+                statement, [{"key": key_id, "used": used[key_id]} for key_id in sorted(used)]
+            )
         except StoreError:
             self._used = used | self._used
             raise
 
     async def get(self, key_id: str) -> KeyRecord:
         """Return a key; raises `NotFound`."""
-        async with self._db.reading() as connection:
-            return await get_key(connection, key_id)
+        return await self._db.read(lambda connection: get_key(connection, key_id))
 
     async def list(self, *, cursor: str | None = None, limit: int = 50) -> tuple[list[KeyRecord], str | None]:
         """Return a page of keys, newest first, and the cursor of the next page (None on the last one).
@@ -165,9 +160,7 @@ class Keys:
         Raises:
             InvalidInput: The cursor is none that was given out.
         """
-        query = select(*COLUMNS)
-        rows, following = await read_page(self._db, query, keys.c.id, cursor, limit, prefix="key")
-        return [key_record(row) for row in rows], following
+        return await self._db.page(select(keys), keys.c.id, key_record, cursor, limit, prefix="key")
 
     # -- changing ---------------------------------------------------------------------------------
 
@@ -202,8 +195,8 @@ class Keys:
             "expires_at": in_future(expires_at),
         }
         async with self._db.writing() as connection:
-            await connection.execute(insert(keys).values(values))
-            record = await get_key(connection, str(values["id"]))
+            created = await connection.execute(insert(keys).values(values).returning(keys))
+            record = key_record(created.mappings().one())
         _log.info("key created", extra={"action": "keys.created", "key_id": record.id})
         return record, secret
 
@@ -228,12 +221,8 @@ class Keys:
             ends = values.get("expires_at") is not None and before.expires_at is None
             if loses or ends:
                 await check_not_last_admin(connection, before)
-            if values:
-                await connection.execute(update(keys).where(keys.c.id == key_id).values(values))
-            record = await get_key(connection, key_id)
-        self._forget()
-        _log.info("key updated", extra={"action": "keys.updated", "key_id": key_id})
-        return record
+            record = await change_key(connection, key_id, values) if values else before
+        return self._changed("updated", record)
 
     async def rotate(self, key_id: str, grace_s: float = 0.0) -> tuple[KeyRecord, str]:
         """Give a key another secret. Returns both; the secret cannot be shown again.
@@ -257,11 +246,8 @@ class Keys:
                 "hash": digest,
                 "hint": secret[-4:],
             }
-            await connection.execute(update(keys).where(keys.c.id == key_id).values(values))
-            record = await get_key(connection, key_id)
-        self._forget()
-        _log.info("key rotated", extra={"action": "keys.rotated", "key_id": key_id})
-        return record, secret
+            record = await change_key(connection, key_id, values)
+        return self._changed("rotated", record), secret
 
     async def revoke(self, key_id: str) -> KeyRecord:
         """End a key for good: at once in this process, within `CACHE_S` in others. Repeating changes nothing.
@@ -271,33 +257,27 @@ class Keys:
             Conflict: It is the last active admin key.
         """
         async with self._db.writing() as connection:
-            before = await get_key(connection, key_id)
-            if before.revoked_at is None:
-                await check_not_last_admin(connection, before)
-                await connection.execute(update(keys).where(keys.c.id == key_id).values(revoked_at=now_us()))
             record = await get_key(connection, key_id)
-        self._forget()
-        _log.info("key revoked", extra={"action": "keys.revoked", "key_id": key_id})
-        return record
+            if record.revoked_at is None:
+                await check_not_last_admin(connection, record)
+                record = await change_key(connection, key_id, {"revoked_at": now_us()})
+        return self._changed("revoked", record)
 
     async def has_admin(self) -> bool:
         """Return whether there is an active admin key."""
-        async with self._db.reading() as connection:
-            return bool(await active_admins(connection))
+        return bool(await self._db.read(active_admins))
 
-    def _forget(self) -> None:
+    def _changed(self, how: str, record: KeyRecord) -> KeyRecord:
         self._generation += 1
         self._cache.clear()
+        _log.info("key %s", how, extra={"action": f"keys.{how}", "key_id": record.id})
+        return record
 
 
 def _new_secret() -> tuple[str, str]:
     secret = _PREFIX + secrets.token_urlsafe(32)
-    return secret, hashlib.sha256(secret.encode()).hexdigest()
+    return secret, _digest(secret)
 
 
-def _hash(secret: str) -> str | None:
-    return hashlib.sha256(secret.encode()).hexdigest() if _SECRET.fullmatch(secret) else None
-
-
-def _before(now: int, end: int | None) -> bool:
-    return end is None or now < end
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -72,13 +72,12 @@ class Quotas:
         """Read the keys' own bounds of running jobs again, if that is some time ago."""
         if time.monotonic() - self._own_read < KEYS_S:
             return
-        async with self._db.reading() as connection:
-            rows = await connection.execute(
-                select(keys.c.id, keys.c.quota).where(keys.c.revoked_at.is_(None))
-            )
-            self._own = {
-                key: int(quota["concurrent_jobs"]) for key, quota in rows if "concurrent_jobs" in quota
-            }
+        rows = await self._db.rows(select(keys.c.id, keys.c.quota).where(keys.c.revoked_at.is_(None)))
+        self._own = {
+            row["id"]: int(row["quota"]["concurrent_jobs"])
+            for row in rows
+            if "concurrent_jobs" in row["quota"]
+        }
         self._own_read = time.monotonic()
 
     async def check_storage(self, key: KeyRecord, more: int = 0) -> None:
@@ -98,11 +97,8 @@ class Quotas:
         counted, used = self._stored.get(key.id, (float("-inf"), 0))
         if time.monotonic() - counted < STORAGE_S:
             return used
-        async with self._db.reading() as connection:
-            of_jobs = select(func.coalesce(func.sum(jobs.c.storage_bytes), 0)).where(jobs.c.key_id == key.id)
-            of_scripts = select(func.coalesce(func.sum(scripts.c.size), 0)).where(scripts.c.key_id == key.id)
-            used = int((await connection.execute(of_jobs)).scalar_one()) + int(
-                (await connection.execute(of_scripts)).scalar_one()
-            )
+        used = 0
+        for size, owner in ((jobs.c.storage_bytes, jobs.c.key_id), (scripts.c.size, scripts.c.key_id)):
+            used += int(await self._db.scalar(select(func.sum(size)).where(owner == key.id)) or 0)
         self._stored[key.id] = (time.monotonic(), used)
         return used

@@ -92,12 +92,7 @@ class Usage:
         query = select(usage).where(usage.c.day >= since, usage.c.day <= until)
         if key_id is not None:
             query = query.where(usage.c.key_id == key_id)
-        async with self._db.reading() as connection:
-            rows = (
-                (await connection.execute(query.order_by(usage.c.day, usage.c.key_id).limit(MOST_ROWS + 1)))
-                .mappings()
-                .all()
-            )
+        rows = await self._db.rows(query.order_by(usage.c.day, usage.c.key_id).limit(MOST_ROWS + 1))
         if len(rows) > MOST_ROWS:
             raise InvalidInput(f"that is more than {MOST_ROWS} rows; ask for fewer days")
         return [UsageRow(**row) for row in rows]

@@ -5,33 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sqlalchemy import String, cast, literal, select
+from sqlalchemy import RowMapping, select
 
 from emberbox.errors import Conflict, NotFound
 from emberbox.ids import is_id
 from emberbox.service.jobs.logs.format import LogParser, Position
 from emberbox.service.jobs.rows import delete_jobs, find_job
-from emberbox.service.jobs.running.outputs import JobOutput, output_of
-from emberbox.store.pages import read_page
-from emberbox.store.records import JobRecord
+from emberbox.service.jobs.running.live import JobOutput, LiveJobs, output_of
+from emberbox.store.records import JobRecord, KeyRecord, Record
 from emberbox.store.tables import attempts, jobs, results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import ColumnElement, RowMapping
-
     from emberbox.blobs import BlobStore
     from emberbox.service.jobs.queue.base import JobQueue
     from emberbox.service.jobs.running.endings import Endings
-    from emberbox.service.jobs.running.live import LiveJobs
-    from emberbox.service.jobs.running.outputs import RecentJobs
     from emberbox.store import Database
-    from emberbox.store.records import KeyRecord
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptRecord:
+class AttemptRecord(Record):
     """A row of `attempts`."""
 
     attempt: int
@@ -50,8 +44,7 @@ class Jobs:
         blobs: Their large logs and artifacts.
         queue: Is told of those to be cancelled.
         endings: Ends those that wait.
-        live: Those that run here.
-        recent: Those that ended here a moment ago.
+        live: Those that run here, or ended here a moment ago.
     """
 
     def __init__(
@@ -61,14 +54,12 @@ class Jobs:
         queue: JobQueue,
         endings: Endings,
         live: LiveJobs,
-        recent: RecentJobs,
     ) -> None:
         self._db = db
         self._blobs = blobs
         self._queue = queue
         self._endings = endings
         self._live = live
-        self._recent = recent
 
     # -- looking ----------------------------------------------------------------------------------
 
@@ -81,7 +72,7 @@ class Jobs:
 
     async def find(self, job_id: str) -> JobRecord:
         """Return a job, whosever it is. Raises `NotFound`."""
-        if (recent := self._recent.get(job_id)) is not None:
+        if (recent := self._live.recent.get(job_id)) is not None:
             return recent[0]
         if is_id(job_id, "job"):
             job = await self._db.read(lambda connection: find_job(connection, job_id))
@@ -114,24 +105,28 @@ class Jobs:
         query = select(jobs).where(jobs.c.key_id == key.id)
         query = query.where(*(column == value for column, value in filters if value is not None))
         if label is not None:
-            query = query.where(_has_label(label))
-        rows, following = await read_page(self._db, query, jobs.c.id, cursor, limit, prefix="job")
-        return [self._with_times(JobRecord.from_row(row)) for row in rows], following
+            query = query.where(jobs.c.labels[label[0]].as_string() == label[1])
+        return await self._db.page(
+            query,
+            jobs.c.id,
+            lambda row: self._with_times(JobRecord.from_row(row)),
+            cursor,
+            limit,
+            prefix="job",
+        )
 
     async def output(self, job: JobRecord) -> JobOutput:
         """Return the beginnings of what a job wrote; empty until it has ended."""
-        if (recent := self._recent.get(job.id)) is not None:
+        if (recent := self._live.recent.get(job.id)) is not None:
             return recent[1]
         query = select(results).where(results.c.job_id == job.id)
-        async with self._db.reading() as connection:
-            row = (await connection.execute(query)).mappings().first()
+        row = await self._db.row(query)
         return output_of(job) if row is None else _stored_output(job, row)
 
     async def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
         """Return how a job's attempts ended, first one first."""
-        statement = select(*_ATTEMPT).where(attempts.c.job_id == job_id).order_by(attempts.c.attempt)
-        async with self._db.reading() as connection:
-            return [AttemptRecord(*row) for row in await connection.execute(statement)]
+        query = select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.attempt)
+        return [AttemptRecord.from_row(row) for row in await self._db.rows(query)]
 
     # -- ending -----------------------------------------------------------------------------------
 
@@ -165,7 +160,7 @@ class Jobs:
         job = await self.get(key, job_id)
         if not job.terminal:
             raise Conflict("the job has not ended; cancel it first")
-        self._recent.remove(job_id)
+        self._live.recent.pop(job_id, None)
         async with self._db.writing() as connection:
             blob_keys = await delete_jobs(connection, [job_id])
         if blob_keys:
@@ -176,11 +171,6 @@ def _not_found(job_id: str) -> NotFound:
     return NotFound(f"there is no job {job_id[:64]!r}")
 
 
-_ATTEMPT = [
-    attempts.c[name] for name in ("attempt", "worker_id", "claimed_at", "ended_at", "outcome", "message")
-]
-
-
 def _stored_output(job: JobRecord, row: RowMapping) -> JobOutput:
     compiled = row["compile"] and {**row["compile"], **(row["compile_output"] or {})}
     if row["log"] is None:
@@ -189,8 +179,3 @@ def _stored_output(job: JobRecord, row: RowMapping) -> JobOutput:
     for record in LogParser(Position(row["attempt"], 0)).feed(row["log"]):
         streams[record.stream] += record.data
     return output_of(job, bytes(streams["stdout"]), bytes(streams["stderr"]), compiled)
-
-
-def _has_label(label: tuple[str, str]) -> ColumnElement[bool]:
-    name, value = label
-    return cast(jobs.c.labels[name].as_string(), String) == literal(value)

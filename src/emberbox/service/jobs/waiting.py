@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
-from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from emberbox.tasks import shielded
+from emberbox.service.recent import Recent
+from emberbox.tasks import set_within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
     from emberbox.service.jobs.running.live import LiveJobs
-    from emberbox.service.jobs.running.outputs import RecentJobs
     from emberbox.store.records import JobRecord
 
 FOREIGN_S = 1.0
@@ -28,23 +25,17 @@ class JobWaits:
 
     Args:
         find: Returns a job as it is now; raises `NotFound`.
-        live: Those that run here, with news of them.
-        recent: Those that ended here a moment ago.
+        live: Those that run here or ended here a moment ago, with news of them.
     """
 
-    def __init__(
-        self, find: Callable[[str], Coroutine[Any, Any, JobRecord]], live: LiveJobs, recent: RecentJobs
-    ) -> None:
+    def __init__(self, find: Callable[[str], Awaitable[JobRecord]], live: LiveJobs) -> None:
         self._find = find
         self._live = live
-        self._recent = recent
-        self._fresh: OrderedDict[str, None] = OrderedDict()
+        self._fresh: Recent[str, None] = Recent(FRESH)
 
     def expect(self, job_id: str) -> None:
         """Note that a job was accepted just now: its row need not be looked at to know that it waits."""
         self._fresh[job_id] = None
-        while len(self._fresh) > FRESH:
-            self._fresh.popitem(last=False)
 
     async def wait(self, job_id: str, timeout_s: float) -> JobRecord:
         """Wait until a job has ended; returns it as it is then, or after `timeout_s` seconds.
@@ -60,18 +51,14 @@ class JobWaits:
                 changed.clear()
                 left = 0.0 if self._live.closing.is_set() else deadline - time.monotonic()
                 if left <= 0 or not self._nothing_new(job_id):
-                    # Who waits may leave at any moment, and a database's connection does not
-                    # survive that in mid-question.
-                    job = await shielded(self._find(job_id))
+                    job = await self._find(job_id)
                     if job.terminal or left <= 0:
                         return job
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(left, FOREIGN_S)):
-                        await changed.wait()
+                await set_within(changed, min(left, FOREIGN_S))
 
     def _nothing_new(self, job_id: str) -> bool:
         """Return whether the row need not be looked at: the job runs here, or was accepted a moment ago."""
-        if self._recent.get(job_id) is not None:
+        if job_id in self._live.recent:
             return False
         if self._live.get(job_id) is not None:
             return True

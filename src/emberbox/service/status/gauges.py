@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import defaultdict
@@ -13,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from emberbox.errors import EmberboxError
-from emberbox.service.jobs.queue.base import QueueDepth
+from emberbox.service.jobs.queue.base import JobQueue, QueueDepth
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from emberbox.sandbox import Engine
     from emberbox.sandbox.machines.standby import StandbyStatus
     from emberbox.sandbox.templates.pool import PoolStatus
-    from emberbox.service.jobs.queue.base import JobQueue
     from emberbox.service.upkeep.space import SpaceGuard
 
 _log = logging.getLogger(__name__)
@@ -73,17 +73,14 @@ class Gauges(Collector):
             if time.monotonic() - self._read_at < FRESH_S:
                 return
             try:
-                await self._read()
+                self._depth = await self._queue.depth()
+                self._workers = await self._queue.workers.count(self._alive_s)
+                self._pending = await self._count_pending()
             except EmberboxError as error:
                 _log.warning(
                     "the queue could not be measured: %s", error, extra={"action": "telemetry.failed"}
                 )
             self._read_at = time.monotonic()
-
-    async def _read(self) -> None:
-        self._depth = await self._queue.depth()
-        self._workers = await self._queue.workers.count(self._alive_s)
-        self._pending = await self._count_pending()
 
     def describe(self) -> list[Metric]:
         """Return nothing: registering must not read a service that is not up yet."""
@@ -93,10 +90,9 @@ class Gauges(Collector):
         """Return the gauges of now."""
         yield from self._of_queue()
         yield from self._of_service()
-        try:
+        # The engine may have ended, or not begun.
+        with contextlib.suppress(EmberboxError):
             yield from self._of_engine()
-        except EmberboxError:
-            return  # the engine has ended, or not begun
 
     def _of_queue(self) -> Iterator[Metric]:
         depth = GaugeMetricFamily("emberbox_queue_depth", "Jobs that wait, by runtime.", labels=["runtime"])
@@ -124,12 +120,11 @@ class Gauges(Collector):
         )
 
     def _of_service(self) -> Iterator[Metric]:
-        now, state = (
-            self._state(),
-            GaugeMetricFamily("emberbox_state", "1 for the state that the service is in.", labels=["state"]),
+        state = GaugeMetricFamily(
+            "emberbox_state", "1 for the state that the service is in.", labels=["state"]
         )
         for name in STATES:
-            state.add_metric([name], 1.0 if now == name else 0.0)
+            state.add_metric([name], float(self._state() == name))
         yield state
         yield GaugeMetricFamily(
             "emberbox_disk_free_bytes", "Free space under the data folder.", self._space.free_bytes()

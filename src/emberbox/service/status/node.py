@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from emberbox.errors import EmberboxError, NotReady, ServiceStopping
-from emberbox.schemas.system import Capacity, Driver, Node, Queue, Worker
-from emberbox.store.database import now_us
+from emberbox.schemas.system import Capacity, Driver, Node, Queue, State, Worker
+from emberbox.store.database import Database, now_us
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
     from emberbox.blobs import BlobStore
     from emberbox.config import Settings
     from emberbox.sandbox import Engine
-    from emberbox.schemas.system import State
     from emberbox.service.jobs.queue.base import JobQueue
     from emberbox.service.upkeep.space import SpaceGuard
-    from emberbox.store import Database
 
 _log = logging.getLogger(__name__)
 
@@ -116,6 +114,7 @@ class NodeStatus:
         return {name: message for name, task in tasks.items() if (message := task.result()) is not None}
 
     async def _check_database(self) -> None:
+        # Unlike other questions, this one is given up where the database hangs.
         async with self._db.reading() as connection:
             await connection.execute(select(1))
 
@@ -143,9 +142,7 @@ class NodeStatus:
             started_at=_moment(self._started_us),
             uptime_s=round(time.monotonic() - self._begun, 3),
             database="sqlite" if self._db.sqlite else "postgresql",
-            driver=Driver(
-                accelerator=driver.accelerator, version=driver.version, reason=driver.reason, mend=driver.mend
-            ),
+            driver=Driver(**{name: getattr(driver, name) for name in Driver.model_fields}),
             capacity=await asyncio.to_thread(self._capacity, machines),
             queue=Queue(queued=depth.queued, running=depth.running, age_s=round(depth.oldest_s, 3)),
             workers=await self._workers(),

@@ -7,6 +7,7 @@ script.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
@@ -31,65 +32,42 @@ class Telemetry:
     def __init__(self) -> None:
         # When each series began is of no use to anybody here, and half of what would be sent.
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
+        counter = partial(Counter, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
         self._names: dict[str, set[str]] = {}
         self._gauges: Gauges | None = None
-        self._accepted = Counter(
-            "emberbox_jobs_accepted", "Jobs that were accepted.", ["runtime"], registry=registry
+        self._accepted = counter("emberbox_jobs_accepted", "Jobs that were accepted.", ["runtime"])
+        self._finished = counter(
+            "emberbox_jobs_finished", "Jobs that reached a terminal state.", ["runtime", "status"]
         )
-        self._finished = Counter(
-            "emberbox_jobs_finished",
-            "Jobs that reached a terminal state.",
-            ["runtime", "status"],
-            registry=registry,
+        self._lost = counter(
+            "emberbox_job_attempts_lost", "Attempts that ended with their worker or VM and not by themselves."
         )
-        self._lost = Counter(
-            "emberbox_job_attempts_lost",
-            "Attempts that ended with their worker or VM and not by themselves.",
-            registry=registry,
-        )
-        self._stages = Histogram(
+        self._stages = histogram(
             "emberbox_job_stage_seconds",
             "Where the time of jobs went: wait (in the queue), slot (for a VM's place), "
             "boot (until the VM took requests), run (the program), "
             "store (end of the program to terminal state), total (accepted to terminal state).",
             ["stage"],
             buckets=_STAGE_S,
-            registry=registry,
         )
-        self._cpu = Counter(
-            "emberbox_job_cpu_seconds", "CPU time of programs.", ["runtime"], registry=registry
+        self._cpu = counter("emberbox_job_cpu_seconds", "CPU time of programs.", ["runtime"])
+        self._output = counter("emberbox_job_output_bytes", "Output of programs.", ["stream"])
+        self._restores = counter(
+            "emberbox_restores", "VMs that attempts got, by source: pool, clone or boot.", ["source"]
         )
-        self._output = Counter(
-            "emberbox_job_output_bytes", "Output of programs.", ["stream"], registry=registry
+        self._requests = counter(
+            "emberbox_http_requests", "Requests that were answered.", ["method", "route", "status"]
         )
-        self._restores = Counter(
-            "emberbox_restores",
-            "VMs that attempts got, by source: pool, clone or boot.",
-            ["source"],
-            registry=registry,
+        self._latency = histogram(
+            "emberbox_http_request_seconds", "Time to the whole answer.", ["route"], buckets=_HTTP_S
         )
-        self._requests = Counter(
-            "emberbox_http_requests",
-            "Requests that were answered.",
-            ["method", "route", "status"],
-            registry=registry,
+        self._deliveries = counter(
+            "emberbox_webhook_attempts", "Attempts to deliver a webhook, by outcome.", ["outcome"]
         )
-        self._latency = Histogram(
-            "emberbox_http_request_seconds",
-            "Time to the whole answer.",
-            ["route"],
-            buckets=_HTTP_S,
-            registry=registry,
-        )
-        self._deliveries = Counter(
-            "emberbox_webhook_attempts",
-            "Attempts to deliver a webhook, by outcome.",
-            ["outcome"],
-            registry=registry,
-        )
-        self._errors = Counter("emberbox_errors", "Errors by their stable code.", ["code"], registry=registry)
-        ProcessCollector(registry=registry)
+        self._errors = counter("emberbox_errors", "Errors by their stable code.", ["code"])
+        ProcessCollector(registry=self.registry)
 
     # -- what happens -----------------------------------------------------------------------------
 
@@ -107,14 +85,12 @@ class Telemetry:
         self._cpu.labels(runtime).inc(max(0.0, sum(_ms(metrics.get(name)) for name in _CPU)))
         self._output.labels("stdout").inc(max(0, job.stdout_bytes))
         self._output.labels("stderr").inc(max(0, job.stderr_bytes))
+        if job.metrics is not None:
+            self._restores.labels(self._name("source", str(metrics.get("source", "")))).inc()
 
     def job_lost(self) -> None:
         """Count an attempt that was lost."""
         self._lost.inc()
-
-    def attempt(self, source: str) -> None:
-        """Count an attempt that got a VM; `source` is `pool`, `clone` or `boot`."""
-        self._restores.labels(self._name("source", source)).inc()
 
     def http(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request.

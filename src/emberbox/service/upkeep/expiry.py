@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from emberbox.service.jobs.rows import delete_jobs
@@ -19,7 +19,6 @@ from emberbox.store.tables import artifacts, contents, deliveries, idempotency, 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import ColumnElement, Table
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from emberbox.store.database import Database
@@ -70,20 +69,17 @@ async def expire_logs(db: Database, after: tuple[int, str], before: int) -> tupl
         .order_by(jobs.c.finished_at, jobs.c.id)
         .limit(BATCH)
     )
-    async with db.reading() as connection:
-        found = (await connection.execute(query)).all()
+    found = await db.rows(query)
     if not found:
         return Expired(0), after
-    ids = [row.id for row in found]
+    ids = [row["id"] for row in found]
     async with db.writing() as connection:
         size = select(results.c.log_bytes).where(results.c.job_id == jobs.c.id, _has_log()).scalar_subquery()
         await _shrink(connection, ids, size)
         empty = dict.fromkeys(_TEXTS)
         await connection.execute(update(results).where(results.c.job_id.in_(ids)).values(**empty))
-    return Expired(len(ids), [row.log_key for row in found if row.log_key]), (
-        found[-1].finished_at,
-        found[-1].id,
-    )
+    stopped = (found[-1]["finished_at"], ids[-1])
+    return Expired(len(ids), [row["log_key"] for row in found if row["log_key"]]), stopped
 
 
 async def expire_artifacts(db: Database, before: int) -> Expired:
@@ -119,23 +115,17 @@ async def expire_deliveries(db: Database, before: int) -> Expired:
 
 async def expire_idempotency(db: Database, before: int) -> Expired:
     """Forget which keys of requests were used before a time."""
-    column = idempotency.c.created_at
-    async with db.writing() as connection:
-        times = await _ids(connection, select(column).where(column < before).order_by(column))
-        if not times:
-            return Expired(0)
-        deleted = await connection.execute(delete(idempotency).where(column <= times[-1]))
-    return Expired(deleted.rowcount)
+    # They have no ids: those of one moment go together.
+    return await _expire(db, idempotency, idempotency.c.created_at, idempotency.c.created_at < before)
 
 
 async def expire_contents(db: Database, before: int) -> Expired:
     """Delete contents that nothing refers to and that nobody asked for since a time."""
-    unused = and_(contents.c.touched_at < before, *(_unreferenced(column) for column in _REFERENCES))
-    async with db.reading() as connection:
-        # More at once than elsewhere: each search passes over all that is old and in use.
-        ids = await _ids(connection, select(contents.c.sha256).where(unused), 5 * BATCH)
-    if not ids:
-        return Expired(0)
+    needed = (exists().where(column == contents.c.sha256) for column in _REFERENCES)
+    unused = and_(contents.c.touched_at < before, *(~used for used in needed))
+    # More at once than elsewhere: each search passes over all that is old and in use.
+    old = select(contents.c.sha256).where(unused)
+    ids = await db.read(lambda connection: _ids(connection, old, 5 * BATCH))
     rows, blob_keys = 0, []
     for start in range(0, len(ids), BATCH):
         deleted = await _delete_contents(db, and_(contents.c.sha256.in_(ids[start : start + BATCH]), unused))
@@ -146,22 +136,14 @@ async def expire_contents(db: Database, before: int) -> Expired:
 
 async def _delete_contents(db: Database, condition: ColumnElement[bool]) -> Sequence[str | None]:
     try:
-        async with db.writing() as connection:
-            return (
-                (await connection.execute(delete(contents).where(condition).returning(contents.c.blob_key)))
-                .scalars()
-                .all()
-            )
+        rows = await db.changed(delete(contents).where(condition).returning(contents.c.blob_key))
+        return [row["blob_key"] for row in rows]
     except IntegrityError:
         # Something came to refer to one of them; the next sweep sees which.
         return []
 
 
 _REFERENCES = (scripts.c.content_sha, jobs.c.content_sha, jobs.c.files_sha, jobs.c.stdin_sha)
-
-
-def _unreferenced(column: ColumnElement[Any]) -> ColumnElement[bool]:
-    return ~exists().where(column == contents.c.sha256)
 
 
 def _has_log() -> ColumnElement[bool]:
@@ -180,8 +162,5 @@ async def _shrink(connection: AsyncConnection, job_ids: Sequence[str], size: Any
 async def _expire(
     db: Database, table: Table, key: ColumnElement[Any], condition: ColumnElement[bool]
 ) -> Expired:
-    async with db.writing() as connection:
-        ids = await _ids(connection, select(key).where(condition))
-        if ids:
-            await connection.execute(delete(table).where(key.in_(ids)))
-    return Expired(len(ids))
+    some = select(key).where(condition).limit(BATCH)
+    return Expired(await db.change(delete(table).where(key.in_(some))))

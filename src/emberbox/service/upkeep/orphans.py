@@ -7,20 +7,17 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import Column, select
 
 from emberbox.service.uploads.intake import UPLOADS
-from emberbox.store.database import now_us
+from emberbox.store.database import Database, now_us
 from emberbox.store.tables import artifacts, contents, results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from sqlalchemy import Column
-
     from emberbox.blobs import BlobStore
-    from emberbox.store.database import Database
 
 GRACE_S = 86_400.0
 """What is younger may belong to work that is under way; its row is still to come."""
@@ -59,8 +56,8 @@ async def _remove_unused(db: Database, blobs: BlobStore, home: str, keys: Sequen
         return 0
     key_column, owner_column = _HOMES[home]
     owners = {key.split("/")[1] for key in keys}
-    async with db.reading() as connection:
-        used = set((await connection.execute(select(key_column).where(owner_column.in_(owners)))).scalars())
+    found = await db.rows(select(key_column.label("key")).where(owner_column.in_(owners)))
+    used = {row["key"] for row in found}
     unused = [key for key in keys if key not in used]
     await blobs.delete(unused)
     return len(unused)

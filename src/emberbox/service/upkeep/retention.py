@@ -23,14 +23,15 @@ from emberbox.service.upkeep.expiry import (
 )
 from emberbox.service.upkeep.orphans import GRACE_S, remove_old_uploads, remove_orphan_blobs
 from emberbox.service.uploads.contents import KEPT_US
-from emberbox.store.database import now_us
+from emberbox.store.database import Database, now_us
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from emberbox.blobs import BlobStore
     from emberbox.config import Settings
-    from emberbox.store.database import Database
+
+    _Step = Callable[[Database, int], Awaitable[Expired]]
 
 _log = logging.getLogger(__name__)
 
@@ -75,17 +76,11 @@ class Sweeper:
         db: The database.
         blobs: The blob store.
         settings: For the ages, the interval and the data folder.
-        forget: Called after rows of jobs were deleted or emptied, for those who remember some; None
-            for nobody.
+        forget: Called after rows of jobs were deleted or emptied, for those who remember some.
     """
 
     def __init__(
-        self,
-        db: Database,
-        blobs: BlobStore,
-        settings: Settings,
-        *,
-        forget: Callable[[], object] | None = None,
+        self, db: Database, blobs: BlobStore, settings: Settings, *, forget: Callable[[], object]
     ) -> None:
         self._db = db
         self._blobs = blobs
@@ -113,36 +108,29 @@ class Sweeper:
         """
         report, ages = SweepReport(), self._settings.retention
         # Jobs first: what goes with them need not be looked for.
-        await self._expire(report, "jobs", ages.jobs_s, lambda before: expire_jobs(self._db, before))
-        if not ages.jobs_s or ages.logs_s < ages.jobs_s:
-            await self._expire(report, "logs", ages.logs_s, self._expire_logs)
-        await self._expire(
-            report, "artifacts", ages.artifacts_s, lambda before: expire_artifacts(self._db, before)
+        logs_s = ages.logs_s if not ages.jobs_s or ages.logs_s < ages.jobs_s else 0
+        steps: tuple[tuple[str, float, _Step], ...] = (
+            ("jobs", ages.jobs_s, expire_jobs),
+            ("logs", logs_s, self._expire_logs),
+            ("artifacts", ages.artifacts_s, expire_artifacts),
+            ("scripts", ages.scripts_s, expire_scripts),
+            ("deliveries", ages.deliveries_s, expire_deliveries),
+            ("idempotency", ages.idempotency_s, expire_idempotency),
+            ("contents", KEPT_US / 1_000_000, expire_contents),
         )
-        await self._expire(report, "scripts", ages.scripts_s, lambda before: expire_scripts(self._db, before))
-        await self._expire(
-            report, "deliveries", ages.deliveries_s, lambda before: expire_deliveries(self._db, before)
-        )
-        await self._expire(
-            report, "idempotency", ages.idempotency_s, lambda before: expire_idempotency(self._db, before)
-        )
-        await self._expire(
-            report, "contents", KEPT_US / 1_000_000, lambda before: expire_contents(self._db, before)
-        )
+        for kind, age_s, step in steps:
+            if age_s:
+                await self._expire(report, kind, age_s, step)
         await self._tidy(report)
-        if self._forget is not None and report.jobs + report.logs + report.artifacts:
+        if report.jobs + report.logs + report.artifacts:
             self._forget()
         return report
 
-    async def _expire(
-        self, report: SweepReport, kind: str, age_s: float, step: Callable[[int], Awaitable[Expired]]
-    ) -> None:
-        if not age_s:
-            return
+    async def _expire(self, report: SweepReport, kind: str, age_s: float, step: _Step) -> None:
         before = now_us() - int(age_s * 1_000_000)
         try:
             for _ in range(MAX_STEPS):
-                expired = await step(before)
+                expired = await step(self._db, before)
                 setattr(report, kind, getattr(report, kind) + expired.rows)
                 if expired.blob_keys:
                     await self._blobs.delete(expired.blob_keys)
@@ -151,8 +139,8 @@ class Sweeper:
         except EmberboxError as error:
             self._failed(report, kind, error)
 
-    async def _expire_logs(self, before: int) -> Expired:
-        expired, self._logs_done = await expire_logs(self._db, self._logs_done, before)
+    async def _expire_logs(self, db: Database, before: int) -> Expired:
+        expired, self._logs_done = await expire_logs(db, self._logs_done, before)
         return expired
 
     async def _tidy(self, report: SweepReport) -> None:

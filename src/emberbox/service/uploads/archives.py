@@ -8,15 +8,16 @@ within it stay closed.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import zipfile
 import zlib
 from typing import TYPE_CHECKING
 
 from emberbox.errors import InvalidArchive, InvalidPath, PayloadTooLarge
-from emberbox.files.paths import check_distinct
-from emberbox.files.tars import is_tar
-from emberbox.service.uploads.tars import unpack_tar
+from emberbox.files.paths import check_distinct, clean_path
+from emberbox.files.tar_fields import BadTar
+from emberbox.files.tars import Bytes, TarReader, is_tar
 from emberbox.service.uploads.unpacking import ArchiveBounds, DiskFailed, Sink
 from emberbox.service.uploads.zips import unpack_zip
 
@@ -91,15 +92,32 @@ def _unpack(path: Path, kind: str, sink: Sink) -> None:
         unpack_zip(path, sink)
     elif kind == "tar.gz":
         with gzip.open(path, "rb") as packed:
-            unpack_tar(packed, sink)
+            _unpack_tar(packed, sink)
     else:
         with path.open("rb") as plain:
-            unpack_tar(plain, sink)
+            _unpack_tar(plain, sink)
+
+
+def _unpack_tar(stream: Bytes, sink: Sink) -> None:
+    """Hand all files of an archive to the sink: files and folders alone, by paths below their folder."""
+    reader = TarReader(stream, count=sink.count)
+    try:
+        for entry in reader:
+            sink.entry()
+            if entry.kind == "folder":
+                # The archive's own folder, `./`, is not one within it.
+                if entry.name.strip("./") or ".." in entry.name:
+                    clean_path(entry.name)
+            elif entry.kind != "file" or entry.parts is not None:
+                what = f"the archive's entry {entry.name[:100]!a} is a link, a device or sparse"
+                raise InvalidArchive(f"{what}; only files and folders are taken")
+            else:
+                sink.add(entry.name, reader.pieces(), entry.mode)
+    except BadTar as error:
+        raise InvalidArchive(f"{error}; make it anew", detail=repr(error.__cause__ or error)) from error
 
 
 def _unpacked_head(path: Path) -> bytes:
-    try:
-        with gzip.open(path, "rb") as packed:
-            return packed.read(_HEAD_BYTES)
-    except _DAMAGE:
-        return b""
+    with contextlib.suppress(*_DAMAGE), gzip.open(path, "rb") as packed:
+        return packed.read(_HEAD_BYTES)
+    return b""

@@ -32,6 +32,11 @@ class BundleFile:
     source: bytes | Path
     mode: int = 0o644
 
+    @property
+    def size(self) -> int:
+        """How many bytes it has; looks at the disk where they lie there."""
+        return len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedFile:
@@ -44,17 +49,6 @@ class PlannedFile:
     sha256: str
     offset: int
     header: bytes
-
-    @property
-    def entry(self) -> dict[str, Any]:
-        """What is written of it into the row."""
-        return {
-            "path": self.path,
-            "size": self.size,
-            "mode": self.mode,
-            "sha256": self.sha256,
-            "offset": self.offset,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +63,8 @@ class Plan:
     @property
     def entries(self) -> list[dict[str, Any]]:
         """What is written of the files into the row."""
-        return [file.entry for file in self.files]
+        told = ("path", "size", "mode", "sha256", "offset")
+        return [{name: getattr(file, name) for name in told} for file in self.files]
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the stored form: the file, or the archive. Blocks while it reads.

@@ -9,26 +9,23 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from emberbox.errors import BlobError, NotFound
+from emberbox.service.recent import Recent
 from emberbox.service.uploads.bundles import BundleFile, Plan, plan
-from emberbox.store.database import now_us
+from emberbox.store.database import Database, now_us
 from emberbox.store.records import ContentRecord
 from emberbox.store.tables import contents as table
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Sequence
     from pathlib import Path
 
     from emberbox.blobs import BlobStore
-    from emberbox.store.database import Database
-
-__all__ = ["BundleFile", "Contents"]
 
 INLINE_BYTES = 64 * 1024
 """Up to this size a content lies in its row."""
@@ -40,7 +37,6 @@ _RECENT_BYTES = 8192
 _RECENT = 256
 _QUICK_BYTES = 256 * 1024
 _BATCH_BYTES = 1024 * 1024
-_FIELDS = ("sha256", "kind", "size", "entries", "data", "blob_key")
 
 
 class Contents:
@@ -53,7 +49,7 @@ class Contents:
     def __init__(self, db: Database, blobs: BlobStore) -> None:
         self._db = db
         self._blobs = blobs
-        self._recent: OrderedDict[str, tuple[float, ContentRecord]] = OrderedDict()
+        self._recent: Recent[str, tuple[float, ContentRecord]] = Recent(_RECENT)
 
     async def put_file(self, name: str, source: bytes | Path, *, mode: int = 0o644) -> ContentRecord:
         """Store one file as it is. May be repeated and cancelled.
@@ -80,20 +76,12 @@ class Contents:
         """Return a content. Raises `NotFound`."""
         if (recent := self._recent.get(sha256)) is not None:
             return recent[1]
-        async with self._db.reading() as connection:
-            record = _record((await connection.execute(_find(sha256))).mappings().first())
-        if record is None:
+        row = await self._db.row(select(table).where(table.c.sha256 == sha256))
+        if row is None:
             raise NotFound("the uploaded content is no longer there")
-        return record
+        return ContentRecord.from_row(row)
 
-    def _remember(self, record: ContentRecord) -> None:
-        """Remember a small content that was touched lately. It is not deleted for as long."""
-        if record.data is not None and record.size <= _RECENT_BYTES:
-            self._recent[record.sha256] = (time.monotonic() + _RECENT_S, record)
-            while len(self._recent) > _RECENT:
-                self._recent.popitem(last=False)
-
-    def stream(self, content: ContentRecord) -> AsyncIterator[bytes]:
+    def stream(self, content: ContentRecord) -> AsyncGenerator[bytes, None]:
         """Yield the file, or the archive, in pieces. Raises `NotFound` when it was deleted meanwhile."""
         return self._range(content, 0, content.size)
 
@@ -103,7 +91,7 @@ class Contents:
             return content.data
         return await self._blobs.get(_blob_key(content))
 
-    def stream_file(self, content: ContentRecord, path: str) -> AsyncIterator[bytes]:
+    def stream_file(self, content: ContentRecord, path: str) -> AsyncGenerator[bytes, None]:
         """Yield one file of a content in pieces.
 
         Raises `NotFound` at once when it holds none of that path.
@@ -113,7 +101,7 @@ class Contents:
                 return self._range(content, entry["offset"], entry["size"])
         raise NotFound(f"there is no file {path[:200]!r} here")
 
-    async def _range(self, content: ContentRecord, offset: int, length: int) -> AsyncIterator[bytes]:
+    async def _range(self, content: ContentRecord, offset: int, length: int) -> AsyncGenerator[bytes, None]:
         if content.data is not None:
             if length:
                 yield content.data[offset : offset + length]
@@ -132,25 +120,26 @@ class Contents:
         if record is not None and time.monotonic() < until:
             return record
         self._recent.pop(made.sha256, None)
-        record = await self._known(made.sha256) or await self._store(made)
-        self._remember(record)
+        record = await self._known(made.sha256) or await self._store(made, quick=quick)
+        if record.data is not None and record.size <= _RECENT_BYTES:
+            # Touched just now: it is not deleted for as long as it is remembered.
+            self._recent[made.sha256] = (time.monotonic() + _RECENT_S, record)
         return record
 
     async def _known(self, sha256: str) -> ContentRecord | None:
-        async with self._db.reading() as connection:
-            row = (await connection.execute(_find(sha256))).mappings().first()
-        if row is None or row["touched_at"] > now_us() - _FRESH_US:
-            return _record(row)
-        async with self._db.writing() as connection:
-            touched = await connection.execute(
-                update(table).where(table.c.sha256 == sha256).values(touched_at=now_us())
-            )
-        return _record(row) if touched.rowcount else None
+        this, now = table.c.sha256 == sha256, now_us()
+        row = await self._db.row(select(table).where(this))
+        if row is None:
+            return None
+        stale = row["touched_at"] <= now - _FRESH_US
+        if stale and not await self._db.change(update(table).where(this).values(touched_at=now)):
+            return None
+        return ContentRecord.from_row(row)
 
-    async def _store(self, made: Plan) -> ContentRecord:
+    async def _store(self, made: Plan, *, quick: bool) -> ContentRecord:
         data, blob_key = None, None
         if made.size <= INLINE_BYTES:
-            data = await asyncio.to_thread(_join, made) if _on_disk(made) else _join(made)
+            data = _join(made) if quick else await asyncio.to_thread(_join, made)
         else:
             blob_key = f"contents/{made.sha256}/{secrets.token_hex(16)}"
             await self._blobs.put(blob_key, _batches(made))
@@ -162,13 +151,8 @@ class Contents:
             data=data,
             blob_key=blob_key,
         )
-        return await self._insert(record)
-
-    async def _insert(self, record: ContentRecord) -> ContentRecord:
-        values = {name: getattr(record, name) for name in _FIELDS}
         try:
-            async with self._db.writing() as connection:
-                await connection.execute(insert(table).values(**values, touched_at=now_us()))
+            await self._db.change(insert(table), {**record.to_row(), "touched_at": now_us()})
         except IntegrityError:
             # Another upload of the same was faster.
             if record.blob_key is not None:
@@ -177,29 +161,17 @@ class Contents:
         return record
 
 
-def _find(sha256: str) -> Any:
-    return select(table).where(table.c.sha256 == sha256)
-
-
-def _record(row: Any) -> ContentRecord | None:
-    return None if row is None else ContentRecord(**{name: row[name] for name in _FIELDS})
-
-
 def _blob_key(content: ContentRecord) -> str:
     if content.blob_key is None:
         raise BlobError("a stored content has lost its bytes", detail=content.sha256)
     return content.blob_key
 
 
-def _on_disk(made: Plan) -> bool:
-    return any(not isinstance(file.source, bytes) for file in made.files)
-
-
 def _join(made: Plan) -> bytes:
     return b"".join(made.pieces())
 
 
-async def _batches(made: Plan) -> AsyncIterator[bytes]:
+async def _batches(made: Plan) -> AsyncGenerator[bytes, None]:
     pieces = made.pieces()
     while batch := await asyncio.to_thread(_batch, pieces):
         yield batch

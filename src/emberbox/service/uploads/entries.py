@@ -39,7 +39,7 @@ def find_entry(
         if entry is not None
         else _search(upload.files, [named] if named else list(runtimes))
     )
-    if not _size(file):
+    if not file.size:
         raise InvalidInput(f"{file.path!r} is empty: it has 0 bytes, and nothing in it could be run")
     return named or runtimes.for_file(Path(PurePosixPath(file.path).name), file.source), file
 
@@ -79,10 +79,6 @@ def _search(files: Sequence[BundleFile], runtimes: Sequence[Runtime]) -> BundleF
         f"no file can be run by itself: name one as entry (--entry), or have one of {_listed(expected)}. "
         f"There is {_listed(paths)}"
     )
-
-
-def _size(file: BundleFile) -> int:
-    return len(file.source) if isinstance(file.source, bytes) else file.source.stat().st_size
 
 
 def _listed(paths: Iterable[str]) -> str:

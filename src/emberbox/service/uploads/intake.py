@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import os
 import re
 import secrets
 import shutil
@@ -143,7 +142,7 @@ def _receive_one(name: str, path: Path, scratch: Path, bounds: ArchiveBounds) ->
 def _check_size(parts: Sequence[UploadPart], bounds: ArchiveBounds) -> None:
     if len(parts) > bounds.files:
         raise PayloadTooLarge(f"the upload has {len(parts)} files; at most {bounds.files} are taken")
-    total = sum(os.stat(part.path).st_size for part in parts)  # noqa: PTH116
+    total = sum(part.path.stat().st_size for part in parts)
     if total > bounds.total_bytes:
         raise PayloadTooLarge(f"the upload has {total} bytes; at most {bounds.total_bytes} are taken")
 

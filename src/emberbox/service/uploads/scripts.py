@@ -14,9 +14,8 @@ from emberbox.files.paths import has_controls
 from emberbox.ids import is_id, new_id
 from emberbox.schemas.base import Labels
 from emberbox.service.uploads.entries import find_entry
-from emberbox.store.database import now_us
-from emberbox.store.pages import read_page
-from emberbox.store.records import ContentRecord, ScriptRecord
+from emberbox.store.database import Database, now_us
+from emberbox.store.records import ContentRecord, KeyRecord, ScriptRecord
 from emberbox.store.tables import scripts as table
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from emberbox.runtimes import RuntimeCatalog
     from emberbox.service.uploads.contents import Contents
     from emberbox.service.uploads.intake import Upload
-    from emberbox.store.database import Database
-    from emberbox.store.records import KeyRecord
 
 _log = logging.getLogger(__name__)
 _MAX_NAME_LENGTH = 255
@@ -94,7 +91,7 @@ class Scripts:
         labels = _check_labels(labels)
         chosen, file = await asyncio.to_thread(find_entry, upload, self._runtimes, runtime, entry)
         if self._quota is not None:
-            await self._quota(key, await asyncio.to_thread(_total, upload))
+            await self._quota(key, await asyncio.to_thread(lambda: sum(file.size for file in upload.files)))
         content = await self._store(upload)
         record = ScriptRecord(
             id=new_id("scr"),
@@ -108,10 +105,7 @@ class Scripts:
             labels=labels,
             created_at=now_us(),
         )
-        async with self._db.writing() as connection:
-            await connection.execute(
-                insert(table).values(**{column: getattr(record, column) for column in _COLUMNS})
-            )
+        await self._db.change(insert(table), record.to_row())
         _log.info(
             "script %s stored",
             record.id,
@@ -122,12 +116,9 @@ class Scripts:
     async def get(self, key: KeyRecord, script_id: str) -> ScriptRecord:
         """Return a script. Raises `NotFound`."""
         if is_id(script_id, "scr"):
-            async with self._db.reading() as connection:
-                row = (
-                    (await connection.execute(select(table).where(*_own(key, script_id)))).mappings().first()
-                )
+            row = await self._db.row(select(table).where(*_own(key, script_id)))
             if row is not None:
-                return _record(row)
+                return ScriptRecord.from_row(row)
         raise _not_found()
 
     async def list(
@@ -162,8 +153,7 @@ class Scripts:
             query = query.where(table.c.name == name)
         if label is not None:
             query = query.where(table.c.labels[label[0]].as_string() == label[1])
-        rows, following = await read_page(self._db, query, table.c.id, cursor, limit, prefix="scr")
-        return [_record(row) for row in rows], following
+        return await self._db.page(query, table.c.id, ScriptRecord.from_row, cursor, limit, prefix="scr")
 
     async def content(self, key: KeyRecord, script_id: str) -> tuple[ScriptRecord, ContentRecord]:
         """Return a script and what it consists of. Raises `NotFound`."""
@@ -175,12 +165,8 @@ class Scripts:
 
         Raises `NotFound`.
         """
-        async with self._db.writing() as connection:
-            found = (
-                is_id(script_id, "scr")
-                and (await connection.execute(delete(table).where(*_own(key, script_id)))).rowcount
-            )
-        if not found:
+        mine = delete(table).where(*_own(key, script_id))
+        if not is_id(script_id, "scr") or not await self._db.change(mine):
             raise _not_found()
         _log.info(
             "script %s deleted",
@@ -195,7 +181,6 @@ class Scripts:
         return await self._contents.put_bundle(upload.files)
 
 
-_COLUMNS = tuple(column.name for column in table.columns)
 _LABELS: TypeAdapter[dict[str, str]] = TypeAdapter(Labels)
 
 
@@ -216,19 +201,8 @@ def _check_labels(labels: dict[str, str]) -> dict[str, str]:
         ) from None
 
 
-def _total(upload: Upload) -> int:
-    return sum(
-        len(file.source) if isinstance(file.source, bytes) else file.source.stat().st_size
-        for file in upload.files
-    )
-
-
 def _own(key: KeyRecord, script_id: str) -> tuple[Any, ...]:
     return table.c.id == script_id, table.c.key_id == key.id
-
-
-def _record(row: Any) -> ScriptRecord:
-    return ScriptRecord(**{column: row[column] for column in _COLUMNS})
 
 
 def _not_found() -> NotFound:

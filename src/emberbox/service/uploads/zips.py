@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 from emberbox.errors import InvalidArchive
 from emberbox.files.paths import clean_path
 from emberbox.model import MIB
-from emberbox.service.uploads.unpacking import READ_BYTES
+from emberbox.service.uploads.unpacking import READ_BYTES, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from emberbox.service.uploads.unpacking import Sink
 
 _DIRECTORY_BYTES_PER_FILE = 512
 _ENCRYPTED = 0x41

@@ -6,23 +6,22 @@ import asyncio
 import logging
 import time
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Never, Protocol
+from typing import TYPE_CHECKING, Never
 
 from emberbox.net.backoff import Backoff
 from emberbox.net.names import SystemResolver
 from emberbox.schemas.signatures import DELIVERY_HEADER, EVENT_HEADER, SIGNATURE_HEADER, sign
 from emberbox.service.webhooks.lanes import Lanes
 from emberbox.service.webhooks.outbox import Outbox, history_entry
-from emberbox.service.webhooks.sender import Sender
-from emberbox.store.database import now_us
-from emberbox.tasks import TaskKeeper, shielded
+from emberbox.service.webhooks.sender import Reply, Sender
+from emberbox.store.database import Database, now_us
+from emberbox.tasks import TaskKeeper, set_within, shielded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from emberbox.config import Settings
-    from emberbox.net.names import Resolver
-    from emberbox.service.webhooks.records import ClaimedDelivery
-    from emberbox.service.webhooks.sender import Reply
-    from emberbox.store.database import Database
+    from emberbox.store.records import ClaimedDelivery
 
 _log = logging.getLogger(__name__)
 
@@ -34,13 +33,6 @@ _GATHER_S = 0.01
 _FAILED_S = 1.0
 
 
-class DeliveryCounts(Protocol):
-    """Who wants to know how deliveries go."""
-
-    def delivery(self, outcome: str) -> None:
-        """Count an attempt: `delivered`, `failed` (it will be tried again) or `dead`."""
-
-
 class Dispatcher:
     """Works on the outbox as long as `run` runs. Any number of them may work on one database.
 
@@ -50,8 +42,8 @@ class Dispatcher:
     Args:
         db: The database.
         settings: Their group `webhooks`.
-        telemetry: Counts attempts; None for nobody.
-        resolver: Turns names into addresses; None means the system's.
+        count: Called with the outcome of each attempt: `delivered`, `failed` (it will be tried
+            again) or `dead`; None tells nobody.
         lease_margin_s: By how much a lease outlasts the longest attempt, in seconds.
     """
 
@@ -59,14 +51,12 @@ class Dispatcher:
         self,
         db: Database,
         settings: Settings,
-        telemetry: DeliveryCounts | None = None,
+        count: Callable[[str], None] | None = None,
         *,
-        resolver: Resolver | None = None,
         lease_margin_s: float = LEASE_MARGIN_S,
     ) -> None:
         self._settings = settings.webhooks
-        self._telemetry = telemetry
-        self._resolver = resolver
+        self._count = count
         self._lease_s = settings.webhooks.timeout_s + lease_margin_s
         self._backoff = Backoff(
             first_s=self._settings.retry_s,
@@ -91,7 +81,7 @@ class Dispatcher:
     async def run(self) -> Never:
         """Deliver until cancelled. Attempts that are under way then are given back, and are due at once."""
         names = SystemResolver(self._concurrency)
-        sender, attempts = Sender(self._settings, self._resolver or names), TaskKeeper()
+        sender, attempts = Sender(self._settings, names), TaskKeeper()
         self._lanes = Lanes(self._concurrency)
         try:
             while True:
@@ -133,14 +123,10 @@ class Dispatcher:
         return 0.0
 
     async def _rest(self, wait_s: float, looked_s: float) -> None:
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._woken.wait()
-        except TimeoutError:
-            return
-        # Many ends of jobs in a moment are one look at the outbox, and a look that takes long is
-        # not taken often.
-        await asyncio.sleep(min(_IDLE_S, max(_GATHER_S, 4 * looked_s)))
+        if await set_within(self._woken, wait_s):
+            # Many ends of jobs in a moment are one look at the outbox, and a look that takes long
+            # is not taken often.
+            await asyncio.sleep(min(_IDLE_S, max(_GATHER_S, 4 * looked_s)))
 
     async def _attempt(self, sender: Sender, claimed: ClaimedDelivery) -> None:
         began, good = time.monotonic(), False
@@ -179,8 +165,8 @@ class Dispatcher:
             "status": reply.status,
         }
         _log.info("delivery %s: %s", claimed.id, outcome, extra={"action": "webhooks.attempted", **facts})
-        if self._telemetry is not None:
-            self._telemetry.delivery(outcome)
+        if self._count is not None:
+            self._count(outcome)
 
     def _verdict(self, claimed: ClaimedDelivery, reply: Reply) -> tuple[str, int | None]:
         if reply.error is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from typing import TYPE_CHECKING
+
+from emberbox.service.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +32,7 @@ class Lanes:
         self._key_share = max(1, concurrency * 3 // 4)
         self._in_lane: Counter[str] = Counter()
         self._of_key: Counter[str] = Counter()
-        self._bad: OrderedDict[str, None] = OrderedDict()
+        self._bad: Recent[str, None] = Recent(_REMEMBERED)
 
     @property
     def free(self) -> int:
@@ -69,8 +71,6 @@ class Lanes:
         self._bad.pop(lane, None)
         if not good or took_s > _SLOW_S:
             self._bad[lane] = None
-            if len(self._bad) > _REMEMBERED:
-                self._bad.popitem(last=False)
 
     def _share(self, lane: str) -> int:
         return 1 if lane in self._bad else self._lane_share

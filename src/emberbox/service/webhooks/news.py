@@ -38,23 +38,21 @@ async def enqueue_for_job(connection: AsyncConnection, job: JobRecord) -> int:
         How many deliveries were added; when there are any, the dispatcher should be woken after the commit.
     """
     event = f"job.{job.status}"
-    rows = [
-        delivery_row(
-            key_id=job.key_id, event=event, data=_data(job), url=hook.url, webhook_id=hook.id, job_id=job.id
-        )
+    targets: list[dict[str, str]] = [
+        {"url": hook.url, "webhook_id": hook.id}
         for hook in await connection.execute(_HOOKS, {"whose": job.key_id})
         if wants(hook.events, event)
     ]
     if job.webhook is not None:
-        url, secret = job.webhook["url"], job.webhook.get("secret") or ""
-        rows.append(
-            delivery_row(
-                key_id=job.key_id, event=event, data=_data(job), url=url, secret=secret, job_id=job.id
-            )
-        )
-    if rows:
+        targets.append({"url": job.webhook["url"], "secret": job.webhook.get("secret") or ""})
+    if targets:
+        data = _data(job)
+        rows = [
+            delivery_row(key_id=job.key_id, event=event, data=data, job_id=job.id, **target)
+            for target in targets
+        ]
         await connection.execute(insert(deliveries), rows)
-    return len(rows)
+    return len(targets)
 
 
 _HOOKS = select(webhooks.c.id, webhooks.c.url, webhooks.c.events).where(

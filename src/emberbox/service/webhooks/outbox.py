@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Update, func, select, update
 
-from emberbox.service.webhooks.records import ClaimedDelivery
-from emberbox.store.database import now_us
+from emberbox.store.database import Database, now_us
+from emberbox.store.records import ClaimedDelivery
 from emberbox.store.tables import deliveries, webhooks
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from emberbox.store.database import Database
 
 _HISTORY = 50
 _GONE = "the webhook was deleted"
@@ -47,23 +46,20 @@ class Outbox:
             .order_by(deliveries.c.next_at)
             .limit(limit)
         )
-        async with self._db.reading() as connection:
-            return [Due(*row) for row in await connection.execute(query)]
+        return [Due(*row.values()) for row in await self._db.rows(query)]
 
     async def pending(self) -> int:
         """Count the deliveries that are still to be made."""
         query = select(func.count()).select_from(deliveries).where(deliveries.c.status == "pending")
-        async with self._db.reading() as connection:
-            return int((await connection.execute(query)).scalar_one())
+        return int(await self._db.scalar(query))
 
     async def next_at(self, *, after: int = 0) -> int | None:
         """Return the first time after `after` at which a delivery is due, or its lease ends, if any is."""
         query = select(func.min(deliveries.c.next_at)).where(
             deliveries.c.status == "pending", deliveries.c.next_at > after
         )
-        async with self._db.reading() as connection:
-            found: int | None = await connection.scalar(query)
-            return found
+        found: int | None = await self._db.scalar(query)
+        return found
 
     async def claim(self, ids: Sequence[str], lease_s: float) -> list[ClaimedDelivery]:
         """Take those of the deliveries that are still due, in one statement, until the lease ends.
@@ -92,20 +88,17 @@ class Outbox:
             entry: For its history.
             next_at: When to try again, in microseconds since the epoch.
         """
-        async with self._db.writing() as connection:
-            return await self._finish(connection, claimed, status, entry, next_at)
+        return await self._db.change(_finishing(claimed, status, entry, next_at)) == 1
 
     async def release(self, claimed: ClaimedDelivery) -> None:
         """Hand a delivery back as if it had not been claimed: it is due at once."""
         values = {"attempt": claimed.attempt - 1, "next_at": now_us()}
-        async with self._db.writing() as connection:
-            await connection.execute(update(deliveries).where(*_mine(claimed)).values(**values))
+        await self._db.change(update(deliveries).where(*_mine(claimed)).values(**values))
 
     async def deactivate(self, webhook_id: str) -> None:
         """Switch a webhook off, since its receiver said that it is gone."""
         values = {"active": False, "updated_at": now_us()}
-        async with self._db.writing() as connection:
-            await connection.execute(update(webhooks).where(webhooks.c.id == webhook_id).values(**values))
+        await self._db.change(update(webhooks).where(webhooks.c.id == webhook_id).values(**values))
 
     async def _addressed(
         self, connection: AsyncConnection, rows: list[dict[str, Any]]
@@ -124,26 +117,8 @@ class Outbox:
                 ready.append(ClaimedDelivery(**{**row, "url": hook.url, "secret": hook.secret}))
             else:
                 entry = history_entry(row["attempt"], error=_INACTIVE if hook else _GONE)
-                await self._finish(connection, ClaimedDelivery(**row), "dead", entry, None)
+                await connection.execute(_finishing(ClaimedDelivery(**row), "dead", entry, None))
         return ready
-
-    async def _finish(
-        self,
-        connection: AsyncConnection,
-        claimed: ClaimedDelivery,
-        status: str,
-        entry: dict[str, Any],
-        next_at: int | None,
-    ) -> bool:
-        values = {
-            "status": status,
-            "url": claimed.url,
-            "history": [*claimed.history, entry][-_HISTORY:],
-            "next_at": next_at,
-            "finished_at": None if status == "pending" else now_us(),
-        }
-        done = await connection.execute(update(deliveries).where(*_mine(claimed)).values(**values))
-        return done.rowcount == 1
 
 
 def history_entry(
@@ -163,6 +138,17 @@ def history_entry(
         "error": error,
         "response": response,
     }
+
+
+def _finishing(claimed: ClaimedDelivery, status: str, entry: dict[str, Any], next_at: int | None) -> Update:
+    values = {
+        "status": status,
+        "url": claimed.url,
+        "history": [*claimed.history, entry][-_HISTORY:],
+        "next_at": next_at,
+        "finished_at": None if status == "pending" else now_us(),
+    }
+    return update(deliveries).where(*_mine(claimed)).values(**values)
 
 
 def _mine(claimed: ClaimedDelivery) -> tuple[Any, ...]:

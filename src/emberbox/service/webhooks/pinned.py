@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 import httpcore
 
 from emberbox.net.addresses import is_public
-from emberbox.net.names import AddressRefused, checked_addresses
+from emberbox.net.names import AddressRefused, Resolver, checked_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from emberbox.net.names import Resolver
 
 
 class PinnedBackend(httpcore.AsyncNetworkBackend):

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import RowMapping, Table, delete, func, insert, select, update
 
 from emberbox.errors import Conflict, NotFound, QuotaExceeded
 from emberbox.ids import is_id, new_id
 from emberbox.service.webhooks.news import delivery_row
-from emberbox.service.webhooks.records import DeliveryRecord, WebhookRecord
 from emberbox.service.webhooks.targets import check_url
-from emberbox.store.database import now_us
-from emberbox.store.pages import read_page
+from emberbox.store.database import Database, now_us
+from emberbox.store.records import DeliveryRecord, KeyRecord, WebhookRecord
 from emberbox.store.tables import deliveries, keys, webhooks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from sqlalchemy import Table
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from emberbox.config import Settings
-    from emberbox.service.webhooks.dispatcher import Dispatcher
-    from emberbox.store.database import Database
-    from emberbox.store.records import KeyRecord
 
 _WebhookPage = tuple[list[WebhookRecord], str | None]
 _DeliveryPage = tuple[list[DeliveryRecord], str | None]
@@ -40,13 +36,13 @@ class Webhooks:
     Args:
         db: The database.
         settings: Their group `webhooks`.
-        dispatcher: Is woken when there is something to deliver; None leaves it to find out.
+        wake: Called when there is something to deliver.
     """
 
-    def __init__(self, db: Database, settings: Settings, dispatcher: Dispatcher | None = None) -> None:
+    def __init__(self, db: Database, settings: Settings, wake: Callable[[], None]) -> None:
         self._db = db
         self._allow_private = settings.webhooks.allow_private
-        self._dispatcher = dispatcher
+        self._wake = wake
 
     def check_url(self, url: str) -> str:
         """Return the URL in one spelling.
@@ -94,13 +90,12 @@ class Webhooks:
         Raises `InvalidInput`.
         """
         query = select(webhooks).where(webhooks.c.key_id == key.id)
-        rows, following = await read_page(self._db, query, webhooks.c.id, cursor, limit, prefix="whk")
-        return [WebhookRecord.from_row(row) for row in rows], following
+        make = WebhookRecord.from_row
+        return await self._db.page(query, webhooks.c.id, make, cursor, limit, prefix="whk")
 
     async def get(self, key: KeyRecord, webhook_id: str) -> WebhookRecord:
         """Return one webhook. Raises `NotFound`."""
-        async with self._db.reading() as connection:
-            return await self._get(connection, key, webhook_id)
+        return await self._db.read(lambda connection: _webhook(connection, key, webhook_id))
 
     async def update(
         self,
@@ -131,7 +126,7 @@ class Webhooks:
     async def delete(self, key: KeyRecord, webhook_id: str) -> None:
         """Delete a webhook and its deliveries, the pending ones too. Raises `NotFound`."""
         async with self._db.writing() as connection:
-            await self._get(connection, key, webhook_id)
+            await _webhook(connection, key, webhook_id)
             await connection.execute(delete(deliveries).where(deliveries.c.webhook_id == webhook_id))
             await connection.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
 
@@ -141,9 +136,8 @@ class Webhooks:
         Raises `NotFound`, and `Conflict` when it is not active.
         """
         async with self._db.writing() as connection:
-            hook = await self._get(connection, key, webhook_id)
-            if not hook.active:
-                raise Conflict("the webhook is not active; switch it on first")
+            hook = await _webhook(connection, key, webhook_id)
+            _check_active(hook)
             data = {"webhook_id": hook.id}
             row = delivery_row(
                 key_id=key.id, event="webhook.test", data=data, url=hook.url, webhook_id=hook.id
@@ -184,13 +178,12 @@ class Webhooks:
             query = query.where(deliveries.c.job_id == (job_id if is_id(job_id, "job") else ""))
         if status is not None:
             query = query.where(deliveries.c.status == status)
-        rows, following = await read_page(self._db, query, deliveries.c.id, cursor, limit, prefix="dlv")
-        return [DeliveryRecord.from_row(row) for row in rows], following
+        make = DeliveryRecord.from_row
+        return await self._db.page(query, deliveries.c.id, make, cursor, limit, prefix="dlv")
 
     async def delivery(self, key: KeyRecord, delivery_id: str) -> DeliveryRecord:
         """Return one delivery. Raises `NotFound`."""
-        async with self._db.reading() as connection:
-            return await self._delivery(connection, key, delivery_id)
+        return await self._db.read(lambda connection: _delivery(connection, key, delivery_id))
 
     async def retry(self, key: KeyRecord, delivery_id: str) -> DeliveryRecord:
         """Deliver once more, with all attempts anew, what was delivered or is dead.
@@ -200,54 +193,51 @@ class Webhooks:
             Conflict: It is being tried still, or its webhook is not active.
         """
         async with self._db.writing() as connection:
-            found = await self._delivery(connection, key, delivery_id)
+            found = await _delivery(connection, key, delivery_id)
             if found.status == "pending":
                 raise Conflict("the delivery is still being tried; see next_attempt_at")
-            if (
-                found.webhook_id is not None
-                and not (await self._get(connection, key, found.webhook_id)).active
-            ):
-                raise Conflict("the webhook is not active; switch it on first")
-            values = {"status": "pending", "attempt": 0, "next_at": now_us(), "finished_at": None}
+            if found.webhook_id is not None:
+                _check_active(await _webhook(connection, key, found.webhook_id))
+            values: dict[str, Any] = {
+                "status": "pending",
+                "attempt": 0,
+                "next_at": now_us(),
+                "finished_at": None,
+            }
             await connection.execute(
                 update(deliveries).where(deliveries.c.id == delivery_id).values(**values)
             )
-            again = await self._delivery(connection, key, delivery_id)
         self._wake()
-        return again
-
-    def _wake(self) -> None:
-        if self._dispatcher is not None:
-            self._dispatcher.wake()
-
-    async def _get(self, connection: AsyncConnection, key: KeyRecord, webhook_id: str) -> WebhookRecord:
-        return WebhookRecord.from_row(await _one(connection, webhooks, key, webhook_id, "whk", "webhook"))
-
-    async def _delivery(
-        self, connection: AsyncConnection, key: KeyRecord, delivery_id: str
-    ) -> DeliveryRecord:
-        return DeliveryRecord.from_row(
-            await _one(connection, deliveries, key, delivery_id, "dlv", "delivery")
-        )
+        return replace(found, **values)
 
     async def _change(self, key: KeyRecord, webhook_id: str, values: dict[str, Any]) -> WebhookRecord:
+        values["updated_at"] = now_us()
         async with self._db.writing() as connection:
-            await self._get(connection, key, webhook_id)
-            change = update(webhooks).where(webhooks.c.id == webhook_id).values(**values, updated_at=now_us())
-            await connection.execute(change)
-            return await self._get(connection, key, webhook_id)
+            before = await _webhook(connection, key, webhook_id)
+            await connection.execute(update(webhooks).where(webhooks.c.id == webhook_id).values(**values))
+        return WebhookRecord.from_row({**before.to_row(), **values})
+
+
+async def _webhook(connection: AsyncConnection, key: KeyRecord, webhook_id: str) -> WebhookRecord:
+    return WebhookRecord.from_row(await _one(connection, webhooks, key, webhook_id, "whk", "webhook"))
+
+
+async def _delivery(connection: AsyncConnection, key: KeyRecord, delivery_id: str) -> DeliveryRecord:
+    return DeliveryRecord.from_row(await _one(connection, deliveries, key, delivery_id, "dlv", "delivery"))
 
 
 async def _one(
     connection: AsyncConnection, table: Table, key: KeyRecord, row_id: str, prefix: str, noun: str
-) -> dict[str, Any]:
-    query = select(table).where(
-        table.c.id == (row_id if is_id(row_id, prefix) else ""), table.c.key_id == key.id
-    )
-    row = (await connection.execute(query)).mappings().first()
-    if row is None:
-        raise NotFound(f"there is no such {noun}")
-    return dict(row)
+) -> RowMapping:
+    query = select(table).where(table.c.id == row_id, table.c.key_id == key.id)
+    if is_id(row_id, prefix) and (row := (await connection.execute(query)).mappings().first()) is not None:
+        return row
+    raise NotFound(f"there is no such {noun}")
+
+
+def _check_active(hook: WebhookRecord) -> None:
+    if not hook.active:
+        raise Conflict("the webhook is not active; switch it on first")
 
 
 def _distinct(events: Sequence[str]) -> list[str]:

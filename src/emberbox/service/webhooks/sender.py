@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import time
 from dataclasses import dataclass, replace
@@ -13,16 +14,14 @@ import httpx
 
 from emberbox.errors import InvalidInput
 from emberbox.net.backoff import retry_after_s
-from emberbox.net.names import AddressRefused, NameUnknown
+from emberbox.net.names import AddressRefused, NameUnknown, Resolver
 from emberbox.service.webhooks.pinned import PinnedBackend
-from emberbox.service.webhooks.targets import parse_target, redirected
+from emberbox.service.webhooks.targets import Target, parse_target, redirected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from emberbox.config import WebhookSettings
-    from emberbox.net.names import Resolver
-    from emberbox.service.webhooks.targets import Target
 
 RESPONSE_BYTES = 1024
 """How much of an answer's body is looked at; the rest is not read."""
@@ -140,14 +139,13 @@ def _make_context() -> ssl.SSLContext:
 async def _beginning(response: httpcore.Response) -> bytes:
     # The status has decided already: an endless or slow body is not worth waiting for.
     kept = bytearray()
-    try:
+    broken = (TimeoutError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
+    with contextlib.suppress(*broken):
         async with asyncio.timeout(_BODY_S):
             async for piece in response.aiter_stream():
                 kept += piece[:RESPONSE_BYTES]
                 if len(kept) >= RESPONSE_BYTES:
                     break
-    except (TimeoutError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError):
-        pass
     return bytes(kept[:RESPONSE_BYTES])
 
 

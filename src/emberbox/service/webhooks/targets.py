@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from emberbox.errors import InvalidInput
 from emberbox.net.addresses import is_public, literal_address
-
-if TYPE_CHECKING:
-    from urllib.parse import SplitResult
 
 # Longer than what a webhook may be given: escapes make a URL grow, and redirects may be longer.
 _LONGEST = 8192
@@ -113,19 +110,13 @@ def redirected(target: Target, location: str) -> Target:
 
 def _host(parts: SplitResult) -> str:
     host = (parts.hostname or "").rstrip(".")
-    if parts.netloc.startswith("["):
-        try:
-            return str(ip_address(host)) if "%" not in host else _no_host()
-        except ValueError:
-            return _no_host()
-    try:
-        host = host.encode("idna").decode().lower()
-    except UnicodeError:
-        return _no_host()
-    return host if _NAME.fullmatch(host) else _no_host()
-
-
-def _no_host() -> str:
+    with contextlib.suppress(ValueError):
+        if not parts.netloc.startswith("["):
+            host = host.encode("idna").decode().lower()
+            if _NAME.fullmatch(host):
+                return host
+        elif "%" not in host:
+            return str(ip_address(host))
     raise InvalidInput("a webhook's URL must name a host: a domain name or an address")
 
 

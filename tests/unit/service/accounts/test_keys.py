@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import select, update
@@ -107,22 +107,16 @@ async def test_a_look_up_that_overlaps_a_revocation_is_not_remembered(
     keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record, secret = await keys.create("k", ["read"])
-    genuine = keys._db.reading
+    genuine = keys._db.row
     looked, go_on = asyncio.Event(), asyncio.Event()
 
-    class Slow:
-        def __init__(self) -> None:
-            self._inner = genuine()
+    async def slow(query: Any) -> Any:
+        row = await genuine(query)
+        looked.set()
+        await go_on.wait()
+        return row
 
-        async def __aenter__(self) -> object:
-            return await self._inner.__aenter__()
-
-        async def __aexit__(self, *error: object) -> None:
-            await self._inner.__aexit__(*error)  # type: ignore[arg-type]
-            looked.set()
-            await go_on.wait()
-
-    monkeypatch.setattr(keys._db, "reading", Slow)
+    monkeypatch.setattr(keys._db, "row", slow)
     asking = asyncio.ensure_future(keys.authenticate(secret))
     await asyncio.wait_for(looked.wait(), PATIENCE_S)
     await keys.revoke(record.id)
@@ -269,14 +263,14 @@ async def test_a_use_that_could_not_be_written_is_written_later(
     record, secret = await keys.create("k", ["read"])
     await keys.authenticate(secret)
     with monkeypatch.context() as broken:
-        broken.setattr(keys._db, "writing", _broken)
+        broken.setattr(keys._db, "change", _broken)
         with pytest.raises(StoreError):
             await keys.flush()
     await keys.flush()
     assert (await keys.get(record.id)).last_used_at is not None
 
 
-def _broken() -> object:
+def _broken(*arguments: object) -> object:
     raise StoreError("the database failed")
 
 

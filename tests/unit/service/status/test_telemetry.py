@@ -50,6 +50,7 @@ def _job(**changes: object) -> JobRecord:
         "ended_at": 4 * SECOND,
         "finished_at": 5 * SECOND,
         "metrics": {
+            "source": "pool",
             "wait_ms": 1000.0,
             "queue_ms": 3.0,
             "boot_ms": 40.0,
@@ -75,7 +76,6 @@ def _value(telemetry: Telemetry, name: str, **labels: str) -> float | None:
 def test_a_job_is_counted_with_its_stages() -> None:
     telemetry = Telemetry()
     telemetry.job_accepted("python")
-    telemetry.attempt("pool")
     telemetry.job_finished(_job())
     assert _value(telemetry, "emberbox_jobs_accepted_total", runtime="python") == 1
     assert _value(telemetry, "emberbox_jobs_finished_total", runtime="python", status="succeeded") == 1

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from sqlalchemy import select
+from sqlalchemy import RowMapping, select
 
 from emberbox.errors import InvalidInput
 from emberbox.service.jobs.logs.format import LogParser, LogRecord, Position, parse_position
 from emberbox.service.jobs.logs.parts import part_of, tail
 from emberbox.service.jobs.rows import find_job
 from emberbox.store.tables import results
-from emberbox.tasks import shielded
+from emberbox.tasks import set_within
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import asyncio
+    from collections.abc import AsyncGenerator, AsyncIterator
     from contextlib import AbstractContextManager
 
     from emberbox.blobs import BlobStore
@@ -49,14 +48,6 @@ class JobEnded:
     """The job has ended, and all of its log was read."""
 
     job: JobRecord
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    attempt: int
-    size: int
-    data: bytes | None
-    key: str | None
 
 
 class LiveLogs(Protocol):
@@ -138,7 +129,7 @@ class Logs:
         last = after
         size = 0
         complete = self._live.log_of(job.id) is None and job.terminal
-        async for record in self._records(job, _start(after)):
+        async for record in await self._records(job, _start(after)):
             last = record.id
             if stream is None or record.stream == stream:
                 records.append(record)
@@ -149,7 +140,7 @@ class Logs:
 
     async def follow(
         self, job_id: str, *, after: str | None = None, stream: str | None = None
-    ) -> AsyncIterator[LogRecord | AttemptBegan | JobEnded]:
+    ) -> AsyncGenerator[LogRecord | AttemptBegan | JobEnded, None]:
         """Yield the log from `after` on, live, until the job has ended; the last thing is `JobEnded`.
 
         Safe to cancel at any moment. Raises `InvalidInput` for an `after` that is no id of this log.
@@ -163,9 +154,7 @@ class Logs:
                         if _wanted(item, stream):
                             yield item
                     continue
-                # A reader may leave at any moment, and a database's connection does not survive
-                # that in mid-question.
-                job = await shielded(self._job(job_id))
+                job = await self._db.read(lambda connection: find_job(connection, job_id))
                 if job is None:
                     return
                 if job.terminal:
@@ -174,20 +163,15 @@ class Logs:
                             yield item
                     yield JobEnded(job)
                     return
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(FOREIGN_S):
-                        await changed.wait()
+                await set_within(changed, FOREIGN_S)
 
     async def _rest(
         self, job: JobRecord, position: Position | None
     ) -> AsyncIterator[LogRecord | AttemptBegan]:
-        stored = await shielded(self._stored(job.id))
-        if stored is None:
-            return
-        start = Position(stored.attempt, _within(position, stored.attempt))
-        if position is not None and position.attempt != stored.attempt:
-            yield AttemptBegan(stored.attempt, str(start))
-        async for record in self._from_stored(stored, start):
+        stored = await self._stored(job.id)
+        if stored is not None and position is not None and position.attempt < stored["attempt"]:
+            yield AttemptBegan(stored["attempt"], str(Position(stored["attempt"], 0)))
+        async for record in self._from_stored(stored, position):
             yield record
 
     async def raw(
@@ -215,42 +199,35 @@ class Logs:
             yield piece
 
     async def _data(self, job: JobRecord, stream: str | None) -> AsyncIterator[bytes]:
-        async for record in self._records(job, None):
+        async for record in await self._records(job, None):
             if stream is None or record.stream == stream:
                 yield record.data
 
     async def _records(self, job: JobRecord, position: Position | None) -> AsyncIterator[LogRecord]:
         if (log := self._live.log_of(job.id)) is not None:
-            source = log.read_from(_within(position, log.attempt), follow=False)
-        else:
-            stored = await shielded(self._stored(job.id))
-            if stored is None:
-                return
-            source = self._from_stored(stored, Position(stored.attempt, _within(position, stored.attempt)))
-        async for record in source:
-            yield record
+            return log.read_from(_within(position, log.attempt), follow=False)
+        return self._from_stored(await self._stored(job.id), position)
 
-    async def _from_stored(self, stored: _Stored, start: Position) -> AsyncIterator[LogRecord]:
-        if start.offset > stored.size:
+    async def _from_stored(
+        self, stored: RowMapping | None, position: Position | None
+    ) -> AsyncIterator[LogRecord]:
+        if stored is None:
+            return
+        start = Position(stored["attempt"], _within(position, stored["attempt"]))
+        if start.offset > stored["log_bytes"]:
             raise InvalidInput(f"{start} lies behind the end of this log")
         parser = LogParser(start)
-        if stored.data is not None:
-            for record in parser.feed(stored.data[start.offset :]):
+        if stored["log"] is not None:
+            for record in parser.feed(stored["log"][start.offset :]):
                 yield record
-        elif stored.key is not None and start.offset < stored.size:
-            async for piece in self._blobs.stream(stored.key, offset=start.offset):
+        elif stored["log_key"] is not None and start.offset < stored["log_bytes"]:
+            async for piece in self._blobs.stream(stored["log_key"], offset=start.offset):
                 for record in parser.feed(piece):
                     yield record
 
-    async def _stored(self, job_id: str) -> _Stored | None:
+    async def _stored(self, job_id: str) -> RowMapping | None:
         columns = (results.c.attempt, results.c.log_bytes, results.c.log, results.c.log_key)
-        async with self._db.reading() as connection:
-            row = (await connection.execute(select(*columns).where(results.c.job_id == job_id))).first()
-        return None if row is None else _Stored(*row)
-
-    async def _job(self, job_id: str) -> JobRecord | None:
-        async with self._db.reading() as connection:
-            return await find_job(connection, job_id)
+        return await self._db.row(select(*columns).where(results.c.job_id == job_id))
 
 
 def _start(after: str | None) -> Position | None:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from emberbox.errors import InvalidInput, NoSpace
@@ -29,36 +28,21 @@ single bytes costs little."""
 READ = 262_144
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinishedLog:
-    """A log that is complete.
-
-    `data` is the whole log when it is small; else it lies in the file `path`. `stdout` and `stderr`
-    are the streams' beginnings.
-    """
-
-    size: int
-    data: bytes | None
-    path: Path | None
-    stdout: bytes
-    stderr: bytes
-
-
 class LogWriter:
     """Takes a program's output and offers it to readers at once.
 
     Args:
         attempt: The job's attempt.
-        spill: Where the log goes when it grows beyond what memory should hold.
+        path: Where the log goes when it grows beyond what memory should hold.
     """
 
-    def __init__(self, attempt: int, spill: Path) -> None:
+    def __init__(self, attempt: int, path: Path) -> None:
         self.attempt = attempt
         self.size = 0
         self.closed = False
         self.heads: dict[Stream, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
         self.written: dict[Stream, int] = {"stdout": 0, "stderr": 0}
-        self._spill = spill
+        self.path = path
         self._file: int | None = None
         self._memory = bytearray()
         self._partial: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}
@@ -66,7 +50,7 @@ class LogWriter:
         self._pending_stream: Stream = "stdout"
         self._timer: asyncio.TimerHandle | None = None
         self._flushed = float("-inf")
-        self._news: asyncio.Future[None] | None = None
+        self._news = asyncio.Event()
         self._failure: NoSpace | None = None
         self._readers = 0
         self._discarded = False
@@ -108,54 +92,49 @@ class LogWriter:
         self._tell()
 
     def _store(self, record: bytes) -> None:
-        if self._file is None and len(self._memory) + len(record) <= SMALL:
-            self._memory += record
-        else:
-            self._store_in_file(record)
-        self.size += len(record)
-
-    def _store_in_file(self, record: bytes) -> None:
         try:
-            if self._file is None:
+            if self._file is None and len(self._memory) + len(record) > SMALL:
                 self._file = self._moved_to_disk()
                 self._memory = bytearray()
-            _write(self._file, record, self.size)
+            if self._file is None:
+                self._memory += record
+            else:
+                _write(self._file, record, self.size)
         except OSError as error:
             self._failure = NoSpace("the disk is full: the job's log cannot be written", detail=str(error))
             raise self._failure from error
+        self.size += len(record)
 
     def _moved_to_disk(self) -> int:
-        file = os.open(self._spill, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             _write(file, bytes(self._memory), 0)
         except OSError:
             os.close(file)
-            self._spill.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
             raise
         return file
 
-    def finish(self) -> FinishedLog:
+    def finish(self) -> None:
         """Write what is held back and end the log; readers that have read all of it end.
 
         Repeating is harmless.
         """
-        if not self.closed:
-            with contextlib.suppress(NoSpace):
-                self._flush(last=True)
-                for stream, partial in self._partial.items():
-                    self._pending_stream = stream
-                    if partial:
-                        self._flush(last=True)
-            self.closed = True
-            self._tell()
-        small = self._file is None
-        return FinishedLog(
-            size=self.size,
-            data=bytes(self._memory) if small else None,
-            path=None if small else self._spill,
-            stdout=bytes(self.heads["stdout"]),
-            stderr=bytes(self.heads["stderr"]),
-        )
+        if self.closed:
+            return
+        with contextlib.suppress(NoSpace):
+            self._flush(last=True)
+            for stream, partial in self._partial.items():
+                self._pending_stream = stream
+                if partial:
+                    self._flush(last=True)
+        self.closed = True
+        self._tell()
+
+    @property
+    def data(self) -> bytes | None:
+        """The whole log as long as it is small; None once it lies in the file `path`."""
+        return bytes(self._memory) if self._file is None else None
 
     def check(self) -> None:
         """Raise `NoSpace` when not all of the output could be written."""
@@ -166,7 +145,7 @@ class LogWriter:
         """End the log and remove what it left on disk. Repeating is harmless."""
         self.finish()
         if self._file is not None and not self._discarded:
-            self._spill.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
         self._discarded = True
         self._close_unread()
 
@@ -200,7 +179,7 @@ class LogWriter:
                     continue
                 if self.closed or not follow:
                     return
-                await self._wait()
+                await self._news.wait()
         finally:
             self._readers -= 1
             self._close_unread()
@@ -211,15 +190,10 @@ class LogWriter:
         # Behind the size lies half a record, where the disk was full.
         return os.pread(self._file, min(READ, self.size - offset), offset)
 
-    async def _wait(self) -> None:
-        if self._news is None:
-            self._news = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._news)
-
     def _tell(self) -> None:
-        news, self._news = self._news, None
-        if news is not None and not news.done():
-            news.set_result(None)
+        """Wake those who wait now; who comes later waits for what comes later."""
+        self._news.set()
+        self._news = asyncio.Event()
 
 
 def _write(file: int, data: bytes, offset: int) -> None:

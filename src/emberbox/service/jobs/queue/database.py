@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, and_, insert, literal, or_, select, update
 
 from emberbox.service.accounts.quota import Bounds
-from emberbox.service.jobs.queue.base import CancelRequests, QueueDepth, Reclaimed
+from emberbox.service.jobs.queue.base import CancelRequests, Places, QueueDepth, Reclaimed
 from emberbox.service.jobs.queue.statements import COUNTS, OLDEST, PLACE, WAITING, active, claiming, ending
 from emberbox.service.jobs.queue.workers import DatabaseWorkers
 from emberbox.service.jobs.rows import find_job
-from emberbox.store.database import now_us
+from emberbox.store.database import Database, now_us
 from emberbox.store.records import JobRecord
 from emberbox.store.tables import attempts, jobs
+from emberbox.tasks import set_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from sqlalchemy import ColumnElement, RowMapping
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from emberbox.service.jobs.queue.base import Places, WorkerList
-    from emberbox.store import Database
 
 FOREIGN_S = 1.0
 """Jobs that another process put are seen after this long at the latest."""
@@ -47,12 +44,8 @@ class DatabaseQueue:
         self._bounds = bounds
         self._news = asyncio.Event()
         self._claim = claiming(db.sqlite, Bounds())
-        self._workers = DatabaseWorkers(db)
-
-    @property
-    def workers(self) -> WorkerList:
+        self.workers = DatabaseWorkers(db)
         """See `JobQueue`."""
-        return self._workers
 
     async def places(self, connection: AsyncConnection, wanted: Collection[tuple[str, int]]) -> Places:
         """See `JobQueue`: behind the key's latest job, and not before the one that began last.
@@ -81,9 +74,7 @@ class DatabaseQueue:
 
     async def wait(self, timeout_s: float) -> None:
         """See `JobQueue`."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(timeout_s, FOREIGN_S)):
-                await self._news.wait()
+        await set_within(self._news, min(timeout_s, FOREIGN_S))
 
     async def claim(self, worker_id: str, count: int, lease_s: float) -> list[JobRecord]:
         """See `JobQueue`: one statement finds, marks and returns the jobs."""
@@ -98,14 +89,8 @@ class DatabaseQueue:
             "v_worker": worker_id,
             "v_lease": now + int(lease_s * 1e6),
         }
-
-        async def claim(connection: AsyncConnection) -> Sequence[RowMapping]:
-            return (await connection.execute(statement, values)).mappings().all()
-
-        rows = await self._db.write(claim)
-        return sorted(
-            (JobRecord.from_row(row) for row in rows), key=lambda job: (-job.priority, job.fair_order, job.id)
-        )
+        claimed = [JobRecord.from_row(row) for row in await self._db.changed(statement, values)]
+        return sorted(claimed, key=lambda job: (-job.priority, job.fair_order, job.id))
 
     async def renew(self, worker_id: str, lease_s: float, job_ids: Collection[str]) -> Collection[str]:
         """See `JobQueue`."""
@@ -115,15 +100,13 @@ class DatabaseQueue:
             .values(lease_until_at=now_us() + int(lease_s * 1e6))
             .returning(jobs.c.id)
         )
-        async with self._db.writing() as connection:
-            return set((await connection.execute(statement)).scalars())
+        return {row["id"] for row in await self._db.changed(statement)}
 
     async def give_back(self, job: JobRecord, *, delay_s: float, outcome: str, message: str | None) -> bool:
         """See `JobQueue`."""
+        held = _held_by(job)
         async with self._db.writing() as connection:
-            given = await _requeue(
-                connection, _held_by(job), delay_s=delay_s, outcome=outcome, message=message
-            )
+            given = await _requeue(connection, held, delay_s=delay_s, outcome=outcome, message=message)
         if given and delay_s <= 0:
             self._news.set()
         return bool(given)
@@ -134,9 +117,8 @@ class DatabaseQueue:
             jobs.c.lease_until_at < now_us(), jobs.c.worker_id.in_(list(workers))
         )
         stale = and_(jobs.c.status == "running", stale)
-        async with self._db.reading() as connection:
-            if not (await connection.execute(select(jobs.c.id).where(stale).limit(1))).first():
-                return Reclaimed()
+        if await self._db.row(select(jobs.c.id).where(stale).limit(1)) is None:
+            return Reclaimed()
         async with self._db.writing() as connection:
             requeued = await _requeue(
                 connection,
@@ -185,19 +167,16 @@ class DatabaseQueue:
     async def cancel_requests(self, worker_id: str) -> CancelRequests:
         """See `JobQueue`."""
         asked = select(jobs.c.id, jobs.c.worker_id).where(active(), jobs.c.cancel_at.is_not(None))
-        async with self._db.reading() as connection:
-            found = (await connection.execute(asked)).all()
+        found = await self._db.rows(asked)
         return CancelRequests(
-            queued=tuple(row.id for row in found if row.worker_id is None),
-            held=tuple(row.id for row in found if row.worker_id == worker_id),
+            queued=tuple(row["id"] for row in found if row["worker_id"] is None),
+            held=tuple(row["id"] for row in found if row["worker_id"] == worker_id),
         )
 
     async def depth(self) -> QueueDepth:
         """See `JobQueue`."""
-        async with self._db.reading() as connection:
-            rows = (await connection.execute(COUNTS)).all()
-            since = (await connection.execute(OLDEST)).scalar()
-        counts = {(status, runtime): count for status, runtime, count in rows}
+        counts = {(row["status"], row["runtime"]): row["count"] for row in await self._db.rows(COUNTS)}
+        since = await self._db.scalar(OLDEST)
         return QueueDepth(
             counts=counts, oldest_s=0.0 if since is None else max(0.0, (now_us() - since) / 1e6)
         )

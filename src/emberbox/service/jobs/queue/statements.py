@@ -5,13 +5,11 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Integer, bindparam, case, func, literal, select, update
+from sqlalchemy import BigInteger, ColumnElement, Integer, bindparam, case, func, literal, select, update
 
 from emberbox.store.tables import jobs
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement
-
     from emberbox.service.accounts.quota import Bounds
 
 
@@ -38,7 +36,7 @@ PLACE = select(
 WAITING = select(func.count()).where(jobs.c.key_id == bindparam("key_id"), jobs.c.status == "queued")
 """How many jobs of a key wait."""
 COUNTS = (
-    select(jobs.c.status, jobs.c.runtime, func.count())
+    select(jobs.c.status, jobs.c.runtime, func.count().label("count"))
     .where(active())
     .group_by(jobs.c.status, jobs.c.runtime)
 )

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
 
 from emberbox.service.jobs.queue.base import WorkerRecord
-from emberbox.store.database import now_us
+from emberbox.store.database import Database, now_us
 from emberbox.store.tables import jobs, workers
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from sqlalchemy import ColumnElement
-
-    from emberbox.store import Database
 
 MOST_WORKERS = 1000
 """Most workers of one reading."""
@@ -56,14 +53,11 @@ class DatabaseWorkers:
 
     async def leave(self, worker_ids: Collection[str]) -> None:
         """See `WorkerList`."""
-        async with self._db.writing() as connection:
-            await connection.execute(delete(workers).where(workers.c.id.in_(list(worker_ids))))
+        await self._db.change(delete(workers).where(workers.c.id.in_(list(worker_ids))))
 
     async def count(self, within_s: float) -> int:
         """See `WorkerList`."""
-        statement = select(func.count()).select_from(workers).where(_seen(within_s))
-        async with self._db.reading() as connection:
-            return int((await connection.execute(statement)).scalar_one())
+        return int(await self._db.scalar(select(func.count()).select_from(workers).where(_seen(within_s))))
 
     async def living(self, within_s: float) -> list[WorkerRecord]:
         """See `WorkerList`."""
@@ -80,9 +74,7 @@ class DatabaseWorkers:
             .order_by(workers.c.id)
             .limit(MOST_WORKERS)
         )
-        async with self._db.reading() as connection:
-            rows = (await connection.execute(statement)).mappings()
-            return [WorkerRecord(**row) for row in rows]
+        return [WorkerRecord(**row) for row in await self._db.rows(statement)]
 
 
 def _seen(within_s: float) -> ColumnElement[bool]:

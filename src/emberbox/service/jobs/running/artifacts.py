@@ -21,8 +21,8 @@ from emberbox.files.globs import Glob, parse_glob
 from emberbox.files.paths import readable, stays_below
 from emberbox.ids import is_id, new_id
 from emberbox.sandbox.outputs import OUTPUT_FOLDER, output_entries
-from emberbox.store.database import now_us
-from emberbox.store.records import ArtifactRecord
+from emberbox.store.database import Database, now_us
+from emberbox.store.records import ArtifactRecord, JobRecord
 from emberbox.store.tables import artifacts as table
 from emberbox.tasks import shielded
 
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from emberbox.config import Settings
     from emberbox.model import FileEntry
     from emberbox.sandbox.files import SandboxFiles
-    from emberbox.store.database import Database
-    from emberbox.store.records import JobRecord
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +41,6 @@ COLLECT_S = 120.0
 MAX_ENTRIES = 20_000
 """Most entries of one folder tree that are looked at."""
 _MAX_NOTES = 10
-_COLUMNS = tuple(column.name for column in table.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +77,8 @@ class _Harvest:
         return Collected(self.records, self.notes + more)
 
 
-class _TooLarge(Exception):
-    """A file has more bytes than are left of the bound."""
+class _LeftOut(Exception):
+    """A file is not kept; the text says why."""
 
 
 class Artifacts:
@@ -145,17 +142,14 @@ class Artifacts:
     async def list(self, job_id: str) -> list[ArtifactRecord]:
         """Return a job's artifacts by path; empty for a job without any, or that does not exist."""
         query = select(table).where(table.c.job_id == job_id).order_by(table.c.path, table.c.id)
-        async with self._db.reading() as connection:
-            return [_record(row) for row in (await connection.execute(query)).mappings()]
+        return [ArtifactRecord.from_row(row) for row in await self._db.rows(query)]
 
     async def get(self, job_id: str, artifact_id: str) -> ArtifactRecord:
         """Return one artifact of a job. Raises `NotFound`."""
         if is_id(artifact_id, "art"):
             query = select(table).where(table.c.id == artifact_id, table.c.job_id == job_id)
-            async with self._db.reading() as connection:
-                row = (await connection.execute(query)).mappings().first()
-            if row is not None:
-                return _record(row)
+            if (row := await self._db.row(query)) is not None:
+                return ArtifactRecord.from_row(row)
         raise NotFound("there is no such artifact; it may have been deleted after its time")
 
     def stream(
@@ -179,41 +173,28 @@ class Artifacts:
                 await self._keep(harvest, path, entry, readable(path if entry.name in found else entry.name))
 
     async def _keep(self, harvest: _Harvest, path: str, entry: FileEntry, shown: str) -> None:
-        if harvest.files_left <= 0:
-            harvest.note(
-                f"{shown[:200]} was left out: {self._settings.jobs.artifact_files} files are kept at most"
-            )
-            return
-        key = f"artifacts/{harvest.job_id}/{secrets.token_hex(16)}"
         try:
-            if entry.size > harvest.bytes_left:
-                raise _TooLarge
-            size, digest = await self._store(harvest, path, key)
-        except _TooLarge:
-            harvest.note(
-                f"{shown[:200]} was left out: {self._settings.jobs.artifact_bytes} bytes are kept at most"
-            )
+            if harvest.files_left <= 0:
+                raise _LeftOut(f"{self._settings.jobs.artifact_files} files are kept at most")
+            record = await self._store(harvest, path, entry, shown)
+        except _LeftOut as error:
+            reason = str(error)
         except GuestRequestFailed as error:
-            harvest.note(f"{shown[:200]} was left out: {readable(error.message)[:200]}")
+            reason = readable(error.message)[:200]
         except (NoSpace, BlobError) as error:
-            harvest.note(f"{shown[:200]} was left out: {error.message}")
+            reason = error.message
         else:
             harvest.files_left -= 1
-            harvest.bytes_left -= size
-            harvest.records.append(
-                ArtifactRecord(
-                    id=new_id("art"),
-                    job_id=harvest.job_id,
-                    path=shown,
-                    size=size,
-                    sha256=digest,
-                    blob_key=key,
-                    created_at=now_us(),
-                )
-            )
+            harvest.bytes_left -= record.size
+            harvest.records.append(record)
+            return
+        harvest.note(f"{shown[:200]} was left out: {reason}")
 
-    async def _store(self, harvest: _Harvest, path: str, key: str) -> tuple[int, str]:
+    async def _store(self, harvest: _Harvest, path: str, entry: FileEntry, shown: str) -> ArtifactRecord:
         digest, size, most = hashlib.sha256(), 0, harvest.bytes_left
+        too_large = _LeftOut(f"{self._settings.jobs.artifact_bytes} bytes are kept at most")
+        if entry.size > most:
+            raise too_large
 
         async def counted() -> AsyncGenerator[bytes, None]:
             nonlocal size
@@ -222,13 +203,22 @@ class Artifacts:
                 async for piece in pieces:
                     size += len(piece)
                     if size > most:
-                        raise _TooLarge
+                        raise too_large
                     digest.update(piece)
                     yield piece
 
+        key = f"artifacts/{harvest.job_id}/{secrets.token_hex(16)}"
         async with aclosing(counted()) as pieces:
             await self._blobs.put(key, pieces)
-        return size, digest.hexdigest()
+        return ArtifactRecord(
+            id=new_id("art"),
+            job_id=harvest.job_id,
+            path=shown,
+            size=size,
+            sha256=digest.hexdigest(),
+            blob_key=key,
+            created_at=now_us(),
+        )
 
 
 async def _outputs(harvest: _Harvest) -> list[FileEntry]:
@@ -267,7 +257,3 @@ def _matching(glob: Glob, entries: list[FileEntry]) -> dict[str, FileEntry]:
         for entry in entries
         if entry.type == "file" and stays_below(prefix + entry.name) and glob.matches(entry.name)
     }
-
-
-def _record(row: Any) -> ArtifactRecord:
-    return ArtifactRecord(**{column: row[column] for column in _COLUMNS})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from emberbox.errors import BlobError, CapacityExhausted, EmberboxError, NoSpace, StoreError
 from emberbox.net.backoff import Backoff
-from emberbox.service.jobs.running.endings import cancelled, warn_taken, written_off
+from emberbox.service.jobs.running.endings import Endings, Outcome, cancelled, warn_taken, written_off
 from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from emberbox.config import WorkerSettings
     from emberbox.service.jobs.queue.base import JobQueue
-    from emberbox.service.jobs.running.endings import Endings
-    from emberbox.service.jobs.running.finish import Outcome
     from emberbox.service.jobs.running.live import LiveJob, LiveJobs
     from emberbox.service.jobs.running.runner import Runner
     from emberbox.store.records import JobRecord
@@ -72,7 +70,7 @@ class Attempts:
         try:
             outcome = await self._runner.run(live)
         except asyncio.CancelledError:
-            await shielded(self._hand_back(live, "the service stopped before it ended"))
+            await shielded(self._again(live, 0.0, "the service stopped before it ended"))
         except EmberboxError as error:
             await shielded(self._failed(live, error))
         except Exception as error:
@@ -95,12 +93,12 @@ class Attempts:
         """Repeat an attempt that failed by no fault of its program, or write the job off."""
         facts = {"job": live.job.id, "code": error.code, "detail": error.detail}
         _log.warning("an attempt failed: %s", error, extra={"action": "job.attempt_failed", **facts})
-        if isinstance(error, CapacityExhausted) and not live.cancelled.is_set():
+        if isinstance(error, CapacityExhausted):
             # The host is busy, and the job never began: it may wait as long as it takes.
-            await self._give_back(live, AGAIN.first_s, "given_back", error.message)
-        elif isinstance(error, BlobError | StoreError) and not live.cancelled.is_set():
+            await self._again(live, AGAIN.first_s, error.message)
+        elif isinstance(error, BlobError | StoreError):
             # What keeps the service's bytes or rows is out of order: the job waits until that is mended.
-            await self._give_back(live, AGAIN.longest_s, "given_back", error.message)
+            await self._again(live, AGAIN.longest_s, error.message)
         else:
             await self._lost(live, error.message)
 
@@ -115,11 +113,12 @@ class Attempts:
         else:
             await self._write(live, written_off(job, job.losses + 1, message))
 
-    async def _hand_back(self, live: LiveJob, message: str) -> None:
+    async def _again(self, live: LiveJob, delay_s: float, message: str) -> None:
+        """Let a job wait again as if this attempt had not been, unless it is cancelled."""
         if live.cancelled.is_set():
             await self._write(live, cancelled())
         else:
-            await self._give_back(live, 0.0, "given_back", message)
+            await self._give_back(live, delay_s, "given_back", message)
 
     async def _give_back(self, live: LiveJob, delay_s: float, outcome: str, message: str | None) -> None:
         async def write() -> None:

@@ -1,23 +1,72 @@
-"""Ends jobs: writes what became of them, and tells all who wait for it."""
+"""The ends of jobs: what became of them is written with all that goes with it, and told to all who wait."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
-from emberbox.service.jobs.running.finish import Finished, Outcome, finish, finish_queued
-from emberbox.service.jobs.running.outputs import output_of
+from sqlalchemy import insert
+
+from emberbox.service.accounts.usage import record_usage
+from emberbox.service.jobs.running.live import JobOutput, LiveJob, LiveJobs, output_of
+from emberbox.service.webhooks.news import enqueue_for_job
+from emberbox.store.database import Database, now_us
+from emberbox.store.tables import artifacts, attempts, results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from emberbox.service.jobs.queue.base import JobQueue
-    from emberbox.service.jobs.running.live import LiveJob, LiveJobs
-    from emberbox.service.jobs.running.outputs import JobOutput, RecentJobs
-    from emberbox.store import Database
-    from emberbox.store.records import JobRecord
+    from emberbox.store.records import ArtifactRecord, JobRecord
 
 _log = logging.getLogger(__name__)
+
+_STREAMS = ("stdout", "stderr")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredLog:
+    """Where a finished log lies: in `data`, or in the blob store under `key`.
+
+    `stdout` and `stderr` are the streams' beginnings, beside a log in the blob store.
+    """
+
+    size: int = 0
+    data: bytes | None = b""
+    key: str | None = None
+    stdout: bytes | None = None
+    stderr: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of an attempt.
+
+    Times in µs since the epoch; `metrics` and `compile` as in `emberbox.schemas.jobs`.
+    """
+
+    status: str
+    reason: str
+    message: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    started_at: int | None = None
+    ended_at: int | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+    log: StoredLog = field(default_factory=StoredLog)
+    artifacts: tuple[ArtifactRecord, ...] = ()
+    compile: dict[str, Any] | None = None
+
+    @property
+    def compile_output(self) -> dict[str, str]:
+        """What the compiler wrote, by stream."""
+        return {name: (self.compile or {}).get(name, "") for name in _STREAMS}
 
 
 class Endings:
@@ -26,9 +75,8 @@ class Endings:
     Args:
         db: Where ends are written.
         queue: Lets jobs out.
-        live: Those that run here; who watches one is told of its end.
-        recent: Remembers those that ended.
-        ended: Called with each job that ended.
+        live: Those that run here; who watches one is told of its end, which is remembered there.
+        ended: Called with each job that ended, and how many webhooks are to hear of it.
     """
 
     def __init__(
@@ -36,49 +84,76 @@ class Endings:
         db: Database,
         queue: JobQueue,
         live: LiveJobs,
-        recent: RecentJobs,
         *,
-        ended: Callable[[Finished], None],
+        ended: Callable[[JobRecord, int], None],
     ) -> None:
         self._db = db
         self._queue = queue
         self._live = live
-        self._recent = recent
         self._ended = ended
 
     async def end_attempt(self, live: LiveJob, outcome: Outcome) -> None:
         """Write the end of a job that ran here. Raises `StoreError` or `NoSpace`: nothing was written."""
-        finished = await finish(self._db, self._queue, live.job, outcome)
-        if finished is None:
+        heads = live.log.heads
+        if await self._end(live.job, outcome, bytes(heads["stdout"]), bytes(heads["stderr"])):
+            self._live.remove(live)
+        else:
             warn_taken(live.job)
-            return
-        stdout, stderr = bytes(live.log.heads["stdout"]), bytes(live.log.heads["stderr"])
-        self._live.remove(live)
-        self._tell(finished, output_of(finished.job, stdout, stderr, outcome.compile))
 
     async def end_reclaimed(self, job: JobRecord) -> None:
         """Write off a job that was lost once too often with its worker."""
-        outcome = written_off(job, job.losses, "its worker stopped without a word")
-        if (finished := await finish(self._db, self._queue, job, outcome)) is not None:
-            self._tell(finished, output_of(finished.job))
+        await self._end(job, written_off(job, job.losses, "its worker stopped without a word"))
 
     async def end_queued(self, job_id: str) -> JobRecord | None:
         """Cancel a job that waits; None when it does not wait any more."""
         outcome = Outcome(status="cancelled", reason="cancelled", message="cancelled while it waited")
         async with self._db.writing() as connection:
-            finished = await finish_queued(connection, self._queue, job_id, outcome)
-        if finished is None:
-            return None
-        self._tell(finished, output_of(finished.job))
-        return finished.job
+            done = await self._queue.end_queued(connection, job_id, _terminal(outcome, now_us()))
+            if done is None:
+                return None
+            news = await _account(connection, done)
+        self._tell(done, news, output_of(done))
+        return done
 
-    def _tell(self, finished: Finished, output: JobOutput) -> None:
-        job = finished.job
-        self._recent.add(job, output)
+    async def _end(self, job: JobRecord, outcome: Outcome, stdout: bytes = b"", stderr: bytes = b"") -> bool:
+        """End a claimed job; False when its worker no longer held that attempt."""
+        finished = await self._finish(job, outcome)
+        if finished is None:
+            return False
+        done, news = finished
+        self._tell(done, news, output_of(done, stdout, stderr, outcome.compile))
+        return True
+
+    async def _finish(self, job: JobRecord, outcome: Outcome) -> tuple[JobRecord, int] | None:
+        """Write the terminal state of an attempt, with log, artifacts, usage and news: all of it or nothing.
+
+        Returns:
+            The job as it is now, and how many webhooks are to hear of it; None when the worker no
+            longer held that attempt, and nothing was written.
+        """
+
+        async def write(connection: AsyncConnection) -> tuple[JobRecord, int] | None:
+            now = now_us()
+            end = _terminal(outcome, now)
+            if not await self._queue.end_held(connection, job, end):
+                return None
+            done = replace(job, **end, lease_until_at=None)
+            await _add_attempt(connection, job, outcome, now)
+            await _add_result(connection, job, outcome)
+            if outcome.artifacts:
+                await connection.execute(
+                    insert(artifacts), [artifact.to_row() for artifact in outcome.artifacts]
+                )
+            return done, await _account(connection, done)
+
+        return await self._db.write(write)
+
+    def _tell(self, job: JobRecord, news: int, output: JobOutput) -> None:
+        self._live.recent[job.id] = (job, output)
         self._live.notify(job.id)
         facts = {"job": job.id, "status": job.status, "reason": job.reason, "attempt": job.attempt}
         _log.info("job %s: %s", job.id, job.status, extra={"action": "job.ended", **facts})
-        self._ended(finished)
+        self._ended(job, news)
 
 
 def written_off(job: JobRecord, losses: int, message: str) -> Outcome:
@@ -98,3 +173,70 @@ def cancelled() -> Outcome:
 def warn_taken(job: JobRecord) -> None:
     """Log that a job's attempt is not this worker's any more."""
     _log.warning("a job was taken from this worker", extra={"action": "job.taken", "job": job.id})
+
+
+def _terminal(outcome: Outcome, now: int) -> dict[str, Any]:
+    """Return the columns of a job that ends."""
+    return {
+        **{name: getattr(outcome, name) for name in _TOLD},
+        "finished_at": now,
+        "metrics": outcome.metrics or None,
+        "storage_bytes": outcome.log.size + sum(artifact.size for artifact in outcome.artifacts),
+    }
+
+
+_TOLD = (
+    "status",
+    "reason",
+    "message",
+    "exit_code",
+    "signal",
+    "started_at",
+    "ended_at",
+    "stdout_bytes",
+    "stderr_bytes",
+)
+_ATTEMPT, _RESULT = insert(attempts), insert(results)
+
+
+async def _add_attempt(connection: AsyncConnection, job: JobRecord, outcome: Outcome, now: int) -> None:
+    row = {
+        "job_id": job.id,
+        "attempt": job.attempt,
+        "worker_id": job.worker_id,
+        "claimed_at": job.claimed_at,
+        "ended_at": now,
+        "outcome": outcome.status,
+        "message": outcome.message,
+    }
+    await connection.execute(_ATTEMPT, row)
+
+
+async def _add_result(connection: AsyncConnection, job: JobRecord, outcome: Outcome) -> None:
+    log, compiled = outcome.log, outcome.compile
+    row = {
+        "job_id": job.id,
+        "attempt": job.attempt,
+        "log": log.data,
+        "log_key": log.key,
+        "log_bytes": log.size,
+        "stdout": log.stdout,
+        "stderr": log.stderr,
+        "compile": compiled and {name: value for name, value in compiled.items() if name not in _STREAMS},
+        "compile_output": compiled and outcome.compile_output,
+    }
+    await connection.execute(_RESULT, row)
+
+
+async def _account(connection: AsyncConnection, job: JobRecord) -> int:
+    metrics = job.metrics or {}
+    await record_usage(
+        connection,
+        key_id=job.key_id,
+        day=datetime.now(UTC).date().isoformat(),
+        succeeded=job.status == "succeeded",
+        cpu_s=sum(metrics.get(name, 0.0) for name in ("cpu_user_ms", "cpu_system_ms", "compile_cpu_ms"))
+        / 1000,
+        run_s=metrics.get("run_ms", 0.0) / 1000,
+    )
+    return await enqueue_for_job(connection, job)

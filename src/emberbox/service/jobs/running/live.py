@@ -1,24 +1,52 @@
-"""Jobs that run in this process: their output while it grows, and the ways in."""
+"""Jobs that run in this process, and those that ended a moment ago: their output, and the ways in."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import defaultdict
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import Conflict
+from emberbox.service.jobs.logs.writer import HEAD, LogWriter
+from emberbox.service.recent import Recent
+from emberbox.tasks import set_within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from emberbox.sandbox import Process, Sandbox
-    from emberbox.service.jobs.logs.writer import LogWriter
     from emberbox.store.records import JobRecord
 
 START_S = 600.0
 """How long input waits for the program to begin."""
+RECENT = 256
+"""Jobs whose end is remembered, for those who waited for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutput:
+    """The beginnings of both streams, at most 64 KiB each, and whether more was written.
+
+    `compile` holds what is told of the compile stage; None without one.
+    """
+
+    stdout: bytes
+    stderr: bytes
+    stdout_truncated: bool
+    stderr_truncated: bool
+    compile: dict[str, Any] | None = None
+
+
+def output_of(
+    job: JobRecord, stdout: bytes = b"", stderr: bytes = b"", compiled: dict[str, Any] | None = None
+) -> JobOutput:
+    """Return the beginnings of what a job wrote, cut to what a result shows."""
+    stdout, stderr = stdout[:HEAD], stderr[:HEAD]
+    return JobOutput(stdout, stderr, len(stdout) < job.stdout_bytes, len(stderr) < job.stderr_bytes, compiled)
 
 
 class LiveJob:
@@ -33,29 +61,31 @@ class LiveJob:
         self.job = job
         self.log = log
         self.cancelled = asyncio.Event()
+        self.begun_s = time.perf_counter()
+        """When the attempt began, on the monotonic clock."""
         self.started_at: int | None = None
+        """When the program began, in µs since the epoch."""
         self.sandbox: Sandbox | None = None
-        self._process: Process | None = None
+        self.process: Process | None = None
+        """The program, while it runs."""
         self._begun = asyncio.Event()
 
     def begin(self, process: Process, started_at: int) -> None:
         """Note that the program was started, at `started_at` µs."""
-        self._process = process
+        self.process = process
         self.started_at = started_at
         self._begun.set()
 
     def end(self) -> None:
         """Note that the program has ended: what waits to feed it is refused."""
-        self._process = None
+        self.process = None
         self._begun.set()
 
     async def _running(self) -> Process:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(START_S):
-                await self._begun.wait()
-        if self._process is None:
+        await set_within(self._begun, START_S)
+        if self.process is None:
             raise Conflict("the program has ended")
-        return self._process
+        return self.process
 
     async def write_stdin(self, data: bytes) -> None:
         """Send `data` to the program; waits until it has begun, and while it does not read.
@@ -63,25 +93,24 @@ class LiveJob:
         Raises:
             Conflict: The job is not interactive, or the program has ended.
         """
-        self._check_interactive()
-        await (await self._running()).write_stdin(data)
+        await (await self._fed()).write_stdin(data)
 
     async def close_stdin(self) -> None:
         """Let the program see the end of its input. Raises `Conflict` as `write_stdin` does."""
-        self._check_interactive()
-        await (await self._running()).close_stdin()
+        await (await self._fed()).close_stdin()
 
     async def signal(self, number: int) -> None:
         """Send a signal to the program. Raises `Conflict` when it has ended."""
         await (await self._running()).signal(number)
 
-    def _check_interactive(self) -> None:
+    async def _fed(self) -> Process:
         if not self.job.spec.interactive:
             raise Conflict("the job takes no input while it runs: submit it with 'interactive'")
+        return await self._running()
 
 
 class LiveJobs:
-    """All jobs that run in this process, and news of those that change."""
+    """All jobs that run in this process, news of those that change, and the ends of the latest."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, LiveJob] = {}
@@ -89,6 +118,8 @@ class LiveJobs:
         self._cancelled_early: set[str] = set()
         self.closing = asyncio.Event()
         """Set when those who follow or wait should be let go: the service is about to end."""
+        self.recent: Recent[str, tuple[JobRecord, JobOutput]] = Recent(RECENT)
+        """Jobs that ended here a moment ago, with their output: looking at one needs no database."""
 
     def __len__(self) -> int:
         """Return how many run."""

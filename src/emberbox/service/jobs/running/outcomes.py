@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from emberbox.model import RunStatus
-from emberbox.service.jobs.running.endings import cancelled
-from emberbox.service.jobs.running.finish import Outcome, StoredLog
+from emberbox.model import CompileResult, PackagesResult, RunMetrics, RunResult, RunStatus
+from emberbox.service.jobs.running.endings import Outcome, StoredLog, cancelled
 
 if TYPE_CHECKING:
     from emberbox.blobs import BlobStore
     from emberbox.errors import CompileFailed, EmberboxError, PackagesFailed
-    from emberbox.model import CompileResult, PackagesResult, RunMetrics, RunResult
     from emberbox.service.jobs.running.artifacts import Collected
     from emberbox.service.jobs.running.live import LiveJob
-    from emberbox.store.records import JobRecord
 
 _STATUS = {
     RunStatus.SUCCEEDED: ("succeeded", "exited"),
@@ -30,22 +27,13 @@ _STATUS = {
 }
 
 
-@dataclass(slots=True)
-class Clock:
-    """The times of an attempt.
-
-    `begun_s` is on the monotonic clock; the program's begin and end are µs since the epoch.
-    """
-
-    begun_s: float = field(default_factory=time.perf_counter)
-    started_at: int = 0
-    ended_at: int = 0
-
-
 async def ended(
-    blobs: BlobStore, live: LiveJob, result: RunResult, collected: Collected, clock: Clock
+    blobs: BlobStore, live: LiveJob, result: RunResult, collected: Collected, ended_at: int
 ) -> Outcome:
-    """Return the end of an attempt whose program ran, its log stored. Raises `NoSpace` or `BlobError`."""
+    """Return the end of an attempt whose program ran, its log stored. Raises `NoSpace` or `BlobError`.
+
+    `ended_at` is when the program ended, in µs since the epoch.
+    """
     exited = "signalled" if result.signal is not None else "exited"
     status, reason = _STATUS.get(result.status, ("failed", exited))
     return Outcome(
@@ -54,10 +42,10 @@ async def ended(
         message="; ".join(filter(None, [result.message, *collected.notes])) or None,
         exit_code=result.exit_code,
         signal=result.signal,
-        started_at=clock.started_at,
-        ended_at=clock.ended_at,
-        metrics=_metrics(live.job, result.metrics, result.compile, clock, result.packages),
-        log=await _whole_log(blobs, live),
+        started_at=live.started_at,
+        ended_at=ended_at,
+        metrics=_metrics(live, result.metrics, result.compile, result.packages),
+        log=await _stored(blobs, live),
         stdout_bytes=live.log.written["stdout"],
         stderr_bytes=live.log.written["stderr"],
         artifacts=tuple(collected.records),
@@ -65,7 +53,7 @@ async def ended(
     )
 
 
-async def not_compiled(blobs: BlobStore, live: LiveJob, error: CompileFailed, clock: Clock) -> Outcome:
+async def not_compiled(blobs: BlobStore, live: LiveJob, error: CompileFailed) -> Outcome:
     """Return the end of a job without a program. What its compiler said is its log, on standard error."""
     compiled: CompileResult = error.result
     live.log.append("stderr", compiled.stdout_data + compiled.stderr_data)
@@ -75,8 +63,8 @@ async def not_compiled(blobs: BlobStore, live: LiveJob, error: CompileFailed, cl
         status="failed" if compiled.reason == "vm_died" else "compile_failed",
         reason={"failed": exited, "timed_out": "timeout"}.get(compiled.reason, compiled.reason),
         message=error.message,
-        metrics=_metrics(live.job, error.metrics, compiled, clock),
-        log=await _whole_log(blobs, live),
+        metrics=_metrics(live, error.metrics, compiled),
+        log=await _stored(blobs, live),
         stderr_bytes=live.log.written["stderr"],
         compile=compiled.to_dict(),
     )
@@ -92,14 +80,14 @@ async def without_packages(blobs: BlobStore, live: LiveJob, error: PackagesFaile
         status="failed",
         reason="packages_failed",
         message=error.message,
-        log=await _whole_log(blobs, live),
+        log=await _stored(blobs, live),
         stderr_bytes=live.log.written["stderr"],
     )
 
 
 async def cut_off(blobs: BlobStore, live: LiveJob) -> Outcome:
     """Return the end of a job that was cancelled and has no result, with what there is of its log."""
-    return replace(cancelled(), log=await _log(blobs, live))
+    return replace(cancelled(), log=await _stored(blobs, live, whole=False))
 
 
 def refused(reason: str, error: EmberboxError) -> Outcome:
@@ -107,27 +95,27 @@ def refused(reason: str, error: EmberboxError) -> Outcome:
     return Outcome(status="failed", reason=reason, message=error.message)
 
 
-async def _whole_log(blobs: BlobStore, live: LiveJob) -> StoredLog:
-    """Put a log where it stays, unless a part of it is missing. Raises `NoSpace` or `BlobError`."""
-    live.log.finish()
-    live.log.check()
-    return await _log(blobs, live)
+async def _stored(blobs: BlobStore, live: LiveJob, *, whole: bool = True) -> StoredLog:
+    """Put a log where it stays; with `whole`, only if no part of it is missing.
 
-
-async def _log(blobs: BlobStore, live: LiveJob) -> StoredLog:
-    log, job = live.log.finish(), live.job
-    if log.data is not None or log.path is None:
+    Raises `NoSpace` or `BlobError`.
+    """
+    log, job = live.log, live.job
+    log.finish()
+    if whole:
+        log.check()
+    if log.data is not None:
         return StoredLog(size=log.size, data=log.data)
     key = f"logs/{job.id}/{job.attempt}"
     await blobs.put(key, log.path)
-    return StoredLog(size=log.size, data=None, key=key, stdout=log.stdout, stderr=log.stderr)
+    heads = {stream: bytes(head) for stream, head in log.heads.items()}
+    return StoredLog(size=log.size, data=None, key=key, **heads)
 
 
 def _metrics(
-    job: JobRecord,
+    live: LiveJob,
     metrics: RunMetrics,
     compiled: CompileResult | None,
-    clock: Clock,
     packages: PackagesResult | None = None,
 ) -> dict[str, Any]:
     measured = {
@@ -138,9 +126,10 @@ def _metrics(
         measured |= {"compile_ms": round(compiled.wall_ms, 3), "compile_cpu_ms": round(compiled.cpu_ms, 3)}
     if packages is not None:
         measured["packages_ms"] = round(packages.wall_ms, 3)
+    job = live.job
     waited = ((job.claimed_at or job.created_at) - job.created_at) / 1000
     return {
         **measured,
         "wait_ms": round(waited, 3),
-        "total_ms": round((time.perf_counter() - clock.begun_s) * 1000, 3),
+        "total_ms": round((time.perf_counter() - live.begun_s) * 1000, 3),
     }

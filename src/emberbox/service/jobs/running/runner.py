@@ -17,20 +17,18 @@ from emberbox.errors import (
     PackagesFailed,
     VmmDied,
 )
-from emberbox.model import RunStatus
+from emberbox.model import RunResult, RunStatus
+from emberbox.sandbox.packages.requests import REQUEST_BYTES, PackageRequest, tool_of
 from emberbox.service.jobs.running import outcomes
-from emberbox.service.jobs.running.artifacts import Collected
-from emberbox.service.jobs.running.job_packages import packages_of
-from emberbox.service.jobs.running.outcomes import Clock
+from emberbox.service.jobs.running.artifacts import Artifacts, Collected
 from emberbox.store.database import now_us
 from emberbox.tasks import TaskKeeper, shielded
 
 if TYPE_CHECKING:
     from emberbox.blobs import BlobStore
-    from emberbox.model import RunResult
+    from emberbox.runtimes import Runtime
     from emberbox.sandbox import Engine, Process, Sandbox
-    from emberbox.service.jobs.running.artifacts import Artifacts
-    from emberbox.service.jobs.running.finish import Outcome
+    from emberbox.service.jobs.running.endings import Outcome
     from emberbox.service.jobs.running.live import LiveJob
     from emberbox.service.uploads.contents import Contents
     from emberbox.store.records import ContentRecord, JobRecord
@@ -83,10 +81,10 @@ class Runner:
             await watchers.cancel()
 
     async def _run(self, live: LiveJob) -> Outcome:
-        job, clock = live.job, Clock()
+        job = live.job
         try:
             runtime = self._engine.runtimes.get(job.runtime)
-            packages = await packages_of(self._contents, job, runtime)
+            packages = await self._packages(job, runtime)
             # All output is taken as it comes, and bounded by the job's own limit.
             limits = replace(runtime.limits.of_runs(), keep_bytes=None)
             sandbox = await self._engine.open_sandbox(
@@ -100,15 +98,16 @@ class Runner:
         try:
             process = await self._stage(sandbox, job)
         except CompileFailed as error:
-            return await outcomes.not_compiled(self._blobs, live, error, clock)
+            return await outcomes.not_compiled(self._blobs, live, error)
         except (GuestRequestFailed, InvalidInput, NotFound) as error:
             return outcomes.refused("input_failed", error)
-        result = await self._follow(live, process, clock)
-        result = replace(result, packages=sandbox.packages)
-        clock.ended_at = now_us()
-        collected = await self._collect(sandbox, job, result)
+        result = replace(await self._follow(live, process), packages=sandbox.packages)
+        ended_at = now_us()
+        collected = Collected(records=[], notes=[])
+        if result.status not in (RunStatus.VM_DIED, RunStatus.CANCELLED) and not sandbox.closed:
+            collected = await self._artifacts.collect(sandbox, job, left_files=result.left_files)
         try:
-            return await outcomes.ended(self._blobs, live, result, collected, clock)
+            return await outcomes.ended(self._blobs, live, result, collected, ended_at)
         except BaseException:
             await shielded(self._artifacts.discard(collected))
             raise
@@ -121,6 +120,28 @@ class Runner:
 
     # -- in ---------------------------------------------------------------------------------------
 
+    async def _packages(self, job: JobRecord, runtime: Runtime) -> PackageRequest | None:
+        """Return the packages that a job lists at the root of its files, for its runtime's tool.
+
+        None where it asks for none, or its runtime installs none. Files that came with the job win
+        over those of its script. Raises `InvalidInput` for a list that is too large.
+        """
+        if runtime.packages is None:
+            return None
+        tool, found = tool_of(runtime.packages.tool), {}
+        for digest in filter(None, (job.content_sha, job.files_sha)):
+            content = await self._contents.get(digest)
+            listed = [entry for entry in content.entries if entry["path"] in tool.files]
+            for entry in listed if content.kind == "bundle" else ():
+                if entry["size"] > REQUEST_BYTES:
+                    raise InvalidInput(f"{entry['path']} is larger than {REQUEST_BYTES // 1024**2} MiB")
+                pieces = self._contents.stream_file(content, entry["path"])
+                found[entry["path"]] = b"".join([piece async for piece in pieces])
+        if tool.files[0] not in found:
+            return None
+        request = PackageRequest(tool=tool.name, files=found)
+        return None if request.empty else request
+
     async def _stage(self, sandbox: Sandbox, job: JobRecord) -> Process:
         """Put the job's files into the sandbox and return its program, not yet started."""
         if job.files_sha is not None:
@@ -132,21 +153,20 @@ class Runner:
         elif content.size > INLINE_BYTES:
             await sandbox.write_file(job.entry, self._contents.stream(content), mode=0o755)
         else:
-            code = content.data if content.data is not None else await self._contents.read(content)
+            code = await self._contents.read(content)
             return await sandbox.start_script(code, name=job.entry, stdin=stdin)
         return await sandbox.start_file(job.entry, stdin=stdin)
 
-    async def _follow(self, live: LiveJob, process: Process, clock: Clock) -> RunResult:
+    async def _follow(self, live: LiveJob, process: Process) -> RunResult:
         """Run the program, with its output going to the log."""
         content = None if live.job.stdin_sha is None else await self._contents.get(live.job.stdin_sha)
-        clock.started_at = now_us()
-        helpers = TaskKeeper()
+        started_at = now_us()
+        feeding = TaskKeeper()
         try:
             async with process:
-                live.begin(process, clock.started_at)
-                helpers.start(_cancel_when_told(live, process), f"watch-{live.job.id}")
+                live.begin(process, started_at)
                 if content is not None:
-                    helpers.start(self._feed(process, content), f"stdin-{live.job.id}")
+                    feeding.start(self._feed(process, content), f"stdin-{live.job.id}")
                 async for piece in process.output():
                     live.log.append(piece.stream, piece.data)
                 result = await process.result()
@@ -155,7 +175,7 @@ class Runner:
                 return result
         finally:
             live.end()
-            await helpers.cancel()
+            await feeding.cancel()
 
     async def _feed(self, process: Process, content: ContentRecord) -> None:
         # A program that ends without reading all of its input is no error.
@@ -165,12 +185,6 @@ class Runner:
             await process.close_stdin()
 
     # -- out --------------------------------------------------------------------------------------
-
-    async def _collect(self, sandbox: Sandbox, job: JobRecord, result: RunResult) -> Collected:
-        wanted = job.spec.artifacts or result.left_files
-        if not wanted or result.status in (RunStatus.VM_DIED, RunStatus.CANCELLED) or sandbox.closed:
-            return Collected(records=[], notes=[])
-        return await self._artifacts.collect(sandbox, job, left_files=result.left_files)
 
     async def discard(self, outcome: Outcome) -> None:
         """Delete what was stored of an attempt that is repeated.
@@ -192,9 +206,6 @@ async def _cut_off(live: LiveJob, bound: asyncio.Timeout) -> None:
     await live.cancelled.wait()
     patience_s = CANCEL_S if live.started_at is not None else 0.0
     bound.reschedule(asyncio.get_running_loop().time() + patience_s)
-
-
-async def _cancel_when_told(live: LiveJob, process: Process) -> None:
-    await live.cancelled.wait()
-    with contextlib.suppress(EmberboxError):
-        await process.cancel()
+    if live.process is not None:
+        with contextlib.suppress(EmberboxError):
+            await live.process.cancel()

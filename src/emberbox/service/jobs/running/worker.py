@@ -1,4 +1,7 @@
-"""A worker: takes jobs from the queue as long as it has room for more."""
+"""A worker: takes jobs from the queue as long as it has room for more, and keeps their leases.
+
+What dead workers held is taken back, and cancellations that were asked for elsewhere are heeded.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,25 @@ from typing import TYPE_CHECKING, NoReturn
 
 from emberbox.errors import EmberboxError
 from emberbox.service.jobs.logs.writer import LogWriter
+from emberbox.service.jobs.running.attempts import Attempts
 from emberbox.service.jobs.running.live import LiveJob, LiveJobs
 from emberbox.tasks import TaskKeeper, shielded
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
     from pathlib import Path
 
     from emberbox.config import WorkerSettings
     from emberbox.service.accounts.quota import Quotas
     from emberbox.service.jobs.queue.base import JobQueue
-    from emberbox.service.jobs.running.attempts import Attempts
-    from emberbox.service.jobs.running.leases import Leases
+    from emberbox.service.jobs.running.endings import Endings
+    from emberbox.service.jobs.running.runner import Runner
 
 _log = logging.getLogger(__name__)
 
-CLAIM_RETRY_S = 0.5
+RETRY_S = 0.5
+FORGOTTEN_S = 600.0
+"""A worker that said nothing for so long is no longer listed."""
 
 
 class Worker:
@@ -32,11 +39,12 @@ class Worker:
     Args:
         worker_id: New for each worker.
         queue: Where jobs come from.
-        attempts: Runs them.
-        leases: Keeps them.
+        runner: Runs their programs.
+        endings: Writes their ends, also of those that were lost too often, or wait and are cancelled.
         live: Holds those that run.
         quotas: Kept fresh for the queue.
         settings: Lease, heartbeat, bounds.
+        lost: Called for each attempt that was lost with its VM or its worker.
         concurrency: Jobs at once.
         scratch: Where large logs grow.
         node: Names the data folder that this worker has for itself: an earlier worker of the same
@@ -47,12 +55,13 @@ class Worker:
         self,
         worker_id: str,
         queue: JobQueue,
-        attempts: Attempts,
-        leases: Leases,
+        runner: Runner,
+        endings: Endings,
         live: LiveJobs,
         quotas: Quotas,
         settings: WorkerSettings,
         *,
+        lost: Callable[[], None],
         concurrency: int,
         scratch: Path,
         node: str,
@@ -60,14 +69,15 @@ class Worker:
         self.id = worker_id
         self.concurrency = concurrency
         self._queue = queue
-        self._attempts = attempts
-        self._leases = leases
+        self._attempts = Attempts(runner, queue, endings, live, settings, lost=lost)
+        self._endings = endings
         self._live = live
         self._quotas = quotas
         self._settings = settings
+        self._count_loss = lost
         self._scratch = scratch
         self._node = node
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[LiveJob, asyncio.Task[None]] = {}
         self._free = asyncio.Event()
         self._keeper, self._taking, self._beating = TaskKeeper(), TaskKeeper(), TaskKeeper()
         self._listed = False
@@ -84,11 +94,13 @@ class Worker:
         workers = self._queue.workers
         dead = await workers.enter(self.id, node=self._node, concurrency=self.concurrency)
         self._listed = True
-        await self._leases.reclaim(dead)
-        await self._leases.heed_cancellations()
+        await self.reclaim(dead)
+        await self._heed_cancellations()
         await workers.leave(dead)
-        self._taking.start(self._take(), "worker-take")
-        self._beating.start(self._beat(), "worker-heartbeat")
+        taking = _lasting(self._take, "jobs could not be taken", "worker.claim_failed")
+        beating = _lasting(self._beat, "a heartbeat failed", "worker.heartbeat_failed")
+        self._taking.start(taking, "worker-take")
+        self._beating.start(beating, "worker-heartbeat")
 
     async def stop(self, drain_s: float | None = None) -> None:
         """Take no more jobs, let those that run end, and hand back what has not ended in time.
@@ -100,34 +112,21 @@ class Worker:
         """
         # A claim that is under way is carried out: its jobs are among those that run, from here on.
         await self._taking.cancel()
-        await self._drain(self._settings.drain_s if drain_s is None else drain_s)
-        for task in list(self._running.values()):
-            task.cancel()
-        await self._keeper.settle()
+        bound_s = self._settings.drain_s if drain_s is None else drain_s
+        if self._running:
+            facts = {"action": "worker.draining"}
+            _log.info("waiting up to %g s for %d jobs", bound_s, len(self._running), extra=facts)
+            await asyncio.wait(self._running.values(), timeout=bound_s)
+        await self._keeper.cancel()
         await self._beating.cancel()
         if self._listed:
             self._listed = False
             with contextlib.suppress(EmberboxError):
                 await self._queue.workers.leave([self.id])
 
-    async def _drain(self, bound_s: float) -> None:
-        if not self._running:
-            return
-        facts = {"action": "worker.draining"}
-        _log.info("waiting up to %g s for %d jobs", bound_s, len(self._running), extra=facts)
-        await asyncio.wait(self._running.values(), timeout=bound_s)
-
     # -- taking -----------------------------------------------------------------------------------
 
-    async def _take(self) -> NoReturn:
-        while True:
-            try:
-                await self._take_some()
-            except Exception as error:
-                _warn("jobs could not be taken", error, "worker.claim_failed")
-                await asyncio.sleep(CLAIM_RETRY_S)
-
-    async def _take_some(self) -> None:
+    async def _take(self) -> None:
         free = self.concurrency - len(self._running)
         if free <= 0:
             self._free.clear()
@@ -146,14 +145,14 @@ class Worker:
         for job in claimed:
             live = LiveJob(job, LogWriter(job.attempt, self._scratch / f"{job.id}-{job.attempt}.log"))
             self._live.add(live)
-            self._running[job.id] = self._keeper.start(self._run(live), f"job-{job.id}")
+            self._running[live] = self._keeper.start(self._run(live), f"job-{job.id}")
         return len(claimed)
 
     async def _run(self, live: LiveJob) -> None:
         try:
             await self._attempts.run(live)
         finally:
-            self._running.pop(live.job.id, None)
+            del self._running[live]
             self._free.set()
             if self._quotas.bounds():
                 # What was passed over because its key ran as much as it may can start now.
@@ -161,28 +160,52 @@ class Worker:
 
     # -- keeping ----------------------------------------------------------------------------------
 
-    async def _beat(self) -> NoReturn:
-        while True:
-            await asyncio.sleep(self._settings.heartbeat_s)
-            try:
-                self._give_up(await self._leases.renew(set(self._running)))
-                await self._leases.heed_cancellations()
-                await self._leases.reclaim()
-            except Exception as error:
-                _warn("a heartbeat failed", error, "worker.heartbeat_failed")
+    async def _beat(self) -> None:
+        await asyncio.sleep(self._settings.heartbeat_s)
+        await self._renew()
+        await self._heed_cancellations()
+        await self.reclaim()
 
-    def _give_up(self, lost: set[str]) -> None:
-        """End the attempts of jobs that are not this worker's any more."""
-        for job_id in lost:
-            live, task = self._live.get(job_id), self._running.get(job_id)
-            if live is not None and live.job.worker_id == self.id and task is not None:
-                _log.warning("a lease was lost", extra={"action": "job.lease_lost", "job": job_id})
+    async def _renew(self) -> None:
+        """Renew the leases of jobs that run here; those that are not this worker's any more are given up."""
+        wanted = {live.job.id for live in self._running}
+        lost = wanted - set(await self._queue.renew(self.id, self._settings.lease_s, wanted))
+        await self._queue.workers.seen(self.id, forget_s=FORGOTTEN_S)
+        for live, task in self._running.items():
+            if live.job.id in lost:
+                _log.warning("a lease was lost", extra={"action": "job.lease_lost", "job": live.job.id})
                 task.cancel()
 
+    async def _heed_cancellations(self) -> None:
+        """End jobs whose cancellation was asked for in another process, or while they were handed back."""
+        requests = await self._queue.cancel_requests(self.id)
+        for job_id in requests.queued:
+            await self._endings.end_queued(job_id)
+        for job_id in requests.held:
+            self._live.cancel(job_id)
 
-def _warn(what: str, error: Exception, action: str) -> None:
-    # A loop that ended would leave the service without a worker; what nobody expected is told with
-    # its place in the code.
-    _log.warning(
-        "%s: %s", what, error, extra={"action": action}, exc_info=not isinstance(error, EmberboxError)
-    )
+    async def reclaim(self, dead: Collection[str] = ()) -> None:
+        """Take back what silent workers held, and what those of `dead` held, which need not be waited for."""
+        reclaimed = await self._queue.reclaim(losses=self._settings.losses, workers=dead)
+        for _ in range(len(reclaimed.requeued) + len(reclaimed.exhausted)):
+            self._count_loss()
+        if reclaimed.requeued:
+            _log.warning(
+                "%d jobs of lost workers wait again",
+                len(reclaimed.requeued),
+                extra={"action": "jobs.reclaimed", "jobs": reclaimed.requeued},
+            )
+        for job in reclaimed.exhausted:
+            await self._endings.end_reclaimed(job)
+
+
+async def _lasting(step: Callable[[], Awaitable[None]], complaint: str, action: str) -> NoReturn:
+    """Do a step again and again. If its failure ended the loop, the service would be without a worker."""
+    while True:
+        try:
+            await step()
+        except Exception as error:
+            # What nobody expected is told with its place in the code.
+            unexpected = not isinstance(error, EmberboxError)
+            _log.warning("%s: %s", complaint, error, extra={"action": action}, exc_info=unexpected)
+            await asyncio.sleep(RETRY_S)

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert
+from sqlalchemy import Select, bindparam, insert, select
 
-from emberbox.errors import EmberboxError, NotFound, QuotaExceeded
+from emberbox.errors import EmberboxError, IdempotencyMismatch, NotFound, QuotaExceeded
 from emberbox.service.accounts.usage import cpu_s_today
 from emberbox.service.jobs.rows import find_job
-from emberbox.service.jobs.submitting.idempotency import NAMED, check_same
-from emberbox.service.jobs.submitting.order import new_row
-from emberbox.store.records import JobRecord
+from emberbox.service.jobs.submitting.order import JobOrder, new_row
+from emberbox.store.database import now_us
+from emberbox.store.records import JobRecord, KeyRecord
 from emberbox.store.tables import idempotency, jobs
 
 if TYPE_CHECKING:
@@ -24,11 +24,17 @@ if TYPE_CHECKING:
 
     from emberbox.service.accounts.quota import Quotas
     from emberbox.service.jobs.queue.base import JobQueue, Places
-    from emberbox.service.jobs.submitting.order import JobOrder
-    from emberbox.store.records import KeyRecord
 
 RECOUNT_S = 1.0
 """A key's waiting jobs are counted again after this long, in case another process took some in."""
+
+NAMED: Select[tuple[str, str, str]] = select(
+    idempotency.c.idempotency_key, idempotency.c.request_hash, idempotency.c.job_id
+).where(
+    idempotency.c.key_id == bindparam("key_id"),
+    idempotency.c.idempotency_key.in_(bindparam("idempotency_keys", expanding=True)),
+)
+"""The jobs for which `idempotency_keys` of the API key `key_id` stand, and what was asked for then."""
 
 Answer = tuple[JobRecord, bool] | EmberboxError
 """The job and whether it is new, or why it was refused."""
@@ -75,7 +81,6 @@ class Batch:
         queue: Gives new jobs their places.
         quotas: What each key may use.
         waiting: What is known of keys' waiting jobs; kept up to date.
-        now: The time, in microseconds.
     """
 
     def __init__(
@@ -84,13 +89,12 @@ class Batch:
         queue: JobQueue,
         quotas: Quotas,
         waiting: dict[str, Waiting],
-        now: int,
     ) -> None:
         self._connection = connection
         self._queue = queue
         self._quotas = quotas
         self._waiting = waiting
-        self._now = now
+        self._now = now_us()
         self._named: dict[tuple[str, str], tuple[str, str]] = {}
         self._rows: list[dict[str, Any]] = []
         self._idempotency_rows: list[dict[str, Any]] = []
@@ -186,3 +190,11 @@ class Batch:
             raise QuotaExceeded(
                 f"this key has used {used:.0f} CPU seconds today (UTC); its share is {bound:.0f}"
             )
+
+
+def check_same(earlier_hash: str, request_hash: str) -> None:
+    """Raise `IdempotencyMismatch` unless an earlier request with the same key was the same one."""
+    if earlier_hash != request_hash:
+        raise IdempotencyMismatch(
+            "this Idempotency-Key was used for another request; use a new one for each request"
+        )

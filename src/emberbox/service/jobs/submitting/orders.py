@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import InvalidInput, InvalidPath, PayloadTooLarge
 from emberbox.files.globs import parse_glob
 from emberbox.files.paths import check_plain
 from emberbox.model import RunOptions
 from emberbox.schemas.jobs import EncodedFile, SubmitJob
+from emberbox.schemas.jobs import RunOptions as AskedOptions
 from emberbox.service.jobs.submitting.order import JobOrder
-from emberbox.service.uploads.contents import BundleFile
-from emberbox.store.records import JOB_OPTIONS, JobSpec
+from emberbox.service.uploads.bundles import BundleFile
+from emberbox.store.records import JOB_OPTIONS, JobSpec, KeyRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from emberbox.config import JobSettings
     from emberbox.runtimes import Runtime, RuntimeCatalog
-    from emberbox.schemas.jobs import RunOptions as AskedOptions
     from emberbox.service.uploads.contents import Contents
     from emberbox.service.uploads.scripts import Scripts
-    from emberbox.store.records import KeyRecord
 
 CODE_NAME = "main"
 
@@ -67,48 +66,51 @@ class Orders:
         entry = _entry(runtime, body, files)
         if body.code is not None:
             content = await self._contents.put_file(entry, body.code.encode())
-            files_sha = await self._stored(files)
         else:
-            content = await self._contents.put_bundle(files)
-            files_sha = None
-        order = JobOrder(
+            content, files = await self._contents.put_bundle(files), []
+        return await self._order(
+            body,
+            files,
             runtime=runtime.name,
             entry=entry,
             content_sha=content.sha256,
-            files_sha=files_sha,
             spec=spec,
             labels=dict(body.labels),
         )
-        return await self._completed(order, body)
 
     async def for_script(self, key: KeyRecord, script_id: str, body: AskedOptions) -> JobOrder:
         """Return the order for a run of a script. Raises `NotFound` and what `for_code` raises."""
         script = await self._scripts.get(key, script_id)
         runtime = self._runtimes.get(script.runtime)
         spec = _spec(self._settings, runtime, body)
-        order = JobOrder(
+        return await self._order(
+            body,
+            _files(body.files),
             runtime=runtime.name,
             entry=script.entry,
             content_sha=script.content_sha,
-            files_sha=await self._stored(_files(body.files)),
             spec=spec,
             labels={**script.labels, **body.labels},
             script_id=script.id,
         )
-        return await self._completed(order, body)
 
-    async def _stored(self, files: list[BundleFile]) -> str | None:
-        return (await self._contents.put_bundle(files)).sha256 if files else None
+    async def _order(self, body: AskedOptions, files: list[BundleFile], **facts: Any) -> JobOrder:
+        """Make the order, with what is asked for in the same way of code and of a script.
 
-    async def _completed(self, order: JobOrder, body: AskedOptions) -> JobOrder:
-        """Add what is asked for in the same way of code and of a script."""
+        Args:
+            body: What is asked for.
+            files: Beside the code or the script.
+            **facts: What is known of the order already.
+        """
+        files_sha = (await self._contents.put_bundle(files)).sha256 if files else None
         stdin = _stdin(self._settings, body)
         stdin_sha = None if stdin is None else (await self._contents.put_file("stdin", stdin)).sha256
         hook = body.webhook
         if hook is not None:
             self._check_url(str(hook.url))
-        return replace(
-            order,
+        return JobOrder(
+            **facts,
+            files_sha=files_sha,
             stdin_sha=stdin_sha,
             webhook=None if hook is None else {"url": str(hook.url), "secret": hook.secret},
             priority=body.priority,
@@ -129,8 +131,11 @@ def _spec(bounds: JobSettings, runtime: Runtime, body: AskedOptions) -> JobSpec:
             f"disk_mib may be at most the VM's memory ({memory_mib}), not {body.disk_mib}: "
             "files are kept in it"
         )
-    for pattern in body.artifacts:
-        _check_glob(pattern)
+    try:
+        for pattern in body.artifacts:
+            parse_glob(pattern)
+    except InvalidPath as error:
+        raise InvalidPath(f"artifacts: {error.message}") from error
     options = {option.name: getattr(body, option.name) for option in fields(RunOptions)}
     output_bytes = min(body.output_bytes or bounds.log_bytes, bounds.log_bytes)
     options |= {"timeout_s": timeout_s, "output_bytes": output_bytes}
@@ -167,13 +172,6 @@ def _files(files: Mapping[str, str | EncodedFile]) -> list[BundleFile]:
         )
         bundle.append(BundleFile(path, data))
     return bundle
-
-
-def _check_glob(pattern: str) -> None:
-    try:
-        parse_glob(pattern)
-    except InvalidPath as error:
-        raise InvalidPath(f"artifacts: {error.message}") from error
 
 
 def _stdin(bounds: JobSettings, body: AskedOptions) -> bytes | None:
