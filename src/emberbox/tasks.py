@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-AGAIN_S = 5.0
+AGAIN_S = 30.0
 """A task that goes on for so long after it was cancelled is cancelled once more."""
 
 
