@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import Coroutine
 
     from starlette.types import Receive
 
-_T = TypeVar("_T")
 
+async def first_of(*work: Coroutine[Any, Any, Any]) -> Any:
+    """Return what the first one of `work` to end returns; the others are cancelled and waited for.
 
-async def first_of(*work: Coroutine[Any, Any, Any]) -> None:
-    """Run all of `work` until the first one ends; the others are cancelled and waited for.
-
-    Raises what the first one raised.
+    Raises what one that has ended raised.
     """
     loop = asyncio.get_running_loop()
     tasks = [loop.create_task(part) for part in work]
@@ -29,18 +25,8 @@ async def first_of(*work: Coroutine[Any, Any, Any]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    for task in ended:
-        task.result()
-
-
-@asynccontextmanager
-async def closing(items: AsyncIterator[_T]) -> AsyncIterator[AsyncIterator[_T]]:
-    """Yield `items`, and close them at the end, if that is a thing that they can."""
-    try:
-        yield items
-    finally:
-        if isinstance(items, AsyncGenerator):
-            await items.aclose()
+    first, *_ = [task.result() for task in ended]
+    return first
 
 
 async def gone(receive: Receive) -> None:

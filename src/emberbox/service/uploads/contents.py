@@ -22,7 +22,7 @@ from emberbox.store.records import ContentRecord
 from emberbox.store.tables import contents as table
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Sequence
     from pathlib import Path
 
     from emberbox.blobs import BlobStore
@@ -93,7 +93,7 @@ class Contents:
             while len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)
 
-    def stream(self, content: ContentRecord) -> AsyncIterator[bytes]:
+    def stream(self, content: ContentRecord) -> AsyncGenerator[bytes, None]:
         """Yield the file, or the archive, in pieces. Raises `NotFound` when it was deleted meanwhile."""
         return self._range(content, 0, content.size)
 
@@ -103,7 +103,7 @@ class Contents:
             return content.data
         return await self._blobs.get(_blob_key(content))
 
-    def stream_file(self, content: ContentRecord, path: str) -> AsyncIterator[bytes]:
+    def stream_file(self, content: ContentRecord, path: str) -> AsyncGenerator[bytes, None]:
         """Yield one file of a content in pieces.
 
         Raises `NotFound` at once when it holds none of that path.
@@ -113,7 +113,7 @@ class Contents:
                 return self._range(content, entry["offset"], entry["size"])
         raise NotFound(f"there is no file {path[:200]!r} here")
 
-    async def _range(self, content: ContentRecord, offset: int, length: int) -> AsyncIterator[bytes]:
+    async def _range(self, content: ContentRecord, offset: int, length: int) -> AsyncGenerator[bytes, None]:
         if content.data is not None:
             if length:
                 yield content.data[offset : offset + length]
@@ -199,7 +199,7 @@ def _join(made: Plan) -> bytes:
     return b"".join(made.pieces())
 
 
-async def _batches(made: Plan) -> AsyncIterator[bytes]:
+async def _batches(made: Plan) -> AsyncGenerator[bytes, None]:
     pieces = made.pieces()
     while batch := await asyncio.to_thread(_batch, pieces):
         yield batch

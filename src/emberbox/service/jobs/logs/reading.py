@@ -17,7 +17,7 @@ from emberbox.store.tables import results
 from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
     from contextlib import AbstractContextManager
 
     from emberbox.blobs import BlobStore
@@ -149,7 +149,7 @@ class Logs:
 
     async def follow(
         self, job_id: str, *, after: str | None = None, stream: str | None = None
-    ) -> AsyncIterator[LogRecord | AttemptBegan | JobEnded]:
+    ) -> AsyncGenerator[LogRecord | AttemptBegan | JobEnded, None]:
         """Yield the log from `after` on, live, until the job has ended; the last thing is `JobEnded`.
 
         Safe to cancel at any moment. Raises `InvalidInput` for an `after` that is no id of this log.
