@@ -118,7 +118,7 @@ async def import_runtime(
     from emberbox.runtimes import MANIFEST_NAME, load
 
     async with store.building(progress) as builder:
-        async with builder.scratch() as scratch:
+        async with builder.layout.build_folder() as scratch:
             root = await import_root(builder, reference, options, scratch, progress)
         with _aside(parent) as aside:
             manifest = aside / text.name / MANIFEST_NAME

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emberbox.errors import RequirementMissing
+from emberbox.images.debian.packages import stanza_fields
 from emberbox.images.tools.process import run_capture
 from emberbox.images.tools.requirements import find_program
 
@@ -79,9 +80,7 @@ def parse_index_targets(text: str) -> tuple[Source, ...]:
     """Return Debian's own sources (component `main`, each once) from `apt-get indextargets`."""
     sources: list[Source] = []
     for stanza in text.split("\n\n"):
-        fields = dict(
-            line.split(": ", 1) for line in stanza.splitlines() if ": " in line and not line.startswith(" ")
-        )
+        fields = stanza_fields(stanza)
         release = fields.get("Release", "")
         if fields.get("Origin") != "Debian" or not release or fields.get("Component", "main") != "main":
             continue

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emberbox.errors import ImageBuildFailed, RequirementMissing
+from emberbox.images.debian.packages import stanza_fields
 from emberbox.images.debian.suites import meaning
 from emberbox.images.tools.process import run_capture, run_tool
 from emberbox.images.tools.requirements import find_program
@@ -91,9 +92,7 @@ class Archive:
             raise RequirementMissing(
                 f"Debian {self._suite.name} has no package {package}", detail=error.detail
             ) from error
-        fields = dict(
-            line.split(": ", 1) for line in text.splitlines() if ": " in line and not line.startswith(" ")
-        )
+        fields = stanza_fields(text)
         return fields["Version"], fields
 
     async def download(self, package: str, version: str, folder: Path) -> Path:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from emberbox.files.atomic import write_file
 from emberbox.images.kernels.wanted import own_kernel_digest
-from emberbox.images.records import PartRecord, read_part
+from emberbox.images.records import PartRecord, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,7 +60,7 @@ class KernelChoice:
         if not self.own:
             return None
         key = _key_in(self._pointer) if self.named is None else self._stamped(self.named)
-        part = None if key is None else read_part(self.layout.parts / "kernel" / f"{key}.json")
+        part = None if key is None else read_record(self.layout.parts / "kernel" / f"{key}.json", PartRecord)
         # Another release may take other modules from it.
         return part if part is not None and part.inputs.get("taken") == own_kernel_digest() else None
 

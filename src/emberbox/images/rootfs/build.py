@@ -69,7 +69,9 @@ async def _install(
 ) -> None:
     program = find_program("mmdebstrap")
     suite = await find_suite(recipe.suite, folder)
-    argv = [program, *_mode(), "--variant=essential", "--format=tar", f"--architectures={architecture}"]
+    as_root = os.geteuid() == 0
+    mode = "--mode=root" if as_root else "--mode=unshare"
+    argv = [program, mode, "--variant=essential", "--format=tar", f"--architectures={architecture}"]
     argv += [f"--include={','.join(recipe.packages)}"] if recipe.packages else []
     argv += [f"--aptopt={option}" for option in suite.options]
     argv += [
@@ -86,7 +88,7 @@ async def _install(
     progress.log(" ".join(argv[1:]))
     what = f"install the packages of the runtime {recipe.name!r}"
     try:
-        async with scratch_folder(folder, as_root=os.geteuid() == 0) as scratch:
+        async with scratch_folder(folder, as_root=as_root) as scratch:
             await run_tool(
                 [*bound_to_this_process(), *argv],
                 what=what,
@@ -127,12 +129,6 @@ def _line_of(name: str, manifest: Path | None) -> str:
     return f" ({manifest.resolve()}, line {numbers[0]})" if numbers and manifest is not None else ""
 
 
-def _mode() -> list[str]:
-    if os.geteuid() == 0:
-        return ["--mode=root"]
-    return ["--mode=unshare"]
-
-
 def bound_to_this_process() -> list[str]:
     """Return the command's prefix by which a build ends with its builder, even a killed one.
 
@@ -142,16 +138,8 @@ def bound_to_this_process() -> list[str]:
     setpriv = find_program("setpriv")
     if os.geteuid() != 0:
         return [setpriv, "--pdeathsig=TERM", "--"]
-    unshare = [
-        find_program("unshare"),
-        "--mount",
-        "--propagation=private",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--",
-    ]
-    return [setpriv, "--pdeathsig=KILL", "--", *unshare]
+    unshare = ("--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--")
+    return [setpriv, "--pdeathsig=KILL", "--", find_program("unshare"), *unshare]
 
 
 def _prepare(
@@ -162,5 +150,5 @@ def _prepare(
     for folder in recipe.files:
         for name in copy_files(folder, root):
             owners.pop(name, None)
-    owners |= add_guest_files(root, 0, recipe.user)
+    owners |= add_guest_files(root, recipe.user)
     return owners, unpacked.packages

@@ -7,15 +7,16 @@ import json
 import os
 import stat
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from emberbox.images.debian.packages import BASE, INSTALLERS
 from emberbox.images.keys import BUILDER_VERSION
+from emberbox.images.rootfs.guest_files import walk
 from emberbox.images.rootfs.tree import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 
 class ImageInputs(Protocol):
@@ -128,11 +129,8 @@ def files_digest(*folders: Path) -> str:
     """Return the SHA-256 over names, modes and content below the folders; of nothing for none."""
     digest = hashlib.sha256()
     for folder in folders:
-        for root, below, files in os.walk(folder):
-            below[:] = sorted(name for name in below if name != "__pycache__")
-            for name in sorted([*below, *files]):
-                path = Path(root) / name
-                digest.update(_entry(path, path.relative_to(folder).as_posix()))
+        for path in walk(folder):
+            digest.update(_entry(path, path.relative_to(folder).as_posix()))
     return digest.hexdigest()
 
 

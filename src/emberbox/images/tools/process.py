@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 KEPT_BYTES = 4096
 """How much of a tool's output is kept for the error's detail."""
 _CAPTURE_BYTES = 16 * 1024 * 1024
+_FULL = ("No space left on device", "Disk quota exceeded", "not enough free space")
+"""What tools say of a full disk."""
 _TERMINATE_S = 10.0
 _KILL_S = 10.0
 
@@ -99,17 +101,12 @@ async def run_tool(
 
 
 async def run_capture(
-    argv: Sequence[str],
-    *,
-    what: str,
-    timeout_s: float,
-    cwd: Path | None = None,
-    env: Mapping[str, str] | None = None,
+    argv: Sequence[str], *, what: str, timeout_s: float, env: Mapping[str, str] | None = None
 ) -> str:
     """Run a program as `run_tool` does, and return its standard output (at most 16 MiB)."""
     with tempfile.TemporaryDirectory(prefix="emberbox-") as folder:
         output = Path(folder) / "output"
-        await run_tool(argv, what=what, timeout_s=timeout_s, cwd=cwd, env=env, stdout=output)
+        await run_tool(argv, what=what, timeout_s=timeout_s, env=env, stdout=output)
         with output.open("rb") as stream:
             return stream.read(_CAPTURE_BYTES).decode("utf-8", "replace")
 
@@ -125,15 +122,8 @@ async def end_group(process: asyncio.subprocess.Process) -> None:
     _signal(process.pid, signal.SIGKILL)
 
 
-def is_no_space(text: str) -> bool:
-    """Tell whether a tool's output says that the disk is full."""
-    return (
-        "No space left on device" in text or "Disk quota exceeded" in text or "not enough free space" in text
-    )
-
-
 def _failure(what: str, program: str, code: int, output: str) -> Exception:
-    if is_no_space(output):
+    if any(mark in output for mark in _FULL):
         return NoSpace(
             f"could not {what}: the disk is full. Free some space, or set another data folder.", detail=output
         )
