@@ -17,12 +17,26 @@ if TYPE_CHECKING:
     from emberbox.schemas.keys import Key, KeyWithSecret
 
 KeyId = Annotated[str, identifier("key")]
+Days = Annotated[
+    float | None, typer.Option("--days", metavar="N", help="Let it end by itself after so many days.")
+]
+Quotas = Annotated[
+    list[str] | None,
+    typer.Option("--quota", metavar="NAME=N", help="Such as concurrent_jobs=4; may be repeated."),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    named = (("create", create), ("list", show), ("rotate", rotate), ("revoke", revoke), ("me", me))
-    commands.group(app, "keys", "Make, rotate, and revoke the API keys of a server.", *named)
+    named = (
+        ("create", create),
+        ("list", show),
+        ("update", update),
+        ("rotate", rotate),
+        ("revoke", revoke),
+        ("me", me),
+    )
+    commands.group(app, "keys", "Make, change, rotate, and revoke the API keys of a server.", *named)
 
 
 @command()
@@ -32,19 +46,22 @@ async def create(
     scopes: Annotated[
         list[str] | None, typer.Option("--scope", metavar="SCOPE", help="read, run or admin. [usual: run]")
     ] = None,
-    days: Annotated[
-        float | None, typer.Option("--days", metavar="N", help="Let it end by itself after so many days.")
-    ] = None,
-    quotas: Annotated[
-        list[str] | None,
-        typer.Option("--quota", metavar="NAME=N", help="Such as concurrent_jobs=4; may be repeated."),
-    ] = None,
+    days: Days = None,
+    quotas: Quotas = None,
 ) -> None:
     """Make a key. Its secret is shown this once."""
-    expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
-    quota = dict(_quota(text) for text in quotas or ())
-    made = await there.client.keys.create(name, scopes or ["run"], expires_at=expires_at, quota=quota)
+    made = await there.client.keys.create(
+        name, scopes or ["run"], expires_at=_after(days), quota=_quotas(quotas)
+    )
     _print_secret(there, made)
+
+
+def _after(days: float | None) -> datetime | None:
+    return None if days is None else datetime.now(UTC) + timedelta(days=days)
+
+
+def _quotas(given: list[str] | None) -> dict[str, float]:
+    return dict(_quota(text) for text in given or ())
 
 
 def _quota(text: str) -> tuple[str, float]:
@@ -88,6 +105,29 @@ def _state(key: Key) -> str:
     if key.expires_at is None:
         return "active"
     return f"until {moment(key.expires_at)}" if key.expires_at > datetime.now(UTC) else "expired"
+
+
+@command()
+async def update(
+    there: Remote,
+    key_id: KeyId,
+    name: Annotated[str | None, typer.Option("--name", metavar="TEXT", help="For people.")] = None,
+    scopes: Annotated[
+        list[str] | None, typer.Option("--scope", metavar="SCOPE", help="read, run or admin.")
+    ] = None,
+    days: Days = None,
+    forever: Annotated[bool, typer.Option("--forever", help="Let it not end by itself.")] = False,
+    quotas: Quotas = None,
+) -> None:
+    """Change a key; what is left out stays. Scopes and quotas that are given are all that it has then."""
+    if forever and days is not None:
+        raise InvalidInput("--days and --forever do not go together")
+    given = {"name": name, "scopes": scopes, "expires_at": _after(days), "quota": _quotas(quotas) or None}
+    changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    if forever:
+        changes["expires_at"] = None
+    key = await there.client.keys.update(key_id, **changes)
+    there.print_one(key, _fields(key))
 
 
 @command()
