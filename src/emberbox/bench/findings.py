@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from emberbox.bench.samplers.memory import MemoryUse
     from emberbox.bench.samplers.throughput import Throughput
     from emberbox.bench.statistics import Series
-    from emberbox.bench.target import Target
+    from emberbox.bench.targets import Target
 
 SCHEMA = 1
 """Raised when a field of the JSON changes its meaning or goes away; new fields do not raise it."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from emberbox.bench.samplers.memory import MemoryUse
     from emberbox.bench.samplers.throughput import Throughput
     from emberbox.bench.statistics import Series
-    from emberbox.bench.target import Target
+    from emberbox.bench.targets import Target
 
 PLAIN_WIDTH = 160
 """Columns where standard output is no terminal."""

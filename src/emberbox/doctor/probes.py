@@ -26,6 +26,11 @@ _SYSCTLS = (
 )
 _ADMINISTRATOR_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 
+_NOBODY = "65534"
+_BECOME = ("setpriv", "--reuid", _NOBODY, "--regid", _NOBODY, "--clear-groups", "--")
+# The network namespace takes a right that a guarded user namespace does not give.
+_MAKE = ("unshare", "--user", "--map-root-user", "--net", "true")
+
 
 def find(program: str) -> str | None:
     """Return a program's path, also from the administrator's folders; None when it is missing."""
@@ -69,6 +74,18 @@ def shutting_in_problem(uid: int) -> str | None:
         os.close(told)
         os.close(held)
     return None if done.returncode == 0 else done.stderr.strip() or f"exit code {done.returncode}"
+
+
+def every_user_makes_namespaces() -> bool | None:
+    """Return whether one without rights can make them; None where it cannot be tried. Leaves nothing."""
+    command = [*(_BECOME if os.geteuid() == 0 else ()), *_MAKE]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PROGRAM_S, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.returncode == 0
 
 
 def sysctls() -> dict[str, int]:

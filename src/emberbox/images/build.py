@@ -19,10 +19,9 @@ from emberbox.images.kernels.kernel import fetch_kernel
 from emberbox.images.kernels.module import Module
 from emberbox.images.kernels.own import look_into
 from emberbox.images.kernels.wanted import modules_digest, own_kernel_digest
-from emberbox.images.keys import BUILDER_VERSION, key_of
 from emberbox.images.layout import make_readable
 from emberbox.images.objects import ObjectStore, StoredObject
-from emberbox.images.records import PartRecord, parts_in, read_record
+from emberbox.images.records import BUILDER_VERSION, PartRecord, key_of, parts_in, read_record
 from emberbox.images.rootfs.build import build_rootfs
 from emberbox.images.rootfs.initramfs import build_initramfs, read_agent
 
@@ -156,7 +155,7 @@ class PartBuilder:
 
     async def part(self, kind: str, inputs: Mapping[str, Any], work: Work) -> PartRecord:
         """Return the part of some inputs; `work` makes it where it is missing."""
-        key = key_of(dict(inputs))
+        key = key_of(inputs)
         asked_at = time.time()
         if not self._force and (known := self.known(kind, key)) is not None:
             return known

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from emberbox.errors import NoSpace
 from emberbox.files.atomic import remove_partial
 from emberbox.files.locks import Lock, is_locked, take_lock, wait_for_lock
-from emberbox.images.tools.removal import remove_tree
+from emberbox.images.tools.scratch import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _R = TypeVar("_R", bound="Record")
+BUILDER_VERSION = 1
+"""Raised whenever the same inputs give another image."""
+
+
+def key_of(inputs: Mapping[str, Any]) -> str:
+    """Return the key of what is built: the SHA-256, as hex, over inputs, whatever their order."""
+    text = json.dumps(dict(inputs), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

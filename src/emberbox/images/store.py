@@ -15,12 +15,11 @@ from emberbox.images.debian.apt import host_architecture
 from emberbox.images.image import ROLES, Image, StoredImage, image_of
 from emberbox.images.kernels.choice import KernelChoice
 from emberbox.images.kernels.wanted import modules_digest
-from emberbox.images.keys import BUILDER_VERSION, key_of
 from emberbox.images.layout import Layout, make_readable
 from emberbox.images.objects import ObjectStore, StoredObject, file_digest
 from emberbox.images.progress import Progress, SilentProgress
 from emberbox.images.pruning import PruneReport, sweep
-from emberbox.images.records import ImageRecord, PartRecord, images_in
+from emberbox.images.records import BUILDER_VERSION, ImageRecord, PartRecord, images_in, key_of
 from emberbox.images.rootfs.initramfs import agent_path, read_agent
 from emberbox.images.rootfs.recipe import BuildableRuntime, Recipe
 from emberbox.images.tools.requirements import check_requirements

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from emberbox.bench.processes import cpu_ms, rss_mib, watching_rss
 from emberbox.bench.samplers.base import HELLO, BenchError, together
 from emberbox.bench.samplers.throughput import keep_busy, rates_of
-from emberbox.bench.service.blockers import blocked
-from emberbox.bench.service.server import serving
+from emberbox.bench.service.server import blocked, serving
 from emberbox.config import SERVICE_POOL, PoolSettings
 from emberbox.sandbox import Engine
 from emberbox.service.service import concurrency

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from emberbox.bench.target import Target
+from emberbox.bench.targets import Target
 
 if TYPE_CHECKING:
     from emberbox.bench.service.added import ServiceTime

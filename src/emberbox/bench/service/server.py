@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 START_S = 60.0
 STOP_S = 20.0
+SLEEP = "import time; time.sleep(1800)"
 SHARED = ("images", "templates", "vmm")
 """Folders of the data that the service takes over from the benchmark's."""
 GENEROUS = {
@@ -169,6 +170,27 @@ async def serving(settings: Settings, **values: object) -> AsyncIterator[Server]
             await server.end()
     finally:
         await asyncio.to_thread(shutil.rmtree, data, ignore_errors=True)
+
+
+@asynccontextmanager
+async def blocked(connection: Connection, runtime: str, places: int) -> AsyncIterator[None]:
+    """Take up all `places` of the worker while the block runs; at its end they are free.
+
+    Raises `BenchError`.
+    """
+    order = {"runtime": runtime, "code": SLEEP, "timeout_s": 1800}
+    jobs = [(await connection.expect(202, "POST", "/v1/jobs", order))["id"] for _ in range(places)]
+    try:
+        deadline = time.monotonic() + SETTLE_S
+        for job in jobs:
+            while (await connection.expect(200, "GET", f"/v1/jobs/{job}"))["times"]["started_at"] is None:
+                if time.monotonic() > deadline:
+                    raise BenchError(f"jobs that only sleep did not start within {SETTLE_S:g} s")
+                await asyncio.sleep(0.05)
+        yield
+    finally:
+        for job in jobs:
+            await connection.request("POST", f"/v1/jobs/{job}/cancel")
 
 
 def _folder(shared: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,7 @@ from emberbox.cli import exit_codes
 from emberbox.cli.commands import takes
 from emberbox.cli.failures import printable
 from emberbox.cli.options import JSON
-from emberbox.cli.tables import print_json, show
+from emberbox.cli.tables import print_json, show, write_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,15 +61,7 @@ def doctor(
     from emberbox.doctor import diagnose, inspect_host
 
     settings = ctx.obj.settings()
-    found: list[Finding] = []
-
-    async def work() -> int:
-        found.extend(await (inspect_host if production else diagnose)(settings))
-        return exit_codes.OK
-
-    code = run_interruptible(work)
-    if code != exit_codes.OK:
-        return code
+    found = run_interruptible(lambda: (inspect_host if production else diagnose)(settings))
     bad = ("missing", "warning", "unknown") if production else ("missing",)
     good = not any(finding.level in bad for finding in found)
     if json:
@@ -136,8 +127,7 @@ def print_mend(found: Sequence[Finding]) -> None:
     mend = whole_mend(found)
     if mend is not None:
         # Not folded, however narrow the terminal: it is there to be copied.
-        sys.stdout.write(f"All packages and rights that are missing, in one line:\n$ {printable(mend)}\n")
-        sys.stdout.flush()
+        write_out(f"All packages and rights that are missing, in one line:\n$ {printable(mend)}\n")
 
 
 def _explained(finding: Finding) -> RenderableType:

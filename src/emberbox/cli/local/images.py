@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emberbox.cli import commands, context, exit_codes
-from emberbox.cli.completion import runtime_names
+from emberbox.cli.context import runtime_names
 from emberbox.cli.failures import say
 from emberbox.cli.local import images_build, images_import
 from emberbox.cli.options import DRY_RUN, JSON

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emberbox.cli import commands, context
-from emberbox.cli.completion import runtime_names
+from emberbox.cli.context import runtime_names
 from emberbox.cli.options import JSON
 from emberbox.cli.tables import megabytes, print_found, print_json, print_table
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +9,7 @@ import typer
 from emberbox.cli import commands
 from emberbox.cli.failures import printable
 from emberbox.cli.remote.remote import Remote, command, identifier
-from emberbox.cli.tables import moment
+from emberbox.cli.tables import moment, write_out
 
 if TYPE_CHECKING:
     from emberbox.schemas.machines import Machine
@@ -64,5 +63,4 @@ async def log(there: Remote, machine_id: MachineId, tail: Tail = None) -> None:
 def _write(text: str) -> None:
     """Print text of a server, which may have been written by a guest, and a line's end behind it."""
     if text:
-        sys.stdout.write(printable(text) if text.endswith("\n") else f"{printable(text)}\n")
-        sys.stdout.flush()
+        write_out(printable(text) if text.endswith("\n") else f"{printable(text)}\n")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
 from functools import wraps
@@ -147,12 +145,6 @@ def make_client(given: GlobalOptions, server: str | None, profile: str | None) -
 def as_json(value: BaseModel) -> Any:
     """Return an answer as JSON-ready values."""
     return value.model_dump(mode="json")
-
-
-def print_line(value: object) -> None:
-    """Print a value as one line of JSON."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
 
 
 def read_labels(given: Iterable[str] | None) -> dict[str, str]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 from emberbox.errors import ImageImportFailed
-from emberbox.images.keys import BUILDER_VERSION, key_of
 from emberbox.images.oci import bounds
 from emberbox.images.oci.apply import LayerReader
 from emberbox.images.oci.base_files import add_base_files
@@ -27,8 +26,9 @@ from emberbox.images.oci.skopeo import Access, Skopeo, copied
 from emberbox.images.oci.tree import Tree
 from emberbox.images.oci.users import GuestUser, find_user
 from emberbox.images.oci.write import LayerContents, write_tree
+from emberbox.images.records import BUILDER_VERSION, key_of
 from emberbox.images.rootfs.ext4 import make_ext4
-from emberbox.images.tools.threads import in_thread
+from emberbox.images.tools.process import in_thread
 
 if TYPE_CHECKING:
     import threading

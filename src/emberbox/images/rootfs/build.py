@@ -15,10 +15,9 @@ from emberbox.images.debian.suites import find_suite, meaning
 from emberbox.images.rootfs.ext4 import Owner, make_ext4
 from emberbox.images.rootfs.guest_files import add_guest_files, copy_files
 from emberbox.images.rootfs.tree import unpack
-from emberbox.images.tools.process import run_tool
+from emberbox.images.tools.process import in_thread, run_tool
 from emberbox.images.tools.requirements import find_program
 from emberbox.images.tools.scratch import scratch_folder
-from emberbox.images.tools.threads import in_thread
 
 if TYPE_CHECKING:
     import threading

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emberbox.files.paths import tree_of
 from emberbox.images.rootfs.ext4 import Owner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 USER_ID = 1000
 """User and group number of the unprivileged user whom programs run as."""
@@ -83,19 +83,11 @@ def copy_files(source: Path, root: Path) -> list[str]:
     written, relative to `root`.
     """
     written: list[str] = []
-    for path in walk(source):
+    for path in tree_of(source):
         relative = path.relative_to(source)
         _copy_one(path, root / relative)
         written.append(relative.as_posix())
     return written
-
-
-def walk(source: Path) -> Iterator[Path]:
-    """Go through all that is below a folder, sorted, but for caches that an interpreter leaves."""
-    for folder, folders, files in os.walk(source):
-        folders[:] = sorted(name for name in folders if name != "__pycache__")
-        for name in sorted([*folders, *files]):
-            yield Path(folder) / name
 
 
 def _copy_one(path: Path, target: Path) -> None:

@@ -9,9 +9,9 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from emberbox.files.paths import tree_of
 from emberbox.images.debian.packages import BASE, INSTALLERS
-from emberbox.images.keys import BUILDER_VERSION
-from emberbox.images.rootfs.guest_files import walk
+from emberbox.images.records import BUILDER_VERSION
 from emberbox.images.rootfs.tree import NEVER
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def files_digest(*folders: Path) -> str:
     """Return the SHA-256 over names, modes and content below the folders; of nothing for none."""
     digest = hashlib.sha256()
     for folder in folders:
-        for path in walk(folder):
+        for path in tree_of(folder):
             digest.update(_entry(path, path.relative_to(folder).as_posix()))
     return digest.hexdigest()
 

@@ -1,4 +1,4 @@
-"""Runs a tool of the host for a build: bounded, and killed with all its children on cancel."""
+"""Runs a tool of the host, or blocking work, for a build: bounded, and ended with it on cancel."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import logging
 import os
 import signal
 import tempfile
+import threading
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from emberbox.errors import ImageBuildFailed, NoSpace
 from emberbox.tasks import acquired
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
 
 KEPT_BYTES = 4096
 """How much of a tool's output is kept for the error's detail."""
@@ -168,3 +170,16 @@ class _Tail:
         for line in lines:
             if line.strip():
                 self._on_line(line.decode("utf-8", "replace").rstrip())
+
+
+async def in_thread(function: Callable[[threading.Event], _Result]) -> _Result:
+    """Run blocking work in a thread; a cancelled task sets the work's event and awaits its end."""
+    stop = threading.Event()
+    work = asyncio.ensure_future(asyncio.to_thread(function, stop))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        stop.set()
+        with contextlib.suppress(Exception):
+            await work
+        raise

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from emberbox.cli import exit_codes
 from emberbox.cli.failures import say
-from emberbox.cli.streams import Sink, read_pieces
+from emberbox.cli.streams import Sink, feeding, read_pieces
 from emberbox.errors import Conflict, EmberboxError
 
 if TYPE_CHECKING:
@@ -82,15 +82,11 @@ async def talk(client: AsyncClient, job_id: str) -> Job:
     """
     output = _Output()
     try:
-        async with client.jobs.attach(job_id, binary=True) as conversation:
-            feeder = asyncio.create_task(_feed(conversation), name="submit-stdin")
-            try:
-                ended = await output.show(aiter(conversation))
-            finally:
-                feeder.cancel()
-                await asyncio.wait((feeder,))
-        if not feeder.cancelled():
-            feeder.result()
+        async with (
+            client.jobs.attach(job_id, binary=True) as conversation,
+            feeding(_feed(conversation), "submit-stdin"),
+        ):
+            ended = await output.show(aiter(conversation))
     except Conflict:
         # It ended before its input did, or runs where no input can be given: its output is still to be had.
         ended = await output.show(client.jobs.events(job_id, after=output.last, binary=True))

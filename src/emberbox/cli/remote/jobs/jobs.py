@@ -10,10 +10,18 @@ import typer
 from emberbox.cli import commands, exit_codes
 from emberbox.cli.failures import say
 from emberbox.cli.options import WAIT
-from emberbox.cli.remote import remote
 from emberbox.cli.remote.jobs.submit import hand_in
-from emberbox.cli.remote.remote import LISTED, LabelFilter, Limit, Remote, command, identifier, label_of
-from emberbox.cli.tables import moment, size
+from emberbox.cli.remote.remote import (
+    LISTED,
+    LabelFilter,
+    Limit,
+    Remote,
+    command,
+    identifier,
+    label_of,
+    shown_labels,
+)
+from emberbox.cli.tables import moment, print_json, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,7 +107,7 @@ def _fields(job: Job) -> Iterator[tuple[str, object]]:
         "entry": job.entry,
         "rerun of": job.rerun_of,
         "arguments": " ".join(job.args),
-        "labels": remote.shown_labels(job.labels),
+        "labels": shown_labels(job.labels),
         "attempt": f"{job.attempt}, with {job.retries} retries allowed" if job.retries else job.attempt,
         "created": moment(job.times.created_at),
         "ended": job.times.ended_at and moment(job.times.ended_at),
@@ -199,7 +207,7 @@ async def download(
     """Fetch the files that a job left behind, with their folders. Existing files are replaced."""
     found = await there.client.jobs.download_all(job_id, Path(output), only=names or None)
     if there.json:
-        remote.print_line([str(path) for path in found])
+        print_json([str(path) for path in found], indent=None)
         return
     for path in found:
         typer.echo(str(path))

@@ -11,8 +11,9 @@ import typer
 from emberbox.cli.failures import say
 from emberbox.cli.remote.jobs.followed import follow, told
 from emberbox.cli.remote.jobs.jobs import JobId  # noqa: TC001  Typer looks at it when it runs
-from emberbox.cli.remote.remote import Remote, as_json, command, print_line
+from emberbox.cli.remote.remote import Remote, as_json, command
 from emberbox.cli.streams import Sink
+from emberbox.cli.tables import print_json
 from emberbox.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ async def logs(
 async def _print_entries(client: AsyncClient, job_id: str, stream: Stream | None, *, follow_on: bool) -> None:
     async with aclosing(client.jobs.logs(job_id, follow=follow_on, stream=stream)) as entries:
         async for entry in entries:
-            print_line(as_json(entry))
+            print_json(as_json(entry), indent=None)
 
 
 async def _copy(client: AsyncClient, job_id: str, stream: Stream | None) -> None:

@@ -10,8 +10,7 @@ import typer
 from emberbox.cli import commands
 from emberbox.cli.commands import ARGS
 from emberbox.cli.options import LABELS, NAME, RUNTIME, SCRIPT_RUN, Option
-from emberbox.cli.remote.jobs import job_options
-from emberbox.cli.remote.jobs.submit import check_interactive, hand_in
+from emberbox.cli.remote.jobs.submit import check_interactive, hand_in, job_parameters
 from emberbox.cli.remote.remote import (
     LISTED,
     LabelFilter,
@@ -148,7 +147,7 @@ def run(
 ) -> Work:
     """Run an uploaded script as a job; see emberbox submit."""
     check_interactive(interactive, stdin, there.json)
-    options = job_options.read(args=args, stdin=stdin, interactive=interactive, **given)
+    options = job_parameters(args=args, stdin=stdin, interactive=interactive, **given)
     return hand_in(
         there,
         lambda client: client.scripts.run(script_id, wait=False, **options),
