@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from emberbox.bench.statistics import rounded
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -46,8 +48,7 @@ class Target:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
-        measured = None if self.measured is None else round(self.measured, 4)
-        return {**asdict(self), "measured": measured, "met": self.met}
+        return {**asdict(self), "measured": rounded(self.measured, 4), "met": self.met}
 
 
 def ratios(medians: Mapping[str, float]) -> dict[str, float | None]:

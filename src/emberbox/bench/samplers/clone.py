@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from emberbox.bench.samplers.base import HELLO, BenchError, checked, settle
+from emberbox.bench.samplers.base import HELLO, BenchError, checked, ms_since, settle
 from emberbox.config import PoolSettings
 from emberbox.sandbox import Engine
 
@@ -42,7 +42,7 @@ class Clone:
         """Clone and run once, in milliseconds."""
         begun = time.perf_counter()
         result = await self._engine.run(HELLO, runtime=self._runtime)
-        elapsed_ms = (time.perf_counter() - begun) * 1000
+        elapsed_ms = ms_since(begun)
         await settle(self._engine)
         self.metrics.append(checked(result).metrics)
         return elapsed_ms
@@ -76,7 +76,7 @@ class PoolClaim:
         await self._full()
         begun = time.perf_counter()
         result = await self._engine.run(HELLO, runtime=self._runtime)
-        elapsed_ms = (time.perf_counter() - begun) * 1000
+        elapsed_ms = ms_since(begun)
         await self._full()
         if checked(result).metrics.source != "pool":
             raise BenchError("the pool was empty")

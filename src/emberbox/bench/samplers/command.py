@@ -22,7 +22,7 @@ import emberbox.cli.main
 import emberbox.cli.run.run
 import emberbox.sandbox
 import emberbox.vmm.registry
-print((time.perf_counter() - begun) * 1000)
+print(ms_since(begun))
 """
 
 

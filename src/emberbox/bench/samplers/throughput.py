@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emberbox.bench.samplers.base import HELLO, BenchError, checked, settle
-from emberbox.bench.statistics import percentile
+from emberbox.bench.statistics import percentile, rounded
 from emberbox.errors import EmberboxError
 
 if TYPE_CHECKING:
@@ -41,17 +41,18 @@ class Throughput:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
-        return {
+        values = {
             "unit": "VMs/s",
-            "median": round(self.median, 2),
-            "minimum": round(min(self.windows), 2),
-            "maximum": round(max(self.windows), 2),
+            "median": self.median,
+            "minimum": min(self.windows),
+            "maximum": max(self.windows),
             "concurrency": self.concurrency,
             "window_s": self.window_s,
-            "windows": [round(rate, 2) for rate in self.windows],
-            "tried": {key: round(rate, 2) for key, rate in self.tried.items()},
+            "windows": self.windows,
+            "tried": self.tried,
             "failures": self.failures,
         }
+        return rounded(values, 2)
 
 
 async def measure_throughput(

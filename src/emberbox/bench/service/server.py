@@ -15,12 +15,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emberbox.bench.samplers.base import SETTLE_S, BenchError
+from emberbox.bench.samplers.base import SETTLE_S, BenchError, ms_since, together
 from emberbox.bench.samplers.command import command_line
 from emberbox.bench.service.connection import Connection, connect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from emberbox.config import Settings
 
@@ -74,7 +74,7 @@ class Server:
                     await asyncio.sleep(0.005)
         except TimeoutError:
             raise BenchError(f"the service was not ready within {START_S:g} s: {self.last_words()}") from None
-        self.ready_ms = (time.perf_counter() - begun) * 1000
+        self.ready_ms = ms_since(begun)
         self.url = str(told["url"])
         self.secret = (self.data / "admin.key").read_text("utf-8").strip()
 
@@ -86,6 +86,19 @@ class Server:
         """Open a connection that is closed with the service. Raises `BenchError`."""
         self._connections.append(connection := await connect(self.url, self.secret))
         return connection
+
+    async def at_once(
+        self, count: int, connections: int, work: Callable[[Connection], Awaitable[object]]
+    ) -> None:
+        """Do `work` so many times, on so many connections at once. Raises what it raises."""
+        left = iter(range(count))
+
+        async def some() -> None:
+            connection = await self.connect()
+            for _ in left:
+                await work(connection)
+
+        await together(some() for _ in range(connections))
 
     async def settle(self, connection: Connection, runtime: str, ready: int) -> None:
         """Wait until `ready` VMs are ready and no other lives. Raises `BenchError`."""
