@@ -34,6 +34,14 @@ _BY_STATUS: dict[int, type[EmberboxError]] = {
     507: errors.NoSpace,
 }
 """For answers without a code of ours, which come from something between the client and the service."""
+_OWN: dict[type[EmberboxError], dict[str, Any]] = {
+    InvalidManifest: {"file": "", "field": ""},
+    GuestRequestFailed: {"reason": "unknown"},
+    RequirementMissing: {"mend": None},
+    CompileFailed: {"result": None, "metrics": None},
+    PackagesFailed: {"result": None},
+}
+"""What errors have on the server besides a message, which no answer tells."""
 _OF_STRANGERS = (404, 405, 501)
 """What another web server says to our requests."""
 
@@ -110,16 +118,11 @@ def _make(
     """Make an error as it was on the server, whose constructors may take other arguments than a message."""
     error = kind.__new__(kind)
     EmberboxError.__init__(error, message, detail=detail)
+    for owner, values in _OWN.items():
+        if isinstance(error, owner):
+            vars(error).update(values)
+    if isinstance(error, InvalidManifest):
+        error.problem = message
     if isinstance(error, RateLimited):
         error.retry_after_s = retry_after_s(headers.get("retry-after", "")) or 1.0
-    elif isinstance(error, InvalidManifest):
-        error.file, error.field, error.problem = "", "", message
-    elif isinstance(error, GuestRequestFailed):
-        error.reason = "unknown"
-    elif isinstance(error, RequirementMissing):
-        error.mend = None
-    elif isinstance(error, CompileFailed):
-        error.result = error.metrics = None
-    elif isinstance(error, PackagesFailed):
-        error.result = None
     return error

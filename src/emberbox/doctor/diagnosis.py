@@ -15,7 +15,7 @@ from emberbox.doctor.checks.bounds import memory_within_bounds
 from emberbox.doctor.checks.drivers import look_at_drivers
 from emberbox.doctor.finding import Finding, Level, Row
 from emberbox.errors import EmberboxError, RequirementMissing
-from emberbox.images.tools.requirements import REQUIREMENTS
+from emberbox.images.tools.requirements import REQUIREMENTS, which
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,7 @@ async def look_at_confinement(settings: Settings, trial: MachineTrial | None) ->
     namespaces = None if walls is not None else await asyncio.to_thread(probes.shutting_in_problem, uid)
     shut_in = machines.check_confinement(
         as_root=as_root,
-        setpriv=probes.find("setpriv"),
+        setpriv=which("setpriv"),
         namespaces=namespaces,
         sysctls=probes.sysctls(),
         walls=walls,

@@ -120,3 +120,11 @@ def tree_of(folder: Path, *, without: Collection[str] = ()) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if name not in passed_over)
         for name in sorted([*folders, *files]):
             yield place / name
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a small file; empty where it is missing, or may not be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

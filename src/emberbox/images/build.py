@@ -24,11 +24,12 @@ from emberbox.images.objects import ObjectStore, StoredObject
 from emberbox.images.records import BUILDER_VERSION, PartRecord, key_of, parts_in, read_record
 from emberbox.images.rootfs.build import build_rootfs
 from emberbox.images.rootfs.initramfs import build_initramfs, read_agent
+from emberbox.images.rootfs.recipe import rootfs_inputs
 
 if TYPE_CHECKING:
     from emberbox.images.layout import Layout
     from emberbox.images.progress import Progress
-    from emberbox.images.rootfs.recipe import Recipe
+    from emberbox.images.rootfs.recipe import BuildableRuntime
 
 _log = logging.getLogger(__name__)
 _WAIT_FOR_OTHERS_S = 3600.0
@@ -122,35 +123,36 @@ class PartBuilder:
 
         return await self.part("initramfs", inputs, work)
 
-    async def rootfs(self, recipe: Recipe) -> PartRecord:
-        """Return the root filesystem of a recipe.
+    async def rootfs(self, runtime: BuildableRuntime) -> PartRecord:
+        """Return the root filesystem of a runtime.
 
         Raises:
             ImageImportFailed: It is an imported one that is not stored: its layers were not kept.
         """
-        if recipe.imported is not None:
-            return self._imported(recipe)
+        if runtime.image.imported is not None:
+            return self._imported(runtime)
 
         async def work(folder: Path) -> Made:
-            built = await build_rootfs(recipe, self._architecture, folder, self._progress)
+            built = await build_rootfs(runtime, self._architecture, folder, self._progress)
             stored = await asyncio.to_thread(self.objects.add, built.path, "rootfs.ext4")
             return {"rootfs": stored}, {
                 "packages": {package.name: package.version for package in built.packages}
             }
 
-        return await self.part("rootfs", recipe.inputs(self._architecture), work)
+        return await self.part("rootfs", rootfs_inputs(runtime.image, self._architecture), work)
 
-    def _imported(self, recipe: Recipe) -> PartRecord:
-        wanted = {"imported": recipe.imported, "architecture": self._architecture, "builder": BUILDER_VERSION}
+    def _imported(self, runtime: BuildableRuntime) -> PartRecord:
+        digest, user = runtime.image.imported, runtime.image.user
+        wanted = {"imported": digest, "architecture": self._architecture, "builder": BUILDER_VERSION}
         for _, part in parts_in(self.layout.parts):
-            same = wanted.items() <= part.inputs.items() and part.about.get("user") == recipe.user
+            same = wanted.items() <= part.inputs.items() and part.about.get("user") == user
             if same and self.objects.has_all(part.objects):
                 return part
         raise ImageImportFailed(
-            f"the imported image of the runtime {recipe.name!r} is not stored here (any more), or not with "
-            f"the user {recipe.user or 'of Emberbox'}; import it again: emberbox images import REFERENCE "
-            f"--name {recipe.name}",
-            detail=recipe.imported,
+            f"the imported image of the runtime {runtime.name!r} is not stored here (any more), or not with "
+            f"the user {user or 'of Emberbox'}; import it again: emberbox images import REFERENCE "
+            f"--name {runtime.name}",
+            detail=digest,
         )
 
     async def part(self, kind: str, inputs: Mapping[str, Any], work: Work) -> PartRecord:

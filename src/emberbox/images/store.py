@@ -21,7 +21,6 @@ from emberbox.images.progress import Progress, SilentProgress
 from emberbox.images.pruning import PruneReport, sweep
 from emberbox.images.records import BUILDER_VERSION, ImageRecord, PartRecord, images_in, key_of
 from emberbox.images.rootfs.initramfs import agent_path, read_agent
-from emberbox.images.rootfs.recipe import BuildableRuntime, Recipe
 from emberbox.images.tools.requirements import check_requirements
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from emberbox.images.build import PartBuilder
+    from emberbox.images.rootfs.recipe import BuildableRuntime
 
 _log = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ class ImageStore:
         news.step("initramfs", 0.2)
         initramfs = await builder.initramfs(kernel, self.agent, agent_digest)
         news.step("root filesystem", 0.25)
-        rootfs = await builder.rootfs(Recipe.of(runtime))
+        rootfs = await builder.rootfs(runtime)
         record = self._record(runtime, agent_digest, kernel, initramfs, rootfs)
         target = self._layout.images / runtime.name
         make_readable(target)

@@ -11,6 +11,7 @@ import pytest
 from emberbox.doctor import probes
 from emberbox.images.debian.apt import host_architecture
 from emberbox.images.rootfs.initramfs import agent_path
+from emberbox.images.tools.requirements import which
 
 
 def test_file_system_of_the_deepest_mount(tmp_path: Path) -> None:
@@ -61,7 +62,7 @@ def test_versions_of_programs() -> None:
     assert (probes.version_of("/bin/bash") or "").startswith("GNU bash")
     assert probes.version_of("/bin/false") is None
     assert probes.version_of(None) is None
-    assert probes.find("no-such-program") is None
+    assert which("no-such-program") is None
 
 
 @pytest.mark.parametrize(("code", "made"), [("true", True), ("false", False), ("/no/such", None)])

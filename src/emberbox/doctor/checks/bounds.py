@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from emberbox.files.paths import text_of
+
 _MIB = 1024 * 1024
 # For each version of the interface: the folder, and the files of bound and use, and the line of
 # what could be given back.
@@ -49,25 +51,19 @@ def _folders(mount: Path, own: list[str]) -> list[Path]:
 
 
 def _own(groups: Path, controller: str) -> list[str]:
-    try:
-        lines = [line.split(":", 2) for line in groups.read_text().splitlines()]
-    except OSError:
-        return []
+    lines = [line.split(":", 2) for line in text_of(groups).splitlines()]
     path = next((path for _, controllers, path in lines if controller in controllers.split(",")), "/")
     return [] if ".." in path else [part for part in path.split("/") if part]
 
 
 def _number(file: Path) -> int | None:
-    try:
-        text = file.read_text().strip()
-    except OSError:
-        return None
+    text = text_of(file).strip()
     return int(text) if text.isdecimal() else None
 
 
 def _stat(file: Path, name: str) -> int:
     try:
-        pairs = dict(line.split() for line in file.read_text().splitlines())
+        pairs = dict(line.split() for line in text_of(file).splitlines())
         return int(pairs.get(name, "0"))
-    except (OSError, ValueError):
+    except ValueError:
         return 0

@@ -14,6 +14,7 @@ from emberbox.doctor.checks.virtualization import check_kvm_kind
 from emberbox.doctor.finding import Finding, Row
 from emberbox.doctor.trials.machine import try_machine
 from emberbox.errors import EmberboxError
+from emberbox.images.tools.requirements import which
 from emberbox.vmm.kvm.acceleration import find_acceleration
 from emberbox.vmm.kvm.kinds import look_at_kvm
 from emberbox.vmm.registry import choose_driver, folder_of, kind_of, kinds, lacks, report_of, title
@@ -220,9 +221,9 @@ def _programs(used: str | None) -> list[Finding]:
     findings = []
     for name, kind in kinds().items():
         for program, package in kind.packages(machine).items():
-            path = probes.find(program)
+            path = which(program)
             version, needed = probes.version_of(path), used in (None, name)
             judged = machines.check_program(name, kind.title, program, package, path, version, needed=needed)
             findings.append(judged)
-    bubblewrap = probes.find("bwrap")
+    bubblewrap = which("bwrap")
     return [*findings, machines.check_bubblewrap(bubblewrap, probes.version_of(bubblewrap))]

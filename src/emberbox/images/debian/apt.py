@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emberbox.errors import RequirementMissing
+from emberbox.files.paths import text_of
 from emberbox.images.debian.packages import stanza_fields
 from emberbox.images.tools.process import run_capture
 from emberbox.images.tools.requirements import find_program
@@ -101,9 +102,5 @@ async def acquire_options() -> tuple[str, ...]:
 
 
 def _os_release(path: Path) -> dict[str, str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return {}
-    pairs = (line.split("=", 1) for line in lines if "=" in line)
+    pairs = (line.split("=", 1) for line in text_of(path).splitlines() if "=" in line)
     return {key: value.strip("\"'") for key, value in pairs}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING
 
 from emberbox.errors import ImageBuildFailed, ImageImportFailed
 from emberbox.files.tar_fields import BadTar, NoTar
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from emberbox.images.oci.layer import Budget
 
-_WHITEOUT: Final = ".wh."
-_AUFS: Final = ".wh..wh."
-_OPAQUE: Final = ".wh..wh..opq"
-_PERMISSIONS: Final = 0o777
+_WHITEOUT = ".wh."
+_AUFS = ".wh..wh."
+_OPAQUE = ".wh..wh..opq"
+_PERMISSIONS = 0o777
 """The bits that let a program act as another user go, as in all of Emberbox's images."""
-_FOLDER_PERMISSIONS: Final = 0o1777
+_FOLDER_PERMISSIONS = 0o1777
 
 
 class LayerReader:
