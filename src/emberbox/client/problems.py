@@ -55,15 +55,13 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> EmberboxEr
         body: A problem document (RFC 9457), or anything.
     """
     told = _document(body)
-    code = told.get("code")
+    code, unnamed = told.get("code"), errors.InvalidInput if 400 <= status < 500 else EmberboxError
     kind = _by_code().get(code) if isinstance(code, str) else None
-    message = _message(told) or _unexplained(status, headers)
-    return _make(kind or _of_status(status), message, _detail(status, told), headers)
-
-
-def _unexplained(status: int, headers: Mapping[str, str]) -> str:
-    said = f"the server answered with status {status} {headers.get('location', '')}".rstrip()
-    return f"{said}; is it Emberbox that answers at this address?" if status in _OF_STRANGERS else said
+    message = _message(told)
+    if not message:
+        message = f"the server answered with status {status} {headers.get('location', '')}".rstrip()
+        message += "; is it Emberbox that answers at this address?" if status in _OF_STRANGERS else ""
+    return _make(kind or _BY_STATUS.get(status, unnamed), message, _detail(status, told), headers)
 
 
 def _document(body: bytes) -> dict[str, Any]:
@@ -94,12 +92,6 @@ def _detail(status: int, told: Mapping[str, Any]) -> str | None:
         return None
     request = told.get("request_id")
     return f"HTTP status {status}" + (f", request {request}"[:LONGEST_TEXT] if request else "")
-
-
-def _of_status(status: int) -> type[EmberboxError]:
-    if status in _BY_STATUS:
-        return _BY_STATUS[status]
-    return errors.InvalidInput if 400 <= status < 500 else EmberboxError
 
 
 def _by_code() -> dict[str, type[EmberboxError]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emberbox.bench.samplers.base import HELLO, BenchError, checked, settle
@@ -41,18 +41,8 @@ class Throughput:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
-        values = {
-            "unit": "VMs/s",
-            "median": self.median,
-            "minimum": min(self.windows),
-            "maximum": max(self.windows),
-            "concurrency": self.concurrency,
-            "window_s": self.window_s,
-            "windows": self.windows,
-            "tried": self.tried,
-            "failures": self.failures,
-        }
-        return rounded(values, 2)
+        spread = {"median": self.median, "minimum": min(self.windows), "maximum": max(self.windows)}
+        return rounded({"unit": "VMs/s", **spread, **asdict(self)}, 2)
 
 
 async def measure_throughput(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -58,18 +58,9 @@ class Rate:
         """Return JSON-ready values. Single latencies are left out: there are thousands."""
         latency = self.latency.to_dict()
         del latency["samples"]
-        return {
-            "label": self.label,
-            "unit": "jobs/s",
-            "connections": self.connections,
-            "median": rounded(self.median, 1),
-            "windows": rounded(self.windows, 1),
-            "latency": latency,
-            "cpu_ms": rounded(self.cpu_ms, 3),
-            "client_cpu_ms": rounded(self.client_cpu_ms, 3),
-            "accepted": self.accepted,
-            "stored": self.stored,
-        }
+        median, windows = rounded(self.median, 1), rounded(self.windows, 1)
+        told = {**asdict(self), "unit": "jobs/s", "median": median, "windows": windows, "latency": latency}
+        return rounded(told, 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

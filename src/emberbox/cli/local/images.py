@@ -64,18 +64,15 @@ def show(ctx: typer.Context, *, json: bool) -> None:
 
 
 def _row(values: dict[str, Any]) -> tuple[str, ...]:
+    imported = values["imported"]
     return (
         values["runtime"],
         values["key"][:12],
         when(values["built_at"]),
         megabytes(values["bytes"]),
         "newest" if values["newest"] else "old",
-        _origin(values["imported"]),
+        "" if imported is None else f"{imported['source']} {imported['digest'][:19]}",
     )
-
-
-def _origin(imported: dict[str, str] | None) -> str:
-    return "" if imported is None else f"{imported['source']} {imported['digest'][:19]}"
 
 
 def inspect(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -83,7 +84,7 @@ def describe(runtime: Runtime, store: ImageStore) -> dict[str, Any]:
 def _recipe(runtime: Runtime) -> dict[str, Any]:
     from emberbox.runtimes.package_tools.registry import TOOLS
 
-    limits, compiling = runtime.limits, runtime.compile
+    compiling = runtime.compile
     return {
         "packages": list(runtime.image.packages),
         **{tool: list(runtime.image.baked.get(tool, ())) for tool in TOOLS},
@@ -91,13 +92,7 @@ def _recipe(runtime: Runtime) -> dict[str, Any]:
         "run": list(runtime.argv),
         "main": list(runtime.main),
         "env": dict(runtime.env),
-        "limits": {
-            "memory_mib": limits.memory_mib,
-            "vcpus": limits.vcpus,
-            "timeout_s": limits.timeout_s,
-            "disk_mib": limits.disk_mib,
-            "pids": limits.pids,
-        },
+        "limits": asdict(runtime.limits),
         "examples": sorted(path.name for path in (runtime.folder / "examples").glob("*") if path.is_file()),
     }
 

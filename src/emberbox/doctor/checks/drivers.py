@@ -136,7 +136,9 @@ async def look_at_drivers(settings: Settings) -> Drivers:
             driver, choice = await _choice(settings, kernel)
             probed = await _probed(settings, kernel)
             lacks = {name: await _lacks(name, settings, kernel) for name in probed}
-            real = await _real_acceleration(settings, kernel)
+            # What KVM is, where it is set and no driver asks.
+            told = settings.vmm.accelerator == "kvm"
+            real = await probe(settings.vmm, settings.data, kernel) if told else None
             trial = await try_machine(driver, settings.data) if choice.report.usable else None
     except TimeoutError:
         return await _unprobed(f"probing took longer than {_PROBE_S:g} s")
@@ -177,11 +179,6 @@ def _better(chosen: str, probed: Mapping[str, DriverReport], *, helpless: bool) 
         if mend is not None and kind.merit is not None and not (helpless and kind.needs_kvm):
             return Better(title=kind.title, merit=kind.merit, mend=mend)
     return None
-
-
-async def _real_acceleration(settings: Settings, kernel: GuestKernel) -> Acceleration | None:
-    """Return what KVM is found to be where it is set and no driver asks; None elsewhere."""
-    return await probe(settings.vmm, settings.data, kernel) if settings.vmm.accelerator == "kvm" else None
 
 
 async def probe(settings: VmmSettings, data: Path, kernel: GuestKernel) -> Acceleration:

@@ -65,7 +65,8 @@ def host_architecture() -> str:
 
 def is_debian(os_release: Path = Path("/etc/os-release")) -> bool:
     """Tell whether the host is Debian itself."""
-    return _os_release(os_release).get("ID") == "debian"
+    pairs = dict(line.split("=", 1) for line in text_of(os_release).splitlines() if "=" in line)
+    return pairs.get("ID", "").strip("\"'") == "debian"
 
 
 async def host_sources() -> tuple[Source, ...]:
@@ -99,8 +100,3 @@ async def acquire_options() -> tuple[str, ...]:
         [find_program("apt-config"), "dump"], what="ask apt for its options", timeout_s=_ASK_S
     )
     return tuple(f'{name} "{value}"' for name, value in _KEPT_OPTION.findall(text))
-
-
-def _os_release(path: Path) -> dict[str, str]:
-    pairs = (line.split("=", 1) for line in text_of(path).splitlines() if "=" in line)
-    return {key: value.strip("\"'") for key, value in pairs}

@@ -64,7 +64,9 @@ class LayerReader:
         parts = split_name(entry.name)
         if not parts:
             if entry.kind == "folder":
-                self._set_root(entry)
+                root = self._tree.root
+                root.mode, root.time_s = entry.mode & _FOLDER_PERMISSIONS, _time(entry)
+                root.uid, root.gid = _owner(entry)
             return
         if any(part.startswith(_AUFS) for part in parts[:-1]):
             return
@@ -76,11 +78,6 @@ class LayerReader:
             self.dropped += 1
         else:
             self._tree.put(parts, node, self._number)
-
-    def _set_root(self, entry: TarEntry) -> None:
-        root = self._tree.root
-        root.mode, root.time_s = entry.mode & _FOLDER_PERMISSIONS, _time(entry)
-        root.uid, root.gid = _owner(entry)
 
     def _white_out(self, parts: list[str]) -> None:
         name = parts[-1]
