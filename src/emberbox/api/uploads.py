@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, StringConstraints, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from emberbox.api.multipart import read_form
 from emberbox.errors import InvalidInput, UnknownRuntime
-from emberbox.schemas.base import Labels, Request
+from emberbox.schemas.base import Labels, Request, bounded
 from emberbox.service.uploads.intake import receive, scratch_folder
 
 if TYPE_CHECKING:
@@ -27,13 +27,9 @@ FILE_FIELDS = ("file", "script")
 class UploadFields(Request):
     """The fields of an upload besides its files."""
 
-    runtime: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00]*$")] | None = (
-        None
-    )
-    entry: Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00]*$")] | None = (
-        None
-    )
-    name: Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")] | None = None
+    runtime: Annotated[str, bounded(64, 1)] | None = None
+    entry: Annotated[str, bounded(1024, 1)] | None = None
+    name: Annotated[str, bounded(255, 1)] | None = None
     labels: Labels = Field(default_factory=dict)
 
     @field_validator("labels", mode="before")

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from emberbox.api.auth import Runner
 from emberbox.api.compat.failures import failure_of
@@ -12,7 +12,7 @@ from emberbox.api.parts import ServicePart
 from emberbox.api.views import answer, encoded
 from emberbox.api.waiting import end_of
 from emberbox.model import MIB
-from emberbox.schemas.base import Answer, Text
+from emberbox.schemas.base import Answer, Text, bounded
 from emberbox.schemas.jobs import SubmitJob
 from emberbox.service.jobs.logs.reading import Logs
 from emberbox.store.records import JobRecord
@@ -23,7 +23,7 @@ router = APIRouter(tags=[OTHERS])
 class Execute(Answer):
     """Code to be run."""
 
-    language: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
+    language: Annotated[str, bounded(64, 1)]
     code: Text
 
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from emberbox.bench.service.connection import Connection
     from emberbox.bench.service.server import Server
     from emberbox.config import Settings
-    from emberbox.model import RunResult
 
 PATH = "/v1/jobs?wait=30"
 STAGES = {
@@ -92,20 +91,6 @@ class EngineAlone(PoolClaim):
     name = "service_engine"
     label = "engine alone, claim from a primed pool of one"
     note = "in the benchmark's process, from the call of Engine.run to its result"
-
-    def __init__(self, settings: Settings, runtime: str) -> None:
-        super().__init__(settings, runtime)
-        self.rests: list[float] = []
-
-    async def open(self) -> None:
-        """Start an engine with a pool and claim once."""
-        await super().open()
-        self.rests.clear()
-
-    def take(self, result: RunResult, elapsed_ms: float) -> None:
-        """Note what was not the program."""
-        metrics = result.metrics
-        self.rests.append(elapsed_ms - metrics.queue_ms - metrics.boot_ms - metrics.run_ms)
 
 
 class Request:

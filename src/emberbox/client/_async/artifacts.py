@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
-from urllib.parse import quote
 
 from emberbox.client._async.pages import all_pages
+from emberbox.client.paths import path_of
 from emberbox.client.places import unreachable
 from emberbox.client.waiting import async_call
 from emberbox.errors import InvalidPath, NotFound
@@ -22,44 +22,66 @@ if TYPE_CHECKING:
 
 
 class AsyncArtifacts:
-    """The artifacts of a job, whose path on the server each call is given."""
+    """The part of `client.jobs` that is about files."""
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    def list(self, job: str) -> AsyncIterator[Artifact]:
-        """Yield them all."""
-        return all_pages(self._transport, Artifact, f"{job}/artifacts")
+    def artifacts(self, job_id: str) -> AsyncIterator[Artifact]:
+        """Yield the files that a job left behind. Raises `NotFound`."""
+        return all_pages(self._transport, Artifact, path_of("jobs", job_id, "artifacts"))
 
-    async def find(self, job: str, artifact: Artifact | str) -> Artifact:
-        """Return an artifact by its id or path. Raises `NotFound`."""
-        if isinstance(artifact, Artifact):
-            return artifact
-        return _named([found async for found in self.list(job)], artifact)
+    async def download(self, job_id: str, artifact: Artifact | str, to: Path | str | None = None) -> Path:
+        """Fetch an artifact into a file and return where it is.
 
-    async def read(self, job: str, artifact: Artifact | str) -> bytes:
-        """Return an artifact's content."""
-        found = await self.find(job, artifact)
-        return await self._transport.content(_content(job, found))
+        Args:
+            job_id: The job.
+            artifact: The artifact, or its id or path.
+            to: The file, or a folder that exists, where it gets its own name; None for the current
+                folder. A file that is there is replaced once all has come.
 
-    async def download(self, job: str, artifact: Artifact | str, to: Path | str | None) -> Path:
-        """Fetch an artifact into a file, whole or not at all."""
-        found = await self.find(job, artifact)
-        return await self._save(job, found, await async_call(_target, found, to))
+        Raises:
+            NotFound: There is no such job, or no such artifact.
+            ServerUnreachable: What came is not whole; nothing is left of it.
+        """
+        found = await self._find(job_id, artifact)
+        return await self._save(job_id, found, await async_call(_target, found, to))
 
-    async def download_all(self, job: str, folder: Path, only: Sequence[str] | None) -> Sequence[Path]:
-        """Fetch several artifacts, or all, below a folder."""
-        known = [artifact async for artifact in self.list(job)]
+    async def download_all(
+        self, job_id: str, folder: Path | str, *, only: Sequence[str] | None = None
+    ) -> Sequence[Path]:
+        """Fetch artifacts into a folder, each at its own path below it, and return where they are.
+
+        Args:
+            job_id: The job.
+            folder: Made where it is not there.
+            only: Ids or paths; None for all.
+
+        Raises:
+            NotFound: There is no such job, or no such artifact.
+            InvalidPath: A path leads out of the folder; nothing was fetched.
+        """
+        known = [artifact async for artifact in self.artifacts(job_id)]
         wanted = known if only is None else [_named(known, name) for name in only]
-        targets = [(artifact, _below(folder, artifact)) for artifact in wanted]
+        targets = [(artifact, _below(Path(folder), artifact)) for artifact in wanted]
         for artifact, target in targets:
             await async_call(target.parent.mkdir, parents=True, exist_ok=True)
-            await self._save(job, artifact, target)
+            await self._save(job_id, artifact, target)
         return [target for _, target in targets]
 
-    async def _save(self, job: str, found: Artifact, target: Path) -> Path:
+    async def read_artifact(self, job_id: str, artifact: Artifact | str) -> bytes:
+        """Return an artifact's content; for the arguments see `download`."""
+        found = await self._find(job_id, artifact)
+        return await self._transport.content(path_of("jobs", job_id, "artifacts", found.id))
+
+    async def _find(self, job_id: str, artifact: Artifact | str) -> Artifact:
+        if isinstance(artifact, Artifact):
+            return artifact
+        return _named([found async for found in self.artifacts(job_id)], artifact)
+
+    async def _save(self, job_id: str, found: Artifact, target: Path) -> Path:
         with AtomicFile(target, mode=None) as made:
-            await self._fetch(_content(job, found), found, made.file)
+            await self._fetch(path_of("jobs", job_id, "artifacts", found.id), found, made.file)
             await async_call(made.commit)
         return target
 
@@ -89,10 +111,6 @@ def _below(folder: Path, artifact: Artifact) -> Path:
     if not stays_below(artifact.path) or not all(map(_is_name, parts)):
         raise InvalidPath(f"{artifact.path!r} cannot be a path here; fetch it by itself, under another name")
     return folder.joinpath(*parts)
-
-
-def _content(job: str, artifact: Artifact) -> str:
-    return f"{job}/artifacts/{quote(artifact.id, safe='')}"
 
 
 def _target(artifact: Artifact, to: Path | str | None) -> Path:
