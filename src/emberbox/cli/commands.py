@@ -14,7 +14,19 @@ if TYPE_CHECKING:
     from emberbox.cli.options import Option
 
 _C = TypeVar("_C", bound="Callable[..., Any]")
-ARGS = typer.Argument(metavar="[--] ARGS...", help="Its arguments.", show_default=False)
+
+
+def option(names: str, text: str, metavar: str | None = None, **more: Any) -> Any:
+    """Return an option of one command alone: how it is written, separated by blanks, and what it is for."""
+    return typer.Option(*names.split(), help=text, metavar=metavar, **more)
+
+
+def argument(metavar: str, text: str, **more: Any) -> Any:
+    """Return an argument of a command: what stands for it in the help, and what it is."""
+    return typer.Argument(metavar=metavar, help=text, **{"show_default": False, **more})
+
+
+ARGS = argument("[--] ARGS...", "Its arguments.")
 """The arguments of a script, behind it."""
 
 

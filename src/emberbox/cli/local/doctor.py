@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+import typer  # noqa: TC002  Typer looks at it when it runs
 
 from emberbox.cli import exit_codes
-from emberbox.cli.commands import takes
+from emberbox.cli.commands import option, takes
 from emberbox.cli.failures import printable
 from emberbox.cli.options import JSON
 from emberbox.cli.tables import print_json, show, write_out
@@ -45,11 +45,9 @@ def doctor(
     ctx: typer.Context,
     production: Annotated[
         bool,
-        typer.Option("--production", help="Look at how the host is set up against attacks from inside VMs."),
+        option("--production", "Look at how the host is set up against attacks from inside VMs."),
     ] = False,
-    everything: Annotated[
-        bool, typer.Option("--all", help="With --production: show what is fine as well.")
-    ] = False,
+    everything: Annotated[bool, option("--all", "With --production: show what is fine as well.")] = False,
     *,
     json: bool,
 ) -> int:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emberbox.cli import commands, context, exit_codes
+from emberbox.cli import context, exit_codes
+from emberbox.cli.commands import argument, group, option, takes
 from emberbox.cli.context import runtime_names
 from emberbox.cli.failures import say
 from emberbox.cli.local import images_build, images_import
@@ -16,7 +17,7 @@ from emberbox.cli.tables import megabytes, print_found, print_json, print_remove
 if TYPE_CHECKING:
     from emberbox.images import StoredImage
 
-_RUNTIME = typer.Argument(metavar="RUNTIME", help="Name or alias of a runtime.", autocompletion=runtime_names)
+_RUNTIME = argument("RUNTIME", "Name or alias of a runtime.", autocompletion=runtime_names)
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +31,7 @@ def register(app: typer.Typer) -> None:
         ("remove", images_import.remove),
         ("prune", prune),
     )
-    commands.group(app, "images", "Show, build and remove the images that VMs boot from.", *named)
+    group(app, "images", "Show, build and remove the images that VMs boot from.", *named)
 
 
 def describe(stored: StoredImage) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def describe(stored: StoredImage) -> dict[str, Any]:
     }
 
 
-@commands.takes(JSON)
+@takes(JSON)
 def show(ctx: typer.Context, *, json: bool) -> None:
     """List all images, newest first."""
     found = [describe(stored) for stored in context.image_store(ctx.obj.settings()).list()]
@@ -80,7 +81,7 @@ def inspect(
     runtime: Annotated[str, _RUNTIME],
     key: Annotated[
         str | None,
-        typer.Option("--key", metavar="KEY", help="Beginning of an image's key; left out, the newest."),
+        option("--key", "Beginning of an image's key; left out, the newest.", "KEY"),
     ] = None,
 ) -> None:
     """Show what an image is made of, as JSON, with the versions of all its packages."""
@@ -107,7 +108,7 @@ def verify(ctx: typer.Context) -> int:
     return code
 
 
-@commands.takes(DRY_RUN)
+@takes(DRY_RUN)
 def prune(ctx: typer.Context, *, dry_run: bool) -> None:
     """Remove all images but the newest of each runtime, and files that no image needs."""
     settings = ctx.obj.settings()

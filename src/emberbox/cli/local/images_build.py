@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+import typer  # noqa: TC002  Typer looks at it when it runs
 
 from emberbox.cli import context
+from emberbox.cli.commands import argument, option
 from emberbox.cli.context import runtime_names
 from emberbox.cli.failures import say
 from emberbox.errors import InvalidInput
@@ -21,13 +22,9 @@ def build(
     ctx: typer.Context,
     names: Annotated[
         list[str],
-        typer.Argument(
-            metavar="RUNTIME...",
-            help="Runtimes, or folders with a runtime.toml.",
-            autocompletion=runtime_names,
-        ),
+        argument("RUNTIME...", "Runtimes, or folders with a runtime.toml.", autocompletion=runtime_names),
     ],
-    force: Annotated[bool, typer.Option("--force", help="Build anew, with the newest packages.")] = False,
+    force: Annotated[bool, option("--force", "Build anew, with the newest packages.")] = False,
 ) -> None:
     """Build the images of runtimes; what is built already is kept.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emberbox.cli import context
+from emberbox.cli.commands import argument, option
 from emberbox.cli.context import runtime_names
 from emberbox.cli.failures import say
 from emberbox.cli.tables import megabytes
@@ -27,9 +28,7 @@ if TYPE_CHECKING:
     from emberbox.runtimes import Runtime, RuntimeCatalog
 
 _SCRIPT = "{script}"
-_REFERENCE = typer.Argument(
-    metavar="REFERENCE", help="oci:DIR[:TAG], docker-archive:FILE or docker://REGISTRY/NAME:TAG."
-)
+_REFERENCE = argument("REFERENCE", "oci:DIR[:TAG], docker-archive:FILE or docker://REGISTRY/NAME:TAG.")
 
 
 def import_image(
@@ -37,41 +36,29 @@ def import_image(
     reference: Annotated[str, _REFERENCE],
     name: Annotated[
         str | None,
-        typer.Option("--name", metavar="NAME", help="The runtime's name; else made from REFERENCE."),
+        option("--name", "The runtime's name; else made from REFERENCE.", "NAME"),
     ] = None,
     run: Annotated[
         str | None,
-        typer.Option(
-            "--run",
-            metavar="COMMAND",
-            help="Run scripts by this, such as 'python3 {script}'; else the image's program.",
+        option(
+            "--run", "Run scripts by this, such as 'python3 {script}'; else the image's program.", "COMMAND"
         ),
     ] = None,
     user: Annotated[
         str | None,
-        typer.Option("--user", metavar="USER[:GROUP]", help="Whom it runs as; else whom the image names."),
+        option("--user", "Whom it runs as; else whom the image names.", "USER[:GROUP]"),
     ] = None,
-    cwd: Annotated[
-        str | None, typer.Option("--cwd", metavar="FOLDER", help="Folder in the guest that runs start in.")
-    ] = None,
-    memory: Annotated[
-        int, typer.Option("--memory", metavar="MIB", help="The guest's memory.", min=64, max=65_536)
-    ] = 256,
+    cwd: Annotated[str | None, option("--cwd", "Folder in the guest that runs start in.", "FOLDER")] = None,
+    memory: Annotated[int, option("--memory", "The guest's memory.", "MIB", min=64, max=65_536)] = 256,
     runtime_folder: Annotated[
         Path | None,
-        typer.Option(
-            "--runtime-folder", metavar="PATH", help="Where the runtime's folder goes; else the data folder."
-        ),
+        option("--runtime-folder", "Where the runtime's folder goes; else the data folder.", "PATH"),
     ] = None,
     auth_file: Annotated[
         Path | None,
-        typer.Option(
-            "--auth-file", metavar="FILE", help="Credentials, as skopeo login --authfile writes them."
-        ),
+        option("--auth-file", "Credentials, as skopeo login --authfile writes them.", "FILE"),
     ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Allow plain HTTP and unknown certificates.")
-    ] = False,
+    insecure: Annotated[bool, option("--insecure", "Allow plain HTTP and unknown certificates.")] = False,
 ) -> None:
     """Make a runtime of a container image, without a Docker engine.
 
@@ -132,9 +119,7 @@ async def import_runtime(
 
 def remove(
     ctx: typer.Context,
-    names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="Runtimes.", autocompletion=runtime_names)
-    ],
+    names: Annotated[list[str], argument("NAME...", "Runtimes.", autocompletion=runtime_names)],
 ) -> None:
     """Remove the images of runtimes; of imported ones the runtime as well."""
     from emberbox.errors import UnknownRuntime

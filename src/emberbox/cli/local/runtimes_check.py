@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emberbox.cli import context, exit_codes
-from emberbox.cli.commands import takes
+from emberbox.cli.commands import argument, option, takes
 from emberbox.cli.context import runtime_names
 from emberbox.cli.failures import printable, write_line
 from emberbox.cli.options import JSON
@@ -43,15 +43,15 @@ def check(
     ctx: typer.Context,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME...]", help="Names or aliases.", autocompletion=runtime_names),
+        argument("[NAME...]", "Names or aliases.", autocompletion=runtime_names),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Check all there are.")] = False,
+    everything: Annotated[bool, option("--all", "Check all there are.")] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer clones and samples; compilers are not driven mad.")
+        bool, option("--quick", "Fewer clones and samples; compilers are not driven mad.")
     ] = False,
     folder: Annotated[
         str | None,
-        typer.Option("--folder", metavar="PATH", help="Folder of a runtime of yours, or of several."),
+        option("--folder", "Folder of a runtime of yours, or of several.", "PATH"),
     ] = None,
     *,
     json: bool,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emberbox.cli import exit_codes
+from emberbox.cli.commands import option
 
 if TYPE_CHECKING:
     from emberbox.cli.context import GlobalOptions
@@ -44,9 +45,7 @@ def _serve(
         int | None, typer.Option(min=1, help="Jobs that run at once [default: two for each processor].")
     ] = None,
     data: Annotated[str | None, typer.Option(metavar="DIR", help="Data folder [env: EMBERBOX_DATA].")] = None,
-    new_admin_key: Annotated[
-        bool, typer.Option("--new-admin-key", help="Make another admin key and keep it.")
-    ] = False,
+    new_admin_key: Annotated[bool, option("--new-admin-key", "Make another admin key and keep it.")] = False,
     log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",
     log_format: Annotated[str, typer.Option(metavar="FORM", help="text or json.")] = "text",
 ) -> int:

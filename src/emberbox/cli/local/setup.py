@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emberbox.cli import context
+from emberbox.cli.commands import option
 from emberbox.cli.context import runtime_names
 from emberbox.cli.failures import say
 from emberbox.cli.local.setup_kernel import check_kernel, choose_kernel
@@ -56,46 +57,34 @@ def setup(
     ctx: typer.Context,
     names: Annotated[
         list[str] | None,
-        typer.Option(
-            "--runtime",
-            "-r",
-            metavar="NAME",
-            help="Only this runtime; may be repeated.",
-            autocompletion=runtime_names,
-        ),
+        option("--runtime -r", "Only this runtime; may be repeated.", "NAME", autocompletion=runtime_names),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every runtime: takes an hour and some GiB.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Install packages without asking.")] = False,
+    every: Annotated[bool, option("--all", "Every runtime: takes an hour and some GiB.")] = False,
+    yes: Annotated[bool, option("--yes -y", "Install packages without asking.")] = False,
     vmm: Annotated[
         str | None,
-        typer.Option(
-            "--vmm", metavar="NAME", help="Install this VMM instead, and build nothing: firecracker."
-        ),
+        option("--vmm", "Install this VMM instead, and build nothing: firecracker.", "NAME"),
     ] = None,
     version: Annotated[
-        str | None, typer.Option("--version", metavar="X.Y.Z", help="With --vmm: the release to install.")
+        str | None, option("--version", "With --vmm: the release to install.", "X.Y.Z")
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option(
-            "--from", metavar="FILE", help="With --vmm: its archive, already here; nothing is fetched."
-        ),
+        option("--from", "With --vmm: its archive, already here; nothing is fetched.", "FILE"),
     ] = None,
     sha256: Annotated[
         str | None,
-        typer.Option("--sha256", metavar="HEX", help="With --from: its hash, else FILE.sha256.txt holds it."),
+        option("--sha256", "With --from: its hash, else FILE.sha256.txt holds it.", "HEX"),
     ] = None,
     kernel: Annotated[
         str | None,
-        typer.Option(
-            "--kernel",
-            metavar="FILE",
-            help="Build images with this kernel, vmlinux or bzImage; debian: with Debian's.",
+        option(
+            "--kernel", "Build images with this kernel, vmlinux or bzImage; debian: with Debian's.", "FILE"
         ),
     ] = None,
     modules: Annotated[
         Path | None,
-        typer.Option("--modules", metavar="DIR", help="With --kernel: its modules, lib/modules/VERSION."),
+        option("--modules", "With --kernel: its modules, lib/modules/VERSION.", "DIR"),
     ] = None,
 ) -> None:
     """Install what is missing, and build images and templates.

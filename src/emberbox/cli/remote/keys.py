@@ -5,24 +5,22 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from emberbox.cli import commands
+from emberbox.cli.commands import argument, group, option
 from emberbox.cli.failures import say
 from emberbox.cli.remote.remote import LISTED, Limit, Remote, command, identifier
 from emberbox.cli.tables import moment
 from emberbox.errors import InvalidInput
 
 if TYPE_CHECKING:
+    import typer
+
     from emberbox.schemas.keys import Key, KeyWithSecret
 
 KeyId = Annotated[str, identifier("key")]
-Days = Annotated[
-    float | None, typer.Option("--days", metavar="N", help="Let it end by itself after so many days.")
-]
+Days = Annotated[float | None, option("--days", "Let it end by itself after so many days.", "N")]
 Quotas = Annotated[
     list[str] | None,
-    typer.Option("--quota", metavar="NAME=N", help="Such as concurrent_jobs=4; may be repeated."),
+    option("--quota", "Such as concurrent_jobs=4; may be repeated.", "NAME=N"),
 ]
 
 
@@ -36,15 +34,15 @@ def register(app: typer.Typer) -> None:
         ("revoke", revoke),
         ("me", me),
     )
-    commands.group(app, "keys", "Make, change, rotate, and revoke the API keys of a server.", *named)
+    group(app, "keys", "Make, change, rotate, and revoke the API keys of a server.", *named)
 
 
 @command()
 async def create(
     there: Remote,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="For people.", show_default=False)],
+    name: Annotated[str, argument("NAME", "For people.")],
     scopes: Annotated[
-        list[str] | None, typer.Option("--scope", metavar="SCOPE", help="read, run or admin. [usual: run]")
+        list[str] | None, option("--scope", "read, run or admin. [usual: run]", "SCOPE")
     ] = None,
     days: Days = None,
     quotas: Quotas = None,
@@ -111,12 +109,10 @@ def _state(key: Key) -> str:
 async def update(
     there: Remote,
     key_id: KeyId,
-    name: Annotated[str | None, typer.Option("--name", metavar="TEXT", help="For people.")] = None,
-    scopes: Annotated[
-        list[str] | None, typer.Option("--scope", metavar="SCOPE", help="read, run or admin.")
-    ] = None,
+    name: Annotated[str | None, option("--name", "For people.", "TEXT")] = None,
+    scopes: Annotated[list[str] | None, option("--scope", "read, run or admin.", "SCOPE")] = None,
     days: Days = None,
-    forever: Annotated[bool, typer.Option("--forever", help="Let it not end by itself.")] = False,
+    forever: Annotated[bool, option("--forever", "Let it not end by itself.")] = False,
     quotas: Quotas = None,
 ) -> None:
     """Change a key; what is left out stays. Scopes and quotas that are given are all that it has then."""
@@ -136,7 +132,7 @@ async def rotate(
     key_id: KeyId,
     grace_s: Annotated[
         float,
-        typer.Option("--grace", metavar="SECONDS", min=0, help="How long the secret until now stays good."),
+        option("--grace", "How long the secret until now stays good.", "SECONDS", min=0),
     ] = 0,
 ) -> None:
     """Give a key another secret, which is shown this once."""

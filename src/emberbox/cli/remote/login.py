@@ -6,8 +6,9 @@ import os
 import sys
 from typing import Annotated
 
-import typer
+import typer  # noqa: TC002  Typer looks at it when it runs
 
+from emberbox.cli.commands import option
 from emberbox.cli.failures import say
 from emberbox.cli.interrupts import run_interruptible
 from emberbox.errors import InvalidInput
@@ -20,14 +21,10 @@ def register(app: typer.Typer) -> None:
 
 def login(
     ctx: typer.Context,
-    server: Annotated[
-        str, typer.Option("--server", metavar="URL", help="The server's address.", show_default=False)
-    ],
-    key_stdin: Annotated[bool, typer.Option("--key-stdin", help="Read the key from standard input.")] = False,
-    profile: Annotated[
-        str, typer.Option("--profile", metavar="NAME", help="Name to save it under.")
-    ] = "default",
-    check: Annotated[bool, typer.Option("--check/--no-check", help="Try the key first.")] = True,
+    server: Annotated[str, option("--server", "The server's address.", "URL", show_default=False)],
+    key_stdin: Annotated[bool, option("--key-stdin", "Read the key from standard input.")] = False,
+    profile: Annotated[str, option("--profile", "Name to save it under.", "NAME")] = "default",
+    check: Annotated[bool, option("--check/--no-check", "Try the key first.")] = True,
 ) -> None:
     """Save a server and its key for the commands that follow.
 

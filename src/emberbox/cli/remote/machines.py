@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from emberbox.cli import commands
+from emberbox.cli.commands import group, option
 from emberbox.cli.failures import printable
 from emberbox.cli.remote.remote import Remote, command, identifier
 from emberbox.cli.tables import moment, write_out
 
 if TYPE_CHECKING:
+    import typer
+
     from emberbox.schemas.machines import Machine
 
 MachineId = Annotated[str, identifier("machine")]
-Tail = Annotated[
-    int | None, typer.Option("--tail", "-n", metavar="N", min=0, help="Only the last so many lines.")
-]
+Tail = Annotated[int | None, option("--tail -n", "Only the last so many lines.", "N", min=0)]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     named = (("list", show), ("console", console), ("log", log))
     text = "Look at the machines of a server; needs a key with the scope admin."
-    commands.group(app, "machines", text, *named)
+    group(app, "machines", text, *named)
 
 
 @command()

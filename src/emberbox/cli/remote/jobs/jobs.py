@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emberbox.cli import commands, exit_codes
+from emberbox.cli import exit_codes
+from emberbox.cli.commands import argument, group, option
 from emberbox.cli.failures import say
 from emberbox.cli.options import WAIT
 from emberbox.cli.remote.jobs.submit import hand_in
@@ -30,9 +31,7 @@ if TYPE_CHECKING:
     from emberbox.schemas.jobs import Artifact, CompileReport, Job, JobMetrics
 
 JobId = Annotated[str, identifier("job")]
-Status = Annotated[
-    str | None, typer.Option("--status", "-s", metavar="STATUS", help="Only queued, running, succeeded, …")
-]
+Status = Annotated[str | None, option("--status -s", "Only queued, running, succeeded, …", "STATUS")]
 
 
 def register(app: typer.Typer) -> None:
@@ -47,17 +46,15 @@ def register(app: typer.Typer) -> None:
         ("artifacts", artifacts),
         ("download", download),
     )
-    commands.group(app, "jobs", "List, look at, cancel, and repeat the jobs of a server.", *named)
+    group(app, "jobs", "List, look at, cancel, and repeat the jobs of a server.", *named)
 
 
 @command()
 async def show(
     there: Remote,
     status: Status = None,
-    runtime: Annotated[
-        str | None, typer.Option("--runtime", "-r", metavar="NAME", help="Only of this runtime.")
-    ] = None,
-    script: Annotated[str | None, typer.Option("--script", metavar="ID", help="Only of this script.")] = None,
+    runtime: Annotated[str | None, option("--runtime -r", "Only of this runtime.", "NAME")] = None,
+    script: Annotated[str | None, option("--script", "Only of this script.", "ID")] = None,
     label: LabelFilter = None,
     limit: Limit = LISTED,
 ) -> None:
@@ -198,11 +195,9 @@ async def download(
     job_id: JobId,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE]...", help="Ids or paths; all where left out.", show_default=False),
+        argument("[FILE]...", "Ids or paths; all where left out."),
     ] = None,
-    output: Annotated[
-        str, typer.Option("--output", "-o", metavar="DIR", help="Where to; made where it is not there.")
-    ] = ".",
+    output: Annotated[str, option("--output -o", "Where to; made where it is not there.", "DIR")] = ".",
 ) -> None:
     """Fetch the files that a job left behind, with their folders. Existing files are replaced."""
     found = await there.client.jobs.download_all(job_id, Path(output), only=names or None)

@@ -6,8 +6,7 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, cast
 
-import typer
-
+from emberbox.cli.commands import option
 from emberbox.cli.failures import say
 from emberbox.cli.remote.jobs.followed import follow, told
 from emberbox.cli.remote.jobs.jobs import JobId  # noqa: TC001  Typer looks at it when it runs
@@ -17,6 +16,8 @@ from emberbox.cli.tables import print_json
 from emberbox.errors import InvalidInput
 
 if TYPE_CHECKING:
+    import typer
+
     from emberbox.client import AsyncClient
     from emberbox.client._async.jobs import Stream
 
@@ -30,13 +31,9 @@ def register(app: typer.Typer) -> None:
 async def logs(
     there: Remote,
     job_id: JobId,
-    follow_on: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
-    stream: Annotated[
-        str | None, typer.Option("--stream", metavar="NAME", help="Only stdout, or only stderr.")
-    ] = None,
-    tail: Annotated[
-        int | None, typer.Option("--tail", metavar="N", min=0, help="Only the last N lines.")
-    ] = None,
+    follow_on: Annotated[bool, option("--follow -f", "Go on until the job has ended.")] = False,
+    stream: Annotated[str | None, option("--stream", "Only stdout, or only stderr.", "NAME")] = None,
+    tail: Annotated[int | None, option("--tail", "Only the last N lines.", "N", min=0)] = None,
 ) -> int | None:
     """Show what a job wrote, unchanged. Its standard output and standard error go to those of this command.
 

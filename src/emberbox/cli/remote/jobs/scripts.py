@@ -5,10 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from emberbox.cli import commands
-from emberbox.cli.commands import ARGS
+from emberbox.cli.commands import ARGS, argument, group, option
 from emberbox.cli.options import LABELS, NAME, RUNTIME, SCRIPT_RUN, Option
 from emberbox.cli.remote.jobs.submit import check_interactive, hand_in, job_parameters
 from emberbox.cli.remote.remote import (
@@ -29,6 +26,8 @@ from emberbox.cli.tables import moment, size
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import typer
+
     from emberbox.schemas.scripts import Script
 
 ScriptId = Annotated[str, identifier("script")]
@@ -44,16 +43,14 @@ def register(app: typer.Typer) -> None:
         ("delete", delete),
         ("run", run),
     )
-    commands.group(app, "scripts", "Upload scripts to a server, and run them there.", *named)
+    group(app, "scripts", "Upload scripts to a server, and run them there.", *named)
 
 
 @command()
 async def show(
     there: Remote,
-    runtime: Annotated[
-        str | None, typer.Option("--runtime", "-r", metavar="NAME", help="Only of this runtime.")
-    ] = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="TEXT", help="Only of this name.")] = None,
+    runtime: Annotated[str | None, option("--runtime -r", "Only of this runtime.", "NAME")] = None,
+    name: Annotated[str | None, option("--name", "Only of this name.", "TEXT")] = None,
     label: LabelFilter = None,
     limit: Limit = LISTED,
 ) -> None:
@@ -77,9 +74,7 @@ def _row(script: Script) -> tuple[str, ...]:
 )
 async def upload(
     there: Remote,
-    files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="A script, an archive, a folder, or several.")
-    ],
+    files: Annotated[list[str], argument("FILE...", "A script, an archive, a folder, or several.")],
     *,
     labels: list[str] | None,
     **given: Any,
@@ -116,9 +111,7 @@ def _fields(script: Script) -> Iterator[tuple[str, object]]:
 async def content(
     there: Remote,
     script_id: ScriptId,
-    output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.")
-    ] = None,
+    output: Annotated[str | None, option("--output -o", "Write it there.", "FILE")] = None,
 ) -> None:
     """Print a script's content: the file, or a tar archive of its files."""
     data = await there.client.scripts.content(script_id)

@@ -7,10 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-import typer
-
 from emberbox.cli import exit_codes
-from emberbox.cli.commands import ARGS
+from emberbox.cli.commands import ARGS, argument
 from emberbox.cli.inputs import check_file, check_folder, read_environment, read_files
 from emberbox.cli.options import SUBMIT
 from emberbox.cli.remote.jobs.followed import run_and_follow, told
@@ -19,6 +17,8 @@ from emberbox.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+
+    import typer
 
     from emberbox.client import AsyncClient, JobParameters
     from emberbox.schemas.jobs import Job
@@ -37,7 +37,7 @@ def submit(
     there: Remote,
     file: Annotated[
         str | None,
-        typer.Argument(metavar="FILE", help="The script; '-' for standard input.", show_default=False),
+        argument("FILE", "The script; '-' for standard input."),
     ] = None,
     args: Annotated[list[str] | None, ARGS] = None,
     *,
