@@ -13,8 +13,8 @@ from emberbox.doctor import probes
 from emberbox.doctor.checks import host, machines, stock
 from emberbox.doctor.checks.bounds import memory_within_bounds
 from emberbox.doctor.checks.drivers import look_at_drivers
-from emberbox.doctor.finding import Finding, Level, Row
-from emberbox.errors import EmberboxError, RequirementMissing
+from emberbox.doctor.finding import Finding, Level, Row, problem_of
+from emberbox.errors import EmberboxError
 from emberbox.images.tools.requirements import REQUIREMENTS, which
 
 if TYPE_CHECKING:
@@ -146,10 +146,8 @@ async def look_at_sources(settings: Settings) -> tuple[str | None, str | None]:
         with tempfile.TemporaryDirectory(prefix="emberbox-") as folder:
             for suite in sorted({runtime.image.suite for runtime in runtimes}):
                 await find_suite(suite, Path(folder))
-    except RequirementMissing as error:
-        return error.message.partition("\n")[0], error.mend
     except (EmberboxError, OSError) as error:
-        return str(error).partition("\n")[0], None
+        return problem_of(error)
     return None, None
 
 
@@ -182,5 +180,5 @@ def _guarded(row: Row, check: Callable[[], Finding]) -> Finding:
     try:
         return check()
     except (EmberboxError, OSError) as error:
-        mend = error.mend if isinstance(error, RequirementMissing) else None
-        return row.missing(str(error).partition("\n")[0], mend=mend)
+        found, mend = problem_of(error)
+        return row.missing(found, mend=mend)

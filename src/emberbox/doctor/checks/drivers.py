@@ -11,7 +11,7 @@ from emberbox.doctor import probes
 from emberbox.doctor.checks import machines
 from emberbox.doctor.checks.guests import look_at_kernel
 from emberbox.doctor.checks.virtualization import check_kvm_kind
-from emberbox.doctor.finding import Finding, Row
+from emberbox.doctor.finding import Finding, Row, problem_of
 from emberbox.doctor.trials.machine import try_machine
 from emberbox.errors import EmberboxError
 from emberbox.images.tools.requirements import which
@@ -143,7 +143,7 @@ async def look_at_drivers(settings: Settings) -> Drivers:
     except TimeoutError:
         return await _unprobed(f"probing took longer than {_PROBE_S:g} s")
     except (EmberboxError, OSError) as error:
-        return await _unprobed(str(error).partition("\n")[0])
+        return await _unprobed(problem_of(error)[0])
     used = choice.name if choice.report.usable else None
     # Where KVM is set and does not run guests, a driver that needs it would not either.
     helpless = real is not None and real.name != "kvm"
