@@ -89,11 +89,9 @@ def make_app(words: Sequence[str] = ()) -> typer.Typer:
 def _global(
     ctx: typer.Context,
     data: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Folder of images and templates [env: EMBERBOX_DATA].")
+        str | None, option("--data", "Folder of images and templates [env: EMBERBOX_DATA].", "DIR")
     ] = None,
-    config: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Settings file [env: EMBERBOX_CONFIG].")
-    ] = None,
+    config: Annotated[str | None, option("--config", "Settings file [env: EMBERBOX_CONFIG].", "FILE")] = None,
     debug: Annotated[
         bool, option("--debug", "Show details and tracebacks of errors [env: EMBERBOX_DEBUG].")
     ] = False,

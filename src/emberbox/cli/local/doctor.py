@@ -44,8 +44,7 @@ def register(app: typer.Typer) -> None:
 def doctor(
     ctx: typer.Context,
     production: Annotated[
-        bool,
-        option("--production", "Look at how the host is set up against attacks from inside VMs."),
+        bool, option("--production", "Look at how the host is set up against attacks from inside VMs.")
     ] = False,
     everything: Annotated[bool, option("--all", "With --production: show what is fine as well.")] = False,
     *,

@@ -80,8 +80,7 @@ def inspect(
     ctx: typer.Context,
     runtime: Annotated[str, _RUNTIME],
     key: Annotated[
-        str | None,
-        option("--key", "Beginning of an image's key; left out, the newest.", "KEY"),
+        str | None, option("--key", "Beginning of an image's key; left out, the newest.", "KEY")
     ] = None,
 ) -> None:
     """Show what an image is made of, as JSON, with the versions of all its packages."""

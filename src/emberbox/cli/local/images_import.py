@@ -35,8 +35,7 @@ def import_image(
     ctx: typer.Context,
     reference: Annotated[str, _REFERENCE],
     name: Annotated[
-        str | None,
-        option("--name", "The runtime's name; else made from REFERENCE.", "NAME"),
+        str | None, option("--name", "The runtime's name; else made from REFERENCE.", "NAME")
     ] = None,
     run: Annotated[
         str | None,
@@ -45,8 +44,7 @@ def import_image(
         ),
     ] = None,
     user: Annotated[
-        str | None,
-        option("--user", "Whom it runs as; else whom the image names.", "USER[:GROUP]"),
+        str | None, option("--user", "Whom it runs as; else whom the image names.", "USER[:GROUP]")
     ] = None,
     cwd: Annotated[str | None, option("--cwd", "Folder in the guest that runs start in.", "FOLDER")] = None,
     memory: Annotated[int, option("--memory", "The guest's memory.", "MIB", min=64, max=65_536)] = 256,
@@ -55,8 +53,7 @@ def import_image(
         option("--runtime-folder", "Where the runtime's folder goes; else the data folder.", "PATH"),
     ] = None,
     auth_file: Annotated[
-        Path | None,
-        option("--auth-file", "Credentials, as skopeo login --authfile writes them.", "FILE"),
+        Path | None, option("--auth-file", "Credentials, as skopeo login --authfile writes them.", "FILE")
     ] = None,
     insecure: Annotated[bool, option("--insecure", "Allow plain HTTP and unknown certificates.")] = False,
 ) -> None:

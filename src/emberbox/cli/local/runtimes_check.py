@@ -42,16 +42,14 @@ _STYLES = {"ok": "green", "wrong": "red", "skipped": None}
 def check(
     ctx: typer.Context,
     names: Annotated[
-        list[str] | None,
-        argument("[NAME...]", "Names or aliases.", autocompletion=runtime_names),
+        list[str] | None, argument("[NAME...]", "Names or aliases.", autocompletion=runtime_names)
     ] = None,
     everything: Annotated[bool, option("--all", "Check all there are.")] = False,
     quick: Annotated[
         bool, option("--quick", "Fewer clones and samples; compilers are not driven mad.")
     ] = False,
     folder: Annotated[
-        str | None,
-        option("--folder", "Folder of a runtime of yours, or of several.", "PATH"),
+        str | None, option("--folder", "Folder of a runtime of yours, or of several.", "PATH")
     ] = None,
     *,
     json: bool,

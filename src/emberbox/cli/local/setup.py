@@ -62,19 +62,16 @@ def setup(
     every: Annotated[bool, option("--all", "Every runtime: takes an hour and some GiB.")] = False,
     yes: Annotated[bool, option("--yes -y", "Install packages without asking.")] = False,
     vmm: Annotated[
-        str | None,
-        option("--vmm", "Install this VMM instead, and build nothing: firecracker.", "NAME"),
+        str | None, option("--vmm", "Install this VMM instead, and build nothing: firecracker.", "NAME")
     ] = None,
     version: Annotated[
         str | None, option("--version", "With --vmm: the release to install.", "X.Y.Z")
     ] = None,
     file: Annotated[
-        Path | None,
-        option("--from", "With --vmm: its archive, already here; nothing is fetched.", "FILE"),
+        Path | None, option("--from", "With --vmm: its archive, already here; nothing is fetched.", "FILE")
     ] = None,
     sha256: Annotated[
-        str | None,
-        option("--sha256", "With --from: its hash, else FILE.sha256.txt holds it.", "HEX"),
+        str | None, option("--sha256", "With --from: its hash, else FILE.sha256.txt holds it.", "HEX")
     ] = None,
     kernel: Annotated[
         str | None,
@@ -83,8 +80,7 @@ def setup(
         ),
     ] = None,
     modules: Annotated[
-        Path | None,
-        option("--modules", "With --kernel: its modules, lib/modules/VERSION.", "DIR"),
+        Path | None, option("--modules", "With --kernel: its modules, lib/modules/VERSION.", "DIR")
     ] = None,
 ) -> None:
     """Install what is missing, and build images and templates.

@@ -131,8 +131,7 @@ async def rotate(
     there: Remote,
     key_id: KeyId,
     grace_s: Annotated[
-        float,
-        option("--grace", "How long the secret until now stays good.", "SECONDS", min=0),
+        float, option("--grace", "How long the secret until now stays good.", "SECONDS", min=0)
     ] = 0,
 ) -> None:
     """Give a key another secret, which is shown this once."""

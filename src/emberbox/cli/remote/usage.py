@@ -24,8 +24,7 @@ def register(app: typer.Typer) -> None:
 async def usage(
     there: Remote,
     since: Annotated[
-        str | None,
-        option("--since", "First day (UTC); usually 29 days ago.", "YYYY-MM-DD"),
+        str | None, option("--since", "First day (UTC); usually 29 days ago.", "YYYY-MM-DD")
     ] = None,
     until: Annotated[str | None, option("--until", "Last day; usually today.", "YYYY-MM-DD")] = None,
     all_keys: Annotated[bool, option("--all-keys", "Of every key; needs the scope admin.")] = False,

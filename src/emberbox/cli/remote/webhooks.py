@@ -113,10 +113,7 @@ def _print_sent(there: Remote, sent: Delivery) -> None:
 @command()
 async def deliveries(
     there: Remote,
-    webhook_id: Annotated[
-        str | None,
-        argument("[ID]", "The webhook's id; all where left out."),
-    ] = None,
+    webhook_id: Annotated[str | None, argument("[ID]", "The webhook's id; all where left out.")] = None,
     status: Annotated[str | None, option("--status -s", "Only pending, delivered or dead.", "STATUS")] = None,
     limit: Limit = LISTED,
 ) -> None:

@@ -193,10 +193,7 @@ async def _say_why_nothing(client: AsyncClient, job_id: str) -> None:
 async def download(
     there: Remote,
     job_id: JobId,
-    names: Annotated[
-        list[str] | None,
-        argument("[FILE]...", "Ids or paths; all where left out."),
-    ] = None,
+    names: Annotated[list[str] | None, argument("[FILE]...", "Ids or paths; all where left out.")] = None,
     output: Annotated[str, option("--output -o", "Where to; made where it is not there.", "DIR")] = ".",
 ) -> None:
     """Fetch the files that a job left behind, with their folders. Existing files are replaced."""

@@ -35,10 +35,7 @@ def register(app: typer.Typer) -> None:
 @command(*SUBMIT)
 def submit(
     there: Remote,
-    file: Annotated[
-        str | None,
-        argument("FILE", "The script; '-' for standard input."),
-    ] = None,
+    file: Annotated[str | None, argument("FILE", "The script; '-' for standard input.")] = None,
     args: Annotated[list[str] | None, ARGS] = None,
     *,
     code: str | None,
