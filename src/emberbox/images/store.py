@@ -313,14 +313,11 @@ class ImageStore:
                 )
             yield image
 
-    def prune(
-        self, *, dry_run: bool = False, keep: Collection[str] = (), gone: Collection[str] = ()
-    ) -> PruneReport:
-        """Remove images that are not newest, leased, nor in `keep`; then files that no image needs.
+    def prune(self, *, dry_run: bool = False, gone: Collection[str] = ()) -> PruneReport:
+        """Remove images that are neither newest nor leased; then files that no image needs.
 
         Args:
             dry_run: True removes nothing.
-            keep: Keys of images to keep.
             gone: Runtimes that are no more: their newest image goes as well.
 
         Raises:
@@ -334,7 +331,7 @@ class ImageStore:
                 for stored in self.list()
                 if stored.newest and stored.image.runtime not in gone
             }
-            return self._sweep(lambda record: record.key in newest or record.key in keep, dry_run)
+            return self._sweep(lambda record: record.key in newest, dry_run)
 
     def remove(self, runtime: str) -> PruneReport:
         """Remove all images of a runtime, then files that no image needs.

@@ -311,7 +311,7 @@ def _build_in_fork(root: Path, calls: multiprocessing.SimpleQueue[str]) -> None:
     _build_for_ever(root, calls)
 
 
-async def test_prune_keeps_what_is_newest_leased_or_named(tmp_path: Path, builders: Builders) -> None:
+async def test_prune_keeps_what_is_newest_or_leased(tmp_path: Path, builders: Builders) -> None:
     images = make_store(tmp_path)
     first = await images.build(Toy())
     second = await images.build(Toy(), force=True)
@@ -319,7 +319,6 @@ async def test_prune_keeps_what_is_newest_leased_or_named(tmp_path: Path, builde
     with images.lease(first):
         report = images.prune(dry_run=True)
         assert report.images == (second.key,) and report.bytes_freed > 0 and second.rootfs.exists()
-        assert images.prune(keep=[second.key]).images == ()
         assert images.prune().images == (second.key,)
     assert first.rootfs.exists() and not second.rootfs.exists()
     assert images.prune().images == (first.key,)

@@ -74,9 +74,9 @@ def ms_since(begun: float) -> float:
     return (time.perf_counter() - begun) * 1000
 
 
-async def at_rest(engine: Engine, machines: int = 0, timeout_s: float = SETTLE_S) -> bool:
-    """Wait until only `machines` machines live; returns False when more still do after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
+async def at_rest(engine: Engine, machines: int = 0) -> bool:
+    """Wait until only `machines` machines live; returns False when more still do after `SETTLE_S`."""
+    deadline = time.monotonic() + SETTLE_S
     while engine.machines > machines:
         if time.monotonic() > deadline:
             return False

@@ -154,14 +154,7 @@ def _limits(run: RunLine, runtime: Runtime) -> Limits:
 def _passes_stdin(run: RunLine) -> bool:
     if run.file == "-":
         return False
-    return run.interactive or not _is_terminal(_STDIN)
-
-
-def _is_terminal(descriptor: int) -> bool:
-    try:
-        return os.isatty(descriptor)
-    except OSError:
-        return False
+    return run.interactive or not os.isatty(_STDIN)
 
 
 async def _follow(process: Process, stdin: AsyncIterable[bytes] | None) -> RunResult:

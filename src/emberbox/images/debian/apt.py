@@ -13,7 +13,6 @@ from emberbox.images.debian.packages import stanza_fields
 from emberbox.images.tools.process import run_capture
 from emberbox.images.tools.requirements import find_program
 
-_ASK_S = 60.0
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _KEPT_OPTION = re.compile(r'(Acquire::(?:Check-Valid-Until|Check-Date|Retries|https?::[\w.:-]+)) "([^"]*)";')
 
@@ -73,7 +72,7 @@ async def host_sources() -> tuple[Source, ...]:
     """Return the host's own sources of Debian's packages, of whatever release; empty where it has none."""
     program = find_program("apt-get")
     text = await run_capture(
-        [program, "indextargets", "Created-By: Packages"], what="ask apt for its sources", timeout_s=_ASK_S
+        [program, "indextargets", "Created-By: Packages"], what="ask apt for its sources"
     )
     return parse_index_targets(text)
 
@@ -96,7 +95,5 @@ def parse_index_targets(text: str) -> tuple[Source, ...]:
 
 async def acquire_options() -> tuple[str, ...]:
     """Return the host's apt options for reaching its sources: proxies, retries, checks of dates."""
-    text = await run_capture(
-        [find_program("apt-config"), "dump"], what="ask apt for its options", timeout_s=_ASK_S
-    )
+    text = await run_capture([find_program("apt-config"), "dump"], what="ask apt for its options")
     return tuple(f'{name} "{value}"' for name, value in _KEPT_OPTION.findall(text))

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from emberbox.images.debian.suites import Suite
     from emberbox.images.progress import Progress
 
-_ASK_S = 60.0
 _LISTS_S = 600.0
 _DOWNLOAD_S = 600.0
 _CONFIGURATION = """\
@@ -85,9 +84,7 @@ class Archive:
         """Return a package's newest version and its fields; raises `RequirementMissing` without one."""
         argv = [find_program("apt-cache"), "show", "--no-all-versions", package]
         try:
-            text = await run_capture(
-                argv, what=f"look up the package {package}", timeout_s=_ASK_S, env=self._environment
-            )
+            text = await run_capture(argv, what=f"look up the package {package}", env=self._environment)
         except ImageBuildFailed as error:
             raise RequirementMissing(
                 f"Debian {self._suite.name} has no package {package}", detail=error.detail

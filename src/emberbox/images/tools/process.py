@@ -25,6 +25,7 @@ _Result = TypeVar("_Result")
 KEPT_BYTES = 4096
 """How much of a tool's output is kept for the error's detail."""
 _CAPTURE_BYTES = 16 * 1024 * 1024
+_CAPTURE_S = 60.0
 _FULL = ("No space left on device", "Disk quota exceeded", "not enough free space")
 """What tools say of a full disk."""
 _TERMINATE_S = 10.0
@@ -102,13 +103,11 @@ async def run_tool(
     return tail.text()
 
 
-async def run_capture(
-    argv: Sequence[str], *, what: str, timeout_s: float, env: Mapping[str, str] | None = None
-) -> str:
-    """Run a program as `run_tool` does, and return its standard output (at most 16 MiB)."""
+async def run_capture(argv: Sequence[str], *, what: str, env: Mapping[str, str] | None = None) -> str:
+    """Run a program as `run_tool` does, for a minute at most; return its standard output, up to 16 MiB."""
     with tempfile.TemporaryDirectory(prefix="emberbox-") as folder:
         output = Path(folder) / "output"
-        await run_tool(argv, what=what, timeout_s=timeout_s, env=env, stdout=output)
+        await run_tool(argv, what=what, timeout_s=_CAPTURE_S, env=env, stdout=output)
         with output.open("rb") as stream:
             return stream.read(_CAPTURE_BYTES).decode("utf-8", "replace")
 
