@@ -9,8 +9,8 @@ from emberbox.api.auth import Runner
 from emberbox.api.compat.failures import failure_of
 from emberbox.api.openapi import OTHERS
 from emberbox.api.parts import ServicePart
+from emberbox.api.streaming.ending import end_of
 from emberbox.api.views import answer, encoded
-from emberbox.api.waiting import end_of
 from emberbox.model import MIB
 from emberbox.schemas.base import Answer, Text, bounded
 from emberbox.schemas.jobs import SubmitJob

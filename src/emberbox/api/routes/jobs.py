@@ -23,8 +23,8 @@ from emberbox.api.requests import (
     location,
     script_id_of,
 )
+from emberbox.api.streaming.ending import end_of
 from emberbox.api.views import answer, job_page, job_view
-from emberbox.api.waiting import end_of
 from emberbox.schemas.base import Page
 from emberbox.schemas.jobs import Job, JobStatus, RunOptions, SubmitJob
 from emberbox.service.service import Service

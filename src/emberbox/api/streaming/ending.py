@@ -1,4 +1,4 @@
-"""How streams end: with whoever leaves first, and with nothing left behind."""
+"""How streams and waits end: with whoever leaves first, and with nothing left behind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from starlette.requests import Request
     from starlette.types import Receive
+
+    from emberbox.service.service import Service
+    from emberbox.store.records import JobRecord
 
 
 async def first_of(*work: Coroutine[Any, Any, Any]) -> Any:
@@ -33,3 +37,20 @@ async def gone(receive: Receive) -> None:
     """Return when the other end has closed the connection."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def end_of(job: JobRecord, wait_s: float | None, request: Request, service: Service) -> JobRecord:
+    """Return the job as it is at its end, or after `wait_s` at the latest.
+
+    A caller who leaves is not waited for, and the job goes on.
+
+    Args:
+        job: As it was found.
+        wait_s: Cut to what the server allows; None does not wait.
+        request: The caller's, whose body was read.
+        service: Tells of the job's end.
+    """
+    if not wait_s or job.terminal:
+        return job
+    waiting = service.waits.wait(job.id, min(wait_s, service.settings.server.wait_s))
+    return await first_of(waiting, gone(request.receive)) or job
