@@ -31,6 +31,7 @@ from emberbox.languages.timings import (
 from emberbox.languages.twins import CLONES, QUICK_CLONES, twins
 from emberbox.languages.verdict import Check, Wrong, verdict
 from emberbox.languages.waiting import waiting
+from emberbox.model import MIB
 from emberbox.sandbox import Engine
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
 BUILD_S = 3600.0
 STEP_S = 1200.0
-MIB = 1024 * 1024
 
 
 @dataclass(slots=True, kw_only=True)

@@ -10,7 +10,8 @@ from emberbox.cli import context, exit_codes
 from emberbox.cli.commands import argument, group, option, takes
 from emberbox.cli.context import runtime_names
 from emberbox.cli.failures import say
-from emberbox.cli.local import images_build, images_import
+from emberbox.cli.local.images_build import build
+from emberbox.cli.local.images_import import import_, remove
 from emberbox.cli.options import DRY_RUN, JSON
 from emberbox.cli.tables import megabytes, print_found, print_json, print_removed, when
 
@@ -22,16 +23,8 @@ _RUNTIME = argument("RUNTIME", "Name or alias of a runtime.", autocompletion=run
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    named = (
-        ("list", show),
-        ("build", images_build.build),
-        ("import", images_import.import_image),
-        ("inspect", inspect),
-        ("verify", verify),
-        ("remove", images_import.remove),
-        ("prune", prune),
-    )
-    group(app, "images", "Show, build and remove the images that VMs boot from.", *named)
+    text = "Show, build and remove the images that VMs boot from."
+    group(app, "images", text, list_, build, import_, inspect, verify, remove, prune)
 
 
 def describe(stored: StoredImage) -> dict[str, Any]:
@@ -56,7 +49,7 @@ def describe(stored: StoredImage) -> dict[str, Any]:
 
 
 @takes(JSON)
-def show(ctx: typer.Context, *, json: bool) -> None:
+def list_(ctx: typer.Context, *, json: bool) -> None:
     """List all images, newest first."""
     found = [describe(stored) for stored in context.image_store(ctx.obj.settings()).list()]
     columns = ("RUNTIME", "KEY", "BUILT", "SIZE", "", "IMPORTED FROM")

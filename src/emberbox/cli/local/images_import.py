@@ -31,7 +31,7 @@ _SCRIPT = "{script}"
 _REFERENCE = argument("REFERENCE", "oci:DIR[:TAG], docker-archive:FILE or docker://REGISTRY/NAME:TAG.")
 
 
-def import_image(
+def import_(
     ctx: typer.Context,
     reference: Annotated[str, _REFERENCE],
     name: Annotated[

@@ -23,18 +23,18 @@ def register(app: typer.Typer) -> None:
     from emberbox.cli.local import runtimes_check
 
     text = "List, show and check the languages that can be run. Without a command: list."
-    made = group(app, "runtimes", text, ("list", show_all), ("show", show), default=_default)
+    made = group(app, "runtimes", text, list_, show, default=_default)
     made.command("check", epilog=runtimes_check.EPILOG)(runtimes_check.check)
 
 
 @takes(JSON)
 def _default(ctx: typer.Context, *, json: bool) -> None:
     if ctx.invoked_subcommand is None:
-        show_all(ctx, json=json)
+        list_(ctx, json=json)
 
 
 @takes(JSON)
-def show_all(ctx: typer.Context, *, json: bool) -> None:
+def list_(ctx: typer.Context, *, json: bool) -> None:
     """List the languages that can be run."""
     settings = ctx.obj.settings()
     store = context.image_store(settings)

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     text = "Show and remove the frozen VMs that others are cloned from."
-    group(app, "templates", text, ("list", show), ("prune", prune))
+    group(app, "templates", text, list_, prune)
 
 
 @takes(JSON)
-def show(ctx: typer.Context, *, json: bool) -> None:
+def list_(ctx: typer.Context, *, json: bool) -> None:
     """List all templates, newest first."""
     from emberbox.sandbox.templates.stored import stored_templates
 

@@ -26,15 +26,8 @@ Quotas = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    named = (
-        ("create", create),
-        ("list", show),
-        ("update", update),
-        ("rotate", rotate),
-        ("revoke", revoke),
-        ("me", me),
-    )
-    group(app, "keys", "Make, change, rotate, and revoke the API keys of a server.", *named)
+    text = "Make, change, rotate, and revoke the API keys of a server."
+    group(app, "keys", text, create, list_, update, rotate, revoke, me)
 
 
 @command()
@@ -86,7 +79,7 @@ def _print_secret(there: Remote, key: KeyWithSecret) -> None:
 
 
 @command()
-async def show(there: Remote, limit: Limit = LISTED) -> None:
+async def list_(there: Remote, limit: Limit = LISTED) -> None:
     """List keys, newest first, revoked ones as well."""
     columns = ("ID", "NAME", "SECRET", "SCOPES", "STATE", "LAST USED", "CREATED")
     await there.print_list(there.client.keys.list(limit=limit or None), columns, _row)

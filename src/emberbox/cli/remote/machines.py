@@ -20,13 +20,12 @@ Tail = Annotated[int | None, option("--tail -n", "Only the last so many lines.",
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    named = (("list", show), ("console", console), ("log", log))
     text = "Look at the machines of a server; needs a key with the scope admin."
-    group(app, "machines", text, *named)
+    group(app, "machines", text, list_, console, log)
 
 
 @command()
-async def show(there: Remote) -> None:
+async def list_(there: Remote) -> None:
     """List the machines that live, the newest first, and then those that ended badly."""
     columns = ("ID", "RUNTIME", "STATE", "FROM", "VM", "PID", "STARTED", "ENDED", "WHY")
     await there.print_list(await there.client.machines.list(), columns, _row, right=("PID",))

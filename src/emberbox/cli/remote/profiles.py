@@ -18,12 +18,11 @@ ProfileArgument = Annotated[str, argument("NAME", "The profile's name.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    named = (("list", show), ("use", use), ("forget", forget))
-    group(app, "profiles", "List, choose, and forget saved servers.", *named)
+    group(app, "profiles", "List, choose, and forget saved servers.", list_, use, forget)
 
 
 @takes(JSON)
-def show(*, json: bool) -> None:
+def list_(*, json: bool) -> None:
     """List saved servers. Keys are not shown."""
     from emberbox.cli.tables import print_found
 

@@ -22,17 +22,8 @@ Events = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    named = (
-        ("create", create),
-        ("list", show),
-        ("update", update),
-        ("rotate", rotate),
-        ("delete", delete),
-        ("test", test),
-        ("deliveries", deliveries),
-        ("retry", retry),
-    )
-    group(app, "webhooks", "Have a server tell an address of your jobs.", *named)
+    text = "Have a server tell an address of your jobs."
+    group(app, "webhooks", text, create, list_, update, rotate, delete, test, deliveries, retry)
 
 
 @command()
@@ -49,7 +40,7 @@ async def create(
 
 
 @command()
-async def show(there: Remote, limit: Limit = LISTED) -> None:
+async def list_(there: Remote, limit: Limit = LISTED) -> None:
     """List webhooks, newest first."""
     nothing = "there are no webhooks; add one with: emberbox webhooks create URL"
     found = there.client.webhooks.list(limit=limit or None)

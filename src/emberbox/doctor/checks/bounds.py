@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from emberbox.files.paths import text_of
+from emberbox.model import MIB
 
-_MIB = 1024 * 1024
 # For each version of the interface: the folder, and the files of bound and use, and the line of
 # what could be given back.
 _VERSIONS = (
@@ -39,9 +39,9 @@ def memory_within_bounds(
     for name, most, used, reclaimable in _VERSIONS:
         for folder in _folders(root / name, [] if as_root else _own(groups, name)):
             bound = _number(folder / most)
-            if bound is not None and bound < total_mib * _MIB:
+            if bound is not None and bound < total_mib * MIB:
                 free = bound - (_number(folder / used) or 0) + _stat(folder / "memory.stat", reclaimable)
-                total_mib, available_mib = bound // _MIB, max(0, min(available_mib, free // _MIB))
+                total_mib, available_mib = bound // MIB, max(0, min(available_mib, free // MIB))
     return total_mib, available_mib
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emberbox.files.atomic import write_file
@@ -18,7 +19,6 @@ from emberbox.images.records import PartRecord, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from emberbox.images.layout import Layout
 
@@ -88,8 +88,6 @@ class KernelChoice:
     def _stamped(self, file: Path) -> str | None:
         try:
             kept = json.loads(self._stamp_file(file, self.modules).read_bytes())
-            from pathlib import Path
-
             same = all(_stamp(Path(stamp[0])) == stamp for stamp in kept["sources"])
             return str(kept["part"]) if same and kept["sources"] else None
         except (OSError, ValueError, KeyError, TypeError, IndexError):

@@ -36,21 +36,12 @@ Status = Annotated[str | None, option("--status -s", "Only queued, running, succ
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    named = (
-        ("list", show),
-        ("get", get),
-        ("wait", wait),
-        ("cancel", cancel),
-        ("rerun", rerun),
-        ("delete", delete),
-        ("artifacts", artifacts),
-        ("download", download),
-    )
-    group(app, "jobs", "List, look at, cancel, and repeat the jobs of a server.", *named)
+    text = "List, look at, cancel, and repeat the jobs of a server."
+    group(app, "jobs", text, list_, get, wait, cancel, rerun, delete, artifacts, download)
 
 
 @command()
-async def show(
+async def list_(
     there: Remote,
     status: Status = None,
     runtime: Annotated[str | None, option("--runtime -r", "Only of this runtime.", "NAME")] = None,

@@ -35,19 +35,12 @@ ScriptId = Annotated[str, identifier("script")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    named = (
-        ("list", show),
-        ("upload", upload),
-        ("get", get),
-        ("content", content),
-        ("delete", delete),
-        ("run", run),
-    )
-    group(app, "scripts", "Upload scripts to a server, and run them there.", *named)
+    text = "Upload scripts to a server, and run them there."
+    group(app, "scripts", text, list_, upload, get, content, delete, run)
 
 
 @command()
-async def show(
+async def list_(
     there: Remote,
     runtime: Annotated[str | None, option("--runtime -r", "Only of this runtime.", "NAME")] = None,
     name: Annotated[str | None, option("--name", "Only of this name.", "TEXT")] = None,
