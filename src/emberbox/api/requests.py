@@ -13,8 +13,14 @@ from emberbox.ids import is_id
 from emberbox.service.service import Service
 from emberbox.store.records import JobRecord, KeyRecord
 
-JobId = Annotated[str, Path(description="The job's id.", examples=["job_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
-ScriptId = Annotated[str, Path(description="The script's id.", examples=["scr_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
+
+def identifier(thing: str, prefix: str) -> Any:
+    """Return the description of an identifier in an address; `prefix` is what such ones begin with."""
+    return Path(description=f"The {thing}'s id.", examples=[f"{prefix}_01jxq4cw3m8x3c7dyzv5m4k9rt"])
+
+
+JobId = Annotated[str, identifier("job", "job")]
+ScriptId = Annotated[str, identifier("script", "scr")]
 Limit = Annotated[int, Query(ge=1, le=200)]
 RuntimeFilter = Annotated[str | None, Query(max_length=64, pattern=r"^[^\x00]*$")]
 LabelFilter = Annotated[

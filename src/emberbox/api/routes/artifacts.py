@@ -4,12 +4,12 @@ import tarfile
 from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Response
 
 from emberbox.api.auth import Reader
 from emberbox.api.downloads import BINARY, TAR, attachment
 from emberbox.api.parts import ServicePart
-from emberbox.api.requests import BYTES, JobId, Responses, job_of
+from emberbox.api.requests import BYTES, JobId, Responses, identifier, job_of
 from emberbox.api.streaming.answers import StreamAnswer
 from emberbox.api.views import artifact_view, page
 from emberbox.errors import BlobError, NotFound
@@ -21,9 +21,7 @@ from emberbox.store.records import ArtifactRecord
 
 router = APIRouter(tags=["artifacts"])
 
-ArtifactId = Annotated[
-    str, Path(description="The artifact's id.", examples=["art_01jxq4cw3m8x3c7dyzv5m4k9rt"])
-]
+ArtifactId = Annotated[str, identifier("artifact", "art")]
 
 _FILE: Responses = {200: {"content": {BINARY: BYTES}, "description": "The file."}}
 _ARCHIVE: Responses = {200: {"content": {TAR: BYTES}, "description": "All files."}}

@@ -3,11 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Response
 
 from emberbox.api.auth import Admin, Reader
 from emberbox.api.parts import ServicePart
-from emberbox.api.requests import Limit, Responses, cursor_of, location
+from emberbox.api.requests import Limit, Responses, cursor_of, identifier, location
 from emberbox.api.views import answer, page, shown
 from emberbox.errors import InvalidInput
 from emberbox.schemas.base import Page
@@ -16,7 +16,7 @@ from emberbox.store.records import KeyRecord
 
 router = APIRouter(tags=["keys"])
 
-KeyId = Annotated[str, Path(description="The key's id.", examples=["key_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
+KeyId = Annotated[str, identifier("key", "key")]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LOCATION = location("Where the key is found.")

@@ -3,11 +3,11 @@
 import json
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Query, Response
 
 from emberbox.api.auth import Reader, Runner
 from emberbox.api.parts import ServicePart
-from emberbox.api.requests import Limit, Responses, cursor_of, location
+from emberbox.api.requests import Limit, Responses, cursor_of, identifier, location
 from emberbox.api.views import answer, moment, moment_or_none, page, shown
 from emberbox.schemas.base import Page
 from emberbox.schemas.webhooks import (
@@ -24,10 +24,8 @@ from emberbox.service.webhooks.records import DeliveryRecord, WebhookRecord
 
 router = APIRouter(tags=["webhooks"])
 
-WebhookId = Annotated[str, Path(description="The webhook's id.", examples=["whk_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
-DeliveryId = Annotated[
-    str, Path(description="The delivery's id.", examples=["dlv_01jxq4cw3m8x3c7dyzv5m4k9rt"])
-]
+WebhookId = Annotated[str, identifier("webhook", "whk")]
+DeliveryId = Annotated[str, identifier("delivery", "dlv")]
 WebhookCursor = Annotated[str | None, cursor_of("whk")]
 DeliveryCursor = Annotated[str | None, cursor_of("dlv")]
 
