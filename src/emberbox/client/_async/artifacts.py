@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
-from emberbox.client._async.pages import all_pages
+from emberbox.client._async.transport import AsyncPart
 from emberbox.client.paths import path_of
 from emberbox.client.places import unreachable
 from emberbox.client.waiting import async_call
@@ -18,18 +18,13 @@ from emberbox.schemas.jobs import Artifact
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from emberbox.client._async.transport import AsyncTransport
 
-
-class AsyncArtifacts:
+class AsyncArtifacts(AsyncPart):
     """The part of `client.jobs` that is about files."""
-
-    def __init__(self, transport: AsyncTransport) -> None:
-        self._transport = transport
 
     def artifacts(self, job_id: str) -> AsyncIterator[Artifact]:
         """Yield the files that a job left behind. Raises `NotFound`."""
-        return all_pages(self._transport, Artifact, path_of("jobs", job_id, "artifacts"))
+        return self._transport.pages(Artifact, path_of("jobs", job_id, "artifacts"))
 
     async def download(self, job_id: str, artifact: Artifact | str, to: Path | str | None = None) -> Path:
         """Fetch an artifact into a file and return where it is.
@@ -80,22 +75,17 @@ class AsyncArtifacts:
         return _named([found async for found in self.artifacts(job_id)], artifact)
 
     async def _save(self, job_id: str, found: Artifact, target: Path) -> Path:
+        digest = hashlib.sha256()
         with AtomicFile(target, mode=None) as made:
-            await self._fetch(path_of("jobs", job_id, "artifacts", found.id), found, made.file)
+            async with self._transport.stream(path_of("jobs", job_id, "artifacts", found.id)) as response:
+                async for piece in response.aiter_bytes():
+                    digest.update(piece)
+                    await async_call(made.file.write, piece)
+            if digest.hexdigest() != found.sha256:
+                why = f"what came of {found.path!r} is not what the job left behind"
+                raise unreachable(self._transport.place.server, why)
             await async_call(made.commit)
         return target
-
-    async def _fetch(self, path: str, artifact: Artifact, file: IO[bytes]) -> None:
-        digest = hashlib.sha256()
-        async with self._transport.stream(path) as response:
-            async for piece in response.aiter_bytes():
-                digest.update(piece)
-                await async_call(file.write, piece)
-        if digest.hexdigest() != artifact.sha256:
-            raise unreachable(
-                self._transport.place.server,
-                f"what came of {artifact.path!r} is not what the job left behind",
-            )
 
 
 def _named(known: Sequence[Artifact], name: str) -> Artifact:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
-from emberbox.client._sync.pages import all_pages
+from emberbox.client._sync.transport import Part
 from emberbox.client.paths import path_of
 from emberbox.client.places import unreachable
 from emberbox.client.waiting import call
@@ -19,18 +19,13 @@ from emberbox.schemas.jobs import Artifact
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from emberbox.client._sync.transport import Transport
 
-
-class Artifacts:
+class Artifacts(Part):
     """The part of `client.jobs` that is about files."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def artifacts(self, job_id: str) -> Iterator[Artifact]:
         """Yield the files that a job left behind. Raises `NotFound`."""
-        return all_pages(self._transport, Artifact, path_of("jobs", job_id, "artifacts"))
+        return self._transport.pages(Artifact, path_of("jobs", job_id, "artifacts"))
 
     def download(self, job_id: str, artifact: Artifact | str, to: Path | str | None = None) -> Path:
         """Fetch an artifact into a file and return where it is.
@@ -81,22 +76,17 @@ class Artifacts:
         return _named(list(self.artifacts(job_id)), artifact)
 
     def _save(self, job_id: str, found: Artifact, target: Path) -> Path:
+        digest = hashlib.sha256()
         with AtomicFile(target, mode=None) as made:
-            self._fetch(path_of("jobs", job_id, "artifacts", found.id), found, made.file)
+            with self._transport.stream(path_of("jobs", job_id, "artifacts", found.id)) as response:
+                for piece in response.iter_bytes():
+                    digest.update(piece)
+                    call(made.file.write, piece)
+            if digest.hexdigest() != found.sha256:
+                why = f"what came of {found.path!r} is not what the job left behind"
+                raise unreachable(self._transport.place.server, why)
             call(made.commit)
         return target
-
-    def _fetch(self, path: str, artifact: Artifact, file: IO[bytes]) -> None:
-        digest = hashlib.sha256()
-        with self._transport.stream(path) as response:
-            for piece in response.iter_bytes():
-                digest.update(piece)
-                call(file.write, piece)
-        if digest.hexdigest() != artifact.sha256:
-            raise unreachable(
-                self._transport.place.server,
-                f"what came of {artifact.path!r} is not what the job left behind",
-            )
 
 
 def _named(known: Sequence[Artifact], name: str) -> Artifact:

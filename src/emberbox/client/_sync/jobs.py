@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 from emberbox.client._sync.artifacts import Artifacts
 from emberbox.client._sync.following import follow_log, read_log
-from emberbox.client._sync.pages import all_pages, label_filter
 from emberbox.client._sync.runtimes import runtime_for
 from emberbox.client.orders import encode_code, encode_options
-from emberbox.client.paths import path_of
+from emberbox.client.paths import label_filter, path_of
 from emberbox.client.retries import PATIENT
 from emberbox.client.waiting import call, sleep
 from emberbox.errors import InvalidInput, ServerUnreachable
@@ -140,7 +139,7 @@ class Jobs(Artifacts):
             "script_id": script_id,
             "label": label_filter(label),
         }
-        return all_pages(self._transport, Job, "/v1/jobs", limit=limit, **query)
+        return self._transport.pages(Job, "/v1/jobs", limit=limit, **query)
 
     def cancel(self, job_id: str) -> Job:
         """Ask for a job's end, queued or running; safe to repeat.

@@ -72,7 +72,7 @@ async def follow(
     """Write a job's output to this command's own, unchanged, until the job has ended, and return it."""
     # Closed here: a reader that goes away leaves it half-way, and it holds a connection.
     async with aclosing(client.jobs.events(job_id, stream=stream, after=after, binary=True)) as events:
-        return await _Output().show(events) or await client.jobs.wait(job_id)
+        return await Output().show(events) or await client.jobs.wait(job_id)
 
 
 async def talk(client: AsyncClient, job_id: str) -> Job:
@@ -80,7 +80,7 @@ async def talk(client: AsyncClient, job_id: str) -> Job:
 
     Returns the job when it has ended.
     """
-    output = _Output()
+    output = Output()
     try:
         async with (
             client.jobs.attach(job_id, binary=True) as conversation,
@@ -102,7 +102,7 @@ async def _feed(conversation: AsyncConversation) -> None:
         return  # the output ends as well, and its reader tells why
 
 
-class _Output:
+class Output:
     """Writes a job's output to this command's own. `last` is the id of the entry that was written last."""
 
     def __init__(self) -> None:

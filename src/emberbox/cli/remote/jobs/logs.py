@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 from emberbox.cli.commands import option
 from emberbox.cli.failures import say
-from emberbox.cli.remote.jobs.followed import follow, told
+from emberbox.cli.remote.jobs.followed import Output, follow, told
 from emberbox.cli.remote.jobs.jobs import JobId  # noqa: TC001  Typer looks at it when it runs
 from emberbox.cli.remote.remote import Remote, as_json, command
 from emberbox.cli.streams import Sink
@@ -52,7 +52,7 @@ async def logs(
     elif follow_on:
         return await _follow(there.client, job_id, only)
     else:
-        await _copy(there.client, job_id, only)
+        await Output().show(there.client.jobs.logs(job_id, stream=only, binary=True))
     return None
 
 
@@ -60,14 +60,6 @@ async def _print_entries(client: AsyncClient, job_id: str, stream: Stream | None
     async with aclosing(client.jobs.logs(job_id, follow=follow_on, stream=stream)) as entries:
         async for entry in entries:
             print_json(as_json(entry), indent=None)
-
-
-async def _copy(client: AsyncClient, job_id: str, stream: Stream | None) -> None:
-    from emberbox.client.log_events import entry_bytes
-
-    sinks = {"stdout": Sink(1), "stderr": Sink(2)}
-    async for entry in client.jobs.logs(job_id, stream=stream, binary=True):
-        await sinks[entry.stream].write(entry_bytes(entry, binary=True))
 
 
 async def _follow(client: AsyncClient, job_id: str, stream: Stream | None) -> int:
