@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from emberbox.bench.findings import Findings
-from emberbox.bench.target import Target
-from emberbox.bench.targets import quotient
+from emberbox.bench.targets import Target, quotient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.languages.table import COLUMNS, table_row
 from emberbox.bench.table import Table
-from emberbox.bench.target import Target
+from emberbox.bench.targets import Target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,6 @@ from emberbox.api.bounds import Bounds
 from emberbox.api.handlers import HANDLERS
 from emberbox.api.openapi import TAGS, serve_document
 from emberbox.api.outermost import OutermostLayer
-from emberbox.api.parts import Parts
 from emberbox.api.routes import (
     artifacts,
     jobs,
@@ -69,8 +68,8 @@ def create_app(service: Service) -> FastAPI:
         service: Started and ended by the caller; the application does neither.
     """
     app = bare_app()
-    followers = Followers(service.settings.server.followers, leaving=service.live.closing)
-    app.state.parts = Parts(service, followers)
+    app.state.service = service
+    app.state.followers = Followers(service.settings.server.followers, leaving=service.live.closing)
     _wrap(app, service)
     return app
 

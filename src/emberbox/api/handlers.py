@@ -12,8 +12,6 @@ from emberbox.api.problems import answer_to, problem
 from emberbox.errors import EmberboxError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from starlette.requests import HTTPConnection
     from starlette.responses import Response
 
@@ -58,14 +56,11 @@ async def _on_http_error(connection: Any, error: Any) -> Response:
 
 async def _on_invalid(connection: Any, error: Any) -> Response:
     wrong = [
-        {"field": _field(one["loc"]), "message": str(one["msg"])} for one in error.errors()[:WRONG_FIELDS]
+        {"field": ".".join(str(part)[:100] for part in one["loc"]), "message": str(one["msg"])}
+        for one in error.errors()[:WRONG_FIELDS]
     ]
     detail = "; ".join(f"{one['field']}: {one['message']}" for one in wrong[:3])
     return problem(status=422, code="invalid_input", detail=detail, errors=wrong, scope=connection.scope)
-
-
-def _field(where: Sequence[object]) -> str:
-    return ".".join(str(part)[:100] for part in where)
 
 
 def _methods_at(connection: HTTPConnection) -> list[str]:

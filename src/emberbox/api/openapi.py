@@ -114,7 +114,9 @@ def document(app: FastAPI) -> dict[str, Any]:
     """Return the description of `app`, made at the first call."""
     if app.openapi_schema is None:
         routes = [route for route in app.routes if isinstance(route, APIRoute) and route.include_in_schema]
-        _name(routes)
+        for route in routes:
+            # Each has the name of its function; those of other services' calls get a prefix.
+            route.operation_id = f"other_{route.name}" if OTHERS in route.tags else route.name
         made = get_openapi(
             title=app.title,
             version=app.version,
@@ -134,12 +136,6 @@ def scope_of(route: Any) -> str | None:
     return next(
         (part.call.scope for part in route.dependant.dependencies if isinstance(part.call, Needs)), None
     )
-
-
-def _name(routes: list[APIRoute]) -> None:
-    """Give each operation the name of its function; those of other services' calls get a prefix."""
-    for route in routes:
-        route.operation_id = f"other_{route.name}" if OTHERS in route.tags else route.name
 
 
 def _complete(made: dict[str, Any], routes: list[APIRoute]) -> None:

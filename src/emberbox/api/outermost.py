@@ -84,7 +84,13 @@ class OutermostLayer:
                 method,
                 _path(scope),
                 status,
-                extra={"action": "http.request", **_facts(scope, answer, seconds)},
+                extra={
+                    "action": "http.request",
+                    "request_id": answer.request_id,
+                    "key_id": getattr(scope["state"].get("key"), "id", None),
+                    "status": status,
+                    "duration_ms": round(seconds * 1000, 2),
+                },
             )
 
 
@@ -132,12 +138,3 @@ def _path(scope: Scope) -> str:
     # As it was sent, in ASCII: a decoded one could forge lines of the log.
     raw = scope.get("raw_path") or scope["path"].encode("ascii", "backslashreplace")
     return ascii(raw.partition(b"?")[0][:200].decode("ascii", "replace"))[1:-1]
-
-
-def _facts(scope: Scope, answer: _Answer, seconds: float) -> dict[str, object]:
-    return {
-        "request_id": answer.request_id,
-        "key_id": getattr(scope["state"].get("key"), "id", None),
-        "status": answer.status or 499,
-        "duration_ms": round(seconds * 1000, 2),
-    }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import HTTPException
 from starlette.responses import Response
 
-from emberbox.api.statuses import status_of
+from emberbox.api.statuses import STATUSES
 from emberbox.errors import (
     CapacityExhausted,
     EmberboxError,
@@ -104,7 +104,7 @@ def answer_to(error: EmberboxError, scope: Scope) -> Response:
 
     What only the operator should see is logged.
     """
-    status = status_of(error)
+    status = STATUSES[error.code]
     if status >= 500:
         _log_failure(error, scope)
     return problem(

@@ -10,11 +10,17 @@ from pydantic import BaseModel
 
 from emberbox.errors import NotFound
 from emberbox.ids import is_id
-from emberbox.service.jobs.jobs import Jobs
+from emberbox.service.service import Service
 from emberbox.store.records import JobRecord, KeyRecord
 
-JobId = Annotated[str, Path(description="The job's id.", examples=["job_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
-ScriptId = Annotated[str, Path(description="The script's id.", examples=["scr_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
+
+def identifier(thing: str, prefix: str) -> Any:
+    """Return the description of an identifier in an address; `prefix` is what such ones begin with."""
+    return Path(description=f"The {thing}'s id.", examples=[f"{prefix}_01jxq4cw3m8x3c7dyzv5m4k9rt"])
+
+
+JobId = Annotated[str, identifier("job", "job")]
+ScriptId = Annotated[str, identifier("script", "scr")]
 Limit = Annotated[int, Query(ge=1, le=200)]
 RuntimeFilter = Annotated[str | None, Query(max_length=64, pattern=r"^[^\x00]*$")]
 LabelFilter = Annotated[
@@ -45,12 +51,22 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+Responses = dict[int | str, dict[str, Any]]
+"""What is told of a route's answers, by status."""
+TEXT: dict[str, Any] = {"schema": {"type": "string"}}
+BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+
 
 class Encoding(StrEnum):
     """How output is put into text."""
 
     TEXT = "text"
     BASE64 = "base64"
+
+
+def location(text: str) -> dict[str, Any]:
+    """Return what is told of the header `Location`."""
+    return {"Location": {"description": text, **TEXT}}
 
 
 def cursor_of(prefix: str) -> Any:
@@ -86,7 +102,7 @@ def idempotency(key: str | None, route: str, body: BaseModel) -> tuple[str, str]
     return key, hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-async def job_of(jobs: Jobs, key: KeyRecord, job_id: str) -> JobRecord:
+async def job_of(service: Service, key: KeyRecord, job_id: str) -> JobRecord:
     """Return a job of this key.
 
     Raises:
@@ -94,7 +110,7 @@ async def job_of(jobs: Jobs, key: KeyRecord, job_id: str) -> JobRecord:
     """
     if not is_id(job_id, "job"):
         raise NotFound("there is no such job")
-    return await jobs.get(key, job_id)
+    return await service.jobs.get(key, job_id)
 
 
 def script_id_of(text: str) -> str:

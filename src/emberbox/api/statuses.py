@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from emberbox.errors import EmberboxError
-
 _CODES = {
     401: ("not_authenticated",),
     403: ("not_allowed",),
@@ -32,8 +27,3 @@ _CODES = {
 
 STATUSES = {code: status for status, codes in _CODES.items() for code in codes}
 """By the error's code."""
-
-
-def status_of(error: EmberboxError) -> int:
-    """Return the status of the answer to an error."""
-    return STATUSES[error.code]

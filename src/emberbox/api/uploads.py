@@ -7,22 +7,17 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, StringConstraints, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from emberbox.api.multipart import read_form
 from emberbox.errors import InvalidInput, UnknownRuntime
-from emberbox.schemas.base import Labels, Request
+from emberbox.schemas.base import Labels, Request, bounded
 from emberbox.service.uploads.intake import receive, scratch_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from starlette.requests import Request as HTTPRequest
 
-    from emberbox.api.multipart import Form
-    from emberbox.config import Settings
-    from emberbox.service.uploads.scripts import Scripts
+    from emberbox.service.service import Service
     from emberbox.store.records import KeyRecord, ScriptRecord
 
 FILE_FIELDS = ("file", "script")
@@ -32,13 +27,9 @@ FILE_FIELDS = ("file", "script")
 class UploadFields(Request):
     """The fields of an upload besides its files."""
 
-    runtime: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00]*$")] | None = (
-        None
-    )
-    entry: Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00]*$")] | None = (
-        None
-    )
-    name: Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")] | None = None
+    runtime: Annotated[str, bounded(64, 1)] | None = None
+    entry: Annotated[str, bounded(1024, 1)] | None = None
+    name: Annotated[str, bounded(255, 1)] | None = None
     labels: Labels = Field(default_factory=dict)
 
     @field_validator("labels", mode="before")
@@ -52,61 +43,46 @@ class UploadFields(Request):
             raise ValueError('must be a JSON object such as {"team": "data"}') from error
 
 
-class Uploads:
-    """Takes the scripts that come as forms.
+async def store_upload(
+    service: Service, request: HTTPRequest, key: KeyRecord, *, fallback: str | None = None
+) -> ScriptRecord:
+    """Store the script that a request's form holds.
 
     Args:
-        scripts: Where they are stored.
-        settings: Bounds of forms and archives, and the data folder.
-        ready: Raises what speaks against taking new work.
+        service: Where it is stored; its settings have the bounds of forms and archives.
+        request: Whose body was not read yet.
+        key: Whose script it will be.
+        fallback: The runtime of a file whose name has no extension, and whose first line names no
+            program; None for none.
+
+    Raises:
+        InvalidInput, InvalidPath, InvalidArchive, UnknownRuntime, PayloadTooLarge: The upload
+        cannot be taken; nothing is kept. QuotaExceeded: The key's storage is used up. NoSpace,
+        ServiceStopping: Nothing new is taken now.
     """
-
-    def __init__(self, scripts: Scripts, settings: Settings, *, ready: Callable[[], None]) -> None:
-        self._scripts = scripts
-        self._settings = settings
-        self._check_ready = ready
-
-    async def store(
-        self, request: HTTPRequest, key: KeyRecord, *, fallback: str | None = None
-    ) -> ScriptRecord:
-        """Store the script that a request's form holds.
-
-        Args:
-            request: Whose body was not read yet.
-            key: Whose script it will be.
-            fallback: The runtime of a file whose name has no extension, and whose first line names
-                no program; None for none.
-
-        Raises:
-            InvalidInput, InvalidPath, InvalidArchive, UnknownRuntime, PayloadTooLarge: The upload
-            cannot be taken; nothing is kept. QuotaExceeded: The key's storage is used up. NoSpace,
-            ServiceStopping: Nothing new is taken now.
-        """
-        self._check_ready()
-        async with scratch_folder(self._settings.data) as scratch:
-            form = await self._read(request, scratch)
-            fields = _check(form.fields)
-            upload = await receive(form.files, self._settings.server, scratch)
-            create = partial(
-                self._scripts.create, key, upload, entry=fields.entry, name=fields.name, labels=fields.labels
-            )
-            try:
-                return await create(runtime=fields.runtime)
-            except UnknownRuntime:
-                named = fields.runtime or upload.archive or PurePosixPath(upload.name).suffix
-                if fallback is None or named:
-                    raise
-                return await create(runtime=fallback)
-
-    async def _read(self, request: HTTPRequest, scratch: Path) -> Form:
-        return await read_form(
+    service.check_ready()
+    bounds = service.settings.server
+    async with scratch_folder(service.settings.data) as scratch:
+        form = await read_form(
             request,
             scratch,
             files=FILE_FIELDS,
             fields=tuple(UploadFields.model_fields),
-            max_bytes=self._settings.server.upload_bytes,
-            max_files=self._settings.server.upload_files,
+            max_bytes=bounds.upload_bytes,
+            max_files=bounds.upload_files,
         )
+        fields = _check(form.fields)
+        upload = await receive(form.files, bounds, scratch)
+        create = partial(
+            service.scripts.create, key, upload, entry=fields.entry, name=fields.name, labels=fields.labels
+        )
+        try:
+            return await create(runtime=fields.runtime)
+        except UnknownRuntime:
+            named = fields.runtime or upload.archive or PurePosixPath(upload.name).suffix
+            if fallback is None or named:
+                raise
+            return await create(runtime=fallback)
 
 
 def _check(values: dict[str, str]) -> UploadFields:

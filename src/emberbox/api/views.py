@@ -5,6 +5,7 @@ What is shown was checked when it was stored: these views construct the schemas 
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -33,12 +34,12 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from emberbox.service.jobs.jobs import AttemptRecord
     from emberbox.service.jobs.logs.reading import LogRecord
     from emberbox.service.jobs.running.live import JobOutput
     from emberbox.store.records import ArtifactRecord, JobRecord
 
 _Item = TypeVar("_Item")
+_Model = TypeVar("_Model", bound="BaseModel")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _METRICS = frozenset(JobMetrics.model_fields)
 _DETAILS = {"stdout", "stderr", "stdout_truncated", "stderr_truncated", "compile", "attempts", "artifacts"}
@@ -73,6 +74,26 @@ def encoded(data: bytes, encoding: str) -> str:
     return b64encode(data).decode("ascii") if encoding == "base64" else data.decode("utf-8", "replace")
 
 
+def shown(kind: type[_Model], record: object, **others: Any) -> _Model:
+    """Return what the API shows of a record: the fields of `kind` that it has by the same names.
+
+    Args:
+        kind: The schema. Fields whose names end in `_at` are times.
+        record: Has times in microseconds since the epoch.
+        **others: Fields that the record does not have, or that are shown in another way.
+    """
+    for name in _fields(kind):
+        if name not in others:
+            value = getattr(record, name)
+            others[name] = moment_or_none(value) if name.endswith("_at") else value
+    return kind.model_construct(**others)
+
+
+@lru_cache
+def _fields(kind: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(kind.model_fields)
+
+
 def job_view(
     job: JobRecord,
     *,
@@ -84,50 +105,23 @@ def job_view(
 
     Of its environment the names alone are shown: the values may be secrets.
     """
-    spec = job.spec
-    return Job.model_construct(
-        id=job.id,
-        script_id=job.script_id,
-        rerun_of=job.rerun_of,
-        name=job.name,
-        runtime=job.runtime,
-        entry=job.entry,
+    options = job.spec.options
+    return shown(
+        Job,
+        job,
         status=JobStatus(job.status),
         reason=None if job.reason is None else Reason(job.reason),
-        message=job.message,
-        exit_code=job.exit_code,
-        signal=job.signal,
-        attempt=job.attempt,
-        priority=job.priority,
-        retries=spec.retries,
-        args=list(spec.options.args),
-        env_names=sorted(spec.options.env),
-        labels=job.labels,
-        network=spec.options.network,
-        interactive=spec.interactive,
-        limits=_limits(job),
-        times=_times(job),
+        retries=job.spec.retries,
+        args=list(options.args),
+        env_names=sorted(options.env),
+        network=options.network,
+        interactive=job.spec.interactive,
+        limits=shown(JobLimits, options),
+        times=shown(JobTimes, job),
         metrics=_metrics(job.metrics),
-        stdout_bytes=job.stdout_bytes,
-        stderr_bytes=job.stderr_bytes,
         **_output(output),
         attempts=None if attempts is None else list(attempts),
         artifacts=None if artifacts is None else [artifact_view(artifact) for artifact in artifacts],
-    )
-
-
-def _limits(job: JobRecord) -> JobLimits:
-    options = job.spec.options
-    return JobLimits.model_construct(**{name: getattr(options, name) for name in JobLimits.model_fields})
-
-
-def _times(job: JobRecord) -> JobTimes:
-    return JobTimes.model_construct(
-        created_at=moment(job.created_at),
-        claimed_at=moment_or_none(job.claimed_at),
-        started_at=moment_or_none(job.started_at),
-        ended_at=moment_or_none(job.ended_at),
-        finished_at=moment_or_none(job.finished_at),
     )
 
 
@@ -140,7 +134,7 @@ def _metrics(values: Mapping[str, Any] | None) -> JobMetrics | None:
 
 def _output(output: JobOutput | None) -> dict[str, Any]:
     if output is None:
-        return {}
+        return dict.fromkeys(("stdout", "stderr", "stdout_truncated", "stderr_truncated", "compile"))
     return {
         "stdout": encoded(output.stdout, "text"),
         "stderr": encoded(output.stderr, "text"),
@@ -150,27 +144,9 @@ def _output(output: JobOutput | None) -> dict[str, Any]:
     }
 
 
-def attempt_view(attempt: AttemptRecord) -> Attempt:
-    """Return how an attempt ended."""
-    return Attempt.model_construct(
-        attempt=attempt.attempt,
-        claimed_at=moment(attempt.claimed_at),
-        ended_at=moment(attempt.ended_at),
-        outcome=attempt.outcome,
-        message=attempt.message,
-    )
-
-
 def artifact_view(artifact: ArtifactRecord) -> Artifact:
     """Return what is told of an artifact."""
-    return Artifact.model_construct(
-        id=artifact.id,
-        path=artifact.path,
-        size=artifact.size,
-        media_type=media_type(artifact.path),
-        sha256=artifact.sha256,
-        created_at=moment(artifact.created_at),
-    )
+    return shown(Artifact, artifact, media_type=media_type(artifact.path))
 
 
 def log_view(records: Sequence[LogRecord], following: str | None, complete: bool, encoding: str) -> LogPage:
@@ -185,6 +161,11 @@ def log_view(records: Sequence[LogRecord], following: str | None, complete: bool
         for record in records
     ]
     return LogPage.model_construct(entries=entries, next=following, complete=complete)
+
+
+def compact_json(**values: object) -> str:
+    """Return values as JSON in one line, without blanks."""
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
 
 def answer(body: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from emberbox.bench.options import MEASUREMENTS
 from emberbox.bench.service.findings import ServiceFindings
+from emberbox.bench.statistics import rounded
 from emberbox.bench.targets import ratios, targets
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from emberbox.bench.samplers.memory import MemoryUse
     from emberbox.bench.samplers.throughput import Throughput
     from emberbox.bench.statistics import Series
-    from emberbox.bench.target import Target
+    from emberbox.bench.targets import Target
 
 SCHEMA = 1
 """Raised when a field of the JSON changes its meaning or goes away; new fields do not raise it."""
@@ -80,25 +81,21 @@ class Findings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; the fields are stable within a `schema`."""
-        compared = {name: None if value is None else round(value, 4) for name, value in self.ratios.items()}
         return {
             "schema": SCHEMA,
             "taken_at": self.taken_at,
             "duration_s": round(self.duration_s, 1),
             "quick": self.quick,
-            "host": {
-                **asdict(self.host),
-                "load_average": [round(load, 2) for load in self.host.load_average],
-            },
+            "host": {**asdict(self.host), "load_average": rounded(list(self.host.load_average), 2)},
             "latencies": {series.name: series.to_dict() for series in self.latencies},
-            "ratios": compared,
-            "throughput": None if self.throughput is None else self.throughput.to_dict(),
-            "memory": None if self.memory is None else self.memory.to_dict(),
-            "burst": None if self.burst is None else self.burst.to_dict(),
+            "ratios": rounded(self.ratios, 4),
+            "throughput": self.throughput and self.throughput.to_dict(),
+            "memory": self.memory and self.memory.to_dict(),
+            "burst": self.burst and self.burst.to_dict(),
             "breakdown": {
                 "engine": {series.name: series.to_dict() for series in self.engine_parts},
                 "steps": {series.name: series.to_dict() for series in self.steps},
-                "start_up": {name: round(value, 1) for name, value in self.start_up.items()},
+                "start_up": rounded(self.start_up, 1),
             },
             "service": self.service.to_dict(),
             "skipped": self.skipped,

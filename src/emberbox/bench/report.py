@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from emberbox.bench.samplers.memory import MemoryUse
     from emberbox.bench.samplers.throughput import Throughput
     from emberbox.bench.statistics import Series
-    from emberbox.bench.target import Target
+    from emberbox.bench.targets import Target
 
 PLAIN_WIDTH = 160
 """Columns where standard output is no terminal."""
@@ -66,15 +66,13 @@ def _latencies(title: str, findings: Findings, series: Sequence[Series]) -> Tabl
 
 
 def _whole_host(findings: Findings) -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    if findings.throughput is not None:
-        rows += _throughput(findings.throughput)
-    if findings.memory is not None:
-        rows += _memory(findings.memory)
-    if findings.burst is not None:
-        rows += _burst(findings.burst)
     names = {"interpreter_ms": "i  start of a bare interpreter", "imports_ms": "   imports of emberbox run"}
-    return rows + [(names.get(name, name), f"{value:.0f} ms") for name, value in findings.start_up.items()]
+    return [
+        *(_throughput(findings.throughput) if findings.throughput is not None else ()),
+        *(_memory(findings.memory) if findings.memory is not None else ()),
+        *(_burst(findings.burst) if findings.burst is not None else ()),
+        *((names.get(name, name), f"{value:.0f} ms") for name, value in findings.start_up.items()),
+    ]
 
 
 def _throughput(rate: Throughput) -> list[tuple[str, str]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_T = TypeVar("_T")
 
 
 def percentile(samples: Sequence[float], percent: float) -> float:
@@ -93,13 +95,19 @@ class Series:
             "label": self.label,
             "unit": self.unit,
             "note": self.note,
-            "summary": None
-            if summary is None
-            else {key: _rounded(value) for key, value in asdict(summary).items()},
+            "summary": None if summary is None else rounded(asdict(summary), 3),
             "failures": list(self.failures),
-            "samples": [_rounded(sample) for sample in self.samples],
+            "samples": rounded(self.samples, 3),
         }
 
 
-def _rounded(value: float) -> float:
-    return value if isinstance(value, int) else round(value, 3)
+def rounded(values: _T, digits: int) -> _T:
+    """Return JSON-ready values in which each fraction has at most so many digits; all else stays as it is."""
+    cut: object = values
+    if isinstance(values, dict):
+        cut = {name: rounded(value, digits) for name, value in values.items()}
+    elif isinstance(values, list):
+        cut = [rounded(value, digits) for value in values]
+    elif isinstance(values, float):
+        cut = round(values, digits)
+    return cast("_T", cut)

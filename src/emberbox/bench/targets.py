@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-from emberbox.bench.target import Target
+from emberbox.bench.statistics import rounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +19,36 @@ POOL_MS = 15.0
 VMS_PER_SECOND = 13.0
 MEMORY_MIB = 40.0
 COMMAND_OVER_CLONE_MS = 250.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One thing to reach.
+
+    Args:
+        name: For people.
+        measured: None when it was not measured.
+        bound: What is wanted.
+        unit: Of both; empty for a ratio.
+        at_least: True when more is better.
+    """
+
+    name: str
+    measured: float | None
+    bound: float
+    unit: str = ""
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool | None:
+        """Whether it was reached; None when it was not measured."""
+        if self.measured is None:
+            return None
+        return self.measured >= self.bound if self.at_least else self.measured <= self.bound
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {**asdict(self), "measured": rounded(self.measured, 4), "met": self.met}
 
 
 def ratios(medians: Mapping[str, float]) -> dict[str, float | None]:

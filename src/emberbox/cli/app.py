@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emberbox.cli.commands import option
 from emberbox.cli.context import GlobalOptions, configure_logging
 from emberbox.cli.failures import guarded
 from emberbox.errors import InvalidInput, RequirementMissing
@@ -88,19 +89,15 @@ def make_app(words: Sequence[str] = ()) -> typer.Typer:
 def _global(
     ctx: typer.Context,
     data: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Folder of images and templates [env: EMBERBOX_DATA].")
+        str | None, option("--data", "Folder of images and templates [env: EMBERBOX_DATA].", "DIR")
     ] = None,
-    config: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Settings file [env: EMBERBOX_CONFIG].")
-    ] = None,
+    config: Annotated[str | None, option("--config", "Settings file [env: EMBERBOX_CONFIG].", "FILE")] = None,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show details and tracebacks of errors [env: EMBERBOX_DEBUG].")
+        bool, option("--debug", "Show details and tracebacks of errors [env: EMBERBOX_DEBUG].")
     ] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Write the log to standard error.")
-    ] = False,
+    verbose: Annotated[bool, option("--verbose -v", "Write the log to standard error.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_version)
+        bool, option("--version", "Show the version and exit.", is_eager=True, callback=_version)
     ] = False,
     server: Annotated[str | None, typer.Option(hidden=True)] = None,
     profile: Annotated[str | None, typer.Option(hidden=True)] = None,

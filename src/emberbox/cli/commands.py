@@ -14,7 +14,19 @@ if TYPE_CHECKING:
     from emberbox.cli.options import Option
 
 _C = TypeVar("_C", bound="Callable[..., Any]")
-ARGS = typer.Argument(metavar="[--] ARGS...", help="Its arguments.", show_default=False)
+
+
+def option(names: str, text: str, metavar: str | None = None, **more: Any) -> Any:
+    """Return an option of one command alone: how it is written, separated by blanks, and what it is for."""
+    return typer.Option(*names.split(), help=text, metavar=metavar, **more)
+
+
+def argument(metavar: str, text: str, **more: Any) -> Any:
+    """Return an argument of a command: what stands for it in the help, and what it is."""
+    return typer.Argument(metavar=metavar, help=text, **{"show_default": False, **more})
+
+
+ARGS = argument("[--] ARGS...", "Its arguments.")
 """The arguments of a script, behind it."""
 
 
@@ -63,7 +75,7 @@ def group(
     app: typer.Typer,
     name: str,
     text: str,
-    *commands: tuple[str, Callable[..., Any]],
+    *commands: Callable[..., Any],
     default: Callable[..., Any] | None = None,
 ) -> typer.Typer:
     """Add a command with commands of its own, and return it.
@@ -72,13 +84,13 @@ def group(
         app: What it is added to.
         name: Its word.
         text: Its help.
-        commands: The word and the function of each.
+        commands: The function of each, named as its word; `list_` stands for `list`.
         default: What is called without one of them; None shows the help.
     """
     made = typer.Typer(help=text, no_args_is_help=default is None, rich_markup_mode=None)
     if default is not None:
         made.callback(invoke_without_command=True)(default)
-    for word, command in commands:
-        made.command(word)(command)
+    for command in commands:
+        made.command(command.__name__.rstrip("_"))(command)
     app.add_typer(made, name=name)
     return made

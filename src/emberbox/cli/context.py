@@ -72,6 +72,17 @@ def image_store(settings: Settings) -> ImageStore:
     return store(settings)
 
 
+def runtime_names(incomplete: str) -> list[str]:
+    """Return the names of runtimes that begin with what was typed; nothing where they cannot be read."""
+    from emberbox.errors import EmberboxError
+
+    try:
+        names = catalog(GlobalOptions().settings()).names
+    except EmberboxError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def configure_logging(options: GlobalOptions) -> None:
     """Send the log to standard error with `--verbose`, else nowhere.
 

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from emberbox.cli.context import GlobalOptions
 
 
+class Interrupted(BaseException):
+    """A signal ended a command, whose clean-up has run. No failure that a command handles."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 def say(text: str) -> None:
     """Write a line of Emberbox's own to standard error, marked as such."""
     write_line(f"emberbox: {printable(text)}")
@@ -43,6 +51,8 @@ def guarded(options: GlobalOptions, command: Callable[[], int]) -> int:
     except BrokenPipeError:
         _forget_standard_output()
         return exit_codes.BROKEN_PIPE
+    except Interrupted as interrupted:
+        return exit_codes.of_signal(interrupted.number)
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
     except Exception as error:

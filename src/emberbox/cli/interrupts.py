@@ -5,30 +5,34 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from emberbox.cli import exit_codes
+from emberbox.cli.failures import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+_T = TypeVar("_T")
 _ENDING = tuple(
     signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
 )
 """What ends a command. Not every system has each of them."""
 
 
-def run_interruptible(work: Callable[[], Awaitable[int]]) -> int:
-    """Run `work` to its end and return its exit code.
+def run_interruptible(work: Callable[[], Awaitable[_T]]) -> _T:
+    """Run `work` to its end and return its result.
 
-    SIGINT, SIGTERM and SIGHUP (on Windows: Ctrl-C and Ctrl-Break) cancel it; its clean-up runs, and
-    the exit code is 128 and the signal's number. More of them while it cleans up change nothing.
-    Signals that the parent process made ignored stay ignored.
+    SIGINT, SIGTERM and SIGHUP (on Windows: Ctrl-C and Ctrl-Break) cancel it; its clean-up runs. More
+    of them while it cleans up change nothing. Signals that the parent process made ignored stay
+    ignored.
+
+    Raises:
+        Interrupted: It was cancelled so.
     """
     return asyncio.run(_run(work))
 
 
-async def _run(work: Callable[[], Awaitable[int]]) -> int:
+async def _run(work: Callable[[], Awaitable[_T]]) -> _T:
     task = asyncio.ensure_future(work())
     received: list[signal.Signals] = []
 
@@ -41,7 +45,7 @@ async def _run(work: Callable[[], Awaitable[int]]) -> int:
     with _handling(handled, interrupt):
         await asyncio.wait({task})
     if received and task.cancelled():
-        return exit_codes.of_signal(received[0])
+        raise Interrupted(received[0])
     return task.result()
 
 

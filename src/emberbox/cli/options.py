@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from emberbox.cli.completion import runtime_names
+from emberbox.cli.context import runtime_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable

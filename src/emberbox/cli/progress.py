@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sys
 import time
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 from emberbox.cli.failures import printable, write_line
 
@@ -16,21 +16,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichBar
 
 _log = logging.getLogger(__name__)
-
-
-class Display(Protocol):
-    """A way of showing one build. `step` as in `emberbox.images.Progress`."""
-
-    def step(self, name: str, fraction: float | None) -> None:
-        """A step has begun or gone on."""
-
-    def finish(self, *, ok: bool) -> None:
-        """Leave the terminal in order."""
-
-
-def open_display(label: str) -> Display:
-    """Return the display for standard error as it is: a bar on a terminal, else lines."""
-    return BarDisplay(label) if sys.stderr.isatty() else LineDisplay(label)
 
 
 class LineDisplay:
@@ -105,7 +90,7 @@ class ShownProgress:
     def __init__(self, label: str, *, after_s: float = 0.0) -> None:
         self._label = label
         self._after_s = after_s
-        self._display: Display | None = None
+        self._display: BarDisplay | LineDisplay | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._latest: tuple[str, float | None] | None = None
 
@@ -125,7 +110,7 @@ class ShownProgress:
             self._display.finish(ok=error is None)
 
     def _show(self) -> None:
-        self._display = open_display(self._label)
+        self._display = BarDisplay(self._label) if sys.stderr.isatty() else LineDisplay(self._label)
         if self._latest is not None:
             self._display.step(*self._latest)
 

@@ -12,10 +12,10 @@ import os
 import select
 import stat
 import threading
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
 _T = TypeVar("_T")
 READ_BYTES = 65_536
@@ -68,6 +68,19 @@ class Sink:
                 await _ready(self._descriptor, loop.add_writer, loop.remove_writer)
             size = SAFE_BYTES if self._blocks else len(view)
             view = view[os.write(self._descriptor, view[:size]) :]
+
+
+@contextlib.asynccontextmanager
+async def feeding(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Run what passes input on while the block shows output; its failure is raised at the block's end."""
+    feeder = asyncio.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        feeder.cancel()
+        await asyncio.wait((feeder,))
+    if not feeder.cancelled():
+        feeder.result()
 
 
 def _is_writable(descriptor: int) -> bool:

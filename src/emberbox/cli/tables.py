@@ -33,8 +33,7 @@ def show(*things: RenderableType) -> None:
         return
     with output.capture() as captured:
         output.print(*things, sep="\n")
-    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
-    sys.stdout.flush()
+    write_out("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:
@@ -107,15 +106,19 @@ def print_fields(fields: Iterable[tuple[str, str]]) -> None:
 def print_removed(what: str, names: Iterable[str], *, dry_run: bool) -> None:
     """Print what was removed, or would be, and the name of each."""
     lines = [f"{'would remove' if dry_run else 'removed'} {what}", *(f"  {name}" for name in names)]
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()
+    write_out("".join(f"{line}\n" for line in lines))
 
 
-def print_json(value: object) -> None:
-    """Print a value as JSON."""
+def print_json(value: object, *, indent: int | None = 2) -> None:
+    """Print a value as JSON; in one line where `indent` is None."""
     import json
 
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_out(json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+
+
+def write_out(text: str) -> None:
+    """Write text to standard output, at once."""
+    sys.stdout.write(text)
     sys.stdout.flush()
 
 

@@ -133,10 +133,10 @@ def _read_key(path: Path) -> str | None:
 def _lives(process: int) -> bool:
     try:
         os.kill(process, 0)
+    except (PermissionError, OverflowError):
+        return True  # another user's
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):
-        return True
     return True
 
 

@@ -34,6 +34,14 @@ _BY_STATUS: dict[int, type[EmberboxError]] = {
     507: errors.NoSpace,
 }
 """For answers without a code of ours, which come from something between the client and the service."""
+_OWN: dict[type[EmberboxError], dict[str, Any]] = {
+    InvalidManifest: {"file": "", "field": ""},
+    GuestRequestFailed: {"reason": "unknown"},
+    RequirementMissing: {"mend": None},
+    CompileFailed: {"result": None, "metrics": None},
+    PackagesFailed: {"result": None},
+}
+"""What errors have on the server besides a message, which no answer tells."""
 _OF_STRANGERS = (404, 405, 501)
 """What another web server says to our requests."""
 
@@ -47,15 +55,13 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> EmberboxEr
         body: A problem document (RFC 9457), or anything.
     """
     told = _document(body)
-    code = told.get("code")
+    code, unnamed = told.get("code"), errors.InvalidInput if 400 <= status < 500 else EmberboxError
     kind = _by_code().get(code) if isinstance(code, str) else None
-    message = _message(told) or _unexplained(status, headers)
-    return _make(kind or _of_status(status), message, _detail(status, told), headers)
-
-
-def _unexplained(status: int, headers: Mapping[str, str]) -> str:
-    said = f"the server answered with status {status} {headers.get('location', '')}".rstrip()
-    return f"{said}; is it Emberbox that answers at this address?" if status in _OF_STRANGERS else said
+    message = _message(told)
+    if not message:
+        message = f"the server answered with status {status} {headers.get('location', '')}".rstrip()
+        message += "; is it Emberbox that answers at this address?" if status in _OF_STRANGERS else ""
+    return _make(kind or _BY_STATUS.get(status, unnamed), message, _detail(status, told), headers)
 
 
 def _document(body: bytes) -> dict[str, Any]:
@@ -88,12 +94,6 @@ def _detail(status: int, told: Mapping[str, Any]) -> str | None:
     return f"HTTP status {status}" + (f", request {request}"[:LONGEST_TEXT] if request else "")
 
 
-def _of_status(status: int) -> type[EmberboxError]:
-    if status in _BY_STATUS:
-        return _BY_STATUS[status]
-    return errors.InvalidInput if 400 <= status < 500 else EmberboxError
-
-
 def _by_code() -> dict[str, type[EmberboxError]]:
     found = {EmberboxError.code: EmberboxError}
     waiting = [EmberboxError]
@@ -110,16 +110,11 @@ def _make(
     """Make an error as it was on the server, whose constructors may take other arguments than a message."""
     error = kind.__new__(kind)
     EmberboxError.__init__(error, message, detail=detail)
+    for owner, values in _OWN.items():
+        if isinstance(error, owner):
+            vars(error).update(values)
+    if isinstance(error, InvalidManifest):
+        error.problem = message
     if isinstance(error, RateLimited):
         error.retry_after_s = retry_after_s(headers.get("retry-after", "")) or 1.0
-    elif isinstance(error, InvalidManifest):
-        error.file, error.field, error.problem = "", "", message
-    elif isinstance(error, GuestRequestFailed):
-        error.reason = "unknown"
-    elif isinstance(error, RequirementMissing):
-        error.mend = None
-    elif isinstance(error, CompileFailed):
-        error.result = error.metrics = None
-    elif isinstance(error, PackagesFailed):
-        error.result = None
     return error

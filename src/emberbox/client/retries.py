@@ -63,17 +63,12 @@ class RetryPolicy:
             asked_s: The server's Retry-After; None without one.
             left_s: What is left of the caller's time; the next try must begin within it.
         """
-        if not self._helps(error, safe=safe) or (asked_s or 0.0) > _PATIENCE_S:
+        passing = safe and error.retryable and isinstance(error, _PASSING)
+        if not (passing or isinstance(error, _NOT_CARRIED_OUT)) or (asked_s or 0.0) > _PATIENCE_S:
             return None
         # A little later than asked, each client by itself, so that they do not all come back at once.
         asked_s = 0.0 if asked_s is None else asked_s + random.uniform(0, _FIRST_S)  # noqa: S311
         return self._backoff.next_s(tried, asked_s=asked_s, left_s=left_s)
-
-    @staticmethod
-    def _helps(error: EmberboxError, *, safe: bool) -> bool:
-        if isinstance(error, _NOT_CARRIED_OUT):
-            return True
-        return safe and error.retryable and isinstance(error, _PASSING)
 
 
 PATIENT = RetryPolicy(retries=8)

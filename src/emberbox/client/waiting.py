@@ -13,21 +13,11 @@ _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
 
-async def async_sleep(seconds: float) -> None:
-    """Wait without blocking the loop."""
-    await asyncio.sleep(seconds)
-
-
-def sleep(seconds: float) -> None:
-    """Wait."""
-    time.sleep(seconds)
-
-
-async def async_call(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Run what blocks on a thread."""
-    return await asyncio.to_thread(work, *args, **kwargs)
+async_sleep, sleep = asyncio.sleep, time.sleep
+async_call = asyncio.to_thread
+"""Runs what blocks on a thread."""
 
 
 def call(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Run what blocks."""
+    """Run what blocks, here."""
     return work(*args, **kwargs)

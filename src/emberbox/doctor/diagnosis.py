@@ -13,9 +13,9 @@ from emberbox.doctor import probes
 from emberbox.doctor.checks import host, machines, stock
 from emberbox.doctor.checks.bounds import memory_within_bounds
 from emberbox.doctor.checks.drivers import look_at_drivers
-from emberbox.doctor.finding import Finding, Level, Row
-from emberbox.errors import EmberboxError, RequirementMissing
-from emberbox.images.tools.requirements import REQUIREMENTS
+from emberbox.doctor.finding import Finding, Level, Row, problem_of
+from emberbox.errors import EmberboxError
+from emberbox.images.tools.requirements import REQUIREMENTS, which
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,7 @@ async def look_at_confinement(settings: Settings, trial: MachineTrial | None) ->
     namespaces = None if walls is not None else await asyncio.to_thread(probes.shutting_in_problem, uid)
     shut_in = machines.check_confinement(
         as_root=as_root,
-        setpriv=probes.find("setpriv"),
+        setpriv=which("setpriv"),
         namespaces=namespaces,
         sysctls=probes.sysctls(),
         walls=walls,
@@ -146,10 +146,8 @@ async def look_at_sources(settings: Settings) -> tuple[str | None, str | None]:
         with tempfile.TemporaryDirectory(prefix="emberbox-") as folder:
             for suite in sorted({runtime.image.suite for runtime in runtimes}):
                 await find_suite(suite, Path(folder))
-    except RequirementMissing as error:
-        return error.message.partition("\n")[0], error.mend
     except (EmberboxError, OSError) as error:
-        return str(error).partition("\n")[0], None
+        return problem_of(error)
     return None, None
 
 
@@ -182,5 +180,5 @@ def _guarded(row: Row, check: Callable[[], Finding]) -> Finding:
     try:
         return check()
     except (EmberboxError, OSError) as error:
-        mend = error.mend if isinstance(error, RequirementMissing) else None
-        return row.missing(str(error).partition("\n")[0], mend=mend)
+        found, mend = problem_of(error)
+        return row.missing(found, mend=mend)

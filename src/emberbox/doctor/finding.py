@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from enum import StrEnum
 
+from emberbox.errors import RequirementMissing
+
 
 class Level(StrEnum):
     """How much a finding matters."""
@@ -78,6 +80,11 @@ class Row:
     def by_hand(self, found: str, follows: str, mend: str | None = None) -> Finding:
         """Return a finding of `Level.BY_HAND`."""
         return self.of(Level.BY_HAND, found, follows, mend)
+
+
+def problem_of(error: Exception) -> tuple[str, str | None]:
+    """Return what an error says, in one line, and the command that mends it; None where there is none."""
+    return str(error).partition("\n")[0], error.mend if isinstance(error, RequirementMissing) else None
 
 
 def install_command(*packages: str, as_root: bool | None = None) -> str:

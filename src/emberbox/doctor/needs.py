@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from emberbox.doctor import probes
 from emberbox.images import BuildNeeds, build_needs
+from emberbox.images.tools.requirements import which
 from emberbox.vmm.process.confinement import PACKAGES
 from emberbox.vmm.registry import kinds
 
@@ -57,5 +57,5 @@ def look_for_needs() -> Needs:
     programs = dict(PACKAGES)
     for kind in kinds().values():
         programs |= kind.packages(machine)
-    missing = {package for program, package in programs.items() if probes.find(program) is None}
+    missing = {package for program, package in programs.items() if which(program) is None}
     return Needs(tuple(sorted(missing)), build_needs())

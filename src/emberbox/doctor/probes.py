@@ -12,6 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from emberbox.files.paths import text_of
 from emberbox.vmm.process import confinement
 
 _PROGRAM_S = 10.0
@@ -24,25 +25,35 @@ _SYSCTLS = (
     "kernel.unprivileged_userns_clone",
     "user.max_user_namespaces",
 )
-_ADMINISTRATOR_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 
-
-def find(program: str) -> str | None:
-    """Return a program's path, also from the administrator's folders; None when it is missing."""
-    return shutil.which(program) or shutil.which(program, path=_ADMINISTRATOR_FOLDERS)
+_NOBODY = "65534"
+_BECOME = ("setpriv", "--reuid", _NOBODY, "--regid", _NOBODY, "--clear-groups", "--")
+# The network namespace takes a right that a guarded user namespace does not give.
+_MAKE = ("unshare", "--user", "--map-root-user", "--net", "true")
 
 
 def version_of(path: str | None) -> str | None:
     """Return the first line that a program prints for `--version`; None when there is none or it fails."""
-    if path is None:
+    done = None if path is None else _run(path, "--version")
+    if done is None or done.returncode != 0:
         return None
+    return done.stdout.strip().partition("\n")[0] or None
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str] | None:
+    """Run a program to its end; None where it does not start, or does not come to one."""
     try:
-        done = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, timeout=_PROGRAM_S, check=True
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PROGRAM_S,
+            check=False,
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip().partition("\n")[0] or None
 
 
 def shutting_in_problem(uid: int) -> str | None:
@@ -71,15 +82,16 @@ def shutting_in_problem(uid: int) -> str | None:
     return None if done.returncode == 0 else done.stderr.strip() or f"exit code {done.returncode}"
 
 
+def every_user_makes_namespaces() -> bool | None:
+    """Return whether one without rights can make them; None where it cannot be tried. Leaves nothing."""
+    done = _run(*(_BECOME if os.geteuid() == 0 else ()), *_MAKE)
+    return None if done is None else done.returncode == 0
+
+
 def sysctls() -> dict[str, int]:
     """Return the kernel's settings about user namespaces, as far as it has them."""
-    found = {}
-    for name in _SYSCTLS:
-        try:
-            found[name] = int(Path("/proc/sys", *name.split(".")).read_text())
-        except (OSError, ValueError):
-            continue
-    return found
+    told = {name: text_of(Path("/proc/sys", *name.split("."))).strip() for name in _SYSCTLS}
+    return {name: int(value) for name, value in told.items() if value.isdecimal()}
 
 
 def memory_mib() -> tuple[int, int]:
@@ -174,14 +186,9 @@ def program_problem(path: Path, machine: str) -> str | None:
 def runs(path: str) -> bool:
     """Tell whether a program starts and tells its version, by either of the usual two options."""
     for option in ("--version", "-V"):
-        try:
-            done = subprocess.run(
-                [path, option], stdin=subprocess.DEVNULL, capture_output=True, timeout=_PROGRAM_S, check=False
-            )
-        except (OSError, subprocess.SubprocessError):
-            return False
-        if done.returncode == 0:
-            return True
+        done = _run(path, option)
+        if done is None or done.returncode == 0:
+            return done is not None
     return False
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emberbox.errors import InvalidPath
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
 MAX_PATH_BYTES = 1024
 MAX_NAME_BYTES = 255
@@ -103,3 +105,26 @@ def _quoted(path: str) -> str:
     if path.isprintable():
         return repr(path[:100])
     return ascii(path if len(path) <= 100 else path[:100] + "…")
+
+
+def tree_of(folder: Path, *, without: Collection[str] = ()) -> Iterator[Path]:
+    """Go through all that is below a folder, sorted, but for caches that an interpreter leaves.
+
+    Args:
+        folder: Where to begin. Links are not followed.
+        without: Names of folders in it that are passed over as well.
+    """
+    for root, folders, files in os.walk(folder):
+        place = Path(root)
+        passed_over = {"__pycache__", *(without if place == folder else ())}
+        folders[:] = sorted(name for name in folders if name not in passed_over)
+        for name in sorted([*folders, *files]):
+            yield place / name
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a small file; empty where it is missing, or may not be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

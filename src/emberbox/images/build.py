@@ -19,25 +19,27 @@ from emberbox.images.kernels.kernel import fetch_kernel
 from emberbox.images.kernels.module import Module
 from emberbox.images.kernels.own import look_into
 from emberbox.images.kernels.wanted import modules_digest, own_kernel_digest
-from emberbox.images.keys import BUILDER_VERSION, key_of
+from emberbox.images.layout import make_readable
 from emberbox.images.objects import ObjectStore, StoredObject
-from emberbox.images.records import PartRecord, encode, parts_in, read_part
+from emberbox.images.records import BUILDER_VERSION, PartRecord, key_of, parts_in, read_record
 from emberbox.images.rootfs.build import build_rootfs
 from emberbox.images.rootfs.initramfs import build_initramfs, read_agent
+from emberbox.images.rootfs.recipe import rootfs_inputs
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
     from emberbox.images.layout import Layout
     from emberbox.images.progress import Progress
-    from emberbox.images.rootfs.recipe import Recipe
+    from emberbox.images.rootfs.recipe import BuildableRuntime
 
 _log = logging.getLogger(__name__)
 _WAIT_FOR_OTHERS_S = 3600.0
 _VSOCK_FOLDER = "vsock/"
 """Where the archive of modules has those that only guests on the vsock channel insert."""
 
-Work = Callable[[Path], Awaitable[tuple[dict[str, StoredObject], dict[str, Any]]]]
+Made = tuple[dict[str, StoredObject], dict[str, Any]]
+"""A part's files by role, and what is told of it."""
+Work = Callable[[Path], Awaitable[Made]]
+"""Makes a part in a folder."""
 
 
 class PartBuilder:
@@ -45,7 +47,7 @@ class PartBuilder:
 
     Args:
         layout: The store's folders; they exist.
-        objects: Where files go.
+        objects: Where files go; adding one blocks.
         architecture: `amd64` or `arm64`.
         progress: Takes news.
         force: True builds anew what is there already.
@@ -54,8 +56,8 @@ class PartBuilder:
     def __init__(
         self, layout: Layout, objects: ObjectStore, *, architecture: str, progress: Progress, force: bool
     ) -> None:
-        self._layout = layout
-        self._objects = objects
+        self.layout = layout
+        self.objects = objects
         self._architecture = architecture
         self._progress = progress
         self._force = force
@@ -69,12 +71,12 @@ class PartBuilder:
             "modules": modules_digest(),
         }
 
-        async def work(folder: Path) -> tuple[dict[str, StoredObject], dict[str, Any]]:
+        async def work(folder: Path) -> Made:
             kernel = await fetch_kernel(suite, self._architecture, folder, self._progress)
             stored = await self._store_kernel(kernel.vmlinux, kernel.modules, folder)
             return stored, {"package": kernel.package, "version": kernel.version}
 
-        return await self._part("kernel", inputs, work)
+        return await self.part("kernel", inputs, work)
 
     async def own_kernel(self, file: Path, modules: Path | None) -> tuple[PartRecord, tuple[Path, ...]]:
         """Look into a kernel of somebody's own and take it into the store.
@@ -85,15 +87,15 @@ class PartBuilder:
         Raises:
             ImageImportFailed, ImageBuildFailed, RequirementMissing: As `look_into`; nothing is stored.
         """
-        async with self._layout.build_folder() as place:
+        async with self.layout.build_folder() as place:
             found = await look_into(file, modules, self._architecture, place)
             self._progress.log(f"kernel {found.name}")
             inputs = {"own": found.digest, "architecture": self._architecture, "taken": own_kernel_digest()}
 
-            async def work(folder: Path) -> tuple[dict[str, StoredObject], dict[str, Any]]:
+            async def work(folder: Path) -> Made:
                 return await self._store_kernel(found.vmlinux, found.modules, folder), found.about()
 
-            return await self._part("kernel", inputs, work), found.sources
+            return await self.part("kernel", inputs, work), found.sources
 
     async def _store_kernel(
         self, vmlinux: Path, modules: tuple[Module, ...], folder: Path
@@ -101,8 +103,8 @@ class PartBuilder:
         archive = folder / "modules.tar"
         await asyncio.to_thread(_pack_modules, modules, archive)
         return {
-            "kernel": await asyncio.to_thread(self._objects.add, vmlinux, "vmlinux"),
-            "modules": await asyncio.to_thread(self._objects.add, archive, "modules.tar"),
+            "kernel": await asyncio.to_thread(self.objects.add, vmlinux, "vmlinux"),
+            "modules": await asyncio.to_thread(self.objects.add, archive, "modules.tar"),
         }
 
     async def initramfs(self, kernel: PartRecord, agent: Path, agent_digest: str) -> PartRecord:
@@ -113,91 +115,70 @@ class PartBuilder:
             "builder": BUILDER_VERSION,
         }
 
-        async def work(folder: Path) -> tuple[dict[str, StoredObject], dict[str, Any]]:
-            modules = await asyncio.to_thread(_unpack_modules, self._objects.path(kernel.objects["modules"]))
+        async def work(folder: Path) -> Made:
+            modules = await asyncio.to_thread(_unpack_modules, self.objects.path(kernel.objects["modules"]))
             archive = folder / "initramfs.cpio"
             archive.write_bytes(build_initramfs(read_agent(agent), modules))
-            return {"initramfs": await asyncio.to_thread(self._objects.add, archive, "initramfs.cpio")}, {}
+            return {"initramfs": await asyncio.to_thread(self.objects.add, archive, "initramfs.cpio")}, {}
 
-        return await self._part("initramfs", inputs, work)
+        return await self.part("initramfs", inputs, work)
 
-    async def rootfs(self, recipe: Recipe) -> PartRecord:
-        """Return the root filesystem of a recipe.
+    async def rootfs(self, runtime: BuildableRuntime) -> PartRecord:
+        """Return the root filesystem of a runtime.
 
         Raises:
             ImageImportFailed: It is an imported one that is not stored: its layers were not kept.
         """
-        if recipe.imported is not None:
-            return self._imported(recipe)
+        if runtime.image.imported is not None:
+            return self._imported(runtime)
 
-        async def work(folder: Path) -> tuple[dict[str, StoredObject], dict[str, Any]]:
-            built = await build_rootfs(recipe, self._architecture, folder, self._progress)
-            stored = await asyncio.to_thread(self._objects.add, built.path, "rootfs.ext4")
+        async def work(folder: Path) -> Made:
+            built = await build_rootfs(runtime, self._architecture, folder, self._progress)
+            stored = await asyncio.to_thread(self.objects.add, built.path, "rootfs.ext4")
             return {"rootfs": stored}, {
                 "packages": {package.name: package.version for package in built.packages}
             }
 
-        return await self._part("rootfs", recipe.inputs(self._architecture), work)
+        return await self.part("rootfs", rootfs_inputs(runtime.image, self._architecture), work)
 
-    def _imported(self, recipe: Recipe) -> PartRecord:
-        wanted = {"imported": recipe.imported, "architecture": self._architecture, "builder": BUILDER_VERSION}
-        for _, part in parts_in(self._layout.parts):
-            same = wanted.items() <= part.inputs.items() and part.about.get("user") == recipe.user
-            if same and all(self._objects.has(stored) for stored in part.objects.values()):
+    def _imported(self, runtime: BuildableRuntime) -> PartRecord:
+        digest, user = runtime.image.imported, runtime.image.user
+        wanted = {"imported": digest, "architecture": self._architecture, "builder": BUILDER_VERSION}
+        for _, part in parts_in(self.layout.parts):
+            same = wanted.items() <= part.inputs.items() and part.about.get("user") == user
+            if same and self.objects.has_all(part.objects):
                 return part
         raise ImageImportFailed(
-            f"the imported image of the runtime {recipe.name!r} is not stored here (any more), or not with "
-            f"the user {recipe.user or 'of Emberbox'}; import it again: emberbox images import REFERENCE "
-            f"--name {recipe.name}",
-            detail=recipe.imported,
+            f"the imported image of the runtime {runtime.name!r} is not stored here (any more), or not with "
+            f"the user {user or 'of Emberbox'}; import it again: emberbox images import REFERENCE "
+            f"--name {runtime.name}",
+            detail=digest,
         )
 
-    def imported(self, inputs: Mapping[str, Any]) -> PartRecord | None:
-        """Return the imported root filesystem of some inputs; None where it is not stored."""
-        return self._known(self._record_path("rootfs", key_of(dict(inputs))))
-
-    async def import_rootfs(self, inputs: Mapping[str, Any], work: Work) -> PartRecord:
-        """Return the imported root filesystem of some inputs; `work` makes it where it is missing."""
-        return await self._part("rootfs", inputs, work)
-
-    def scratch(self) -> AbstractAsyncContextManager[Path]:
-        """Lend a folder that is removed at the end."""
-        return self._layout.build_folder()
-
-    def add_object(self, file: Path, name: str) -> StoredObject:
-        """Move a built file into the store; blocks."""
-        return self._objects.add(file, name)
-
-    def require_space(self, needed: int) -> None:
-        """Raise `NoSpace` where fewer than `needed` bytes are free."""
-        self._layout.require_space(needed)
-
-    def _record_path(self, kind: str, key: str) -> Path:
-        return self._layout.parts / kind / f"{key}.json"
-
-    async def _part(self, kind: str, inputs: Mapping[str, Any], work: Work) -> PartRecord:
-        key = key_of(dict(inputs))
-        record = self._record_path(kind, key)
+    async def part(self, kind: str, inputs: Mapping[str, Any], work: Work) -> PartRecord:
+        """Return the part of some inputs; `work` makes it where it is missing."""
+        key = key_of(inputs)
         asked_at = time.time()
-        if not self._force and (known := self._known(record)) is not None:
+        if not self._force and (known := self.known(kind, key)) is not None:
             return known
-        lock = self._layout.locks / f"{kind}-{key}.lock"
+        lock = self.layout.locks / f"{kind}-{key}.lock"
         with await wait_for_lock(lock, what=f"building the same {kind}", timeout_s=_WAIT_FOR_OTHERS_S):
-            known = self._known(record)
+            known = self.known(kind, key)
             if known is not None and (not self._force or known.built_at >= asked_at):
                 return known
-            async with self._layout.build_folder() as folder:
+            async with self.layout.build_folder() as folder:
                 try:
                     objects, about = await work(folder)
                     made = PartRecord(
                         kind=kind, key=key, inputs=inputs, objects=objects, built_at=time.time(), about=about
                     )
-                    _make_folder(record.parent)
-                    write_file(record, encode(made), mode=0o644, durable=True, aside=folder)
+                    record = self._record(kind, key)
+                    make_readable(record.parent)
+                    write_file(record, made.encode(), mode=0o644, durable=True, aside=folder)
                 except OSError as error:
                     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                         raise NoSpace(
-                            f"the disk is full under {self._layout.root}; free some space", detail=str(error)
+                            f"the disk is full under {self.layout.root}; free some space", detail=str(error)
                         ) from error
                     raise
             _log.info(
@@ -205,18 +186,13 @@ class PartBuilder:
             )
             return made
 
-    def _known(self, record: Path) -> PartRecord | None:
-        part = read_part(record)
-        return (
-            part
-            if part is not None and all(self._objects.has(stored) for stored in part.objects.values())
-            else None
-        )
+    def known(self, kind: str, key: str) -> PartRecord | None:
+        """Return a part by its key; None where it, or a file of it, is not stored."""
+        part = read_record(self._record(kind, key), PartRecord)
+        return part if part is not None and self.objects.has_all(part.objects) else None
 
-
-def _make_folder(folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
-    folder.chmod(0o755)
+    def _record(self, kind: str, key: str) -> Path:
+        return self.layout.parts / kind / f"{key}.json"
 
 
 def _pack_modules(modules: tuple[Module, ...], archive: Path) -> None:

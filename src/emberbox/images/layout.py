@@ -7,13 +7,12 @@ import contextlib
 import logging
 import secrets
 import shutil
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emberbox.errors import NoSpace
 from emberbox.files.atomic import remove_partial
 from emberbox.files.locks import Lock, is_locked, take_lock, wait_for_lock
-from emberbox.images.tools.removal import remove_tree
+from emberbox.images.tools.scratch import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,47 +23,34 @@ _BUILDS = "the folder of builds"
 _SHORT_S = 30.0
 
 
-@dataclass(frozen=True, slots=True)
 class Layout:
-    """The store's folders below `root`."""
+    """The store's folders below `root`.
 
-    root: Path
+    Attributes:
+        objects: Files under their digest.
+        parts: Records of parts: `KIND/KEY.json`.
+        images: Records of images: `RUNTIME/KEY.json`.
+        building: Folders of builds under way.
+        locks: Lock files.
+    """
 
-    @property
-    def objects(self) -> Path:
-        """Files under their digest."""
-        return self.root / "objects"
-
-    @property
-    def parts(self) -> Path:
-        """Records of parts: `KIND/KEY.json`."""
-        return self.root / "parts"
-
-    @property
-    def images(self) -> Path:
-        """Records of images: `RUNTIME/KEY.json`."""
-        return self.root / "images"
-
-    @property
-    def building(self) -> Path:
-        """Folders of builds under way."""
-        return self.root / "building"
-
-    @property
-    def locks(self) -> Path:
-        """Lock files."""
-        return self.root / "locks"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.objects = root / "objects"
+        self.parts = root / "parts"
+        self.images = root / "images"
+        self.building = root / "building"
+        self.locks = root / "locks"
 
     def lease_file(self, key: str) -> Path:
         """Return the lock that is held while an image is in use."""
         return self.locks / f"image-{key}.lock"
 
     def create(self) -> None:
-        """Make the folders that are missing; readable to all, since a VMM runs as another user."""
+        """Make the folders that are missing."""
         for folder in (self.root, self.objects, self.parts, self.images, self.building, self.locks):
             if not folder.is_dir():
-                folder.mkdir(parents=True, exist_ok=True)
-                folder.chmod(0o755)
+                make_readable(folder)
 
     def require_space(self, needed: int) -> None:
         """Raise `NoSpace` where fewer than `needed` bytes are free."""
@@ -107,3 +93,9 @@ class Layout:
 
     async def _builds(self) -> Lock:
         return await wait_for_lock(self.locks / "building.lock", what=_BUILDS, timeout_s=_SHORT_S)
+
+
+def make_readable(folder: Path) -> None:
+    """Make a folder, where it is missing, that all may read: a VMM runs as another user."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)

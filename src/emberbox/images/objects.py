@@ -12,7 +12,7 @@ from emberbox.errors import ImageCorrupt
 from emberbox.files.atomic import sync
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 
@@ -45,6 +45,10 @@ class ObjectStore:
             return self.path(stored).stat().st_size == stored.size
         except OSError:
             return False
+
+    def has_all(self, objects: Mapping[str, StoredObject]) -> bool:
+        """Tell whether all files of a record are there."""
+        return all(self.has(stored) for stored in objects.values())
 
     def add(self, file: Path, name: str) -> StoredObject:
         """Move a file in. It is readable to all and complete on the disk before its name exists.

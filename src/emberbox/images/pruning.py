@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class PruneReport:
     """What `prune` removed, or would remove: keys of images, digests of files, bytes on disk."""
 
-    images: tuple[str, ...]
-    objects: tuple[str, ...]
-    bytes_freed: int
+    images: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
+    bytes_freed: int = 0
 
 
 def sweep(

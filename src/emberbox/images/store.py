@@ -15,14 +15,12 @@ from emberbox.images.debian.apt import host_architecture
 from emberbox.images.image import ROLES, Image, StoredImage, image_of
 from emberbox.images.kernels.choice import KernelChoice
 from emberbox.images.kernels.wanted import modules_digest
-from emberbox.images.keys import BUILDER_VERSION, key_of
-from emberbox.images.layout import Layout
+from emberbox.images.layout import Layout, make_readable
 from emberbox.images.objects import ObjectStore, StoredObject, file_digest
 from emberbox.images.progress import Progress, SilentProgress
 from emberbox.images.pruning import PruneReport, sweep
-from emberbox.images.records import ImageRecord, PartRecord, encode, images_in
+from emberbox.images.records import BUILDER_VERSION, ImageRecord, PartRecord, images_in, key_of
 from emberbox.images.rootfs.initramfs import agent_path, read_agent
-from emberbox.images.rootfs.recipe import BuildableRuntime, Recipe
 from emberbox.images.tools.requirements import check_requirements
 
 if TYPE_CHECKING:
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from emberbox.images.build import PartBuilder
+    from emberbox.images.rootfs.recipe import BuildableRuntime
 
 _log = logging.getLogger(__name__)
 
@@ -100,9 +99,7 @@ class ImageStore:
             ImageBuildFailed, RequirementMissing, NoSpace: It cannot be unpacked here.
         """
         part = self._kernel.part()
-        if not self._kernel.own or (
-            part is not None and all(self._objects.has(stored) for stored in part.objects.values())
-        ):
+        if not self._kernel.own or (part is not None and self._objects.has_all(part.objects)):
             return part
         if self._kernel.named is None:
             raise ImageImportFailed(
@@ -155,7 +152,7 @@ class ImageStore:
         for _, record in images_in(self._layout.images, runtime.name):
             same = all(record.inputs.get(name) == value for name, value in wanted.items())
             same = same and record.inputs.get("kernel") == wanted.get("kernel")
-            if same and all(self._objects.has(stored) for stored in record.objects.values()):
+            if same and self._objects.has_all(record.objects):
                 return image_of(record, self._objects)
         return None
 
@@ -217,11 +214,15 @@ class ImageStore:
         news.step("initramfs", 0.2)
         initramfs = await builder.initramfs(kernel, self.agent, agent_digest)
         news.step("root filesystem", 0.25)
-        rootfs = await builder.rootfs(Recipe.of(runtime))
+        rootfs = await builder.rootfs(runtime)
+        record = self._record(runtime, agent_digest, kernel, initramfs, rootfs)
+        target = self._layout.images / runtime.name
+        make_readable(target)
         async with self._layout.build_folder() as folder:
-            image = self._record(runtime, agent_digest, kernel, initramfs, rootfs, folder)
+            place = target / f"{record.key}.json"
+            write_file(place, record.encode(), mode=0o644, durable=True, aside=folder)
         news.step("ready", 1.0)
-        return image
+        return image_of(record, self._objects)
 
     def _record(
         self,
@@ -230,8 +231,7 @@ class ImageStore:
         kernel: PartRecord,
         initramfs: PartRecord,
         rootfs: PartRecord,
-        folder: Path,
-    ) -> Image:
+    ) -> ImageRecord:
         objects = {
             "kernel": kernel.objects["kernel"],
             "initramfs": initramfs.objects["initramfs"],
@@ -243,7 +243,7 @@ class ImageStore:
             "kernel_version": kernel.about.get("version"),
             **{f"{role}_digest": stored.digest for role, stored in objects.items()},
         }
-        record = ImageRecord(
+        return ImageRecord(
             runtime=runtime.name,
             key=key_of(inputs),
             inputs=inputs,
@@ -251,11 +251,6 @@ class ImageStore:
             built_at=time.time(),
             about=rootfs.about,
         )
-        target = self._layout.images / runtime.name
-        target.mkdir(exist_ok=True)
-        target.chmod(0o755)
-        write_file(target / f"{record.key}.json", encode(record), mode=0o644, durable=True, aside=folder)
-        return image_of(record, self._objects)
 
     def list(self) -> list[StoredImage]:
         """Return all images, by runtime, newest first."""
@@ -318,28 +313,25 @@ class ImageStore:
                 )
             yield image
 
-    def prune(
-        self, *, dry_run: bool = False, keep: Collection[str] = (), gone: Collection[str] = ()
-    ) -> PruneReport:
-        """Remove images that are not newest, leased, nor in `keep`; then files that no image needs.
+    def prune(self, *, dry_run: bool = False, gone: Collection[str] = ()) -> PruneReport:
+        """Remove images that are neither newest nor leased; then files that no image needs.
 
         Args:
             dry_run: True removes nothing.
-            keep: Keys of images to keep.
             gone: Runtimes that are no more: their newest image goes as well.
 
         Raises:
             DataFolderBusy: An image is being built just now.
         """
         if not self._layout.locks.is_dir():
-            return PruneReport(images=(), objects=(), bytes_freed=0)
+            return PruneReport()
         with take_lock(self._layout.locks / "store.lock", what="building an image"):
             newest = {
                 stored.image.key
                 for stored in self.list()
                 if stored.newest and stored.image.runtime not in gone
             }
-            return self._sweep(lambda record: record.key in newest or record.key in keep, dry_run)
+            return self._sweep(lambda record: record.key in newest, dry_run)
 
     def remove(self, runtime: str) -> PruneReport:
         """Remove all images of a runtime, then files that no image needs.
@@ -348,7 +340,7 @@ class ImageStore:
             DataFolderBusy: One of them is in use, or an image is being built just now.
         """
         if not self._layout.locks.is_dir():
-            return PruneReport(images=(), objects=(), bytes_freed=0)
+            return PruneReport()
         with take_lock(self._layout.locks / "store.lock", what="building an image"):
             used = [
                 record

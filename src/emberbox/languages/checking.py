@@ -31,6 +31,7 @@ from emberbox.languages.timings import (
 from emberbox.languages.twins import CLONES, QUICK_CLONES, twins
 from emberbox.languages.verdict import Check, Wrong, verdict
 from emberbox.languages.waiting import waiting
+from emberbox.model import MIB
 from emberbox.sandbox import Engine
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
 BUILD_S = 3600.0
 STEP_S = 1200.0
-MIB = 1024 * 1024
 
 
 @dataclass(slots=True, kw_only=True)
@@ -144,18 +144,14 @@ class RuntimeCheck:
         await self._check("waiting", partial(waiting, subject))
         await self._check("twins", partial(twins, subject, QUICK_CLONES if self._quick else CLONES))
         if subject.examples.has("hello"):
-            for name, bad in self._bad_inputs():
-                await self._check(name, bad)
+            for bad in bad_inputs(subject.runtime, subject.examples.path("hello").read_bytes()):
+                if bad.quick or not self._quick:
+                    await self._check(bad.name, partial(check_bad_input, subject, bad))
         for path in () if self._quick else subject.examples.bad:
             await self._check(path.stem, partial(check_bad_compile, subject, path), BAD_COMPILE_S + 30)
         await self._check("nothing left", partial(check_nothing_left, subject))
         if self.report.ok:
             await self._check("times", partial(self._times, plan, times))
-
-    def _bad_inputs(self) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
-        given = bad_inputs(self._subject.runtime, self._subject.examples.path("hello").read_bytes())
-        chosen = [bad for bad in given if bad.quick or not self._quick]
-        return [(bad.name, partial(check_bad_input, self._subject, bad)) for bad in chosen]
 
     async def _check(self, name: str, work: Callable[[], Awaitable[str]], timeout_s: float = STEP_S) -> bool:
         check = await verdict(name.replace("_", " "), work, timeout_s)

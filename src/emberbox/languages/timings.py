@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from emberbox.bench.samplers.base import ms_since
 from emberbox.bench.statistics import percentile
 from emberbox.languages.programs import check_greeting
 from emberbox.languages.subject import check_nothing_left
@@ -134,7 +135,7 @@ async def measure_compiles(subject: Subject, plan: Plan, times: Times) -> None:
     async def compile_and_run() -> float:
         begun = time.perf_counter()
         result = check_greeting(await subject.run(source + unseen()), "hello")
-        elapsed_ms = (time.perf_counter() - begun) * 1000
+        elapsed_ms = ms_since(begun)
         times.note(result)
         if result.compile is not None and not result.compile.cached:
             times.compile.samples.append(result.compile.wall_ms)
@@ -152,7 +153,7 @@ async def measure_pooled(subject: Subject, plan: Plan, times: Times) -> None:
         await _fill(subject)
         begun = time.perf_counter()
         result = await subject.run(hello)
-        elapsed_ms = (time.perf_counter() - begun) * 1000
+        elapsed_ms = ms_since(begun)
         if check_greeting(result, "hello").metrics.source != "pool":
             raise Wrong("the pool was empty", "see why it is not filled: emberbox -v runtimes check …")
         times.note(result)
@@ -179,7 +180,7 @@ async def _greet(
 ) -> float:
     begun = time.perf_counter()
     result = await subject.run(hello, cold=cold)
-    elapsed_ms = (time.perf_counter() - begun) * 1000
+    elapsed_ms = ms_since(begun)
     times.note(check_greeting(result, "hello"))
     if cpu is not None:
         cpu.samples.append(_cpu_ms(result))

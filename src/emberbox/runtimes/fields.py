@@ -6,7 +6,7 @@ import difflib
 import re
 import tomllib
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from emberbox.errors import InvalidManifest
 
@@ -20,6 +20,7 @@ NAME_ALLOWED = "1 to 32 of a-z, 0-9 and '-', starting with a letter"
 FILE_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}"
 
 _MAX_BYTES = 65_536
+_Default = TypeVar("_Default", bound="int | None")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -101,11 +102,11 @@ class Fields:
                 raise self.mistake(name, f"names {value!r} twice")
         return values
 
-    def integer(self, name: str, low: int, high: int, default: int | None) -> int | None:
+    def integer(self, name: str, low: int, high: int, default: _Default) -> int | _Default:
         """Return a whole number within bounds, or the default when the field is missing."""
         value = self._take(name, default, "", optional=True)
         if value is None:
-            return None
+            return default
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise self.mistake(name, f"must be a whole number from {low} to {high}, not {_shown(value)}")
         return value

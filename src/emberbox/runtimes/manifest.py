@@ -126,7 +126,7 @@ def _compile(fields: Fields) -> CompileRecipe:
         argv=argv,
         env=fields.variables("env"),
         timeout_s=fields.number("timeout_s", 0, 3600, usual.timeout_s),
-        pids=fields.integer("pids", 1, 32_768, usual.pids) or usual.pids,
+        pids=fields.integer("pids", 1, 32_768, usual.pids),
         cache=fields.flag("cache", usual.cache),
         hold=fields.flag("hold", usual.hold),
     )
@@ -171,11 +171,11 @@ def _warm(fields: Fields, folder: Path) -> WarmRecipe:
 def _limits(fields: Fields) -> DefaultLimits:
     usual = DefaultLimits()
     limits = DefaultLimits(
-        memory_mib=fields.integer("memory_mib", 64, 65_536, usual.memory_mib) or usual.memory_mib,
-        vcpus=fields.integer("vcpus", 1, 32, usual.vcpus) or usual.vcpus,
+        memory_mib=fields.integer("memory_mib", 64, 65_536, usual.memory_mib),
+        vcpus=fields.integer("vcpus", 1, 32, usual.vcpus),
         timeout_s=fields.number("timeout_s", 0, 86_400, usual.timeout_s),
         disk_mib=fields.integer("disk_mib", 1, 1_048_576, usual.disk_mib),
-        pids=fields.integer("pids", 1, 32_768, usual.pids) or usual.pids,
+        pids=fields.integer("pids", 1, 32_768, usual.pids),
     )
     fields.finish()
     return limits

@@ -224,26 +224,24 @@ class Runtime:
         """Return what the command is given: the script, or what was made from it."""
         return f"{script}.out" if any(OUTPUT in argument for argument in self.argv) else script
 
-    def command(self, script: str, args: Sequence[str] = (), *, output: str | None = None) -> tuple[str, ...]:
+    def command(self, script: str, args: Sequence[str] = ()) -> tuple[str, ...]:
         """Return the command that runs `script` (a path in the guest), the program's arguments behind it.
 
         Args:
             script: The script's path in the guest.
             args: Arguments of the program.
-            output: Path of the compiled program, for runtimes that compile; None means the script's
-                path and `.out`.
         """
-        return (*_fill(self.argv, script, output), *(args or self.arguments))
+        return (*_fill(self.argv, script), *(args or self.arguments))
 
-    def compile_command(self, script: str, *, output: str | None = None) -> tuple[str, ...] | None:
-        """Return the command that compiles `script` to `output`, or None when nothing is compiled."""
-        return None if self.compile is None else _fill(self.compile.argv, script, output)
+    def compile_command(self, script: str) -> tuple[str, ...] | None:
+        """Return the command that compiles `script`, or None when nothing is compiled."""
+        return None if self.compile is None else _fill(self.compile.argv, script)
 
 
-def _fill(argv: Sequence[str], script: str, output: str | None) -> tuple[str, ...]:
+def _fill(argv: Sequence[str], script: str) -> tuple[str, ...]:
     # A name such as -x.c is a file and no option, whatever the program makes of its arguments.
     script = f"./{script}" if script.startswith("-") else script
-    values = {SCRIPT: script, OUTPUT: output if output is not None else f"{script}.out"}
+    values = {SCRIPT: script, OUTPUT: f"{script}.out"}
     filled = tuple(_fill_one(argument, values) for argument in argv)
     # A program without a folder would be looked for in PATH.
     return (f"./{filled[0]}", *filled[1:]) if argv[0] == OUTPUT and "/" not in filled[0] else filled

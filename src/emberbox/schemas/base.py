@@ -49,8 +49,13 @@ class Problem(Answer):
     )
 
 
+def bounded(most: int, least: int | None = None) -> StringConstraints:
+    """Return the bounds of a text's length in characters; it holds no NUL, as `Text`."""
+    return StringConstraints(min_length=least, max_length=most, pattern=r"^[^\x00]*$")
+
+
 LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,62}$")]
-LabelValue = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
+LabelValue = Annotated[str, bounded(200)]
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=32)]
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 """Text without NUL, which neither a command line nor PostgreSQL can hold."""

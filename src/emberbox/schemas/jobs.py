@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AnyHttpUrl, Field, StringConstraints
 
-from emberbox.schemas.base import Answer, Integer, Labels, Number, Request, Switch, Text
+from emberbox.schemas.base import Answer, Integer, Labels, Number, Request, Switch, Text, bounded
 
 
 class JobStatus(StrEnum):
@@ -53,7 +53,7 @@ class Reason(StrEnum):
     WORKER_LOST = "worker_lost"
 
 
-Word = Annotated[str, StringConstraints(max_length=131_072, pattern=r"^[^\x00]*$")]
+Word = Annotated[str, bounded(131_072)]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 FilePath = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00]+$")]
 
@@ -74,7 +74,7 @@ class JobWebhook(Request):
 class RunOptions(Request):
     """How a script or code is run."""
 
-    name: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")] | None = None
+    name: Annotated[str, bounded(200)] | None = None
     args: list[Word] = Field(default_factory=list, max_length=1000)
     stdin: str | None = Field(default=None, description="What the program reads, as text.")
     stdin_base64: str | None = Field(default=None, description="What the program reads, when it is not text.")
@@ -110,7 +110,7 @@ class RunOptions(Request):
 class SubmitJob(RunOptions):
     """A job of inline code."""
 
-    runtime: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
+    runtime: Annotated[str, bounded(64, 1)]
     code: Text | None = Field(
         default=None, description="The script's text. Null when `files` holds it, and `entry` names it."
     )

@@ -6,9 +6,9 @@ from datetime import datetime  # noqa: TC003  Pydantic looks at it when it runs
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AwareDatetime, Field
 
-from emberbox.schemas.base import Answer, Integer, Number, Request
+from emberbox.schemas.base import Answer, Integer, Number, Request, bounded
 
 
 class Scope(StrEnum):
@@ -33,7 +33,7 @@ class KeyQuota(Request):
     cpu_s_day: Number | None = Field(default=None, ge=0, le=1e9)
 
 
-KeyName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+KeyName = Annotated[str, bounded(200, 1)]
 Scopes = Annotated[list[Scope], Field(min_length=1, max_length=3)]
 ExpiresAt = Annotated[
     AwareDatetime | None,

@@ -145,6 +145,14 @@ async def test_keys_webhooks_usage_status(emberbox: Command) -> None:
     assert (await emberbox("keys", "rotate", made["id"], "--grace", "3600")).out.count("ember_") == 1
     refused = await emberbox("submit", "-c", "1", "-r", "python", EMBERBOX_API_KEY=made["secret"])
     assert (refused.code, refused.out, "'run'" in refused.err) == (2, "", True)
+    update = ("keys", "update", made["id"])
+    changed = await emberbox(*update, "--name", "ci 2", "--scope", "run", "--forever")
+    assert all(told in changed.out for told in ("ci 2", "read run", "active"))
+    limited = json.loads((await emberbox(*update, "--quota", "queued_jobs=7", "--days", "3", "--json")).out)
+    assert (limited["name"], limited["quota"]) == ("ci 2", {"queued_jobs": 7})
+    assert limited["expires_at"] is not None
+    both = await emberbox(*update, "--days", "3", "--forever")
+    assert (both.code, "--forever" in both.err) == (2, True)
     assert "revoked" in (await emberbox("keys", "revoke", made["id"])).out
     assert "admin" in (await emberbox("keys", "me")).out
     hook = json.loads(

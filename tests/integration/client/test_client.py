@@ -147,9 +147,9 @@ async def test_what_cannot_be_sent(client: AsyncClient, options: dict[str, Any])
 
 async def test_lists_page_by_themselves(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = [await client.jobs.submit(f"{n}", runtime="python", labels={"n": str(n % 2)}) for n in range(7)]
-    from emberbox.client._async import pages
+    from emberbox.client._async import transport
 
-    monkeypatch.setattr(pages, "PAGE", 3)
+    monkeypatch.setattr(transport, "PAGE", 3)
     newest_first = [job.id for job in reversed(jobs)]
     assert [job.id async for job in client.jobs.list()] == newest_first
     assert [job.id async for job in client.jobs.list(limit=4)] == newest_first[:4]

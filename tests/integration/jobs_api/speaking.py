@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from emberbox.api.parts import Parts
+    from emberbox.api.streaming.followers import Followers
     from tests.integration.conftest import Served
 
 Json = dict[str, Any]
@@ -140,8 +140,8 @@ async def followed(
 
 def followers(app: FastAPI) -> int:
     """Return how many streams are open."""
-    parts: Parts = app.state.parts
-    return parts.followers.count
+    places: Followers = app.state.followers
+    return places.count
 
 
 def memory() -> int:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from emberbox.api.views import attempt_view
+from emberbox.api.views import shown
 from emberbox.schemas.base import Page
-from emberbox.schemas.jobs import Job
+from emberbox.schemas.jobs import Attempt, Job
 from tests.integration.jobs_api.speaking import caller, ended, problem, run, submit, until, until_running
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ async def test_attempts_are_shown_as_they_are_stored(
     job = Job.model_validate(await run(app_client, code, **options))
     stored = await service.jobs.attempts(job.id)
     assert [attempt.outcome for attempt in stored] == outcomes
-    assert job.attempts == [attempt_view(attempt) for attempt in stored]
+    assert job.attempts == [shown(Attempt, attempt) for attempt in stored]
 
 
 async def test_submit_does_not_wait_by_itself(app_client: httpx.AsyncClient) -> None:

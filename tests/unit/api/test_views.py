@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 from emberbox.api.views import (
     answer,
     artifact_view,
-    attempt_view,
     encoded,
     job_page,
     job_view,
     log_view,
     moment,
+    shown,
     timestamp,
 )
 from emberbox.model import RunOptions
 from emberbox.schemas.base import Page
-from emberbox.schemas.jobs import Job, LogPage
+from emberbox.schemas.jobs import Attempt, Job, LogPage
 from emberbox.service.jobs.jobs import AttemptRecord
 from emberbox.service.jobs.logs.reading import LogRecord
 from emberbox.service.jobs.running.live import JobOutput
@@ -80,21 +80,21 @@ JOB = JobRecord(
 )
 OUTPUT = JobOutput(b"ja \xff\xe4", b"", True, False)
 ATTEMPTS = [
-    attempt_view(AttemptRecord(1, "worker_1", 1, 2, "lost", "gone")),
-    attempt_view(AttemptRecord(2, "worker_1", 3, 4, "failed", None)),
+    shown(Attempt, AttemptRecord(1, "worker_1", 1, 2, "lost", "gone")),
+    shown(Attempt, AttemptRecord(2, "worker_1", 3, 4, "failed", None)),
 ]
 ARTIFACT = ArtifactRecord(
     id="art_1", job_id="job_1", path="a/b.txt", size=3, sha256="f", blob_key="k/geheim", created_at=5
 )
 
 
-def shown(record: JobRecord, **more: Any) -> dict[str, Any]:
+def body(record: JobRecord, **more: Any) -> dict[str, Any]:
     values: dict[str, Any] = json.loads(bytes(answer(job_view(record, **more)).body))
     return values
 
 
 def test_a_view_is_what_checking_it_would_give() -> None:
-    values = shown(JOB, output=OUTPUT, attempts=ATTEMPTS, artifacts=[ARTIFACT])
+    values = body(JOB, output=OUTPUT, attempts=ATTEMPTS, artifacts=[ARTIFACT])
     checked = Job.model_validate(values)
     assert checked.model_dump(mode="json") == values
     assert set(values) == set(Job.model_fields)
@@ -108,10 +108,10 @@ def test_a_view_is_what_checking_it_would_give() -> None:
 
 
 def test_no_secret_is_shown() -> None:
-    text = json.dumps(shown(JOB, output=OUTPUT, attempts=ATTEMPTS, artifacts=[ARTIFACT]))
+    text = json.dumps(body(JOB, output=OUTPUT, attempts=ATTEMPTS, artifacts=[ARTIFACT]))
     assert "geheim" not in text
     assert "auch" not in text
-    assert shown(JOB)["env_names"] == ["A", "TOKEN"]
+    assert body(JOB)["env_names"] == ["A", "TOKEN"]
 
 
 def test_what_has_not_happened_is_null() -> None:
@@ -127,7 +127,7 @@ def test_what_has_not_happened_is_null() -> None:
         finished_at=None,
         metrics=None,
     )
-    values = shown(waiting)
+    values = body(waiting)
     assert values["metrics"] is None
     assert values["times"] == {
         "created_at": values["times"]["created_at"],

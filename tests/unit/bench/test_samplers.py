@@ -11,6 +11,7 @@ import pytest
 
 from emberbox.bench.samplers.base import BenchError, time_process
 from emberbox.bench.samplers.cold import copy_bytes
+from emberbox.bench.samplers.command import start_up_times
 from emberbox.bench.samplers.throughput import rates_of
 from tests.patience import until
 
@@ -21,6 +22,11 @@ async def test_a_process_is_timed_from_start_to_end() -> None:
         [sys.executable, "-c", "import time; time.sleep(0.1); print('hello world')"]
     )
     assert 100 <= elapsed_ms <= (time.monotonic() - begun) * 1000
+
+
+async def test_the_starts_of_interpreter_and_imports_are_told_apart() -> None:
+    times = await start_up_times(1)
+    assert set(times) == {"interpreter_ms", "imports_ms"} and min(times.values()) > 0
 
 
 @pytest.mark.parametrize("code", ["print('hello')", "print('hello world'); raise SystemExit(3)", ""])

@@ -50,8 +50,8 @@ async def test_what_was_chosen_is_measured_and_kept_where_it_belongs(monkeypatch
     monkeypatch.setattr(session, "measure_breakdown", measuring(known.latencies))
     monkeypatch.setattr(session, "measure_memory", measuring(known.memory))
     monkeypatch.setattr(session, "measure_burst", measuring(BenchError("no VM came")))
-    monkeypatch.setattr("emberbox.bench.service.part.measure_idle", measuring(known.service.idle))
-    monkeypatch.setattr("emberbox.bench.service.part.measure_drain", measuring(TimeoutError()))
+    monkeypatch.setattr("emberbox.bench.session.measure_idle", measuring(known.service.idle))
+    monkeypatch.setattr("emberbox.bench.session.measure_drain", measuring(TimeoutError()))
     options = BenchOptions(quick=True, only=("g,h,j,m,p",), settings=Settings())
     findings = await Session(options, said.append, Findings).run()
     assert (findings.steps, findings.memory, findings.service.idle) == (

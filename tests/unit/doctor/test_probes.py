@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pytest
 
 from emberbox.doctor import probes
 from emberbox.images.debian.apt import host_architecture
 from emberbox.images.rootfs.initramfs import agent_path
-
-if TYPE_CHECKING:
-    import pytest
+from emberbox.images.tools.requirements import which
 
 
 def test_file_system_of_the_deepest_mount(tmp_path: Path) -> None:
@@ -63,4 +62,11 @@ def test_versions_of_programs() -> None:
     assert (probes.version_of("/bin/bash") or "").startswith("GNU bash")
     assert probes.version_of("/bin/false") is None
     assert probes.version_of(None) is None
-    assert probes.find("no-such-program") is None
+    assert which("no-such-program") is None
+
+
+@pytest.mark.parametrize(("code", "made"), [("true", True), ("false", False), ("/no/such", None)])
+def test_namespaces_of_every_user(code: str, made: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "_BECOME", ())
+    monkeypatch.setattr(probes, "_MAKE", (code,))
+    assert probes.every_user_makes_namespaces() is made

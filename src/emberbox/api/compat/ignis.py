@@ -2,16 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Response
-from pydantic import Field, StringConstraints
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
 
 from emberbox.api.auth import Runner
 from emberbox.api.compat.failures import failure_of
 from emberbox.api.openapi import OTHERS
-from emberbox.api.parts import LogsPart, OrdersPart, SubmissionPart, WaitingPart
+from emberbox.api.parts import ServicePart
+from emberbox.api.streaming.ending import end_of
 from emberbox.api.views import answer, encoded
 from emberbox.model import MIB
-from emberbox.schemas.base import Answer, Text
+from emberbox.schemas.base import Answer, Text, bounded
 from emberbox.schemas.jobs import SubmitJob
 from emberbox.service.jobs.logs.reading import Logs
 from emberbox.store.records import JobRecord
@@ -22,7 +23,7 @@ router = APIRouter(tags=[OTHERS])
 class Execute(Answer):
     """Code to be run."""
 
-    language: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
+    language: Annotated[str, bounded(64, 1)]
     code: Text
 
 
@@ -50,21 +51,14 @@ class Executed(Answer):
     },
     summary="Run code and wait",
 )
-async def execute(
-    body: Execute,
-    key: Runner,
-    orders: OrdersPart,
-    submission: SubmissionPart,
-    logs: LogsPart,
-    waiting: WaitingPart,
-) -> Response:
+async def execute(body: Execute, key: Runner, service: ServicePart, request: Request) -> Response:
     """Run code and return what it wrote, how long it took and how much memory."""
-    order = await orders.for_code(SubmitJob(runtime=body.language, code=body.code))
-    job, _ = await submission.submit(key, order)
-    job = await waiting.end_of(job, waiting.longest_s)
+    order = await service.orders.for_code(SubmitJob(runtime=body.language, code=body.code))
+    job, _ = await service.submission.submit(key, order)
+    job = await end_of(job, service.settings.server.wait_s, request, service)
     if not job.terminal:
         return answer(Executed(message="Running", job_id=job.id), 202)
-    return answer(await _executed(logs, job), 200 if job.status == "succeeded" else 400)
+    return answer(await _executed(service.logs, job), 200 if job.status == "succeeded" else 400)
 
 
 async def _executed(logs: Logs, job: JobRecord) -> Executed:

@@ -2,14 +2,14 @@
 
 import tarfile
 from collections.abc import AsyncGenerator, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Response
 
 from emberbox.api.auth import Reader
 from emberbox.api.downloads import BINARY, TAR, attachment
-from emberbox.api.parts import ArtifactsPart, JobsPart
-from emberbox.api.requests import JobId, job_of
+from emberbox.api.parts import ServicePart
+from emberbox.api.requests import BYTES, JobId, Responses, identifier, job_of
 from emberbox.api.streaming.answers import StreamAnswer
 from emberbox.api.views import artifact_view, page
 from emberbox.errors import BlobError, NotFound
@@ -21,23 +21,19 @@ from emberbox.store.records import ArtifactRecord
 
 router = APIRouter(tags=["artifacts"])
 
-ArtifactId = Annotated[
-    str, Path(description="The artifact's id.", examples=["art_01jxq4cw3m8x3c7dyzv5m4k9rt"])
-]
+ArtifactId = Annotated[str, identifier("artifact", "art")]
 
-_FILE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {BINARY: {"schema": {"type": "string", "format": "binary"}}}, "description": "The file."}
-}
-_ARCHIVE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {TAR: {"schema": {"type": "string", "format": "binary"}}}, "description": "All files."}
-}
+_FILE: Responses = {200: {"content": {BINARY: BYTES}, "description": "The file."}}
+_ARCHIVE: Responses = {200: {"content": {TAR: BYTES}, "description": "All files."}}
 
 
 @router.get("/v1/jobs/{job_id}/artifacts", response_model=Page[Artifact], summary="List artifacts")
-async def list_artifacts(job_id: JobId, key: Reader, jobs: JobsPart, artifacts: ArtifactsPart) -> Response:
+async def list_artifacts(job_id: JobId, key: Reader, service: ServicePart) -> Response:
     """List all files that the job left behind and that it was asked to keep. There is one page only."""
-    job = await job_of(jobs, key, job_id)
-    return page(Page[Artifact], [artifact_view(artifact) for artifact in await artifacts.list(job.id)])
+    job = await job_of(service, key, job_id)
+    return page(
+        Page[Artifact], [artifact_view(artifact) for artifact in await service.artifacts.list(job.id)]
+    )
 
 
 @router.get(
@@ -46,10 +42,10 @@ async def list_artifacts(job_id: JobId, key: Reader, jobs: JobsPart, artifacts: 
     responses=_ARCHIVE,
     summary="Download all artifacts",
 )
-async def get_all_artifacts(job_id: JobId, key: Reader, jobs: JobsPart, artifacts: ArtifactsPart) -> Response:
+async def get_all_artifacts(job_id: JobId, key: Reader, service: ServicePart) -> Response:
     """Download all artifacts of a job as one tar archive."""
-    job = await job_of(jobs, key, job_id)
-    archive = _archive(artifacts, await artifacts.list(job.id))
+    job = await job_of(service, key, job_id)
+    archive = _archive(service.artifacts, await service.artifacts.list(job.id))
     return StreamAnswer(archive, media_type=TAR, headers=attachment(f"{job.id}.tar"))
 
 
@@ -59,16 +55,14 @@ async def get_all_artifacts(job_id: JobId, key: Reader, jobs: JobsPart, artifact
     responses=_FILE,
     summary="Download an artifact",
 )
-async def get_artifact(
-    job_id: JobId, artifact_id: ArtifactId, key: Reader, jobs: JobsPart, artifacts: ArtifactsPart
-) -> Response:
+async def get_artifact(job_id: JobId, artifact_id: ArtifactId, key: Reader, service: ServicePart) -> Response:
     """Download one file. It is hostile: it is sent so that no browser shows or runs it."""
-    job = await job_of(jobs, key, job_id)
+    job = await job_of(service, key, job_id)
     if not is_id(artifact_id, artifact_id.partition("_")[0]):
         raise NotFound("there is no such artifact")
-    artifact = await artifacts.get(job.id, artifact_id)
+    artifact = await service.artifacts.get(job.id, artifact_id)
     headers = attachment(artifact.path.rpartition("/")[2], artifact.size)
-    return StreamAnswer(_whole(artifacts, artifact), media_type=BINARY, headers=headers)
+    return StreamAnswer(_whole(service.artifacts, artifact), media_type=BINARY, headers=headers)
 
 
 async def _whole(artifacts: Artifacts, artifact: ArtifactRecord) -> AsyncGenerator[bytes, None]:

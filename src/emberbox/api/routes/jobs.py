@@ -1,17 +1,18 @@
 """Jobs: submit, look at, cancel, run again, delete."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from emberbox.api.auth import Reader, Runner
-from emberbox.api.full_jobs import FullJobs
-from emberbox.api.parts import FullJobsPart, JobsPart, OrdersPart, SubmissionPart, WaitingPart
+from emberbox.api.full_jobs import full_view
+from emberbox.api.parts import ServicePart
 from emberbox.api.requests import (
     IdempotencyKey,
     JobId,
     LabelFilter,
     Limit,
+    Responses,
     RuntimeFilter,
     ScriptId,
     Wait,
@@ -19,12 +20,14 @@ from emberbox.api.requests import (
     idempotency,
     job_of,
     label_of,
+    location,
     script_id_of,
 )
+from emberbox.api.streaming.ending import end_of
 from emberbox.api.views import answer, job_page, job_view
-from emberbox.api.waiting import Waiting
 from emberbox.schemas.base import Page
 from emberbox.schemas.jobs import Job, JobStatus, RunOptions, SubmitJob
+from emberbox.service.service import Service
 from emberbox.store.records import JobRecord
 
 router = APIRouter(tags=["jobs"])
@@ -35,8 +38,8 @@ _REPLAYED = {
         "schema": {"type": "string"},
     }
 }
-_LOCATION = {"Location": {"description": "Where the job is found.", "schema": {"type": "string"}}}
-_STARTED: dict[int | str, dict[str, Any]] = {
+_LOCATION = location("Where the job is found.")
+_STARTED: Responses = {
     200: {
         "model": Job,
         "description": "The job ended within the time waited for.",
@@ -44,26 +47,24 @@ _STARTED: dict[int | str, dict[str, Any]] = {
     },
     202: {"model": Job, "description": "The job is accepted.", "headers": _REPLAYED | _LOCATION},
 }
-_ACCEPTED: dict[int | str, dict[str, Any]] = {
-    202: {"model": Job, "description": "The job is accepted.", "headers": _LOCATION}
-}
+_ACCEPTED: Responses = {202: {"model": Job, "description": "The job is accepted.", "headers": _LOCATION}}
 
 
 @router.post("/v1/jobs", status_code=202, response_model=Job, responses=_STARTED, summary="Run code")
 async def submit_job(
     body: SubmitJob,
     key: Runner,
-    orders: OrdersPart,
-    submission: SubmissionPart,
-    full_jobs: FullJobsPart,
-    waiting: WaitingPart,
+    service: ServicePart,
+    request: Request,
     wait: Wait = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Run inline code, or files given with the request."""
-    order = await orders.for_code(body)
-    job, created = await submission.submit(key, order, idempotency=idempotency(idempotency_key, "jobs", body))
-    return await _started(job, wait, waiting, full_jobs, replayed=not created)
+    order = await service.orders.for_code(body)
+    job, created = await service.submission.submit(
+        key, order, idempotency=idempotency(idempotency_key, "jobs", body)
+    )
+    return await _started(job, wait, request, service, replayed=not created)
 
 
 @router.post(
@@ -76,36 +77,34 @@ async def submit_job(
 async def run_script(
     script_id: ScriptId,
     key: Runner,
-    orders: OrdersPart,
-    submission: SubmissionPart,
-    full_jobs: FullJobsPart,
-    waiting: WaitingPart,
+    service: ServicePart,
+    request: Request,
     body: RunOptions | None = None,
     wait: Wait = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Run an uploaded script. Without a body it runs with the runtime's defaults."""
     options = body or RunOptions()
-    order = await orders.for_script(key, script_id_of(script_id), options)
+    order = await service.orders.for_script(key, script_id_of(script_id), options)
     named = idempotency(idempotency_key, f"scripts/{script_id}/run", options)
-    job, created = await submission.submit(key, order, idempotency=named)
-    return await _started(job, wait, waiting, full_jobs, replayed=not created)
+    job, created = await service.submission.submit(key, order, idempotency=named)
+    return await _started(job, wait, request, service, replayed=not created)
 
 
 async def _started(
-    job: JobRecord, wait_s: float | None, waiting: Waiting, full_jobs: FullJobs, *, replayed: bool
+    job: JobRecord, wait_s: float | None, request: Request, service: Service, *, replayed: bool
 ) -> Response:
     headers = {"Location": f"/v1/jobs/{job.id}"} | ({"Idempotency-Replayed": "true"} if replayed else {})
     if wait_s is None:
         return answer(job_view(job), 202, headers)
-    job = await waiting.end_of(job, wait_s)
-    return answer(await full_jobs.view(job), 200 if job.terminal else 202, headers)
+    job = await end_of(job, wait_s, request, service)
+    return answer(await full_view(service, job), 200 if job.terminal else 202, headers)
 
 
 @router.get("/v1/jobs", response_model=Page[Job], summary="List jobs")
 async def list_jobs(
     key: Reader,
-    jobs: JobsPart,
+    service: ServicePart,
     cursor: Annotated[str | None, cursor_of("job")] = None,
     limit: Limit = 50,
     status: JobStatus | None = None,
@@ -114,11 +113,11 @@ async def list_jobs(
     label: LabelFilter = None,
 ) -> Response:
     """List this key's jobs, newest first."""
-    found, next_cursor = await jobs.list(
+    found, next_cursor = await service.jobs.list(
         key,
         cursor=cursor,
         limit=limit,
-        status=None if status is None else status.value,
+        status=status,
         runtime=runtime,
         script_id=script_id,
         label=label_of(label),
@@ -128,26 +127,21 @@ async def list_jobs(
 
 @router.get("/v1/jobs/{job_id}", response_model=Job, summary="Look at a job")
 async def get_job(
-    job_id: JobId,
-    key: Reader,
-    jobs: JobsPart,
-    full_jobs: FullJobsPart,
-    waiting: WaitingPart,
-    wait: Wait = None,
+    job_id: JobId, key: Reader, service: ServicePart, request: Request, wait: Wait = None
 ) -> Response:
     """Return a job with its attempts, and with its output and artifacts once it has ended."""
-    job = await waiting.end_of(await job_of(jobs, key, job_id), wait)
-    return answer(await full_jobs.view(job))
+    job = await end_of(await job_of(service, key, job_id), wait, request, service)
+    return answer(await full_view(service, job))
 
 
 @router.post("/v1/jobs/{job_id}/cancel", response_model=Job, summary="Cancel a job")
-async def cancel_job(job_id: JobId, key: Runner, jobs: JobsPart, full_jobs: FullJobsPart) -> Response:
+async def cancel_job(job_id: JobId, key: Runner, service: ServicePart) -> Response:
     """End a job.
 
     A queued one never starts; a running one is killed, which its status shows a moment later.
     """
-    await job_of(jobs, key, job_id)
-    return answer(await full_jobs.view(await jobs.cancel(key, job_id)))
+    await job_of(service, key, job_id)
+    return answer(await full_view(service, await service.jobs.cancel(key, job_id)))
 
 
 @router.post(
@@ -157,14 +151,14 @@ async def cancel_job(job_id: JobId, key: Runner, jobs: JobsPart, full_jobs: Full
     responses=_ACCEPTED,
     summary="Run a job again",
 )
-async def rerun_job(job_id: JobId, key: Runner, jobs: JobsPart, submission: SubmissionPart) -> Response:
+async def rerun_job(job_id: JobId, key: Runner, service: ServicePart) -> Response:
     """Start a new job with the same code, files, input and options."""
-    job = await submission.rerun(key, await job_of(jobs, key, job_id))
+    job = await service.submission.rerun(key, await job_of(service, key, job_id))
     return answer(job_view(job), 202, {"Location": f"/v1/jobs/{job.id}"})
 
 
 @router.delete("/v1/jobs/{job_id}", status_code=204, summary="Delete a job")
-async def delete_job(job_id: JobId, key: Runner, jobs: JobsPart) -> None:
+async def delete_job(job_id: JobId, key: Runner, service: ServicePart) -> None:
     """Delete a job that has ended, with its log and artifacts."""
-    await job_of(jobs, key, job_id)
-    await jobs.delete(key, job_id)
+    await job_of(service, key, job_id)
+    await service.jobs.delete(key, job_id)

@@ -3,24 +3,24 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Response
 
 from emberbox.api.auth import Admin, Reader
-from emberbox.api.parts import KeysPart
-from emberbox.api.requests import Limit, cursor_of
-from emberbox.api.views import answer, moment, moment_or_none, page
+from emberbox.api.parts import ServicePart
+from emberbox.api.requests import Limit, Responses, cursor_of, identifier, location
+from emberbox.api.views import answer, page, shown
 from emberbox.errors import InvalidInput
 from emberbox.schemas.base import Page
-from emberbox.schemas.keys import CreateKey, Key, KeyQuota, KeyWithSecret, RotateKey, Scope, UpdateKey
+from emberbox.schemas.keys import CreateKey, Key, KeyWithSecret, RotateKey, Scope, UpdateKey
 from emberbox.store.records import KeyRecord
 
 router = APIRouter(tags=["keys"])
 
-KeyId = Annotated[str, Path(description="The key's id.", examples=["key_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
+KeyId = Annotated[str, identifier("key", "key")]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LOCATION = {"Location": {"description": "Where the key is found.", "schema": {"type": "string"}}}
-_MADE: dict[int | str, dict[str, Any]] = {
+_LOCATION = location("Where the key is found.")
+_MADE: Responses = {
     201: {
         "model": KeyWithSecret,
         "description": "The key is there. Its secret is shown this once.",
@@ -32,23 +32,23 @@ _MADE: dict[int | str, dict[str, Any]] = {
 @router.post(
     "/v1/keys", status_code=201, response_model=KeyWithSecret, responses=_MADE, summary="Create a key"
 )
-async def create_key(body: CreateKey, _: Admin, keys: KeysPart) -> Response:
+async def create_key(body: CreateKey, _: Admin, service: ServicePart) -> Response:
     """Make a key. The answer holds its secret, which is stored as a hash only: keep it now."""
-    record, secret = await keys.create(
-        body.name, body.scopes, expires_at=_microseconds(body.expires_at), quota=_quota(body.quota)
+    record, secret = await service.keys.create(
+        body.name,
+        body.scopes,
+        expires_at=_microseconds(body.expires_at),
+        quota=body.quota.model_dump(exclude_none=True),
     )
     return answer(_with_secret(record, secret), 201, {"Location": f"/v1/keys/{record.id}"})
 
 
 @router.get("/v1/keys", response_model=Page[Key], summary="List keys")
 async def list_keys(
-    _: Admin,
-    keys: KeysPart,
-    cursor: Annotated[str | None, cursor_of("key")] = None,
-    limit: Limit = 50,
+    _: Admin, service: ServicePart, cursor: Annotated[str | None, cursor_of("key")] = None, limit: Limit = 50
 ) -> Response:
     """List all keys, newest first, revoked ones as well."""
-    records, following = await keys.list(cursor=cursor, limit=limit)
+    records, following = await service.keys.list(cursor=cursor, limit=limit)
     return page(Page[Key], [_key(record) for record in records], following)
 
 
@@ -59,49 +59,40 @@ async def get_me(key: Reader) -> Response:
 
 
 @router.get("/v1/keys/{key_id}", response_model=Key, summary="Look at a key")
-async def get_key(key_id: KeyId, _: Admin, keys: KeysPart) -> Response:
+async def get_key(key_id: KeyId, _: Admin, service: ServicePart) -> Response:
     """Return one key, without its secret."""
-    return answer(_key(await keys.get(key_id)))
+    return answer(_key(await service.keys.get(key_id)))
 
 
 @router.patch("/v1/keys/{key_id}", response_model=Key, summary="Change a key")
-async def update_key(key_id: KeyId, body: UpdateKey, _: Admin, keys: KeysPart) -> Response:
+async def update_key(key_id: KeyId, body: UpdateKey, _: Admin, service: ServicePart) -> Response:
     """Change the values that are given, from now on. The last admin key keeps its scope and gets no end."""
-    return answer(_key(await keys.update(key_id, **_changes(body))))
+    return answer(_key(await service.keys.update(key_id, **_changes(body))))
 
 
 @router.post("/v1/keys/{key_id}/rotate", response_model=KeyWithSecret, summary="Rotate a key")
-async def rotate_key(key_id: KeyId, _: Admin, keys: KeysPart, body: RotateKey | None = None) -> Response:
+async def rotate_key(
+    key_id: KeyId, _: Admin, service: ServicePart, body: RotateKey | None = None
+) -> Response:
     """Give a key another secret. The one until now ends at once, or after `grace_s`."""
-    record, secret = await keys.rotate(key_id, (body or RotateKey()).grace_s)
+    record, secret = await service.keys.rotate(key_id, (body or RotateKey()).grace_s)
     return answer(_with_secret(record, secret))
 
 
 @router.post("/v1/keys/{key_id}/revoke", response_model=Key, summary="Revoke a key")
-async def revoke_key(key_id: KeyId, _: Admin, keys: KeysPart) -> Response:
+async def revoke_key(key_id: KeyId, _: Admin, service: ServicePart) -> Response:
     """End a key for good, at once. What it made stays until it expires.
 
     The last admin key cannot be revoked.
     """
-    return answer(_key(await keys.revoke(key_id)))
+    return answer(_key(await service.keys.revoke(key_id)))
 
 
 def _changes(body: UpdateKey) -> dict[str, Any]:
-    changes: dict[str, Any] = {}
-    given = body.model_fields_set
-    if body.name is not None:
-        changes["name"] = body.name
-    if body.scopes is not None:
-        changes["scopes"] = body.scopes
-    if body.quota is not None:
-        changes["quota"] = _quota(body.quota)
-    if "expires_at" in given:
+    changes = body.model_dump(exclude_none=True)
+    if "expires_at" in body.model_fields_set:
         changes["expires_at"] = _microseconds(body.expires_at)
     return changes
-
-
-def _quota(quota: KeyQuota) -> dict[str, float]:
-    return quota.model_dump(exclude_none=True)
 
 
 def _microseconds(time: datetime | None) -> int | None:
@@ -111,23 +102,13 @@ def _microseconds(time: datetime | None) -> int | None:
         raise InvalidInput("expires_at: there is no such time") from None
 
 
-def _fields(record: KeyRecord) -> dict[str, Any]:
-    return {
-        "id": record.id,
-        "name": record.name,
-        "hint": record.hint,
-        "scopes": [scope for scope in Scope if scope in record.scopes],
-        "quota": record.quota,
-        "created_at": moment(record.created_at),
-        "expires_at": moment_or_none(record.expires_at),
-        "last_used_at": moment_or_none(record.last_used_at),
-        "revoked_at": moment_or_none(record.revoked_at),
-    }
-
-
 def _key(record: KeyRecord) -> Key:
-    return Key.model_construct(**_fields(record))
+    return shown(Key, record, scopes=_scopes(record))
 
 
 def _with_secret(record: KeyRecord, secret: str) -> KeyWithSecret:
-    return KeyWithSecret.model_construct(**_fields(record), secret=secret)
+    return shown(KeyWithSecret, record, scopes=_scopes(record), secret=secret)
+
+
+def _scopes(record: KeyRecord) -> list[Scope]:
+    return [scope for scope in Scope if scope in record.scopes]

@@ -1,25 +1,28 @@
 """Scripts: upload, look at, download, delete."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
 from emberbox.api.auth import Reader, Runner
 from emberbox.api.downloads import BINARY, TAR, attachment
-from emberbox.api.parts import ContentsPart, ScriptsPart, UploadsPart
+from emberbox.api.parts import ServicePart
 from emberbox.api.requests import (
+    BYTES,
     LabelFilter,
     Limit,
+    Responses,
     RuntimeFilter,
     ScriptId,
     cursor_of,
     label_of,
+    location,
     script_id_of,
 )
 from emberbox.api.streaming.answers import StreamAnswer
-from emberbox.api.uploads import form_description
-from emberbox.api.views import answer, moment, page
+from emberbox.api.uploads import form_description, store_upload
+from emberbox.api.views import answer, page, shown
 from emberbox.errors import NotFound
 from emberbox.schemas.base import Page
 from emberbox.schemas.scripts import Script, ScriptFile
@@ -27,11 +30,10 @@ from emberbox.store.records import ContentRecord, ScriptRecord
 
 router = APIRouter(tags=["scripts"])
 
-_LOCATION = {"Location": {"description": "Where the script is found.", "schema": {"type": "string"}}}
-_MADE: dict[int | str, dict[str, Any]] = {201: {"description": "The script is stored.", "headers": _LOCATION}}
-_BYTES = {"schema": {"type": "string", "format": "binary"}}
-_CONTENT: dict[int | str, dict[str, Any]] = {
-    200: {"content": {BINARY: _BYTES, TAR: _BYTES}, "description": "The file, or all files in one archive."}
+_LOCATION = location("Where the script is found.")
+_MADE: Responses = {201: {"description": "The script is stored.", "headers": _LOCATION}}
+_CONTENT: Responses = {
+    200: {"content": {BINARY: BYTES, TAR: BYTES}, "description": "The file, or all files in one archive."}
 }
 
 
@@ -43,22 +45,20 @@ _CONTENT: dict[int | str, dict[str, Any]] = {
     openapi_extra=form_description("file"),
     summary="Upload a script",
 )
-async def create_script(
-    request: Request, key: Runner, uploads: UploadsPart, scripts: ScriptsPart
-) -> Response:
+async def create_script(request: Request, key: Runner, service: ServicePart) -> Response:
     """Upload a script: one file, several with their folders in their names, or a .zip, .tar or .tar.gz.
 
     The same content is stored once, however often it is uploaded.
     """
-    script = await uploads.store(request, key)
-    _, content = await scripts.content(key, script.id)
+    script = await store_upload(service, request, key)
+    _, content = await service.scripts.content(key, script.id)
     return answer(_script(script, content), 201, {"Location": f"/v1/scripts/{script.id}"})
 
 
 @router.get("/v1/scripts", response_model=Page[Script], summary="List scripts")
 async def list_scripts(
     key: Reader,
-    scripts: ScriptsPart,
+    service: ServicePart,
     cursor: Annotated[str | None, cursor_of("scr")] = None,
     limit: Limit = 50,
     runtime: RuntimeFilter = None,
@@ -66,16 +66,16 @@ async def list_scripts(
     label: LabelFilter = None,
 ) -> Response:
     """List this key's scripts, newest first."""
-    found, following = await scripts.list(
+    found, following = await service.scripts.list(
         key, cursor=cursor, limit=limit, runtime=runtime, name=name, label=label_of(label)
     )
     return page(Page[Script], [_script(script) for script in found], following)
 
 
 @router.get("/v1/scripts/{script_id}", response_model=Script, summary="Look at a script")
-async def get_script(script_id: ScriptId, key: Reader, scripts: ScriptsPart) -> Response:
+async def get_script(script_id: ScriptId, key: Reader, service: ServicePart) -> Response:
     """Return a script with the list of its files."""
-    return answer(_script(*await scripts.content(key, script_id_of(script_id))))
+    return answer(_script(*await service.scripts.content(key, script_id_of(script_id))))
 
 
 @router.get(
@@ -87,51 +87,37 @@ async def get_script(script_id: ScriptId, key: Reader, scripts: ScriptsPart) -> 
 async def get_script_content(
     script_id: ScriptId,
     key: Reader,
-    scripts: ScriptsPart,
-    contents: ContentsPart,
+    service: ServicePart,
     path: Annotated[str | None, Query(max_length=1024, description="One file of it.")] = None,
 ) -> Response:
     """Download a script: the file, or a tar archive of all its files, or one of them."""
-    script, content = await scripts.content(key, script_id_of(script_id))
+    script, content = await service.scripts.content(key, script_id_of(script_id))
     if path is not None:
         size = next((entry["size"] for entry in content.entries if entry["path"] == path), None)
         if size is None:
             raise NotFound("the script has no such file")
-        return _download(contents.stream_file(content, path), path.rpartition("/")[2], size)
-    stream = contents.stream(content)
+        return _download(service.contents.stream_file(content, path), path.rpartition("/")[2], size)
+    stream = service.contents.stream(content)
     if content.kind == "file":
         return _download(stream, script.entry.rpartition("/")[2], content.size)
     return _download(stream, f"{script.name}.tar", content.size, TAR)
 
 
 @router.delete("/v1/scripts/{script_id}", status_code=204, summary="Delete a script")
-async def delete_script(script_id: ScriptId, key: Runner, scripts: ScriptsPart) -> None:
+async def delete_script(script_id: ScriptId, key: Runner, service: ServicePart) -> None:
     """Delete a script. Its jobs stay, those that wait as well."""
-    await scripts.delete(key, script_id_of(script_id))
+    await service.scripts.delete(key, script_id_of(script_id))
 
 
-def _download(chunks: AsyncIterator[bytes], name: str, size: int, media_type: str = BINARY) -> Response:
-    return StreamAnswer(_generator(chunks), media_type=media_type, headers=attachment(name, size))
-
-
-async def _generator(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    async for chunk in chunks:
-        yield chunk
+def _download(
+    chunks: AsyncGenerator[bytes, None], name: str, size: int, media_type: str = BINARY
+) -> Response:
+    return StreamAnswer(chunks, media_type=media_type, headers=attachment(name, size))
 
 
 def _script(script: ScriptRecord, content: ContentRecord | None = None) -> Script:
-    return Script.model_construct(
-        id=script.id,
-        name=script.name,
-        runtime=script.runtime,
-        entry=script.entry,
-        size=script.size,
-        file_count=script.file_count,
-        sha256=script.content_sha,
-        labels=script.labels,
-        created_at=moment(script.created_at),
-        files=None if content is None else [_file(entry) for entry in content.entries],
-    )
+    files = None if content is None else [_file(entry) for entry in content.entries]
+    return shown(Script, script, sha256=script.content_sha, files=files)
 
 
 def _file(entry: dict[str, Any]) -> ScriptFile:

@@ -1,14 +1,14 @@
 """Webhooks: who is told of what, and how its delivery went."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Query, Response
 
 from emberbox.api.auth import Reader, Runner
-from emberbox.api.parts import WebhooksPart
-from emberbox.api.requests import Limit, cursor_of
-from emberbox.api.views import answer, moment, moment_or_none, page
+from emberbox.api.parts import ServicePart
+from emberbox.api.requests import Limit, Responses, cursor_of, identifier, location
+from emberbox.api.views import answer, moment, moment_or_none, page, shown
 from emberbox.schemas.base import Page
 from emberbox.schemas.webhooks import (
     CreateWebhook,
@@ -17,24 +17,23 @@ from emberbox.schemas.webhooks import (
     DeliveryStatus,
     UpdateWebhook,
     Webhook,
+    WebhookEvent,
     WebhookWithSecret,
 )
 from emberbox.store.records import DeliveryRecord, WebhookRecord
 
 router = APIRouter(tags=["webhooks"])
 
-WebhookId = Annotated[str, Path(description="The webhook's id.", examples=["whk_01jxq4cw3m8x3c7dyzv5m4k9rt"])]
-DeliveryId = Annotated[
-    str, Path(description="The delivery's id.", examples=["dlv_01jxq4cw3m8x3c7dyzv5m4k9rt"])
-]
+WebhookId = Annotated[str, identifier("webhook", "whk")]
+DeliveryId = Annotated[str, identifier("delivery", "dlv")]
 WebhookCursor = Annotated[str | None, cursor_of("whk")]
 DeliveryCursor = Annotated[str | None, cursor_of("dlv")]
 
-_LOCATION = {"Location": {"description": "Where it is found.", "schema": {"type": "string"}}}
-_MADE: dict[int | str, dict[str, Any]] = {
+_LOCATION = location("Where it is found.")
+_MADE: Responses = {
     201: {"model": WebhookWithSecret, "description": "The webhook is there.", "headers": _LOCATION}
 }
-_QUEUED: dict[int | str, dict[str, Any]] = {
+_QUEUED: Responses = {
     202: {"model": Delivery, "description": "The delivery will be attempted.", "headers": _LOCATION}
 }
 
@@ -46,9 +45,9 @@ _QUEUED: dict[int | str, dict[str, Any]] = {
     responses=_MADE,
     summary="Create a webhook",
 )
-async def create_webhook(body: CreateWebhook, key: Runner, webhooks: WebhooksPart) -> Response:
+async def create_webhook(body: CreateWebhook, key: Runner, service: ServicePart) -> Response:
     """Ask to be told of this key's jobs. The answer holds the secret that signs the deliveries, this once."""
-    record, secret = await webhooks.create(
+    record, secret = await service.webhooks.create(
         key, url=body.url, events=body.events, description=body.description
     )
     return answer(_with_secret(record, secret), 201, {"Location": f"/v1/webhooks/{record.id}"})
@@ -56,34 +55,34 @@ async def create_webhook(body: CreateWebhook, key: Runner, webhooks: WebhooksPar
 
 @router.get("/v1/webhooks", response_model=Page[Webhook], summary="List webhooks")
 async def list_webhooks(
-    key: Reader, webhooks: WebhooksPart, cursor: WebhookCursor = None, limit: Limit = 50
+    key: Reader, service: ServicePart, cursor: WebhookCursor = None, limit: Limit = 50
 ) -> Response:
     """List this key's webhooks, newest first."""
-    records, following = await webhooks.list(key, cursor=cursor, limit=limit)
+    records, following = await service.webhooks.list(key, cursor=cursor, limit=limit)
     return page(Page[Webhook], [_webhook(record) for record in records], following)
 
 
 @router.get("/v1/webhooks/{webhook_id}", response_model=Webhook, summary="Look at a webhook")
-async def get_webhook(webhook_id: WebhookId, key: Reader, webhooks: WebhooksPart) -> Response:
+async def get_webhook(webhook_id: WebhookId, key: Reader, service: ServicePart) -> Response:
     """Return one webhook, without its secret."""
-    return answer(_webhook(await webhooks.get(key, webhook_id)))
+    return answer(_webhook(await service.webhooks.get(key, webhook_id)))
 
 
 @router.patch("/v1/webhooks/{webhook_id}", response_model=Webhook, summary="Change a webhook")
 async def update_webhook(
-    webhook_id: WebhookId, body: UpdateWebhook, key: Runner, webhooks: WebhooksPart
+    webhook_id: WebhookId, body: UpdateWebhook, key: Runner, service: ServicePart
 ) -> Response:
     """Change the values that are given. The change holds for pending deliveries as well."""
-    record = await webhooks.update(
+    record = await service.webhooks.update(
         key, webhook_id, url=body.url, events=body.events, description=body.description, active=body.active
     )
     return answer(_webhook(record))
 
 
 @router.delete("/v1/webhooks/{webhook_id}", status_code=204, summary="Delete a webhook")
-async def delete_webhook(webhook_id: WebhookId, key: Runner, webhooks: WebhooksPart) -> None:
+async def delete_webhook(webhook_id: WebhookId, key: Runner, service: ServicePart) -> None:
     """Delete a webhook with its deliveries; pending ones are not made."""
-    await webhooks.delete(key, webhook_id)
+    await service.webhooks.delete(key, webhook_id)
 
 
 @router.post(
@@ -91,9 +90,9 @@ async def delete_webhook(webhook_id: WebhookId, key: Runner, webhooks: WebhooksP
     response_model=WebhookWithSecret,
     summary="Give a webhook a new secret",
 )
-async def rotate_webhook(webhook_id: WebhookId, key: Runner, webhooks: WebhooksPart) -> Response:
+async def rotate_webhook(webhook_id: WebhookId, key: Runner, service: ServicePart) -> Response:
     """Replace the secret. Every attempt from now on is signed with the new one, which is shown this once."""
-    record, secret = await webhooks.rotate(key, webhook_id)
+    record, secret = await service.webhooks.rotate(key, webhook_id)
     return answer(_with_secret(record, secret))
 
 
@@ -104,9 +103,9 @@ async def rotate_webhook(webhook_id: WebhookId, key: Runner, webhooks: WebhooksP
     responses=_QUEUED,
     summary="Test a webhook",
 )
-async def test_webhook(webhook_id: WebhookId, key: Runner, webhooks: WebhooksPart) -> Response:
+async def test_webhook(webhook_id: WebhookId, key: Runner, service: ServicePart) -> Response:
     """Send a `webhook.test`; look at the delivery to see how it went."""
-    return _queued(await webhooks.test(key, webhook_id))
+    return _queued(await service.webhooks.test(key, webhook_id))
 
 
 @router.get(
@@ -117,15 +116,14 @@ async def test_webhook(webhook_id: WebhookId, key: Runner, webhooks: WebhooksPar
 async def list_webhook_deliveries(
     webhook_id: WebhookId,
     key: Reader,
-    webhooks: WebhooksPart,
+    service: ServicePart,
     cursor: DeliveryCursor = None,
     limit: Limit = 50,
     status: DeliveryStatus | None = None,
 ) -> Response:
     """List the deliveries of one webhook, newest first, with their attempts."""
-    wanted = None if status is None else status.value
-    records, following = await webhooks.deliveries(
-        key, webhook_id=webhook_id, status=wanted, cursor=cursor, limit=limit
+    records, following = await service.webhooks.deliveries(
+        key, webhook_id=webhook_id, status=status, cursor=cursor, limit=limit
     )
     return _delivery_page(records, following)
 
@@ -133,24 +131,23 @@ async def list_webhook_deliveries(
 @router.get("/v1/deliveries", response_model=Page[Delivery], summary="List deliveries")
 async def list_deliveries(
     key: Reader,
-    webhooks: WebhooksPart,
+    service: ServicePart,
     cursor: DeliveryCursor = None,
     limit: Limit = 50,
     status: DeliveryStatus | None = None,
     job_id: Annotated[str | None, Query(max_length=64, description="About this job alone.")] = None,
 ) -> Response:
     """List all deliveries of this key, newest first; also those of webhooks that were given with a job."""
-    wanted = None if status is None else status.value
-    records, following = await webhooks.deliveries(
-        key, job_id=job_id, status=wanted, cursor=cursor, limit=limit
+    records, following = await service.webhooks.deliveries(
+        key, job_id=job_id, status=status, cursor=cursor, limit=limit
     )
     return _delivery_page(records, following)
 
 
 @router.get("/v1/deliveries/{delivery_id}", response_model=Delivery, summary="Look at a delivery")
-async def get_delivery(delivery_id: DeliveryId, key: Reader, webhooks: WebhooksPart) -> Response:
+async def get_delivery(delivery_id: DeliveryId, key: Reader, service: ServicePart) -> Response:
     """Return one delivery with its attempts and its payload."""
-    return answer(_delivery(await webhooks.delivery(key, delivery_id), payload=True))
+    return answer(_delivery(await service.webhooks.delivery(key, delivery_id), payload=True))
 
 
 @router.post(
@@ -160,9 +157,9 @@ async def get_delivery(delivery_id: DeliveryId, key: Reader, webhooks: WebhooksP
     responses=_QUEUED,
     summary="Deliver once more",
 )
-async def retry_delivery(delivery_id: DeliveryId, key: Runner, webhooks: WebhooksPart) -> Response:
+async def retry_delivery(delivery_id: DeliveryId, key: Runner, service: ServicePart) -> Response:
     """Deliver again what was delivered, or is dead: the same payload under the same id."""
-    return _queued(await webhooks.retry(key, delivery_id))
+    return _queued(await service.webhooks.retry(key, delivery_id))
 
 
 def _queued(record: DeliveryRecord) -> Response:
@@ -174,38 +171,25 @@ def _delivery_page(records: list[DeliveryRecord], following: str | None) -> Resp
 
 
 def _webhook(record: WebhookRecord) -> Webhook:
-    return Webhook.model_validate(_webhook_values(record))
+    return shown(Webhook, record, events=_events(record))
 
 
 def _with_secret(record: WebhookRecord, secret: str) -> WebhookWithSecret:
-    return WebhookWithSecret.model_validate({**_webhook_values(record), "secret": secret})
+    return shown(WebhookWithSecret, record, events=_events(record), secret=secret)
 
 
-def _webhook_values(record: WebhookRecord) -> dict[str, object]:
-    return {
-        "id": record.id,
-        "url": record.url,
-        "events": record.events,
-        "description": record.description,
-        "active": record.active,
-        "created_at": moment(record.created_at),
-        "updated_at": moment(record.updated_at),
-    }
+def _events(record: WebhookRecord) -> list[WebhookEvent]:
+    return [WebhookEvent(event) for event in record.events]
 
 
 def _delivery(record: DeliveryRecord, *, payload: bool = False) -> Delivery:
-    return Delivery(
-        id=record.id,
-        webhook_id=record.webhook_id,
-        job_id=record.job_id,
-        event=record.event,
-        url=record.url,
+    return shown(
+        Delivery,
+        record,
         status=DeliveryStatus(record.status),
         attempts=[
             DeliveryAttempt.model_validate({**entry, "at": moment(entry["at"])}) for entry in record.history
         ],
         next_attempt_at=moment_or_none(record.next_at),
-        created_at=moment(record.created_at),
-        finished_at=moment_or_none(record.finished_at),
         payload=json.loads(record.payload) if payload else None,
     )

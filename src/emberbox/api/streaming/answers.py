@@ -16,7 +16,6 @@ from emberbox.api.streaming.ending import first_of, gone
 from emberbox.api.streaming.pulse import Pulse
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncGenerator, Mapping
 
     from starlette.types import Receive, Scope, Send
@@ -80,7 +79,7 @@ class StreamAnswer(Response):
         work = [self._send_all(first, send, pulse), gone(receive), pulse.beat(heartbeat)]
         # What follows nothing ends by itself, and is not cut short.
         leaving = None if self._followers is None else self._followers.leaving
-        await first_of(*work, *([] if leaving is None else [_until(leaving)]))
+        await first_of(*work, *([] if leaving is None else [leaving.wait()]))
         if leaving is not None and leaving.is_set() and not self._complete:
             await send(dict(_END))
 
@@ -90,10 +89,6 @@ class StreamAnswer(Response):
             await pulse.send(_send_chunk(send, chunk))
         self._complete = True
         await send(dict(_END))
-
-
-async def _until(event: asyncio.Event) -> None:
-    await event.wait()
 
 
 async def _send_chunk(send: Send, chunk: bytes) -> None:

@@ -12,26 +12,27 @@ connection.
 
 from __future__ import annotations
 
-import json
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from fastapi import WebSocketDisconnect
 
-from emberbox.api.statuses import status_of
-from emberbox.api.streaming.ending import closing, first_of
+from emberbox.api.full_jobs import full_view
+from emberbox.api.statuses import STATUSES
+from emberbox.api.streaming.ending import first_of
 from emberbox.api.streaming.pulse import Pulse
-from emberbox.api.views import encoded, timestamp
+from emberbox.api.views import compact_json, encoded, timestamp
 from emberbox.errors import EmberboxError, InvalidInput, PayloadTooLarge
 from emberbox.service.jobs.logs.reading import AttemptBegan, JobEnded, LogRecord
 from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from fastapi import WebSocket
 
-    from emberbox.api.full_jobs import FullJobs
     from emberbox.api.streaming.incoming import Inbox
+    from emberbox.service.service import Service
 
 NORMAL, UNSUITED, NOT_PERMITTED, TOO_BIG, FAILED, AGAIN = 1000, 1003, 1008, 1009, 1011, 1013
 
@@ -43,22 +44,22 @@ class Conversation:
         socket: Accepted already.
         items: The job's log, followed.
         inbox: Takes what comes in.
-        full_jobs: Tells of the job at its end.
+        service: Tells of the job at its end.
         encoding: `text` or `base64`, of output.
     """
 
     def __init__(
         self,
         socket: WebSocket,
-        items: AsyncIterator[LogRecord | AttemptBegan | JobEnded],
+        items: AsyncGenerator[LogRecord | AttemptBegan | JobEnded, None],
         inbox: Inbox,
-        full_jobs: FullJobs,
+        service: Service,
         encoding: str,
     ) -> None:
         self._socket = socket
         self._items = items
         self._inbox = inbox
-        self._full_jobs = full_jobs
+        self._service = service
         self._encoding = encoding
         self._pulse = Pulse()
 
@@ -75,19 +76,21 @@ class Conversation:
             await self._refuse(error)
 
     async def _tell(self) -> None:
-        async with closing(self._items) as items:
+        async with aclosing(self._items) as items:
             async for item in items:
                 await self._send(await self._message(item))
         await self._socket.close(NORMAL)
 
     async def _message(self, item: LogRecord | AttemptBegan | JobEnded) -> str:
         if isinstance(item, JobEnded):
-            job = await shielded(self._full_jobs.view(item.job))
+            job = await shielded(full_view(self._service, item.job))
             return f'{{"type":"end","job":{job.model_dump_json()}}}'
         if isinstance(item, AttemptBegan):
-            return _json(type="attempt", id=item.id, attempt=item.attempt)
+            return compact_json(type="attempt", id=item.id, attempt=item.attempt)
         data = encoded(item.data, self._encoding)
-        return _json(type="output", id=item.id, stream=item.stream, time=timestamp(item.time_us), data=data)
+        return compact_json(
+            type="output", id=item.id, stream=item.stream, time=timestamp(item.time_us), data=data
+        )
 
     async def _listen(self) -> None:
         while (message := await self._socket.receive())["type"] != "websocket.disconnect":
@@ -116,7 +119,7 @@ class Conversation:
 
     async def _say(self, error: EmberboxError) -> None:
         await self._send(
-            _json(type="error", code=error.code, detail=error.message, retryable=error.retryable)
+            compact_json(type="error", code=error.code, detail=error.message, retryable=error.retryable)
         )
 
 
@@ -125,10 +128,6 @@ def _close_code(error: EmberboxError) -> int:
         return TOO_BIG
     if isinstance(error, InvalidInput):
         return UNSUITED
-    if status_of(error) in (401, 403, 404):
+    if STATUSES[error.code] in (401, 403, 404):
         return NOT_PERMITTED
     return AGAIN if error.retryable else FAILED
-
-
-def _json(**values: object) -> str:
-    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))

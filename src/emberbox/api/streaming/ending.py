@@ -1,24 +1,24 @@
-"""How streams end: with whoever leaves first, and with nothing left behind."""
+"""How streams and waits end: with whoever leaves first, and with nothing left behind."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import Coroutine
 
+    from starlette.requests import Request
     from starlette.types import Receive
 
-_T = TypeVar("_T")
+    from emberbox.service.service import Service
+    from emberbox.store.records import JobRecord
 
 
-async def first_of(*work: Coroutine[Any, Any, Any]) -> None:
-    """Run all of `work` until the first one ends; the others are cancelled and waited for.
+async def first_of(*work: Coroutine[Any, Any, Any]) -> Any:
+    """Return what the first one of `work` to end returns; the others are cancelled and waited for.
 
-    Raises what the first one raised.
+    Raises what one that has ended raised.
     """
     loop = asyncio.get_running_loop()
     tasks = [loop.create_task(part) for part in work]
@@ -29,21 +29,28 @@ async def first_of(*work: Coroutine[Any, Any, Any]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    for task in ended:
-        task.result()
-
-
-@asynccontextmanager
-async def closing(items: AsyncIterator[_T]) -> AsyncIterator[AsyncIterator[_T]]:
-    """Yield `items`, and close them at the end, if that is a thing that they can."""
-    try:
-        yield items
-    finally:
-        if isinstance(items, AsyncGenerator):
-            await items.aclose()
+    first, *_ = [task.result() for task in ended]
+    return first
 
 
 async def gone(receive: Receive) -> None:
     """Return when the other end has closed the connection."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def end_of(job: JobRecord, wait_s: float | None, request: Request, service: Service) -> JobRecord:
+    """Return the job as it is at its end, or after `wait_s` at the latest.
+
+    A caller who leaves is not waited for, and the job goes on.
+
+    Args:
+        job: As it was found.
+        wait_s: Cut to what the server allows; None does not wait.
+        request: The caller's, whose body was read.
+        service: Tells of the job's end.
+    """
+    if not wait_s or job.terminal:
+        return job
+    waiting = service.waits.wait(job.id, min(wait_s, service.settings.server.wait_s))
+    return await first_of(waiting, gone(request.receive)) or job

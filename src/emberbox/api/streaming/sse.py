@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from contextlib import aclosing
+from typing import TYPE_CHECKING
 
-from emberbox.api.streaming.ending import closing
-from emberbox.api.views import encoded, timestamp
+from emberbox.api.full_jobs import full_view
+from emberbox.api.views import compact_json, encoded, timestamp
 from emberbox.service.jobs.logs.reading import AttemptBegan, JobEnded, LogRecord
 from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
 
-    from emberbox.api.full_jobs import FullJobs
+    from emberbox.service.service import Service
 
 MEDIA_TYPE = "text/event-stream"
 HEARTBEAT = b": heartbeat\n\n"
@@ -24,31 +24,24 @@ _OPENING = b"retry: 1000\n\n"
 
 
 async def events(
-    full_jobs: FullJobs, items: AsyncIterator[LogRecord | AttemptBegan | JobEnded], encoding: str
+    service: Service, items: AsyncGenerator[LogRecord | AttemptBegan | JobEnded, None], encoding: str
 ) -> AsyncGenerator[bytes, None]:
     """Yield a followed log as events: `output`, `attempt` and, as the last one, `end` with the whole job."""
-    async with closing(items):
+    async with aclosing(items):
         yield _OPENING
         async for item in items:
             if isinstance(item, LogRecord):
                 yield _output(item, encoding)
             elif isinstance(item, AttemptBegan):
-                yield _event("attempt", item.id, _json({"attempt": item.attempt}))
+                yield _event("attempt", item.id, compact_json(attempt=item.attempt))
             else:
-                yield _event("end", END, (await shielded(full_jobs.view(item.job))).model_dump_json())
+                yield _event("end", END, (await shielded(full_view(service, item.job))).model_dump_json())
 
 
 def _output(record: LogRecord, encoding: str) -> bytes:
-    values = {
-        "stream": record.stream,
-        "time": timestamp(record.time_us),
-        "data": encoded(record.data, encoding),
-    }
-    return _event("output", record.id, _json(values))
-
-
-def _json(values: dict[str, Any]) -> str:
-    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+    data = encoded(record.data, encoding)
+    told = compact_json(stream=record.stream, time=timestamp(record.time_us), data=data)
+    return _event("output", record.id, told)
 
 
 def _event(name: str, event_id: str, data: str) -> bytes:

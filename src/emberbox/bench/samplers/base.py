@@ -69,9 +69,14 @@ def checked(result: RunResult) -> RunResult:
     return result
 
 
-async def at_rest(engine: Engine, machines: int = 0, timeout_s: float = SETTLE_S) -> bool:
-    """Wait until only `machines` machines live; returns False when more still do after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
+def ms_since(begun: float) -> float:
+    """Return the milliseconds since a moment of `time.perf_counter`."""
+    return (time.perf_counter() - begun) * 1000
+
+
+async def at_rest(engine: Engine, machines: int = 0) -> bool:
+    """Wait until only `machines` machines live; returns False when more still do after `SETTLE_S`."""
+    deadline = time.monotonic() + SETTLE_S
     while engine.machines > machines:
         if time.monotonic() > deadline:
             return False
@@ -154,7 +159,7 @@ def _time_process(
     finally:
         timer.cancel()
         timer.join()
-    elapsed_ms = (time.perf_counter() - begun) * 1000
+    elapsed_ms = ms_since(begun)
     if process.returncode != 0 or (expected is not None and output != expected):
         text = (errors or output).decode("utf-8", "replace").strip()
         raise BenchError(

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from emberbox.bench.samplers.base import HELLO, BenchError, checked
-from emberbox.bench.statistics import Summary
+from emberbox.bench.samplers.base import HELLO, BenchError, checked, ms_since
+from emberbox.bench.statistics import Summary, rounded
 from emberbox.config import PoolSettings
 from emberbox.errors import EmberboxError
 from emberbox.sandbox import Engine
@@ -38,17 +38,18 @@ class Burst:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
         summary = Summary.of(self.latencies) if self.latencies else None
-        return {
+        values: dict[str, Any] = {
             "unit": "ms",
             "requests": self.requests,
             "succeeded": len(self.latencies),
-            "median": None if summary is None else round(summary.median, 1),
-            "p99": None if summary is None else round(summary.p99, 1),
-            "maximum": None if summary is None else round(summary.maximum, 1),
-            "wall_ms": round(self.wall_ms, 1),
+            "median": summary and summary.median,
+            "p99": summary and summary.p99,
+            "maximum": summary and summary.maximum,
+            "wall_ms": self.wall_ms,
             "failures": self.failures,
-            "samples": [round(latency, 1) for latency in self.latencies],
+            "samples": self.latencies,
         }
+        return rounded(values, 1)
 
 
 async def measure_burst(settings: Settings, runtime: str, requests: int) -> Burst:
@@ -62,7 +63,7 @@ async def measure_burst(settings: Settings, runtime: str, requests: int) -> Burs
         async def ask() -> None:
             try:
                 checked(await engine.run(HELLO, runtime=runtime))
-                latencies.append((time.perf_counter() - begun) * 1000)
+                latencies.append(ms_since(begun))
             except (EmberboxError, BenchError) as error:
                 failures.append(str(error))
 
@@ -76,6 +77,6 @@ async def measure_burst(settings: Settings, runtime: str, requests: int) -> Burs
         return Burst(
             requests=requests,
             latencies=latencies,
-            wall_ms=(time.perf_counter() - begun) * 1000,
+            wall_ms=ms_since(begun),
             failures=failures,
         )

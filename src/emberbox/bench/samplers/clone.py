@@ -6,13 +6,13 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from emberbox.bench.samplers.base import HELLO, BenchError, checked, settle
+from emberbox.bench.samplers.base import HELLO, BenchError, checked, ms_since, settle
 from emberbox.config import PoolSettings
 from emberbox.sandbox import Engine
 
 if TYPE_CHECKING:
     from emberbox.config import Settings
-    from emberbox.model import RunMetrics, RunResult
+    from emberbox.model import RunMetrics
 
 REFILL_S = 60.0
 
@@ -42,7 +42,7 @@ class Clone:
         """Clone and run once, in milliseconds."""
         begun = time.perf_counter()
         result = await self._engine.run(HELLO, runtime=self._runtime)
-        elapsed_ms = (time.perf_counter() - begun) * 1000
+        elapsed_ms = ms_since(begun)
         await settle(self._engine)
         self.metrics.append(checked(result).metrics)
         return elapsed_ms
@@ -56,6 +56,9 @@ class PoolClaim:
 
     The pool holds one VM and is full before each sample. Its refill begins with the claim, as it
     does in use, and goes on beside the program: at most one clone is made while a sample is taken.
+
+    Attributes:
+        rests: What was not the program, of each sample.
     """
 
     name = "pool"
@@ -65,26 +68,26 @@ class PoolClaim:
     def __init__(self, settings: Settings, runtime: str) -> None:
         self._engine = Engine(replace(settings, pool=PoolSettings(minimum=1, maximum=1)))
         self._runtime = runtime
+        self.rests: list[float] = []
 
     async def open(self) -> None:
         """Start an engine with a pool and claim once."""
         await self._engine.__aenter__()
         await self.sample()
+        self.rests.clear()
 
     async def sample(self) -> float:
         """Claim and run once, in milliseconds, then wait until the pool is full again."""
         await self._full()
         begun = time.perf_counter()
         result = await self._engine.run(HELLO, runtime=self._runtime)
-        elapsed_ms = (time.perf_counter() - begun) * 1000
+        elapsed_ms = ms_since(begun)
         await self._full()
-        if checked(result).metrics.source != "pool":
+        metrics = checked(result).metrics
+        if metrics.source != "pool":
             raise BenchError("the pool was empty")
-        self.take(result, elapsed_ms)
+        self.rests.append(elapsed_ms - metrics.queue_ms - metrics.boot_ms - metrics.run_ms)
         return elapsed_ms
-
-    def take(self, result: RunResult, elapsed_ms: float) -> None:
-        """Called with each sample that is good; here it is of no further use."""
 
     async def _full(self) -> None:
         if not await self._engine.warm_pool(self._runtime, 1, timeout_s=REFILL_S):

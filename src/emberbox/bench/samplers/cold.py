@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emberbox.bench.samplers.base import HELLO, BenchError, Unavailable, checked, settle
+from emberbox.bench.samplers.base import HELLO, BenchError, Unavailable, checked, ms_since, settle
 from emberbox.images import ImageStore
 from emberbox.sandbox import Engine
 
@@ -79,7 +79,7 @@ class ColdBoot:
             self._images.rootfs = copy
             async with self._engine.sandbox(self._runtime, cold=True) as sandbox:
                 checked(await sandbox.run(HELLO))
-                elapsed_ms = (time.perf_counter() - begun) * 1000
+                elapsed_ms = ms_since(begun)
             await settle(self._engine)
         finally:
             copy.unlink(missing_ok=True)

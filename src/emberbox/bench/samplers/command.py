@@ -16,13 +16,10 @@ if TYPE_CHECKING:
     from emberbox.config import Settings
 
 IMPORTS = """
-import time
-begun = time.perf_counter()
 import emberbox.cli.main
 import emberbox.cli.run.run
 import emberbox.sandbox
 import emberbox.vmm.registry
-print((time.perf_counter() - begun) * 1000)
 """
 
 

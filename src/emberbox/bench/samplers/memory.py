@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from emberbox.bench.samplers.base import HELLO, BenchError, checked, settle
 from emberbox.bench.smaps import command_name, dirty_by_kind, family, rollup
-from emberbox.bench.statistics import Summary
+from emberbox.bench.statistics import percentile, rounded
 
 if TYPE_CHECKING:
     from emberbox.sandbox import Engine, Sandbox
@@ -37,32 +37,28 @@ class MemoryUse:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
-        pss, dirty = Summary.of(self.pss), Summary.of(self.private_dirty)
-        return {
-            "unit": "MiB",
-            "sandboxes": pss.n,
-            "idle_s": self.idle_s,
-            "pss": {
-                "median": round(pss.median, 2),
-                "minimum": round(pss.minimum, 2),
-                "maximum": round(pss.maximum, 2),
-            },
-            "private_dirty": {
-                "median": round(dirty.median, 2),
-                "minimum": round(dirty.minimum, 2),
-                "maximum": round(dirty.maximum, 2),
-            },
-            "private_dirty_kinds": {kind: round(size, 2) for kind, size in self.dirty_kinds.items()},
-            "processes": self.processes,
-            "pss_after_a_program": {
-                "median": round(Summary.of(self.used_pss).median, 2),
-                "maximum": round(max(self.used_pss), 2),
-            }
+        used = (
+            {"median": percentile(self.used_pss, 50), "maximum": max(self.used_pss)}
             if self.used_pss
-            else None,
-            "pss_samples": [round(size, 2) for size in self.pss],
-            "private_dirty_samples": [round(size, 2) for size in self.private_dirty],
+            else None
+        )
+        values = {
+            "unit": "MiB",
+            "sandboxes": len(self.pss),
+            "idle_s": self.idle_s,
+            "pss": _spread(self.pss),
+            "private_dirty": _spread(self.private_dirty),
+            "private_dirty_kinds": self.dirty_kinds,
+            "processes": self.processes,
+            "pss_after_a_program": used,
+            "pss_samples": self.pss,
+            "private_dirty_samples": self.private_dirty,
         }
+        return rounded(values, 2)
+
+
+def _spread(sizes: list[float]) -> dict[str, float]:
+    return {"median": percentile(sizes, 50), "minimum": min(sizes), "maximum": max(sizes)}
 
 
 async def measure_memory(engine: Engine, runtime: str, *, count: int, idle_s: float) -> MemoryUse:

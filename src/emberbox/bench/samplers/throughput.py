@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emberbox.bench.samplers.base import HELLO, BenchError, checked, settle
-from emberbox.bench.statistics import percentile
+from emberbox.bench.statistics import percentile, rounded
 from emberbox.errors import EmberboxError
 
 if TYPE_CHECKING:
@@ -41,17 +41,8 @@ class Throughput:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
-        return {
-            "unit": "VMs/s",
-            "median": round(self.median, 2),
-            "minimum": round(min(self.windows), 2),
-            "maximum": round(max(self.windows), 2),
-            "concurrency": self.concurrency,
-            "window_s": self.window_s,
-            "windows": [round(rate, 2) for rate in self.windows],
-            "tried": {key: round(rate, 2) for key, rate in self.tried.items()},
-            "failures": self.failures,
-        }
+        spread = {"median": self.median, "minimum": min(self.windows), "maximum": max(self.windows)}
+        return rounded({"unit": "VMs/s", **spread, **asdict(self)}, 2)
 
 
 async def measure_throughput(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from emberbox.bench.latency import take_turns
 from emberbox.bench.processes import cpu_ms
-from emberbox.bench.samplers.base import GREETING, HELLO, BenchError
+from emberbox.bench.samplers.base import GREETING, HELLO, BenchError, ms_since
 from emberbox.bench.samplers.clone import PoolClaim
 from emberbox.bench.service.server import serving
-from emberbox.bench.statistics import Series
+from emberbox.bench.statistics import Series, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from emberbox.bench.service.connection import Connection
     from emberbox.bench.service.server import Server
     from emberbox.config import Settings
-    from emberbox.model import RunResult
 
 PATH = "/v1/jobs?wait=30"
 STAGES = {
@@ -77,9 +76,9 @@ class ServiceTime:
         """Return JSON-ready values."""
         return {
             "unit": "ms",
-            "added": _rounded(self.added_ms),
-            "added_with_new_scripts": _rounded(self.added_fresh_ms),
-            "difference_of_medians": _rounded(self.plain_ms),
+            "added": rounded(self.added_ms, 3),
+            "added_with_new_scripts": rounded(self.added_fresh_ms, 3),
+            "difference_of_medians": rounded(self.plain_ms, 3),
             "rows": {series.name: series.to_dict() for series in self.rows},
             "stages": {series.name: series.to_dict() for series in self.stages},
             "cpu": self.cpu.to_dict(),
@@ -92,20 +91,6 @@ class EngineAlone(PoolClaim):
     name = "service_engine"
     label = "engine alone, claim from a primed pool of one"
     note = "in the benchmark's process, from the call of Engine.run to its result"
-
-    def __init__(self, settings: Settings, runtime: str) -> None:
-        super().__init__(settings, runtime)
-        self.rests: list[float] = []
-
-    async def open(self) -> None:
-        """Start an engine with a pool and claim once."""
-        await super().open()
-        self.rests.clear()
-
-    def take(self, result: RunResult, elapsed_ms: float) -> None:
-        """Note what was not the program."""
-        metrics = result.metrics
-        self.rests.append(elapsed_ms - metrics.queue_ms - metrics.boot_ms - metrics.run_ms)
 
 
 class Request:
@@ -153,7 +138,7 @@ class Request:
         code = f"{HELLO}  # {time.time_ns()}" if self._fresh else HELLO
         sent, begun = time.time(), time.perf_counter()
         answer = await self._connection.request("POST", PATH, {"runtime": self._runtime, "code": code})
-        elapsed_ms = (time.perf_counter() - begun) * 1000
+        elapsed_ms = ms_since(begun)
         used = cpu_ms(self._server.pid) - used
         await self._server.settle(self._connection, self._runtime, 1)
         if answer.status != 200:
@@ -248,7 +233,3 @@ async def measure_service(
 
 def _difference(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one - other
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)

@@ -47,33 +47,27 @@ class Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._take: Callable[[bytes], None] = self._body.append
 
-    async def request(
-        self, method: str, path: str, body: object = None, *, timeout_s: float = ANSWER_S
-    ) -> Answer:
+    async def request(self, method: str, path: str, body: object = None) -> Answer:
         """Send a request and return its answer, whatever its status.
 
         Raises:
-            BenchError: The connection was lost, or nothing came within `timeout_s`.
+            BenchError: The connection was lost, or nothing came within `ANSWER_S`.
         """
-        return await self._exchange(method, path, body, self._body.append, timeout_s)
+        return await self._exchange(method, path, body, self._body.append, ANSWER_S)
 
-    async def follow(
-        self, path: str, take: Callable[[bytes], None], *, timeout_s: float = ANSWER_S
-    ) -> Answer:
+    async def follow(self, path: str, take: Callable[[bytes], None], *, timeout_s: float) -> Answer:
         """Get `path` and hand each piece of the body to `take` as it comes; returns at its end.
 
         Raises as `request` does.
         """
         return await self._exchange("GET", path, None, take, timeout_s)
 
-    async def expect(
-        self, status: int, method: str, path: str, body: object = None, *, timeout_s: float = ANSWER_S
-    ) -> Any:
+    async def expect(self, status: int, method: str, path: str, body: object = None) -> Any:
         """Send a request and return the JSON of its answer.
 
         Raises `BenchError` when its status is another, too.
         """
-        answer = await self.request(method, path, body, timeout_s=timeout_s)
+        answer = await self.request(method, path, body)
         if answer.status != status:
             text = answer.body[:300].decode("utf-8", "replace")
             raise BenchError(f"{method} {path} was answered with {answer.status} instead of {status}: {text}")

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from emberbox.bench.processes import cpu_ms, rss_mib, watching_rss
-from emberbox.bench.samplers.base import HELLO, BenchError, together
+from emberbox.bench.samplers.base import HELLO, BenchError
 from emberbox.bench.samplers.throughput import keep_busy, rates_of
-from emberbox.bench.service.blockers import blocked
-from emberbox.bench.service.server import serving
+from emberbox.bench.service.server import blocked, serving
+from emberbox.bench.statistics import rounded
 from emberbox.config import SERVICE_POOL, PoolSettings
 from emberbox.sandbox import Engine
 from emberbox.service.service import concurrency
@@ -81,26 +81,27 @@ class Drain:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
+        rss = {
+            "before": self.rss_before,
+            "start": self.rss[0],
+            "maximum": max(self.rss),
+            "end": self.rss[-1],
+            "samples": self.rss,
+        }
         return {
             "jobs": self.jobs,
             "concurrency": self.concurrency,
             "unit": "jobs/s",
-            "rate": round(self.rate, 2),
-            "engine_rate": round(self.engine_rate, 2),
-            "share": None if self.share is None else round(self.share, 4),
-            "wall_s": round(self.wall_s, 1),
+            "rate": rounded(self.rate, 2),
+            "engine_rate": rounded(self.engine_rate, 2),
+            "share": rounded(self.share, 4),
+            "wall_s": rounded(self.wall_s, 1),
             "window_s": self.window_s,
-            "windows": [round(rate, 2) for rate in self.windows],
-            "engine_windows": [round(rate, 2) for rate in self.engine_windows],
-            "rss_mib": {
-                "before": round(self.rss_before, 1),
-                "start": round(self.rss[0], 1),
-                "maximum": round(max(self.rss), 1),
-                "end": round(self.rss[-1], 1),
-                "samples": [round(size, 1) for size in self.rss],
-            },
-            "cpu_ms": round(self.cpu_ms, 2),
-            "engine_cpu_ms": round(self.engine_cpu_ms, 2),
+            "windows": rounded(self.windows, 2),
+            "engine_windows": rounded(self.engine_windows, 2),
+            "rss_mib": rounded(rss, 1),
+            "cpu_ms": rounded(self.cpu_ms, 2),
+            "engine_cpu_ms": rounded(self.engine_cpu_ms, 2),
             "failures": self.failures,
         }
 
@@ -126,49 +127,40 @@ async def measure_drain(
     """
     places = concurrency(settings)
     failures: list[str] = []
-    pool = PoolSettings(maximum=SERVICE_POOL)
-    alone = _Alone(replace(settings, pool=pool), runtime, places, failures)
+    rates: list[float] = []
+    used_ms = 0.0
+
+    async def run_alone() -> None:
+        nonlocal used_ms
+        async with Engine(replace(settings, pool=PoolSettings(maximum=SERVICE_POOL))) as engine:
+            await engine.template(runtime)
+            before = cpu_ms(os.getpid())
+            rates.extend(await keep_busy(engine, runtime, places, window_s, windows, failures))
+            used_ms += cpu_ms(os.getpid()) - before
+
     say("draining: the engine alone")
-    await alone.run(window_s, windows)
+    await run_alone()
     async with serving(settings) as server:
         say(f"draining: {jobs} jobs")
         service = await _drain(server, runtime, jobs, places, window_s)
     say("draining: the engine alone, again")
-    await alone.run(window_s, windows)
+    await run_alone()
     return replace(
         service,
-        engine_windows=alone.rates,
-        engine_cpu_ms=alone.cpu_ms / max(1.0, sum(alone.rates) * window_s),
+        engine_windows=rates,
+        engine_cpu_ms=used_ms / max(1.0, sum(rates) * window_s),
         failures=service.failures + failures,
     )
-
-
-class _Alone:
-    """The engine in this process."""
-
-    def __init__(self, settings: Settings, runtime: str, places: int, failures: list[str]) -> None:
-        self._settings = settings
-        self._runtime = runtime
-        self._places = places
-        self._failures = failures
-        self.rates: list[float] = []
-        self.cpu_ms = 0.0
-
-    async def run(self, window_s: float, windows: int) -> None:
-        async with Engine(self._settings) as engine:
-            await engine.template(self._runtime)
-            used = cpu_ms(os.getpid())
-            self.rates += await keep_busy(
-                engine, self._runtime, self._places, window_s, windows, self._failures
-            )
-            self.cpu_ms += cpu_ms(os.getpid()) - used
 
 
 async def _drain(server: Server, runtime: str, jobs: int, places: int, window_s: float) -> Drain:
     connection = await server.connect()
     before = rss_mib(server.pid)
     async with blocked(connection, runtime, places):
-        await _submit(server, runtime, jobs)
+        order = {"runtime": runtime, "code": HELLO, "name": "drain"}
+        await server.at_once(
+            jobs, SUBMITTERS, lambda submitting: submitting.expect(202, "POST", "/v1/jobs", order)
+        )
         used = cpu_ms(server.pid)
         begun = time.time()
     async with watching_rss(server.pid, LOOK_S) as rss:
@@ -219,18 +211,6 @@ def rates_while_full(
     window_s = min(window_s, stop - start)
     counted = sum(start <= end < stop for end in ends)
     return counted / (stop - start), rates_of(ends, start, window_s, int((stop - start) // window_s))
-
-
-async def _submit(server: Server, runtime: str, jobs: int) -> None:
-    order = {"runtime": runtime, "code": HELLO, "name": "drain"}
-    left = iter(range(jobs))
-
-    async def work() -> None:
-        connection = await server.connect()
-        for _ in left:
-            await connection.expect(202, "POST", "/v1/jobs", order)
-
-    await together(work() for _ in range(SUBMITTERS))
 
 
 async def _until_done(server: Server, jobs: int) -> None:

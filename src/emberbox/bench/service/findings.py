@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from emberbox.bench.target import Target
+from emberbox.bench.targets import Target
 
 if TYPE_CHECKING:
     from emberbox.bench.service.added import ServiceTime
@@ -39,33 +39,21 @@ class ServiceFindings:
     @property
     def targets(self) -> list[Target]:
         """The service's targets, held against this."""
-        return [*self._times(), *self._rates(), *self._whole()]
-
-    def _times(self) -> list[Target]:
-        stream = self.stream
-        slowest = (
-            None
-            if stream is None or stream.delay.median is None
-            else stream.delay.median + stream.uncertainty_ms
-        )
+        service, stream, drain = self.service, self.stream, self.drain
+        submit, following, idle = self.submit, self.followers, self.idle
         return [
             Target(
                 name="k: added by the service, p50",
-                measured=None if self.service is None else self.service.added_ms,
+                measured=None if service is None else service.added_ms,
                 bound=ADDED_MS,
                 unit="ms",
             ),
             Target(
                 name="l: write → follower, p50 and its uncertainty",
-                measured=slowest,
+                measured=None if stream is None else stream.slowest_ms,
                 bound=STREAM_MS,
                 unit="ms",
             ),
-        ]
-
-    def _rates(self) -> list[Target]:
-        drain, submit = self.drain, self.submit
-        return [
             Target(
                 name="m: drain ÷ engine alone",
                 measured=None if drain is None else drain.share,
@@ -91,11 +79,6 @@ class ServiceFindings:
                 bound=0,
                 unit="jobs",
             ),
-        ]
-
-    def _whole(self) -> list[Target]:
-        following, idle = self.followers, self.idle
-        return [
             Target(
                 name="o: followers that got all of it",
                 measured=None if following is None else following.complete,

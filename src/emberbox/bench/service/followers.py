@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from emberbox.bench.processes import cpu_ms, rss_mib, watching_rss
 from emberbox.bench.samplers.base import SETTLE_S, BenchError, together
 from emberbox.bench.service.server import serving
-from emberbox.bench.statistics import Summary
+from emberbox.bench.statistics import Summary, rounded
 
 if TYPE_CHECKING:
     from emberbox.bench.service.server import Server
@@ -62,25 +62,18 @@ class Following:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
-        summary = Summary.of(self.last_ms) if self.last_ms else None
+        last, rss = None, {"before": self.rss_before, "maximum": self.rss_maximum, "after": self.rss_after}
+        if self.last_ms:
+            summary = Summary.of(self.last_ms)
+            last = {"median": summary.median, "p95": summary.p95, "maximum": summary.maximum}
         return {
             "followers": self.followers,
             "complete": self.complete,
             "output_bytes": self.output_bytes,
-            "last_line_ms": None
-            if summary is None
-            else {
-                "median": round(summary.median, 2),
-                "p95": round(summary.p95, 2),
-                "maximum": round(summary.maximum, 2),
-            },
-            "wall_s": round(self.wall_s, 2),
-            "cpu_ms": round(self.cpu_ms, 1),
-            "rss_mib": {
-                "before": round(self.rss_before, 1),
-                "maximum": round(self.rss_maximum, 1),
-                "after": round(self.rss_after, 1),
-            },
+            "last_line_ms": rounded(last, 2),
+            "wall_s": rounded(self.wall_s, 2),
+            "cpu_ms": rounded(self.cpu_ms, 1),
+            "rss_mib": rounded(rss, 1),
             "failures": self.failures,
         }
 
@@ -129,11 +122,8 @@ async def measure_followers(settings: Settings, runtime: str, count: int) -> Fol
         connection = await server.connect()
         await server.settle(connection, runtime, 1)
         before = rss_mib(server.pid)
-        job = (
-            await connection.expect(
-                202, "POST", "/v1/jobs", {"runtime": runtime, "code": PROGRAM, "timeout_s": 100}
-            )
-        )["id"]
+        order = {"runtime": runtime, "code": PROGRAM, "timeout_s": 100}
+        job = (await connection.expect(202, "POST", "/v1/jobs", order))["id"]
         readers = [Reader() for _ in range(count)]
         failures: list[str] = []
         used = cpu_ms(server.pid)

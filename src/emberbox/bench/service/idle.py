@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from emberbox.bench.processes import ProcessMemory, memory_of
-from emberbox.bench.samplers.base import HELLO, together
+from emberbox.bench.samplers.base import HELLO
 from emberbox.bench.service.added import PATH, greeted
 from emberbox.bench.service.server import serving
-from emberbox.bench.statistics import Series
+from emberbox.bench.statistics import Series, rounded
 from emberbox.service.service import concurrency
 
 if TYPE_CHECKING:
-    from emberbox.bench.service.server import Server
+    from emberbox.bench.service.connection import Connection
     from emberbox.config import Settings
 
 REST_S = 5.0
@@ -46,8 +46,8 @@ class Idle:
             "idle_s": self.idle_s,
             "jobs": self.jobs,
             "unit": "MiB",
-            "fresh": {"rss": round(self.fresh.rss, 1), "pss": round(self.fresh.pss, 1)},
-            "after_jobs": {"rss": round(self.used.rss, 1), "pss": round(self.used.pss, 1)},
+            "fresh": rounded(asdict(self.fresh), 1),
+            "after_jobs": rounded(asdict(self.used), 1),
         }
 
 
@@ -59,6 +59,11 @@ async def measure_idle(settings: Settings, runtime: str, *, starts: int, idle_s:
     Raises:
         BenchError: It did not start, or a job failed.
     """
+    order = {"runtime": runtime, "code": HELLO}
+
+    async def run(connection: Connection) -> None:
+        greeted(await connection.expect(200, "POST", PATH, order))
+
     times = Series(name="service_start", label="emberbox serve: process start → ready")
     for _ in range(starts - 1):
         async with serving(settings) as server:
@@ -67,17 +72,6 @@ async def measure_idle(settings: Settings, runtime: str, *, starts: int, idle_s:
         times.samples.append(server.ready_ms)
         await asyncio.sleep(idle_s)
         fresh = memory_of(server.pid)
-        await _run(server, runtime, jobs, concurrency(settings))
+        await server.at_once(jobs, concurrency(settings), run)
         await asyncio.sleep(REST_S)
         return Idle(starts=times, idle_s=idle_s, fresh=fresh, jobs=jobs, used=memory_of(server.pid))
-
-
-async def _run(server: Server, runtime: str, jobs: int, at_once: int) -> None:
-    left = iter(range(jobs))
-
-    async def work() -> None:
-        connection = await server.connect()
-        for _ in left:
-            greeted(await connection.expect(200, "POST", PATH, {"runtime": runtime, "code": HELLO}))
-
-    await together(work() for _ in range(at_once))

@@ -10,6 +10,7 @@ from emberbox.bench.table import Table, failures_row, latencies
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from emberbox.bench.service.added import ServiceTime
     from emberbox.bench.service.drain import Drain
     from emberbox.bench.service.findings import ServiceFindings
     from emberbox.bench.service.followers import Following
@@ -40,29 +41,25 @@ def service_tables(findings: ServiceFindings) -> list[Table]:
 
 
 def _whole(findings: ServiceFindings) -> Rows:
-    rows: Rows = []
-    if (
-        (service := findings.service) is not None
-        and service.added_ms is not None
-        and service.plain_ms is not None
-    ):
-        rows.append(
-            (
-                "k  added by the service, p50: difference of the medians without the program's time",
-                f"{service.added_ms:.1f} ms",
-            )
-        )
-        rows.append(("   the same with a script that is new each time", _ms(service.added_fresh_ms)))
-        rows.append(("   plain difference of the medians", f"{service.plain_ms:.1f} ms"))
-    if findings.drain is not None:
-        rows += _drain(findings.drain)
-    if findings.submit is not None:
-        rows += _submit(findings.submit)
-    if findings.followers is not None:
-        rows += _followers(findings.followers)
-    if findings.idle is not None:
-        rows += _idle(findings.idle)
-    return rows
+    return [
+        *(_added(findings.service) if findings.service is not None else ()),
+        *(_drain(findings.drain) if findings.drain is not None else ()),
+        *(_submit(findings.submit) if findings.submit is not None else ()),
+        *(_followers(findings.followers) if findings.followers is not None else ()),
+        *(_idle(findings.idle) if findings.idle is not None else ()),
+    ]
+
+
+def _added(service: ServiceTime) -> Rows:
+    if service.added_ms is None or service.plain_ms is None:
+        return []
+    what = "k  added by the service, p50: difference of the medians without the program's time"
+    fresh = "—" if service.added_fresh_ms is None else f"{service.added_fresh_ms:.1f} ms"
+    return [
+        (what, f"{service.added_ms:.1f} ms"),
+        ("   the same with a script that is new each time", fresh),
+        ("   plain difference of the medians", f"{service.plain_ms:.1f} ms"),
+    ]
 
 
 def _drain(drain: Drain) -> Rows:
@@ -128,10 +125,6 @@ def _idle(idle: Idle) -> Rows:
         ),
         (f"   behind {idle.jobs} jobs", f"{idle.used.rss:.1f}, {idle.used.pss:.1f} MiB"),
     ]
-
-
-def _ms(value: float | None) -> str:
-    return "—" if value is None else f"{value:.1f} ms"
 
 
 def _spread(windows: Sequence[float], window_s: float) -> str:

@@ -15,17 +15,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emberbox.bench.samplers.base import SETTLE_S, BenchError
+from emberbox.bench.samplers.base import SETTLE_S, BenchError, ms_since, together
 from emberbox.bench.samplers.command import command_line
 from emberbox.bench.service.connection import Connection, connect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from emberbox.config import Settings
 
 START_S = 60.0
 STOP_S = 20.0
+SLEEP = "import time; time.sleep(1800)"
 SHARED = ("images", "templates", "vmm")
 """Folders of the data that the service takes over from the benchmark's."""
 GENEROUS = {
@@ -73,7 +74,7 @@ class Server:
                     await asyncio.sleep(0.005)
         except TimeoutError:
             raise BenchError(f"the service was not ready within {START_S:g} s: {self.last_words()}") from None
-        self.ready_ms = (time.perf_counter() - begun) * 1000
+        self.ready_ms = ms_since(begun)
         self.url = str(told["url"])
         self.secret = (self.data / "admin.key").read_text("utf-8").strip()
 
@@ -85,6 +86,19 @@ class Server:
         """Open a connection that is closed with the service. Raises `BenchError`."""
         self._connections.append(connection := await connect(self.url, self.secret))
         return connection
+
+    async def at_once(
+        self, count: int, connections: int, work: Callable[[Connection], Awaitable[object]]
+    ) -> None:
+        """Do `work` so many times, on so many connections at once. Raises what it raises."""
+        left = iter(range(count))
+
+        async def some() -> None:
+            connection = await self.connect()
+            for _ in left:
+                await work(connection)
+
+        await together(some() for _ in range(connections))
 
     async def settle(self, connection: Connection, runtime: str, ready: int) -> None:
         """Wait until `ready` VMs are ready and no other lives. Raises `BenchError`."""
@@ -169,6 +183,27 @@ async def serving(settings: Settings, **values: object) -> AsyncIterator[Server]
             await server.end()
     finally:
         await asyncio.to_thread(shutil.rmtree, data, ignore_errors=True)
+
+
+@asynccontextmanager
+async def blocked(connection: Connection, runtime: str, places: int) -> AsyncIterator[None]:
+    """Take up all `places` of the worker while the block runs; at its end they are free.
+
+    Raises `BenchError`.
+    """
+    order = {"runtime": runtime, "code": SLEEP, "timeout_s": 1800}
+    jobs = [(await connection.expect(202, "POST", "/v1/jobs", order))["id"] for _ in range(places)]
+    try:
+        deadline = time.monotonic() + SETTLE_S
+        for job in jobs:
+            while (await connection.expect(200, "GET", f"/v1/jobs/{job}"))["times"]["started_at"] is None:
+                if time.monotonic() > deadline:
+                    raise BenchError(f"jobs that only sleep did not start within {SETTLE_S:g} s")
+                await asyncio.sleep(0.05)
+        yield
+    finally:
+        for job in jobs:
+            await connection.request("POST", f"/v1/jobs/{job}/cancel")
 
 
 def _folder(shared: Path) -> Path:

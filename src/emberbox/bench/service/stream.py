@@ -67,6 +67,11 @@ class StreamTime:
     round_trip: Series
 
     @property
+    def slowest_ms(self) -> float | None:
+        """What `delay` is at most, by its median."""
+        return None if self.delay.median is None else self.delay.median + self.uncertainty_ms
+
+    @property
     def rows(self) -> list[Series]:
         """All series, the one held against the target first."""
         return [self.delay, self.logged, self.round_trip]

@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from emberbox.bench.processes import cpu_ms
 from emberbox.bench.samplers.base import HELLO, BenchError, together
 from emberbox.bench.samplers.throughput import rates_of
-from emberbox.bench.service.blockers import blocked
-from emberbox.bench.service.server import serving
-from emberbox.bench.statistics import Series, percentile
+from emberbox.bench.service.server import blocked, serving
+from emberbox.bench.statistics import Series, percentile, rounded
 from emberbox.service.service import concurrency
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from emberbox.bench.service.server import Server
     from emberbox.config import Settings
 
@@ -60,18 +58,9 @@ class Rate:
         """Return JSON-ready values. Single latencies are left out: there are thousands."""
         latency = self.latency.to_dict()
         del latency["samples"]
-        return {
-            "label": self.label,
-            "unit": "jobs/s",
-            "connections": self.connections,
-            "median": round(self.median, 1),
-            "windows": [round(rate, 1) for rate in self.windows],
-            "latency": latency,
-            "cpu_ms": round(self.cpu_ms, 3),
-            "client_cpu_ms": round(self.client_cpu_ms, 3),
-            "accepted": self.accepted,
-            "stored": self.stored,
-        }
+        median, windows = rounded(self.median, 1), rounded(self.windows, 1)
+        told = {**asdict(self), "unit": "jobs/s", "median": median, "windows": windows, "latency": latency}
+        return rounded(told, 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,69 +103,56 @@ async def measure_submit(settings: Settings, runtime: str, *, window_s: float, w
         BenchError: The service did not start, or answered otherwise than with 202.
     """
     async with serving(settings) as server:
-        client = _Client(server, runtime, window_s)
-        connection = await server.connect()
+        measure = partial(_measure, server, runtime, window_s)
+        many, connection = f"{CONNECTIONS} connections", await server.connect()
         async with blocked(connection, runtime, concurrency(settings)):
-            waiting = await client.measure(
-                f"{CONNECTIONS} connections, the same script", CONNECTIONS, windows, _same
-            )
-            fresh = await client.measure(
-                f"{CONNECTIONS} connections, a new script each time", CONNECTIONS, 1, _new
-            )
-            single = await client.measure("one connection, the same script", 1, 1, _same)
-        running = await client.measure(f"{CONNECTIONS} connections, while jobs run", CONNECTIONS, 1, _same)
+            waiting = await measure(f"{many}, the same script", CONNECTIONS, windows)
+            fresh = await measure(f"{many}, a new script each time", CONNECTIONS, 1, fresh=True)
+            single = await measure("one connection, the same script", 1, 1)
+        running = await measure(f"{many}, while jobs run", CONNECTIONS, 1)
         return Submission(waiting=waiting, fresh=fresh, single=single, running=running)
 
 
-def _same(number: int) -> str:
-    return HELLO
+async def _measure(
+    server: Server,
+    runtime: str,
+    window_s: float,
+    label: str,
+    connections: int,
+    windows: int,
+    *,
+    fresh: bool = False,
+) -> Rate:
+    """Submit for as long as the windows take, and look for the jobs in the database."""
+    jobs: list[str] = []
+    answers: list[tuple[float, float]] = []
+    opened = [await server.connect() for _ in range(connections)]
+    server_cpu, client_cpu = cpu_ms(server.pid), cpu_ms(os.getpid())
+    begun = time.perf_counter() + WARM_S
+    until = begun + window_s * windows
 
+    async def work(number: int) -> None:
+        while (sent := time.perf_counter()) < until:
+            code = f"{HELLO}  # {number} {time.time_ns()}" if fresh else HELLO
+            order = {"runtime": runtime, "code": code, "name": "submit"}
+            jobs.append((await opened[number].expect(202, "POST", "/v1/jobs", order))["id"])
+            answers.append((time.perf_counter(), time.perf_counter() - sent))
 
-def _new(number: int) -> str:
-    return f"{HELLO}  # {number} {time.time_ns()}"
-
-
-class _Client:
-    def __init__(self, server: Server, runtime: str, window_s: float) -> None:
-        self._server = server
-        self._runtime = runtime
-        self._window_s = window_s
-
-    async def measure(self, label: str, connections: int, windows: int, code: Callable[[int], str]) -> Rate:
-        """Submit for as long as the windows take, and look for the jobs in the database."""
-        jobs: list[str] = []
-        answers: list[tuple[float, float]] = []
-        opened = [await self._server.connect() for _ in range(connections)]
-        server_cpu, client_cpu = cpu_ms(self._server.pid), cpu_ms(os.getpid())
-        begun = time.perf_counter() + WARM_S
-        until = begun + self._window_s * windows
-
-        async def work(number: int) -> None:
-            connection = opened[number]
-            while (sent := time.perf_counter()) < until:
-                order = {"runtime": self._runtime, "code": code(number), "name": "submit"}
-                jobs.append((await connection.expect(202, "POST", "/v1/jobs", order))["id"])
-                answers.append((time.perf_counter(), time.perf_counter() - sent))
-
-        await together(work(number) for number in range(connections))
-        server_cpu, client_cpu = cpu_ms(self._server.pid) - server_cpu, cpu_ms(os.getpid()) - client_cpu
-        for connection in opened:
-            connection.close()
-        if not jobs:
-            raise BenchError("no job was accepted")
-        return Rate(
-            label=label,
-            connections=connections,
-            windows=rates_of([end for end, _ in answers], begun, self._window_s, windows),
-            latency=Series(
-                name="submit", label=label, samples=[took * 1000 for end, took in answers if end >= begun]
-            ),
-            cpu_ms=server_cpu / len(jobs),
-            client_cpu_ms=client_cpu / len(jobs),
-            accepted=len(jobs),
-            stored=await asyncio.to_thread(self._stored, jobs),
-        )
-
-    def _stored(self, jobs: list[str]) -> int:
-        rows = self._server.rows("SELECT id FROM jobs WHERE name = 'submit'")
-        return len({row[0] for row in rows} & set(jobs))
+    await together(work(number) for number in range(connections))
+    server_cpu, client_cpu = cpu_ms(server.pid) - server_cpu, cpu_ms(os.getpid()) - client_cpu
+    for connection in opened:
+        connection.close()
+    if not jobs:
+        raise BenchError("no job was accepted")
+    rows = await asyncio.to_thread(server.rows, "SELECT id FROM jobs WHERE name = 'submit'")
+    took = [seconds * 1000 for end, seconds in answers if end >= begun]
+    return Rate(
+        label=label,
+        connections=connections,
+        windows=rates_of([end for end, _ in answers], begun, window_s, windows),
+        latency=Series(name="submit", label=label, samples=took),
+        cpu_ms=server_cpu / len(jobs),
+        client_cpu_ms=client_cpu / len(jobs),
+        accepted=len(jobs),
+        stored=len({row[0] for row in rows} & set(jobs)),
+    )

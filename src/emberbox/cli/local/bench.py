@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import typer  # noqa: TC002  Typer looks at it when it runs
 
-from emberbox.cli.commands import takes
+from emberbox.cli.commands import option, takes
 from emberbox.cli.options import JSON
 
 
@@ -19,13 +19,9 @@ def register(app: typer.Typer) -> None:
 @takes(JSON)
 def bench(
     ctx: typer.Context,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions.")] = False,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="NAME", help="Measure only this; may be repeated.")
-    ] = None,
-    output: Annotated[
-        str | None, typer.Option("--output", metavar="DIR", help="Keep the JSON there, as latest.json.")
-    ] = None,
+    quick: Annotated[bool, option("--quick", "Fewer repetitions.")] = False,
+    only: Annotated[list[str] | None, option("--only", "Measure only this; may be repeated.", "NAME")] = None,
+    output: Annotated[str | None, option("--output", "Keep the JSON there, as latest.json.", "DIR")] = None,
     *,
     json: bool,
 ) -> int:

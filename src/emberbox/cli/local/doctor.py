@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+import typer  # noqa: TC002  Typer looks at it when it runs
 
 from emberbox.cli import exit_codes
-from emberbox.cli.commands import takes
+from emberbox.cli.commands import option, takes
 from emberbox.cli.failures import printable
 from emberbox.cli.options import JSON
-from emberbox.cli.tables import print_json, show
+from emberbox.cli.tables import print_json, show, write_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,12 +44,9 @@ def register(app: typer.Typer) -> None:
 def doctor(
     ctx: typer.Context,
     production: Annotated[
-        bool,
-        typer.Option("--production", help="Look at how the host is set up against attacks from inside VMs."),
+        bool, option("--production", "Look at how the host is set up against attacks from inside VMs.")
     ] = False,
-    everything: Annotated[
-        bool, typer.Option("--all", help="With --production: show what is fine as well.")
-    ] = False,
+    everything: Annotated[bool, option("--all", "With --production: show what is fine as well.")] = False,
     *,
     json: bool,
 ) -> int:
@@ -62,15 +58,7 @@ def doctor(
     from emberbox.doctor import diagnose, inspect_host
 
     settings = ctx.obj.settings()
-    found: list[Finding] = []
-
-    async def work() -> int:
-        found.extend(await (inspect_host if production else diagnose)(settings))
-        return exit_codes.OK
-
-    code = run_interruptible(work)
-    if code != exit_codes.OK:
-        return code
+    found = run_interruptible(lambda: (inspect_host if production else diagnose)(settings))
     bad = ("missing", "warning", "unknown") if production else ("missing",)
     good = not any(finding.level in bad for finding in found)
     if json:
@@ -136,8 +124,7 @@ def print_mend(found: Sequence[Finding]) -> None:
     mend = whole_mend(found)
     if mend is not None:
         # Not folded, however narrow the terminal: it is there to be copied.
-        sys.stdout.write(f"All packages and rights that are missing, in one line:\n$ {printable(mend)}\n")
-        sys.stdout.flush()
+        write_out(f"All packages and rights that are missing, in one line:\n$ {printable(mend)}\n")
 
 
 def _explained(finding: Finding) -> RenderableType:

@@ -6,31 +6,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emberbox.cli import commands, context, exit_codes
-from emberbox.cli.completion import runtime_names
+from emberbox.cli import context, exit_codes
+from emberbox.cli.commands import argument, group, option, takes
+from emberbox.cli.context import runtime_names
 from emberbox.cli.failures import say
-from emberbox.cli.local import images_build, images_import
+from emberbox.cli.local.images_build import build
+from emberbox.cli.local.images_import import import_, remove
 from emberbox.cli.options import DRY_RUN, JSON
 from emberbox.cli.tables import megabytes, print_found, print_json, print_removed, when
 
 if TYPE_CHECKING:
     from emberbox.images import StoredImage
 
-_RUNTIME = typer.Argument(metavar="RUNTIME", help="Name or alias of a runtime.", autocompletion=runtime_names)
+_RUNTIME = argument("RUNTIME", "Name or alias of a runtime.", autocompletion=runtime_names)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    named = (
-        ("list", show),
-        ("build", images_build.build),
-        ("import", images_import.import_image),
-        ("inspect", inspect),
-        ("verify", verify),
-        ("remove", images_import.remove),
-        ("prune", prune),
-    )
-    commands.group(app, "images", "Show, build and remove the images that VMs boot from.", *named)
+    text = "Show, build and remove the images that VMs boot from."
+    group(app, "images", text, list_, build, import_, inspect, verify, remove, prune)
 
 
 def describe(stored: StoredImage) -> dict[str, Any]:
@@ -54,8 +48,8 @@ def describe(stored: StoredImage) -> dict[str, Any]:
     }
 
 
-@commands.takes(JSON)
-def show(ctx: typer.Context, *, json: bool) -> None:
+@takes(JSON)
+def list_(ctx: typer.Context, *, json: bool) -> None:
     """List all images, newest first."""
     found = [describe(stored) for stored in context.image_store(ctx.obj.settings()).list()]
     columns = ("RUNTIME", "KEY", "BUILT", "SIZE", "", "IMPORTED FROM")
@@ -64,26 +58,22 @@ def show(ctx: typer.Context, *, json: bool) -> None:
 
 
 def _row(values: dict[str, Any]) -> tuple[str, ...]:
+    imported = values["imported"]
     return (
         values["runtime"],
         values["key"][:12],
         when(values["built_at"]),
         megabytes(values["bytes"]),
         "newest" if values["newest"] else "old",
-        _origin(values["imported"]),
+        "" if imported is None else f"{imported['source']} {imported['digest'][:19]}",
     )
-
-
-def _origin(imported: dict[str, str] | None) -> str:
-    return "" if imported is None else f"{imported['source']} {imported['digest'][:19]}"
 
 
 def inspect(
     ctx: typer.Context,
     runtime: Annotated[str, _RUNTIME],
     key: Annotated[
-        str | None,
-        typer.Option("--key", metavar="KEY", help="Beginning of an image's key; left out, the newest."),
+        str | None, option("--key", "Beginning of an image's key; left out, the newest.", "KEY")
     ] = None,
 ) -> None:
     """Show what an image is made of, as JSON, with the versions of all its packages."""
@@ -110,7 +100,7 @@ def verify(ctx: typer.Context) -> int:
     return code
 
 
-@commands.takes(DRY_RUN)
+@takes(DRY_RUN)
 def prune(ctx: typer.Context, *, dry_run: bool) -> None:
     """Remove all images but the newest of each runtime, and files that no image needs."""
     settings = ctx.obj.settings()

@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+import typer  # noqa: TC002  Typer looks at it when it runs
 
-from emberbox.cli import context, exit_codes
-from emberbox.cli.completion import runtime_names
+from emberbox.cli import context
+from emberbox.cli.commands import argument, option
+from emberbox.cli.context import runtime_names
 from emberbox.cli.failures import say
 from emberbox.errors import InvalidInput
 
@@ -21,14 +22,10 @@ def build(
     ctx: typer.Context,
     names: Annotated[
         list[str],
-        typer.Argument(
-            metavar="RUNTIME...",
-            help="Runtimes, or folders with a runtime.toml.",
-            autocompletion=runtime_names,
-        ),
+        argument("RUNTIME...", "Runtimes, or folders with a runtime.toml.", autocompletion=runtime_names),
     ],
-    force: Annotated[bool, typer.Option("--force", help="Build anew, with the newest packages.")] = False,
-) -> int:
+    force: Annotated[bool, option("--force", "Build anew, with the newest packages.")] = False,
+) -> None:
     """Build the images of runtimes; what is built already is kept.
 
     Of a folder the template is made too, so that it is ready to run.
@@ -41,13 +38,12 @@ def build(
     for folder in folders:
         check_folder(folder)
 
-    async def work() -> int:
+    async def work() -> None:
         await _build_named(settings, known, force)
         for folder in folders:
             await _build_folder(settings, folder, force)
-        return exit_codes.OK
 
-    return run_interruptible(work)
+    run_interruptible(work)
 
 
 def is_folder(name: str) -> bool:
@@ -84,17 +80,12 @@ async def _build_named(settings: Settings, names: list[str], force: bool) -> Non
 async def _build_folder(settings: Settings, folder: Path, force: bool) -> None:
     from emberbox.cli.progress import ShownProgress
     from emberbox.languages.folders import with_folder
+    from emberbox.runtimes import builtin_folder
 
     with with_folder(settings, folder) as (found, (name,)), ShownProgress(name) as progress:
         async with context.make_engine(found) as engine:
             await engine.images.build(engine.runtimes.get(name), progress, force)
             await engine.template(name, progress=progress)
     parent = folder.resolve().parent
-    if parent not in {known.resolve() for known in (*settings.runtimes, _builtin())}:
+    if parent not in {known.resolve() for known in (*settings.runtimes, builtin_folder())}:
         say(f"{name} is built; to run it by its name: export EMBERBOX_RUNTIMES={parent}")
-
-
-def _builtin() -> Path:
-    from emberbox.runtimes import builtin_folder
-
-    return builtin_folder()

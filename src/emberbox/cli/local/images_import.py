@@ -7,20 +7,20 @@ import re
 import secrets
 import shlex
 import shutil
-from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003  typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emberbox.cli import context, exit_codes
-from emberbox.cli.completion import runtime_names
+from emberbox.cli import context
+from emberbox.cli.commands import argument, option
+from emberbox.cli.context import runtime_names
 from emberbox.cli.failures import say
 from emberbox.cli.tables import megabytes
 from emberbox.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from emberbox.config import Settings
     from emberbox.images import Image, ImageStore, Progress
@@ -28,52 +28,35 @@ if TYPE_CHECKING:
     from emberbox.runtimes import Runtime, RuntimeCatalog
 
 _SCRIPT = "{script}"
-_REFERENCE = typer.Argument(
-    metavar="REFERENCE", help="oci:DIR[:TAG], docker-archive:FILE or docker://REGISTRY/NAME:TAG."
-)
+_REFERENCE = argument("REFERENCE", "oci:DIR[:TAG], docker-archive:FILE or docker://REGISTRY/NAME:TAG.")
 
 
-def import_image(
+def import_(
     ctx: typer.Context,
     reference: Annotated[str, _REFERENCE],
     name: Annotated[
-        str | None,
-        typer.Option("--name", metavar="NAME", help="The runtime's name; else made from REFERENCE."),
+        str | None, option("--name", "The runtime's name; else made from REFERENCE.", "NAME")
     ] = None,
     run: Annotated[
         str | None,
-        typer.Option(
-            "--run",
-            metavar="COMMAND",
-            help="Run scripts by this, such as 'python3 {script}'; else the image's program.",
+        option(
+            "--run", "Run scripts by this, such as 'python3 {script}'; else the image's program.", "COMMAND"
         ),
     ] = None,
     user: Annotated[
-        str | None,
-        typer.Option("--user", metavar="USER[:GROUP]", help="Whom it runs as; else whom the image names."),
+        str | None, option("--user", "Whom it runs as; else whom the image names.", "USER[:GROUP]")
     ] = None,
-    cwd: Annotated[
-        str | None, typer.Option("--cwd", metavar="FOLDER", help="Folder in the guest that runs start in.")
-    ] = None,
-    memory: Annotated[
-        int, typer.Option("--memory", metavar="MIB", help="The guest's memory.", min=64, max=65_536)
-    ] = 256,
+    cwd: Annotated[str | None, option("--cwd", "Folder in the guest that runs start in.", "FOLDER")] = None,
+    memory: Annotated[int, option("--memory", "The guest's memory.", "MIB", min=64, max=65_536)] = 256,
     runtime_folder: Annotated[
         Path | None,
-        typer.Option(
-            "--runtime-folder", metavar="PATH", help="Where the runtime's folder goes; else the data folder."
-        ),
+        option("--runtime-folder", "Where the runtime's folder goes; else the data folder.", "PATH"),
     ] = None,
     auth_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--auth-file", metavar="FILE", help="Credentials, as skopeo login --authfile writes them."
-        ),
+        Path | None, option("--auth-file", "Credentials, as skopeo login --authfile writes them.", "FILE")
     ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Allow plain HTTP and unknown certificates.")
-    ] = False,
-) -> int:
+    insecure: Annotated[bool, option("--insecure", "Allow plain HTTP and unknown certificates.")] = False,
+) -> None:
     """Make a runtime of a container image, without a Docker engine.
 
     Left out --run, its own program runs: emberbox run -r NAME -- ARGUMENTS.
@@ -85,19 +68,21 @@ def import_image(
     settings = ctx.obj.settings()
     parsed = Reference.parse(reference)
     chosen = name or parsed.suggested_name()
-    place = _Place.find(settings, chosen, runtime_folder)
+    parent = _parent(settings, chosen, runtime_folder)
     store = context.image_store(settings)
     access = Access(insecure=insecure, auth_file=auth_file)
     options = ImportOptions(architecture=store.architecture, access=access, user=user or None)
     text = RuntimeText(name=chosen, tag=parsed.tag, run=_command(run), cwd=_folder(cwd), memory_mib=memory)
 
-    async def work() -> int:
+    async def work() -> tuple[ImportedRoot, Image]:
         with ShownProgress(chosen) as progress:
-            root, image = await import_runtime(store, parsed, options, text, place.parent, progress)
-        _tell(root, image, place, settings)
-        return exit_codes.OK
+            return await import_runtime(store, parsed, options, text, parent, progress)
 
-    return run_interruptible(work)
+    root, image = run_interruptible(work)
+    _tell(root, image)
+    if runtime_folder is not None and parent not in {known.absolute() for known in settings.runtimes}:
+        folders = ":".join(str(folder) for folder in (*settings.runtimes, parent))
+        say(f"to use it: export EMBERBOX_RUNTIMES={shlex.quote(folders)}")
 
 
 async def import_runtime(
@@ -118,7 +103,7 @@ async def import_runtime(
     from emberbox.runtimes import MANIFEST_NAME, load
 
     async with store.building(progress) as builder:
-        async with builder.scratch() as scratch:
+        async with builder.layout.build_folder() as scratch:
             root = await import_root(builder, reference, options, scratch, progress)
         with _aside(parent) as aside:
             manifest = aside / text.name / MANIFEST_NAME
@@ -131,9 +116,7 @@ async def import_runtime(
 
 def remove(
     ctx: typer.Context,
-    names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="Runtimes.", autocompletion=runtime_names)
-    ],
+    names: Annotated[list[str], argument("NAME...", "Runtimes.", autocompletion=runtime_names)],
 ) -> None:
     """Remove the images of runtimes; of imported ones the runtime as well."""
     from emberbox.errors import UnknownRuntime
@@ -151,24 +134,16 @@ def remove(
         typer.echo(f"removed {name}: {len(report.images)} images, {megabytes(report.bytes_freed)}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """The folder that the runtime's own folder goes into, and whether runtimes are looked for there."""
+def _parent(settings: Settings, name: str, folder: Path | None) -> Path:
+    """Return the folder that the runtime's own goes into; raises `InvalidInput` for an unfit name."""
+    from emberbox.runtimes import imported_folder
+    from emberbox.runtimes.fields import NAME_ALLOWED, NAME_PATTERN
 
-    parent: Path
-    known: bool
-
-    @classmethod
-    def find(cls, settings: Settings, name: str, folder: Path | None) -> _Place:
-        """Choose it; raises `InvalidInput` for a name that cannot be used."""
-        from emberbox.runtimes import imported_folder
-        from emberbox.runtimes.fields import NAME_ALLOWED, NAME_PATTERN
-
-        if not re.fullmatch(NAME_PATTERN, name):
-            raise InvalidInput(f"{name!r} cannot be a runtime's name; give --name {NAME_ALLOWED}")
-        parent = (imported_folder(settings.data) if folder is None else folder).absolute()
-        _check_free(context.catalog(settings), name, parent)
-        return cls(parent, folder is None or parent in {known.absolute() for known in settings.runtimes})
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise InvalidInput(f"{name!r} cannot be a runtime's name; give --name {NAME_ALLOWED}")
+    parent = (imported_folder(settings.data) if folder is None else folder).absolute()
+    _check_free(context.catalog(settings), name, parent)
+    return parent
 
 
 def _check_free(catalog: RuntimeCatalog, name: str, parent: Path) -> None:
@@ -230,11 +205,8 @@ def _folder(cwd: str | None) -> str | None:
     return cwd
 
 
-def _tell(root: ImportedRoot, image: Image, place: _Place, settings: Settings) -> None:
+def _tell(root: ImportedRoot, image: Image) -> None:
     state = "was here already" if root.known else f"{megabytes(image.sizes['rootfs'])}"
     typer.echo(f"{image.runtime}: {root.source} {root.digest[:19]}, {state}")
     if root.dropped:
         say(f"{root.dropped} devices, pipes and sockets of the image were left out")
-    if not place.known:
-        folders: Sequence[Path] = (*settings.runtimes, place.parent)
-        say(f"to use it: export EMBERBOX_RUNTIMES={shlex.quote(':'.join(str(folder) for folder in folders))}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+import typer  # noqa: TC002  Typer looks at it when it runs
 
-from emberbox.cli import commands, context
-from emberbox.cli.completion import runtime_names
+from emberbox.cli import context
+from emberbox.cli.commands import argument, group, takes
+from emberbox.cli.context import runtime_names
 from emberbox.cli.options import JSON
 from emberbox.cli.tables import megabytes, print_found, print_json, print_table
 
@@ -21,18 +23,18 @@ def register(app: typer.Typer) -> None:
     from emberbox.cli.local import runtimes_check
 
     text = "List, show and check the languages that can be run. Without a command: list."
-    group = commands.group(app, "runtimes", text, ("list", show_all), ("show", show), default=_default)
-    group.command("check", epilog=runtimes_check.EPILOG)(runtimes_check.check)
+    made = group(app, "runtimes", text, list_, show, default=_default)
+    made.command("check", epilog=runtimes_check.EPILOG)(runtimes_check.check)
 
 
-@commands.takes(JSON)
+@takes(JSON)
 def _default(ctx: typer.Context, *, json: bool) -> None:
     if ctx.invoked_subcommand is None:
-        show_all(ctx, json=json)
+        list_(ctx, json=json)
 
 
-@commands.takes(JSON)
-def show_all(ctx: typer.Context, *, json: bool) -> None:
+@takes(JSON)
+def list_(ctx: typer.Context, *, json: bool) -> None:
     """List the languages that can be run."""
     settings = ctx.obj.settings()
     store = context.image_store(settings)
@@ -41,10 +43,10 @@ def show_all(ctx: typer.Context, *, json: bool) -> None:
     print_found(found, columns, _row, json=json)
 
 
-@commands.takes(JSON)
+@takes(JSON)
 def show(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name or alias.", autocompletion=runtime_names)],
+    name: Annotated[str, argument("NAME", "Name or alias.", autocompletion=runtime_names)],
     *,
     json: bool,
 ) -> None:
@@ -83,7 +85,7 @@ def describe(runtime: Runtime, store: ImageStore) -> dict[str, Any]:
 def _recipe(runtime: Runtime) -> dict[str, Any]:
     from emberbox.runtimes.package_tools.registry import TOOLS
 
-    limits, compiling = runtime.limits, runtime.compile
+    compiling = runtime.compile
     return {
         "packages": list(runtime.image.packages),
         **{tool: list(runtime.image.baked.get(tool, ())) for tool in TOOLS},
@@ -91,13 +93,7 @@ def _recipe(runtime: Runtime) -> dict[str, Any]:
         "run": list(runtime.argv),
         "main": list(runtime.main),
         "env": dict(runtime.env),
-        "limits": {
-            "memory_mib": limits.memory_mib,
-            "vcpus": limits.vcpus,
-            "timeout_s": limits.timeout_s,
-            "disk_mib": limits.disk_mib,
-            "pids": limits.pids,
-        },
+        "limits": asdict(runtime.limits),
         "examples": sorted(path.name for path in (runtime.folder / "examples").glob("*") if path.is_file()),
     }
 

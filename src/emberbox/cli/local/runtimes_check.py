@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emberbox.cli import context, exit_codes
-from emberbox.cli.commands import takes
-from emberbox.cli.completion import runtime_names
+from emberbox.cli.commands import argument, option, takes
+from emberbox.cli.context import runtime_names
 from emberbox.cli.failures import printable, write_line
 from emberbox.cli.options import JSON
 from emberbox.cli.tables import print_json
@@ -42,16 +42,14 @@ _STYLES = {"ok": "green", "wrong": "red", "skipped": None}
 def check(
     ctx: typer.Context,
     names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[NAME...]", help="Names or aliases.", autocompletion=runtime_names),
+        list[str] | None, argument("[NAME...]", "Names or aliases.", autocompletion=runtime_names)
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Check all there are.")] = False,
+    everything: Annotated[bool, option("--all", "Check all there are.")] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer clones and samples; compilers are not driven mad.")
+        bool, option("--quick", "Fewer clones and samples; compilers are not driven mad.")
     ] = False,
     folder: Annotated[
-        str | None,
-        typer.Option("--folder", metavar="PATH", help="Folder of a runtime of yours, or of several."),
+        str | None, option("--folder", "Folder of a runtime of yours, or of several.", "PATH")
     ] = None,
     *,
     json: bool,
@@ -73,30 +71,22 @@ def check(
             raise InvalidInput(
                 "name what to check, or --all; there is: " + ", ".join(context.catalog(settings).names)
             )
-        reports: list[LanguageReport] = []
-
-        async def work() -> int:
-            await _check_all(settings, chosen, reports, quick=quick, json=json)
-            return exit_codes.OK
-
-        code = run_interruptible(work)
-    if code != exit_codes.OK:
-        return code
+        reports = run_interruptible(lambda: _check_all(settings, chosen, quick=quick, json=json))
+    good = all(report.ok for report in reports)
     if json:
-        print_json(
-            {"ok": all(report.ok for report in reports), "runtimes": [report.to_dict() for report in reports]}
-        )
+        print_json({"ok": good, "runtimes": [report.to_dict() for report in reports]})
     else:
         typer.echo(conclusion(reports))
-    return exit_codes.OK if all(report.ok for report in reports) else exit_codes.FINDINGS
+    return exit_codes.OK if good else exit_codes.FINDINGS
 
 
 async def _check_all(
-    settings: Settings, names: Sequence[str], reports: list[LanguageReport], *, quick: bool, json: bool
-) -> None:
+    settings: Settings, names: Sequence[str], *, quick: bool, json: bool
+) -> list[LanguageReport]:
     from emberbox.cli.progress import ShownProgress
     from emberbox.languages.checking import RuntimeCheck, plain_engine
 
+    reports = []
     async with plain_engine(settings) as engine:
         for name in names:
             runtime = engine.runtimes.get(name)
@@ -107,6 +97,7 @@ async def _check_all(
                 engine, runtime, quick=quick, progress=news, say=_say_wrong if json else print_check
             )
             reports.append(await checking.run())
+    return reports
 
 
 def _say_wrong(check: Check) -> None:

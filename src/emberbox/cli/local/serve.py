@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emberbox.cli import exit_codes
+from emberbox.cli.commands import option
 
 if TYPE_CHECKING:
     from emberbox.cli.context import GlobalOptions
@@ -35,20 +36,18 @@ def register(app: typer.Typer) -> None:
 def _serve(
     ctx: typer.Context,
     host: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Address to listen on [default: 127.0.0.1].")
+        str | None, option("--host", "Address to listen on [default: 127.0.0.1].", "ADDRESS")
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Port; 0 lets the system choose [default: 8470].")
+        int | None, option("--port", "Port; 0 lets the system choose [default: 8470].", min=0, max=65535)
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Jobs that run at once [default: two for each processor].")
+        int | None, option("--workers", "Jobs that run at once [default: two for each processor].", min=1)
     ] = None,
-    data: Annotated[str | None, typer.Option(metavar="DIR", help="Data folder [env: EMBERBOX_DATA].")] = None,
-    new_admin_key: Annotated[
-        bool, typer.Option("--new-admin-key", help="Make another admin key and keep it.")
-    ] = False,
-    log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",
-    log_format: Annotated[str, typer.Option(metavar="FORM", help="text or json.")] = "text",
+    data: Annotated[str | None, option("--data", "Data folder [env: EMBERBOX_DATA].", "DIR")] = None,
+    new_admin_key: Annotated[bool, option("--new-admin-key", "Make another admin key and keep it.")] = False,
+    log_level: Annotated[str, option("--log-level", "debug, info, warning or error.", "LEVEL")] = "info",
+    log_format: Annotated[str, option("--log-format", "text or json.", "FORM")] = "text",
 ) -> int:
     """Run the service: API, queue, workers and all, in this process."""
     _check_choice("--log-level", log_level, ("debug", "info", "warning", "error"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -11,15 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emberbox.cli import context, exit_codes
-from emberbox.cli.completion import runtime_names
+from emberbox.cli import context
+from emberbox.cli.commands import option
+from emberbox.cli.context import runtime_names
 from emberbox.cli.failures import say
-from emberbox.cli.local.setup_kernel import KernelWish, choose_kernel
-from emberbox.cli.local.setup_vmm import Wish, install_vmm
+from emberbox.cli.local.setup_kernel import check_kernel, choose_kernel
+from emberbox.cli.local.setup_vmm import check_vmm, install_vmm
 from emberbox.errors import RequirementMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from emberbox.config import Settings
     from emberbox.doctor.needs import Needs
@@ -55,48 +57,32 @@ def setup(
     ctx: typer.Context,
     names: Annotated[
         list[str] | None,
-        typer.Option(
-            "--runtime",
-            "-r",
-            metavar="NAME",
-            help="Only this runtime; may be repeated.",
-            autocompletion=runtime_names,
-        ),
+        option("--runtime -r", "Only this runtime; may be repeated.", "NAME", autocompletion=runtime_names),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every runtime: takes an hour and some GiB.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Install packages without asking.")] = False,
+    every: Annotated[bool, option("--all", "Every runtime: takes an hour and some GiB.")] = False,
+    yes: Annotated[bool, option("--yes -y", "Install packages without asking.")] = False,
     vmm: Annotated[
-        str | None,
-        typer.Option(
-            "--vmm", metavar="NAME", help="Install this VMM instead, and build nothing: firecracker."
-        ),
+        str | None, option("--vmm", "Install this VMM instead, and build nothing: firecracker.", "NAME")
     ] = None,
     version: Annotated[
-        str | None, typer.Option("--version", metavar="X.Y.Z", help="With --vmm: the release to install.")
+        str | None, option("--version", "With --vmm: the release to install.", "X.Y.Z")
     ] = None,
     file: Annotated[
-        Path | None,
-        typer.Option(
-            "--from", metavar="FILE", help="With --vmm: its archive, already here; nothing is fetched."
-        ),
+        Path | None, option("--from", "With --vmm: its archive, already here; nothing is fetched.", "FILE")
     ] = None,
     sha256: Annotated[
-        str | None,
-        typer.Option("--sha256", metavar="HEX", help="With --from: its hash, else FILE.sha256.txt holds it."),
+        str | None, option("--sha256", "With --from: its hash, else FILE.sha256.txt holds it.", "HEX")
     ] = None,
     kernel: Annotated[
         str | None,
-        typer.Option(
-            "--kernel",
-            metavar="FILE",
-            help="Build images with this kernel, vmlinux or bzImage; debian: with Debian's.",
+        option(
+            "--kernel", "Build images with this kernel, vmlinux or bzImage; debian: with Debian's.", "FILE"
         ),
     ] = None,
     modules: Annotated[
-        Path | None,
-        typer.Option("--modules", metavar="DIR", help="With --kernel: its modules, lib/modules/VERSION."),
+        Path | None, option("--modules", "With --kernel: its modules, lib/modules/VERSION.", "DIR")
     ] = None,
-) -> int:
+) -> None:
     """Install what is missing, and build images and templates.
 
     Without --runtime these are python and bash, and what was built before, anew. Other runtimes are
@@ -104,21 +90,22 @@ def setup(
     """
     from emberbox.cli.interrupts import run_interruptible
     from emberbox.doctor.needs import Needs, look_for_needs
+    from emberbox.vmm.kind import InstallWish
 
-    wish = Wish(vmm=vmm, version=version, file=file, sha256=sha256)
-    wish.check()
+    wish = InstallWish(version=version, file=file, sha256=sha256, environment=os.environ)
+    check_vmm(vmm, wish)
     settings = ctx.obj.settings()
-    kernel_wish = KernelWish(kernel=kernel, modules=modules)
-    kernel_wish.check(settings, vmm=vmm)
+    check_kernel(kernel, modules, settings, vmm=vmm)
     if vmm is not None:
-        return run_interruptible(lambda: install_vmm(settings, wish))
+        run_interruptible(lambda: install_vmm(settings, vmm, wish))
+        return
     catalog = context.catalog(settings)
     runtimes = list(catalog) if every else [catalog.get(name) for name in names or first(settings, catalog)]
     needs = look_for_needs()
     # Who cannot build may still use what is built.
     builds = kernel is not None or builds_any(settings, runtimes)
     provide(needs if builds else Needs(needs.running), yes=yes)
-    return run_interruptible(lambda: build_all(settings, runtimes, kernel_wish))
+    run_interruptible(lambda: build_all(settings, runtimes, kernel, modules))
 
 
 def first(settings: Settings, catalog: RuntimeCatalog) -> list[str]:
@@ -192,13 +179,11 @@ def _rights() -> list[str] | None:
 
 def _install(rights: Sequence[str], packages: Sequence[str], mend: str | None) -> None:
     apt = [*rights, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
-    try:
+    with _mended_by(mend, "installing packages failed"):
         subprocess.run([*apt, "update", "-q"], stdout=sys.stderr, timeout=_APT_S, check=False)
         subprocess.run(
             [*apt, "install", "-y", "-q", *packages], stdout=sys.stderr, timeout=_APT_S, check=True
         )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise RequirementMissing(f"installing packages failed: {error}", mend=mend) from error
 
 
 def _grant(rights: Sequence[str], command: str | None, mend: str | None) -> None:
@@ -207,15 +192,21 @@ def _grant(rights: Sequence[str], command: str | None, mend: str | None) -> None
             "this user has no account, so it cannot be given subordinate numbers", mend=mend
         )
     say(f"giving this user subordinate numbers: {command}")
-    try:
+    with _mended_by(mend, "giving this user subordinate numbers failed"):
         subprocess.run([*rights, *command.split()], stdout=sys.stderr, timeout=_SUDO_S, check=True)
+
+
+@contextlib.contextmanager
+def _mended_by(mend: str | None, failed: str) -> Iterator[None]:
+    try:
+        yield
     except (OSError, subprocess.SubprocessError) as error:
-        raise RequirementMissing(
-            f"giving this user subordinate numbers failed: {error}", mend=mend
-        ) from error
+        raise RequirementMissing(f"{failed}: {error}", mend=mend) from error
 
 
-async def build_all(settings: Settings, runtimes: Sequence[Runtime], kernel: KernelWish) -> int:
+async def build_all(
+    settings: Settings, runtimes: Sequence[Runtime], kernel: str | None, modules: Path | None
+) -> None:
     """Choose the kernel, then build the images and templates of runtimes, each with its own progress.
 
     What is there is kept.
@@ -223,7 +214,7 @@ async def build_all(settings: Settings, runtimes: Sequence[Runtime], kernel: Ker
     from emberbox.cli.local.hint import run_hint
     from emberbox.cli.progress import ShownProgress
 
-    await choose_kernel(settings, kernel)
+    await choose_kernel(settings, kernel, modules)
     async with context.make_engine(settings) as engine:
         say(f"VMs run on {engine.driver.reason}")
         for runtime in runtimes:
@@ -232,4 +223,3 @@ async def build_all(settings: Settings, runtimes: Sequence[Runtime], kernel: Ker
                 progress.step("template", None)
                 await engine.template(runtime.name, progress=progress)
     say(f"ready: {', '.join(runtime.name for runtime in runtimes)}. Try: {run_hint(runtimes[0])}")
-    return exit_codes.OK

@@ -2,64 +2,42 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from emberbox.cli import exit_codes
 from emberbox.cli.failures import say
 from emberbox.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from emberbox.config import Settings
-    from emberbox.vmm.kind import Install
+    from emberbox.vmm.kind import Install, InstallWish
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What is to be installed, as it was typed.
+def check_vmm(name: str | None, wish: InstallWish) -> None:
+    """Raise `InvalidInput` for what does not go together.
 
     Args:
-        vmm: Name of the VMM; None for none.
-        version: Its version; None for the one in the file's name, else the usual one.
-        file: A file that holds it; None to fetch it.
-        sha256: The file's hash; None to look beside it.
+        name: The VMM to install; None for none.
+        wish: How, as it was typed.
     """
-
-    vmm: str | None
-    version: str | None
-    file: Path | None
-    sha256: str | None
-
-    def check(self) -> None:
-        """Raise `InvalidInput` for what does not go together."""
-        names = " or ".join(_installers())
-        if self.vmm is None and (self.version, self.file, self.sha256) != (None, None, None):
-            raise InvalidInput(f"--version, --from and --sha256 go with --vmm {names}")
-        if self.vmm is not None and self.vmm not in _installers():
-            others = "what packages bring, `emberbox setup` installs by itself"
-            raise InvalidInput(f"--vmm takes {names}, not {self.vmm!r}; {others}")
-        if self.sha256 is not None and self.file is None:
-            raise InvalidInput(
-                "--sha256 goes with --from FILE; what is fetched is held to the published hash"
-            )
+    names = " or ".join(_installers())
+    if name is None and (wish.version, wish.file, wish.sha256) != (None, None, None):
+        raise InvalidInput(f"--version, --from and --sha256 go with --vmm {names}")
+    if name is not None and name not in _installers():
+        others = "what packages bring, `emberbox setup` installs by itself"
+        raise InvalidInput(f"--vmm takes {names}, not {name!r}; {others}")
+    if wish.sha256 is not None and wish.file is None:
+        raise InvalidInput("--sha256 goes with --from FILE; what is fetched is held to the published hash")
 
 
-async def install_vmm(settings: Settings, wish: Wish) -> int:
-    """Install what `wish` says, which was checked, below the data folder. Raises as `DriverKind.install`."""
+async def install_vmm(settings: Settings, name: str, wish: InstallWish) -> None:
+    """Install a VMM below the data folder as a checked `wish` says. Raises as `DriverKind.install`."""
     from emberbox.cli.progress import ShownProgress
-    from emberbox.vmm.kind import InstallWish
     from emberbox.vmm.registry import folder_of
 
-    name = str(wish.vmm)
-    ordered = InstallWish(version=wish.version, file=wish.file, sha256=wish.sha256, environment=os.environ)
     with ShownProgress(name) as progress:
-        told = await _installers()[name](folder_of(settings.data), ordered, progress.step)
+        told = await _installers()[name](folder_of(settings.data), wish, progress.step)
     for line in told:
         say(line)
-    return exit_codes.OK
 
 
 def _installers() -> dict[str, Install]:

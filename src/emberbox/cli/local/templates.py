@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer  # noqa: TC002  Typer looks at it when it runs
 
-from emberbox.cli import commands, context
+from emberbox.cli import context
+from emberbox.cli.commands import group, takes
 from emberbox.cli.options import DRY_RUN, JSON
 from emberbox.cli.tables import megabytes, print_found, print_removed, when
 
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     text = "Show and remove the frozen VMs that others are cloned from."
-    commands.group(app, "templates", text, ("list", show), ("prune", prune))
+    group(app, "templates", text, list_, prune)
 
 
-@commands.takes(JSON)
-def show(ctx: typer.Context, *, json: bool) -> None:
+@takes(JSON)
+def list_(ctx: typer.Context, *, json: bool) -> None:
     """List all templates, newest first."""
     from emberbox.sandbox.templates.stored import stored_templates
 
@@ -44,7 +45,7 @@ def _row(record: TemplateRecord) -> tuple[str, ...]:
     )
 
 
-@commands.takes(DRY_RUN)
+@takes(DRY_RUN)
 def prune(ctx: typer.Context, *, dry_run: bool) -> None:
     """Remove the templates of images that no runtime uses any more. VMs that live go on."""
     from emberbox.sandbox.templates.stored import prune_templates

@@ -5,46 +5,54 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from emberbox.cli import commands
+from emberbox.cli.commands import argument, group, option
 from emberbox.cli.failures import say
 from emberbox.cli.remote.remote import LISTED, Limit, Remote, command, identifier
 from emberbox.cli.tables import moment
 from emberbox.errors import InvalidInput
 
 if TYPE_CHECKING:
+    import typer
+
     from emberbox.schemas.keys import Key, KeyWithSecret
 
 KeyId = Annotated[str, identifier("key")]
+Days = Annotated[float | None, option("--days", "Let it end by itself after so many days.", "N")]
+Quotas = Annotated[
+    list[str] | None,
+    option("--quota", "Such as concurrent_jobs=4; may be repeated.", "NAME=N"),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    named = (("create", create), ("list", show), ("rotate", rotate), ("revoke", revoke), ("me", me))
-    commands.group(app, "keys", "Make, rotate, and revoke the API keys of a server.", *named)
+    text = "Make, change, rotate, and revoke the API keys of a server."
+    group(app, "keys", text, create, list_, update, rotate, revoke, me)
 
 
 @command()
 async def create(
     there: Remote,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="For people.", show_default=False)],
+    name: Annotated[str, argument("NAME", "For people.")],
     scopes: Annotated[
-        list[str] | None, typer.Option("--scope", metavar="SCOPE", help="read, run or admin. [usual: run]")
+        list[str] | None, option("--scope", "read, run or admin. [usual: run]", "SCOPE")
     ] = None,
-    days: Annotated[
-        float | None, typer.Option("--days", metavar="N", help="Let it end by itself after so many days.")
-    ] = None,
-    quotas: Annotated[
-        list[str] | None,
-        typer.Option("--quota", metavar="NAME=N", help="Such as concurrent_jobs=4; may be repeated."),
-    ] = None,
+    days: Days = None,
+    quotas: Quotas = None,
 ) -> None:
     """Make a key. Its secret is shown this once."""
-    expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
-    quota = dict(_quota(text) for text in quotas or ())
-    made = await there.client.keys.create(name, scopes or ["run"], expires_at=expires_at, quota=quota)
+    made = await there.client.keys.create(
+        name, scopes or ["run"], expires_at=_after(days), quota=_quotas(quotas)
+    )
     _print_secret(there, made)
+
+
+def _after(days: float | None) -> datetime | None:
+    return None if days is None else datetime.now(UTC) + timedelta(days=days)
+
+
+def _quotas(given: list[str] | None) -> dict[str, float]:
+    return dict(_quota(text) for text in given or ())
 
 
 def _quota(text: str) -> tuple[str, float]:
@@ -71,7 +79,7 @@ def _print_secret(there: Remote, key: KeyWithSecret) -> None:
 
 
 @command()
-async def show(there: Remote, limit: Limit = LISTED) -> None:
+async def list_(there: Remote, limit: Limit = LISTED) -> None:
     """List keys, newest first, revoked ones as well."""
     columns = ("ID", "NAME", "SECRET", "SCOPES", "STATE", "LAST USED", "CREATED")
     await there.print_list(there.client.keys.list(limit=limit or None), columns, _row)
@@ -91,12 +99,32 @@ def _state(key: Key) -> str:
 
 
 @command()
+async def update(
+    there: Remote,
+    key_id: KeyId,
+    name: Annotated[str | None, option("--name", "For people.", "TEXT")] = None,
+    scopes: Annotated[list[str] | None, option("--scope", "read, run or admin.", "SCOPE")] = None,
+    days: Days = None,
+    forever: Annotated[bool, option("--forever", "Let it not end by itself.")] = False,
+    quotas: Quotas = None,
+) -> None:
+    """Change a key; what is left out stays. Scopes and quotas that are given are all that it has then."""
+    if forever and days is not None:
+        raise InvalidInput("--days and --forever do not go together")
+    given = {"name": name, "scopes": scopes, "expires_at": _after(days), "quota": _quotas(quotas) or None}
+    changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    if forever:
+        changes["expires_at"] = None
+    key = await there.client.keys.update(key_id, **changes)
+    there.print_one(key, _fields(key))
+
+
+@command()
 async def rotate(
     there: Remote,
     key_id: KeyId,
     grace_s: Annotated[
-        float,
-        typer.Option("--grace", metavar="SECONDS", min=0, help="How long the secret until now stays good."),
+        float, option("--grace", "How long the secret until now stays good.", "SECONDS", min=0)
     ] = 0,
 ) -> None:
     """Give a key another secret, which is shown this once."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import typer
+import typer  # noqa: TC002  Typer looks at it when it runs
 
+from emberbox.cli.commands import option
 from emberbox.cli.failures import say
+from emberbox.cli.interrupts import run_interruptible
 from emberbox.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from emberbox.client import AsyncClient
 
 
 def register(app: typer.Typer) -> None:
@@ -22,15 +21,11 @@ def register(app: typer.Typer) -> None:
 
 def login(
     ctx: typer.Context,
-    server: Annotated[
-        str, typer.Option("--server", metavar="URL", help="The server's address.", show_default=False)
-    ],
-    key_stdin: Annotated[bool, typer.Option("--key-stdin", help="Read the key from standard input.")] = False,
-    profile: Annotated[
-        str, typer.Option("--profile", metavar="NAME", help="Name to save it under.")
-    ] = "default",
-    check: Annotated[bool, typer.Option("--check/--no-check", help="Try the key first.")] = True,
-) -> int:
+    server: Annotated[str, option("--server", "The server's address.", "URL", show_default=False)],
+    key_stdin: Annotated[bool, option("--key-stdin", "Read the key from standard input.")] = False,
+    profile: Annotated[str, option("--profile", "Name to save it under.", "NAME")] = "default",
+    check: Annotated[bool, option("--check/--no-check", "Try the key first.")] = True,
+) -> None:
     """Save a server and its key for the commands that follow.
 
     They are kept in ~/.config/emberbox/profiles.toml, for you alone. The key is asked for, or read
@@ -43,13 +38,10 @@ def login(
     if address.startswith("http://") and not Place(address).local:
         say("careful: over http:// everybody on the way can read the key; use https://")
     if check:
-        code = _check(address, key)
-        if code:
-            return code
+        run_interruptible(lambda: _try(address, key))
     profiles = Profiles.of(os.environ)
     profiles.save(Profile(profile, address, key))
     say(f"saved {address} as profile {profile!r} in {profiles.path}")
-    return 0
 
 
 def _read_key(from_stdin: bool) -> str:
@@ -62,19 +54,10 @@ def _read_key(from_stdin: bool) -> str:
     return getpass.getpass("API key (not shown): ")
 
 
-def _check(address: str, key: str) -> int:
-    from emberbox.cli.interrupts import run_interruptible
+async def _try(address: str, key: str) -> None:
+    """Ask for what every key may see."""
     from emberbox.client import AsyncClient
 
-    async def work() -> int:
-        async with AsyncClient(address, key, retries=0) as client:
-            await _try(client)
-        return 0
-
-    return run_interruptible(work)
-
-
-async def _try(client: AsyncClient) -> None:
-    """Ask for what every key may see."""
-    key = await client.me()
-    say(f"the key is {key.name!r}, with the scopes {', '.join(key.scopes)}")
+    async with AsyncClient(address, key, retries=0) as client:
+        told = await client.me()
+    say(f"the key is {told.name!r}, with the scopes {', '.join(told.scopes)}")

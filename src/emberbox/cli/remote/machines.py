@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from emberbox.cli import commands
+from emberbox.cli.commands import group, option
 from emberbox.cli.failures import printable
 from emberbox.cli.remote.remote import Remote, command, identifier
-from emberbox.cli.tables import moment
+from emberbox.cli.tables import moment, write_out
 
 if TYPE_CHECKING:
+    import typer
+
     from emberbox.schemas.machines import Machine
 
 MachineId = Annotated[str, identifier("machine")]
-Tail = Annotated[
-    int | None, typer.Option("--tail", "-n", metavar="N", min=0, help="Only the last so many lines.")
-]
+Tail = Annotated[int | None, option("--tail -n", "Only the last so many lines.", "N", min=0)]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    named = (("list", show), ("console", console), ("log", log))
     text = "Look at the machines of a server; needs a key with the scope admin."
-    commands.group(app, "machines", text, *named)
+    group(app, "machines", text, list_, console, log)
 
 
 @command()
-async def show(there: Remote) -> None:
+async def list_(there: Remote) -> None:
     """List the machines that live, the newest first, and then those that ended badly."""
     columns = ("ID", "RUNTIME", "STATE", "FROM", "VM", "PID", "STARTED", "ENDED", "WHY")
     await there.print_list(await there.client.machines.list(), columns, _row, right=("PID",))
@@ -64,5 +60,4 @@ async def log(there: Remote, machine_id: MachineId, tail: Tail = None) -> None:
 def _write(text: str) -> None:
     """Print text of a server, which may have been written by a guest, and a line's end behind it."""
     if text:
-        sys.stdout.write(printable(text) if text.endswith("\n") else f"{printable(text)}\n")
-        sys.stdout.flush()
+        write_out(printable(text) if text.endswith("\n") else f"{printable(text)}\n")

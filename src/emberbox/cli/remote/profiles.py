@@ -5,27 +5,24 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from emberbox.cli import commands
+from emberbox.cli.commands import argument, group, takes
 from emberbox.cli.options import JSON
 
 if TYPE_CHECKING:
+    import typer
+
     from emberbox.client.profiles import Profiles
 
-ProfileArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="The profile's name.", show_default=False)
-]
+ProfileArgument = Annotated[str, argument("NAME", "The profile's name.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    named = (("list", show), ("use", use), ("forget", forget))
-    commands.group(app, "profiles", "List, choose, and forget saved servers.", *named)
+    group(app, "profiles", "List, choose, and forget saved servers.", list_, use, forget)
 
 
-@commands.takes(JSON)
-def show(*, json: bool) -> None:
+@takes(JSON)
+def list_(*, json: bool) -> None:
     """List saved servers. Keys are not shown."""
     from emberbox.cli.tables import print_found
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
 from functools import wraps
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from emberbox.cli import exit_codes, options
-from emberbox.cli.commands import arguments, parameter, with_parameters
+from emberbox.cli.commands import argument, arguments, option, parameter, with_parameters
 from emberbox.cli.failures import guarded
 from emberbox.cli.interrupts import run_interruptible
 from emberbox.errors import InvalidInput
@@ -35,10 +33,8 @@ RETRIES = 2
 """A person waits: a server that does not answer is told of after a second."""
 LISTED = 50
 
-Limit = Annotated[int, typer.Option("--limit", metavar="N", min=0, help="Most to list; 0 for all.")]
-LabelFilter = Annotated[
-    str | None, typer.Option("--label", "-l", metavar="NAME=VALUE", help="Only with this label.")
-]
+Limit = Annotated[int, option("--limit", "Most to list; 0 for all.", "N", min=0)]
+LabelFilter = Annotated[str | None, option("--label -l", "Only with this label.", "NAME=VALUE")]
 
 
 @dataclass(slots=True)
@@ -87,7 +83,7 @@ class Remote:
 
 def identifier(thing: str) -> Any:
     """Return the argument of a command that is about one thing, named by its id."""
-    return typer.Argument(metavar="ID", help=f"The {thing}'s id.", show_default=False)
+    return argument("ID", f"The {thing}'s id.")
 
 
 def command(
@@ -147,12 +143,6 @@ def make_client(given: GlobalOptions, server: str | None, profile: str | None) -
 def as_json(value: BaseModel) -> Any:
     """Return an answer as JSON-ready values."""
     return value.model_dump(mode="json")
-
-
-def print_line(value: object) -> None:
-    """Print a value as one line of JSON."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
 
 
 def read_labels(given: Iterable[str] | None) -> dict[str, str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from emberbox.cli.commands import option
 from emberbox.cli.remote.remote import Remote, as_json, command
 from emberbox.errors import InvalidInput
 
 if TYPE_CHECKING:
+    import typer
+
     from emberbox.schemas.usage import UsageDay, UsageReport
 
 
@@ -23,15 +24,10 @@ def register(app: typer.Typer) -> None:
 async def usage(
     there: Remote,
     since: Annotated[
-        str | None,
-        typer.Option("--since", metavar="YYYY-MM-DD", help="First day (UTC); usually 29 days ago."),
+        str | None, option("--since", "First day (UTC); usually 29 days ago.", "YYYY-MM-DD")
     ] = None,
-    until: Annotated[
-        str | None, typer.Option("--until", metavar="YYYY-MM-DD", help="Last day; usually today.")
-    ] = None,
-    all_keys: Annotated[
-        bool, typer.Option("--all-keys", help="Of every key; needs the scope admin.")
-    ] = False,
+    until: Annotated[str | None, option("--until", "Last day; usually today.", "YYYY-MM-DD")] = None,
+    all_keys: Annotated[bool, option("--all-keys", "Of every key; needs the scope admin.")] = False,
 ) -> None:
     """Show jobs and CPU time by day, newest first."""
     from emberbox.cli.tables import print_json, print_table

@@ -4,43 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from emberbox.cli import commands
+from emberbox.cli.commands import argument, group, option
 from emberbox.cli.remote.remote import LISTED, Limit, Remote, command, identifier
 from emberbox.cli.tables import moment
 
 if TYPE_CHECKING:
+    import typer
+
     from emberbox.schemas.webhooks import Delivery, Webhook
 
 WebhookId = Annotated[str, identifier("webhook")]
 Events = Annotated[
     list[str] | None,
-    typer.Option("--event", metavar="NAME", help="job.finished, job.failed, …, or *; may be repeated."),
+    option("--event", "job.finished, job.failed, …, or *; may be repeated.", "NAME"),
 ]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    named = (
-        ("create", create),
-        ("list", show),
-        ("update", update),
-        ("rotate", rotate),
-        ("delete", delete),
-        ("test", test),
-        ("deliveries", deliveries),
-        ("retry", retry),
-    )
-    commands.group(app, "webhooks", "Have a server tell an address of your jobs.", *named)
+    text = "Have a server tell an address of your jobs."
+    group(app, "webhooks", text, create, list_, update, rotate, delete, test, deliveries, retry)
 
 
 @command()
 async def create(
     there: Remote,
-    url: Annotated[str, typer.Argument(metavar="URL", help="Where news is sent.", show_default=False)],
+    url: Annotated[str, argument("URL", "Where news is sent.")],
     events: Events = None,
-    description: Annotated[str, typer.Option("--description", metavar="TEXT", help="For people.")] = "",
+    description: Annotated[str, option("--description", "For people.", "TEXT")] = "",
 ) -> None:
     """Add a webhook. The secret that signs its deliveries is shown this once."""
     made = await there.client.webhooks.create(url, events, description=description)
@@ -49,7 +40,7 @@ async def create(
 
 
 @command()
-async def show(there: Remote, limit: Limit = LISTED) -> None:
+async def list_(there: Remote, limit: Limit = LISTED) -> None:
     """List webhooks, newest first."""
     nothing = "there are no webhooks; add one with: emberbox webhooks create URL"
     found = there.client.webhooks.list(limit=limit or None)
@@ -73,12 +64,10 @@ def _row(webhook: Webhook) -> tuple[str, ...]:
 async def update(
     there: Remote,
     webhook_id: WebhookId,
-    url: Annotated[str | None, typer.Option("--url", metavar="URL", help="Where news is sent.")] = None,
+    url: Annotated[str | None, option("--url", "Where news is sent.", "URL")] = None,
     events: Events = None,
-    description: Annotated[
-        str | None, typer.Option("--description", metavar="TEXT", help="For people.")
-    ] = None,
-    active: Annotated[bool | None, typer.Option("--on/--off", help="Switch it.")] = None,
+    description: Annotated[str | None, option("--description", "For people.", "TEXT")] = None,
+    active: Annotated[bool | None, option("--on/--off", "Switch it.")] = None,
 ) -> None:
     """Change a webhook; what is left out stays."""
     changes: dict[str, Any] = {"url": url, "events": events, "description": description, "active": active}
@@ -115,13 +104,8 @@ def _print_sent(there: Remote, sent: Delivery) -> None:
 @command()
 async def deliveries(
     there: Remote,
-    webhook_id: Annotated[
-        str | None,
-        typer.Argument(metavar="[ID]", help="The webhook's id; all where left out.", show_default=False),
-    ] = None,
-    status: Annotated[
-        str | None, typer.Option("--status", "-s", metavar="STATUS", help="Only pending, delivered or dead.")
-    ] = None,
+    webhook_id: Annotated[str | None, argument("[ID]", "The webhook's id; all where left out.")] = None,
+    status: Annotated[str | None, option("--status -s", "Only pending, delivered or dead.", "STATUS")] = None,
     limit: Limit = LISTED,
 ) -> None:
     """List what was sent, newest first, and how it went."""
@@ -140,9 +124,7 @@ def _delivery(delivery: Delivery) -> tuple[str, ...]:
 @command()
 async def retry(
     there: Remote,
-    delivery_id: Annotated[
-        str, typer.Argument(metavar="DELIVERY", help="The delivery's id.", show_default=False)
-    ],
+    delivery_id: Annotated[str, argument("DELIVERY", "The delivery's id.")],
 ) -> None:
     """Send a delivery once more."""
     _print_sent(there, await there.client.webhooks.retry(delivery_id))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import typer
+import typer  # noqa: TC002  Typer looks at it when it runs
 
 from emberbox.cli import exit_codes, options
-from emberbox.cli.commands import ARGS, takes
+from emberbox.cli.commands import ARGS, argument, takes
 from emberbox.cli.run.options import RunLine
 
-_FILE = typer.Argument(metavar="FILE", help="The script; '-' reads standard input.", show_default=False)
+_FILE = argument("FILE", "The script; '-' reads standard input.")
 
 
 def register(app: typer.Typer) -> None:

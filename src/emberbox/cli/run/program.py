@@ -37,7 +37,12 @@ def read_program(run: RunLine, runtimes: RuntimeCatalog) -> Program:
         UnknownRuntime: No runtime of that name, or none for such a file.
     """
     if run.runtime is not None and not (own := runtimes.get(run.runtime)).takes_script:
-        return _own_program(run, own)
+        if run.code is not None:
+            raise InvalidInput(
+                f"the runtime {own.name} runs the program of its image and takes no script; "
+                "give its arguments alone"
+            )
+        return Program(b"", own)
     if run.code is not None:
         return Program(os.fsencode(run.code), runtimes.get(_named(run, "-c", runtimes)))
     if run.file is None:
@@ -48,15 +53,6 @@ def read_program(run: RunLine, runtimes: RuntimeCatalog) -> Program:
     path = Path(run.file)
     check_file(path)
     return Program(path, runtimes.get(run.runtime) if run.runtime is not None else runtimes.for_file(path))
-
-
-def _own_program(run: RunLine, runtime: Runtime) -> Program:
-    if run.code is not None:
-        raise InvalidInput(
-            f"the runtime {runtime.name} runs the program of its image and takes no script; "
-            "give its arguments alone"
-        )
-    return Program(b"", runtime)
 
 
 def program_arguments(run: RunLine, runtime: Runtime) -> tuple[str, ...]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emberbox.cli import context, exit_codes
-from emberbox.cli.failures import say, write_line
+from emberbox.cli.failures import printable, say, write_line
 from emberbox.cli.inputs import check_folder, read_environment, read_files
 from emberbox.cli.interrupts import run_interruptible
 from emberbox.cli.run.output_files import fetch
 from emberbox.cli.run.program import Program, program_arguments, read_program
-from emberbox.cli.streams import Sink, read_pieces
+from emberbox.cli.streams import Sink, feeding, read_pieces
 from emberbox.errors import CompileFailed, PackagesFailed
 from emberbox.model import MIB, RunResult, RunStatus
 
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 QUIET_S = 1.5
 """A preparation that takes longer than this is told of."""
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
 def execute(options: GlobalOptions, run: RunLine) -> int:
@@ -86,9 +86,7 @@ async def _opened(engine: Engine, run: RunLine, runtime: Runtime, how: RunOption
     packages: dict[str, Any] = {} if run.requirements is None else {"packages": Path(run.requirements)}
     shown: dict[str, Any] = {}
     if run.console:
-        from emberbox.cli.run.guest_console import show_line
-
-        shown["console"] = show_line
+        shown["console"] = _show_line
     async with AsyncExitStack() as stack:
         opening = engine.sandbox(runtime.name, how, limits=_limits(run, runtime), **packages, **shown)
         if packages:
@@ -97,6 +95,12 @@ async def _opened(engine: Engine, run: RunLine, runtime: Runtime, how: RunOption
         else:
             sandbox = await stack.enter_async_context(opening)
         yield sandbox
+
+
+def _show_line(line: str) -> None:
+    """Write one line of the guest's console, marked as such, and dimmed on a terminal."""
+    text = f"console | {printable(line)}"
+    write_line(f"{_DIM}{text}{_PLAIN}" if sys.stderr.isatty() else text)
 
 
 async def _without_packages(run: RunLine, error: PackagesFailed) -> RunResult:
@@ -150,29 +154,15 @@ def _limits(run: RunLine, runtime: Runtime) -> Limits:
 def _passes_stdin(run: RunLine) -> bool:
     if run.file == "-":
         return False
-    return run.interactive or not _is_terminal(_STDIN)
-
-
-def _is_terminal(descriptor: int) -> bool:
-    try:
-        return os.isatty(descriptor)
-    except OSError:
-        return False
+    return run.interactive or not os.isatty(_STDIN)
 
 
 async def _follow(process: Process, stdin: AsyncIterable[bytes] | None) -> RunResult:
     """Copy output to where it belongs until the program ends, feeding it meanwhile."""
     sinks = {"stdout": Sink(_STDOUT), "stderr": Sink(_STDERR)}
-    feeder = asyncio.create_task(_feed(process, stdin), name="run-stdin") if stdin is not None else None
-    try:
+    async with nullcontext() if stdin is None else feeding(_feed(process, stdin), "run-stdin"):
         async for piece in process.output():
             await sinks[piece.stream].write(piece.data)
-    finally:
-        if feeder is not None:
-            feeder.cancel()
-            await asyncio.wait((feeder,))
-    if feeder is not None and not feeder.cancelled():
-        feeder.result()
     return await process.result()
 
 
@@ -189,10 +179,9 @@ async def _feed(process: Process, stdin: AsyncIterable[bytes]) -> None:
 
 def _tell(run: RunLine, result: RunResult) -> int:
     if run.json:
-        import json
+        from emberbox.cli.tables import print_json
 
-        sys.stdout.write(json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n")
-        sys.stdout.flush()
+        print_json(result.to_dict())
     elif result.message is not None and result.status is not RunStatus.SUCCEEDED:
         say(result.message)
     if run.time:

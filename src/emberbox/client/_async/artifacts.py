@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
-from emberbox.client._async.pages import all_pages
+from emberbox.client._async.transport import AsyncPart
+from emberbox.client.paths import path_of
 from emberbox.client.places import unreachable
 from emberbox.client.waiting import async_call
 from emberbox.errors import InvalidPath, NotFound
@@ -18,62 +18,74 @@ from emberbox.schemas.jobs import Artifact
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from emberbox.client._async.transport import AsyncTransport
 
+class AsyncArtifacts(AsyncPart):
+    """The part of `client.jobs` that is about files."""
 
-class AsyncArtifacts:
-    """The artifacts of a job, whose path on the server each call is given."""
+    def artifacts(self, job_id: str) -> AsyncIterator[Artifact]:
+        """Yield the files that a job left behind. Raises `NotFound`."""
+        return self._transport.pages(Artifact, path_of("jobs", job_id, "artifacts"))
 
-    def __init__(self, transport: AsyncTransport) -> None:
-        self._transport = transport
+    async def download(self, job_id: str, artifact: Artifact | str, to: Path | str | None = None) -> Path:
+        """Fetch an artifact into a file and return where it is.
 
-    def list(self, job: str) -> AsyncIterator[Artifact]:
-        """Yield them all."""
-        return all_pages(self._transport, Artifact, f"{job}/artifacts")
+        Args:
+            job_id: The job.
+            artifact: The artifact, or its id or path.
+            to: The file, or a folder that exists, where it gets its own name; None for the current
+                folder. A file that is there is replaced once all has come.
 
-    async def find(self, job: str, artifact: Artifact | str) -> Artifact:
-        """Return an artifact by its id or path. Raises `NotFound`."""
-        if isinstance(artifact, Artifact):
-            return artifact
-        return _named([found async for found in self.list(job)], artifact)
+        Raises:
+            NotFound: There is no such job, or no such artifact.
+            ServerUnreachable: What came is not whole; nothing is left of it.
+        """
+        found = await self._find(job_id, artifact)
+        return await self._save(job_id, found, await async_call(_target, found, to))
 
-    async def read(self, job: str, artifact: Artifact | str) -> bytes:
-        """Return an artifact's content."""
-        found = await self.find(job, artifact)
-        return await self._transport.content(_content(job, found))
+    async def download_all(
+        self, job_id: str, folder: Path | str, *, only: Sequence[str] | None = None
+    ) -> Sequence[Path]:
+        """Fetch artifacts into a folder, each at its own path below it, and return where they are.
 
-    async def download(self, job: str, artifact: Artifact | str, to: Path | str | None) -> Path:
-        """Fetch an artifact into a file, whole or not at all."""
-        found = await self.find(job, artifact)
-        return await self._save(job, found, await async_call(_target, found, to))
+        Args:
+            job_id: The job.
+            folder: Made where it is not there.
+            only: Ids or paths; None for all.
 
-    async def download_all(self, job: str, folder: Path, only: Sequence[str] | None) -> Sequence[Path]:
-        """Fetch several artifacts, or all, below a folder."""
-        known = [artifact async for artifact in self.list(job)]
+        Raises:
+            NotFound: There is no such job, or no such artifact.
+            InvalidPath: A path leads out of the folder; nothing was fetched.
+        """
+        known = [artifact async for artifact in self.artifacts(job_id)]
         wanted = known if only is None else [_named(known, name) for name in only]
-        targets = [(artifact, _below(folder, artifact)) for artifact in wanted]
+        targets = [(artifact, _below(Path(folder), artifact)) for artifact in wanted]
         for artifact, target in targets:
             await async_call(target.parent.mkdir, parents=True, exist_ok=True)
-            await self._save(job, artifact, target)
+            await self._save(job_id, artifact, target)
         return [target for _, target in targets]
 
-    async def _save(self, job: str, found: Artifact, target: Path) -> Path:
+    async def read_artifact(self, job_id: str, artifact: Artifact | str) -> bytes:
+        """Return an artifact's content; for the arguments see `download`."""
+        found = await self._find(job_id, artifact)
+        return await self._transport.content(path_of("jobs", job_id, "artifacts", found.id))
+
+    async def _find(self, job_id: str, artifact: Artifact | str) -> Artifact:
+        if isinstance(artifact, Artifact):
+            return artifact
+        return _named([found async for found in self.artifacts(job_id)], artifact)
+
+    async def _save(self, job_id: str, found: Artifact, target: Path) -> Path:
+        digest = hashlib.sha256()
         with AtomicFile(target, mode=None) as made:
-            await self._fetch(_content(job, found), found, made.file)
+            async with self._transport.stream(path_of("jobs", job_id, "artifacts", found.id)) as response:
+                async for piece in response.aiter_bytes():
+                    digest.update(piece)
+                    await async_call(made.file.write, piece)
+            if digest.hexdigest() != found.sha256:
+                why = f"what came of {found.path!r} is not what the job left behind"
+                raise unreachable(self._transport.place.server, why)
             await async_call(made.commit)
         return target
-
-    async def _fetch(self, path: str, artifact: Artifact, file: IO[bytes]) -> None:
-        digest = hashlib.sha256()
-        async with self._transport.stream(path) as response:
-            async for piece in response.aiter_bytes():
-                digest.update(piece)
-                await async_call(file.write, piece)
-        if digest.hexdigest() != artifact.sha256:
-            raise unreachable(
-                self._transport.place.server,
-                f"what came of {artifact.path!r} is not what the job left behind",
-            )
 
 
 def _named(known: Sequence[Artifact], name: str) -> Artifact:
@@ -89,10 +101,6 @@ def _below(folder: Path, artifact: Artifact) -> Path:
     if not stays_below(artifact.path) or not all(map(_is_name, parts)):
         raise InvalidPath(f"{artifact.path!r} cannot be a path here; fetch it by itself, under another name")
     return folder.joinpath(*parts)
-
-
-def _content(job: str, artifact: Artifact) -> str:
-    return f"{job}/artifacts/{quote(artifact.id, safe='')}"
 
 
 def _target(artifact: Artifact, to: Path | str | None) -> Path:

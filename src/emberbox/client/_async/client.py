@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Self
 from emberbox.client._async.jobs import AsyncJobs
 from emberbox.client._async.keys import AsyncKeys
 from emberbox.client._async.machines import AsyncMachines
-from emberbox.client._async.pages import all_pages
 from emberbox.client._async.scripts import AsyncScripts
 from emberbox.client._async.transport import AsyncTransport
 from emberbox.client._async.webhooks import AsyncWebhooks
@@ -120,8 +119,8 @@ class AsyncClient:
         return await self._transport.get(
             UsageReport,
             "/v1/usage",
-            since=_day(since),
-            until=_day(until),
+            since=since and since.isoformat(),
+            until=until and until.isoformat(),
             all_keys="true" if all_keys else None,
         )
 
@@ -146,12 +145,8 @@ class AsyncClient:
 
     async def runtimes(self) -> list[RuntimeInfo]:
         """Return the languages that can be run, by name."""
-        return [runtime async for runtime in all_pages(self._transport, RuntimeInfo, "/v1/runtimes")]
+        return [runtime async for runtime in self._transport.pages(RuntimeInfo, "/v1/runtimes")]
 
     async def me(self) -> Key:
         """Return the key in use, without its secret."""
         return await self._transport.get(Key, "/v1/me")
-
-
-def _day(day: date | None) -> str | None:
-    return None if day is None else day.isoformat()

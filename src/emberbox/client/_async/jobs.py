@@ -6,30 +6,27 @@ import math
 import secrets
 import time
 from contextlib import aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from emberbox.client._async.artifacts import AsyncArtifacts
 from emberbox.client._async.following import follow_log, read_log
-from emberbox.client._async.pages import all_pages, label_filter
 from emberbox.client._async.runtimes import runtime_for
 from emberbox.client.orders import encode_code, encode_options
-from emberbox.client.paths import path_of
+from emberbox.client.paths import label_filter, path_of
 from emberbox.client.retries import PATIENT
 from emberbox.client.waiting import async_call, async_sleep
 from emberbox.errors import InvalidInput, ServerUnreachable
 from emberbox.schemas.jobs import Job, LogEntry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator
     from contextlib import AbstractAsyncContextManager
     from typing import Unpack
 
     from emberbox.client._async.conversation import AsyncConversation
-    from emberbox.client._async.transport import AsyncTransport
     from emberbox.client.log_events import AttemptBegan, JobEnded
     from emberbox.client.orders import Content, JobParameters
-    from emberbox.schemas.jobs import Artifact, JobStatus
+    from emberbox.schemas.jobs import JobStatus
 
 WAIT_S = 25.0
 """How long one request waits for a job: below what proxies take for a dead connection."""
@@ -38,12 +35,8 @@ _LEAST_PAUSE_S = 0.2
 Stream = Literal["stdout", "stderr"]
 
 
-class AsyncJobs:
+class AsyncJobs(AsyncArtifacts):
     """The jobs of this key: `client.jobs`."""
-
-    def __init__(self, transport: AsyncTransport) -> None:
-        self._transport = transport
-        self._artifacts = AsyncArtifacts(transport)
 
     async def submit(
         self,
@@ -147,7 +140,7 @@ class AsyncJobs:
             "script_id": script_id,
             "label": label_filter(label),
         }
-        return all_pages(self._transport, Job, "/v1/jobs", limit=limit, **query)
+        return self._transport.pages(Job, "/v1/jobs", limit=limit, **query)
 
     async def cancel(self, job_id: str) -> Job:
         """Ask for a job's end, queued or running; safe to repeat.
@@ -221,45 +214,6 @@ class AsyncJobs:
         """
         path = path_of("jobs", job_id, "logs")
         return await self._transport.content(path, stream=stream, format="text", tail=tail)
-
-    def artifacts(self, job_id: str) -> AsyncIterator[Artifact]:
-        """Yield the files that a job left behind. Raises `NotFound`."""
-        return self._artifacts.list(path_of("jobs", job_id))
-
-    async def download(self, job_id: str, artifact: Artifact | str, to: Path | str | None = None) -> Path:
-        """Fetch an artifact into a file and return where it is.
-
-        Args:
-            job_id: The job.
-            artifact: The artifact, or its id or path.
-            to: The file, or a folder that exists, where it gets its own name; None for the current
-                folder. A file that is there is replaced once all has come.
-
-        Raises:
-            NotFound: There is no such job, or no such artifact.
-            ServerUnreachable: What came is not whole; nothing is left of it.
-        """
-        return await self._artifacts.download(path_of("jobs", job_id), artifact, to)
-
-    async def download_all(
-        self, job_id: str, folder: Path | str, *, only: Sequence[str] | None = None
-    ) -> Sequence[Path]:
-        """Fetch artifacts into a folder, each at its own path below it, and return where they are.
-
-        Args:
-            job_id: The job.
-            folder: Made where it is not there.
-            only: Ids or paths; None for all.
-
-        Raises:
-            NotFound: There is no such job, or no such artifact.
-            InvalidPath: A path leads out of the folder; nothing was fetched.
-        """
-        return await self._artifacts.download_all(path_of("jobs", job_id), Path(folder), only)
-
-    async def read_artifact(self, job_id: str, artifact: Artifact | str) -> bytes:
-        """Return an artifact's content; for the arguments see `download`."""
-        return await self._artifacts.read(path_of("jobs", job_id), artifact)
 
 
 async def _entries(events: AsyncGenerator[LogEntry | AttemptBegan | JobEnded]) -> AsyncGenerator[LogEntry]:

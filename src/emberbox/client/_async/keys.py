@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from emberbox.client._async.pages import all_pages
+from emberbox.client._async.transport import AsyncPart
 from emberbox.client.paths import path_of
 from emberbox.schemas.keys import Key, KeyWithSecret, Scope
 
@@ -12,14 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from datetime import datetime
 
-    from emberbox.client._async.transport import AsyncTransport
 
-
-class AsyncKeys:
+class AsyncKeys(AsyncPart):
     """All keys of the service: `client.keys`."""
-
-    def __init__(self, transport: AsyncTransport) -> None:
-        self._transport = transport
 
     async def create(
         self,
@@ -48,7 +43,7 @@ class AsyncKeys:
 
     def list(self, *, limit: int | None = None) -> AsyncIterator[Key]:
         """Yield keys, newest first, revoked ones as well."""
-        return all_pages(self._transport, Key, "/v1/keys", limit=limit)
+        return self._transport.pages(Key, "/v1/keys", limit=limit)
 
     async def get(self, key_id: str) -> Key:
         """Return a key, without its secret. Raises `NotFound`."""

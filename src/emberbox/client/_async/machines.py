@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from emberbox.client._async.transport import AsyncPart
 from emberbox.client.paths import path_of
 from emberbox.schemas.machines import Machine, MachineList
 
-if TYPE_CHECKING:
-    from emberbox.client._async.transport import AsyncTransport
 
-
-class AsyncMachines:
+class AsyncMachines(AsyncPart):
     """The machines of the server's node: `client.machines`."""
-
-    def __init__(self, transport: AsyncTransport) -> None:
-        self._transport = transport
 
     async def list(self) -> list[Machine]:
         """Return the machines that live, the newest first, then those that ended badly, the latest first."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emberbox.client._async.pages import all_pages
 from emberbox.errors import InvalidInput, UnknownRuntime
 from emberbox.schemas.runtimes import RuntimeInfo
 
@@ -24,7 +23,7 @@ async def runtime_for(transport: AsyncTransport, code: Content | None, entry: st
     name = entry or (code.name if isinstance(code, Path) else None)
     if name is None:
         raise InvalidInput("name the runtime: runtime='python'")
-    known = [runtime async for runtime in all_pages(transport, RuntimeInfo, "/v1/runtimes")]
+    known = [runtime async for runtime in transport.pages(RuntimeInfo, "/v1/runtimes")]
     for runtime in known:
         if Path(name).suffix in runtime.extensions:
             return runtime.name

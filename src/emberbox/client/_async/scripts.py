@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from emberbox.client._async.pages import all_pages, label_filter
+from emberbox.client._async.transport import AsyncPart
 from emberbox.client.packing import LEFT_OUT, packed
-from emberbox.client.paths import path_of
+from emberbox.client.paths import label_filter, path_of
 from emberbox.client.waiting import async_call
 from emberbox.schemas.scripts import Script
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from emberbox.schemas.jobs import Job
 
 
-class AsyncScripts:
+class AsyncScripts(AsyncPart):
     """The scripts of this key: `client.scripts`."""
 
     def __init__(self, transport: AsyncTransport, jobs: AsyncJobs) -> None:
-        self._transport = transport
+        super().__init__(transport)
         self._jobs = jobs
 
     async def upload(
@@ -77,7 +77,7 @@ class AsyncScripts:
     ) -> AsyncIterator[Script]:
         """Yield scripts, newest first; their `files` are left out. `limit` None means all."""
         query = {"runtime": runtime, "name": name, "label": label_filter(label)}
-        return all_pages(self._transport, Script, "/v1/scripts", limit=limit, **query)
+        return self._transport.pages(Script, "/v1/scripts", limit=limit, **query)
 
     async def get(self, script_id: str) -> Script:
         """Return a script. Raises `NotFound`."""

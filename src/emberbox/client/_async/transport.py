@@ -13,6 +13,7 @@ from emberbox.client.problems import error_of
 from emberbox.client.waiting import async_sleep
 from emberbox.errors import EmberboxError, InvalidInput, NotAuthenticated, NotFound, ServerUnreachable
 from emberbox.net.backoff import retry_after_s
+from emberbox.schemas.base import Page
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -27,6 +28,8 @@ _SAFE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 CONNECT_S = 10.0
 _PROBLEM_BYTES = 1024 * 1024
+PAGE = 100
+"""What is fetched of a list at once; the server gives at most 200."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,29 @@ class AsyncTransport:
     async def get(self, kind: type[_M], path: str, *, wait_s: float = 0.0, **query: Any) -> _M:
         """Fetch and read an answer of `kind`."""
         return self.read(kind, await self.request("GET", path, query=query, wait_s=wait_s))
+
+    async def pages(
+        self, kind: type[_M], path: str, *, limit: int | None = None, **query: Any
+    ) -> AsyncIterator[_M]:
+        """Yield everything in a list of `kind`, newest first; the next page is fetched when it is reached.
+
+        Args:
+            kind: What the list holds.
+            path: The list's path.
+            limit: Most to yield; None for all.
+            query: Filters; those that are None are left out.
+        """
+        cursor: str | None = None
+        left = limit
+        while left is None or left > 0:
+            size = PAGE if left is None else min(left, PAGE)
+            page = await self.get(Page[kind], path, cursor=cursor, limit=size, **query)  # type: ignore[valid-type]
+            for item in page.items[:left]:
+                yield item
+            left = None if left is None else left - len(page.items)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     async def content(self, path: str, **query: Any) -> bytes:
         """Fetch an answer of any kind, read whole."""
@@ -250,6 +276,13 @@ class AsyncTransport:
 
     def _unreachable(self, error: httpx.HTTPError) -> ServerUnreachable:
         return unreachable(self.place.server, str(error) or type(error).__name__)
+
+
+class AsyncPart:
+    """A part of the client, which asks the same server."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

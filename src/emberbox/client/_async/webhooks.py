@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from emberbox.client._async.pages import all_pages
+from emberbox.client._async.transport import AsyncPart
 from emberbox.client.paths import path_of
 from emberbox.schemas.webhooks import Delivery, DeliveryStatus, Webhook, WebhookEvent, WebhookWithSecret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from emberbox.client._async.transport import AsyncTransport
 
-
-class AsyncWebhooks:
+class AsyncWebhooks(AsyncPart):
     """The webhooks of this key: `client.webhooks`."""
-
-    def __init__(self, transport: AsyncTransport) -> None:
-        self._transport = transport
 
     async def create(
         self, url: str, events: Sequence[WebhookEvent | str] | None = None, *, description: str = ""
@@ -37,7 +32,7 @@ class AsyncWebhooks:
 
     def list(self, *, limit: int | None = None) -> AsyncIterator[Webhook]:
         """Yield webhooks, newest first."""
-        return all_pages(self._transport, Webhook, "/v1/webhooks", limit=limit)
+        return self._transport.pages(Webhook, "/v1/webhooks", limit=limit)
 
     async def get(self, webhook_id: str) -> Webhook:
         """Return a webhook. Raises `NotFound`."""
@@ -82,8 +77,8 @@ class AsyncWebhooks:
         Raises `NotFound`.
         """
         path = "/v1/deliveries" if webhook_id is None else path_of("webhooks", webhook_id, "deliveries")
-        return all_pages(
-            self._transport, Delivery, path, limit=limit, status=None if status is None else str(status)
+        return self._transport.pages(
+            Delivery, path, limit=limit, status=None if status is None else str(status)
         )
 
     async def delivery(self, delivery_id: str) -> Delivery:

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
-from emberbox.client._sync.pages import all_pages
+from emberbox.client._sync.transport import Part
+from emberbox.client.paths import path_of
 from emberbox.client.places import unreachable
 from emberbox.client.waiting import call
 from emberbox.errors import InvalidPath, NotFound
@@ -19,62 +19,74 @@ from emberbox.schemas.jobs import Artifact
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from emberbox.client._sync.transport import Transport
 
+class Artifacts(Part):
+    """The part of `client.jobs` that is about files."""
 
-class Artifacts:
-    """The artifacts of a job, whose path on the server each call is given."""
+    def artifacts(self, job_id: str) -> Iterator[Artifact]:
+        """Yield the files that a job left behind. Raises `NotFound`."""
+        return self._transport.pages(Artifact, path_of("jobs", job_id, "artifacts"))
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+    def download(self, job_id: str, artifact: Artifact | str, to: Path | str | None = None) -> Path:
+        """Fetch an artifact into a file and return where it is.
 
-    def list(self, job: str) -> Iterator[Artifact]:
-        """Yield them all."""
-        return all_pages(self._transport, Artifact, f"{job}/artifacts")
+        Args:
+            job_id: The job.
+            artifact: The artifact, or its id or path.
+            to: The file, or a folder that exists, where it gets its own name; None for the current
+                folder. A file that is there is replaced once all has come.
 
-    def find(self, job: str, artifact: Artifact | str) -> Artifact:
-        """Return an artifact by its id or path. Raises `NotFound`."""
-        if isinstance(artifact, Artifact):
-            return artifact
-        return _named(list(self.list(job)), artifact)
+        Raises:
+            NotFound: There is no such job, or no such artifact.
+            ServerUnreachable: What came is not whole; nothing is left of it.
+        """
+        found = self._find(job_id, artifact)
+        return self._save(job_id, found, call(_target, found, to))
 
-    def read(self, job: str, artifact: Artifact | str) -> bytes:
-        """Return an artifact's content."""
-        found = self.find(job, artifact)
-        return self._transport.content(_content(job, found))
+    def download_all(
+        self, job_id: str, folder: Path | str, *, only: Sequence[str] | None = None
+    ) -> Sequence[Path]:
+        """Fetch artifacts into a folder, each at its own path below it, and return where they are.
 
-    def download(self, job: str, artifact: Artifact | str, to: Path | str | None) -> Path:
-        """Fetch an artifact into a file, whole or not at all."""
-        found = self.find(job, artifact)
-        return self._save(job, found, call(_target, found, to))
+        Args:
+            job_id: The job.
+            folder: Made where it is not there.
+            only: Ids or paths; None for all.
 
-    def download_all(self, job: str, folder: Path, only: Sequence[str] | None) -> Sequence[Path]:
-        """Fetch several artifacts, or all, below a folder."""
-        known = list(self.list(job))
+        Raises:
+            NotFound: There is no such job, or no such artifact.
+            InvalidPath: A path leads out of the folder; nothing was fetched.
+        """
+        known = list(self.artifacts(job_id))
         wanted = known if only is None else [_named(known, name) for name in only]
-        targets = [(artifact, _below(folder, artifact)) for artifact in wanted]
+        targets = [(artifact, _below(Path(folder), artifact)) for artifact in wanted]
         for artifact, target in targets:
             call(target.parent.mkdir, parents=True, exist_ok=True)
-            self._save(job, artifact, target)
+            self._save(job_id, artifact, target)
         return [target for _, target in targets]
 
-    def _save(self, job: str, found: Artifact, target: Path) -> Path:
+    def read_artifact(self, job_id: str, artifact: Artifact | str) -> bytes:
+        """Return an artifact's content; for the arguments see `download`."""
+        found = self._find(job_id, artifact)
+        return self._transport.content(path_of("jobs", job_id, "artifacts", found.id))
+
+    def _find(self, job_id: str, artifact: Artifact | str) -> Artifact:
+        if isinstance(artifact, Artifact):
+            return artifact
+        return _named(list(self.artifacts(job_id)), artifact)
+
+    def _save(self, job_id: str, found: Artifact, target: Path) -> Path:
+        digest = hashlib.sha256()
         with AtomicFile(target, mode=None) as made:
-            self._fetch(_content(job, found), found, made.file)
+            with self._transport.stream(path_of("jobs", job_id, "artifacts", found.id)) as response:
+                for piece in response.iter_bytes():
+                    digest.update(piece)
+                    call(made.file.write, piece)
+            if digest.hexdigest() != found.sha256:
+                why = f"what came of {found.path!r} is not what the job left behind"
+                raise unreachable(self._transport.place.server, why)
             call(made.commit)
         return target
-
-    def _fetch(self, path: str, artifact: Artifact, file: IO[bytes]) -> None:
-        digest = hashlib.sha256()
-        with self._transport.stream(path) as response:
-            for piece in response.iter_bytes():
-                digest.update(piece)
-                call(file.write, piece)
-        if digest.hexdigest() != artifact.sha256:
-            raise unreachable(
-                self._transport.place.server,
-                f"what came of {artifact.path!r} is not what the job left behind",
-            )
 
 
 def _named(known: Sequence[Artifact], name: str) -> Artifact:
@@ -90,10 +102,6 @@ def _below(folder: Path, artifact: Artifact) -> Path:
     if not stays_below(artifact.path) or not all(map(_is_name, parts)):
         raise InvalidPath(f"{artifact.path!r} cannot be a path here; fetch it by itself, under another name")
     return folder.joinpath(*parts)
-
-
-def _content(job: str, artifact: Artifact) -> str:
-    return f"{job}/artifacts/{quote(artifact.id, safe='')}"
 
 
 def _target(artifact: Artifact, to: Path | str | None) -> Path:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Self
 from emberbox.client._sync.jobs import Jobs
 from emberbox.client._sync.keys import Keys
 from emberbox.client._sync.machines import Machines
-from emberbox.client._sync.pages import all_pages
 from emberbox.client._sync.scripts import Scripts
 from emberbox.client._sync.transport import Transport
 from emberbox.client._sync.webhooks import Webhooks
@@ -121,8 +120,8 @@ class Client:
         return self._transport.get(
             UsageReport,
             "/v1/usage",
-            since=_day(since),
-            until=_day(until),
+            since=since and since.isoformat(),
+            until=until and until.isoformat(),
             all_keys="true" if all_keys else None,
         )
 
@@ -147,12 +146,8 @@ class Client:
 
     def runtimes(self) -> list[RuntimeInfo]:
         """Return the languages that can be run, by name."""
-        return list(all_pages(self._transport, RuntimeInfo, "/v1/runtimes"))
+        return list(self._transport.pages(RuntimeInfo, "/v1/runtimes"))
 
     def me(self) -> Key:
         """Return the key in use, without its secret."""
         return self._transport.get(Key, "/v1/me")
-
-
-def _day(day: date | None) -> str | None:
-    return None if day is None else day.isoformat()

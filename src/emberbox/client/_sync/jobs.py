@@ -7,30 +7,27 @@ import math
 import secrets
 import time
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from emberbox.client._sync.artifacts import Artifacts
 from emberbox.client._sync.following import follow_log, read_log
-from emberbox.client._sync.pages import all_pages, label_filter
 from emberbox.client._sync.runtimes import runtime_for
 from emberbox.client.orders import encode_code, encode_options
-from emberbox.client.paths import path_of
+from emberbox.client.paths import label_filter, path_of
 from emberbox.client.retries import PATIENT
 from emberbox.client.waiting import call, sleep
 from emberbox.errors import InvalidInput, ServerUnreachable
 from emberbox.schemas.jobs import Job, LogEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator
     from contextlib import AbstractContextManager
     from typing import Unpack
 
     from emberbox.client._sync.conversation import Conversation
-    from emberbox.client._sync.transport import Transport
     from emberbox.client.log_events import AttemptBegan, JobEnded
     from emberbox.client.orders import Content, JobParameters
-    from emberbox.schemas.jobs import Artifact, JobStatus
+    from emberbox.schemas.jobs import JobStatus
 
 WAIT_S = 25.0
 """How long one request waits for a job: below what proxies take for a dead connection."""
@@ -39,12 +36,8 @@ _LEAST_PAUSE_S = 0.2
 Stream = Literal["stdout", "stderr"]
 
 
-class Jobs:
+class Jobs(Artifacts):
     """The jobs of this key: `client.jobs`."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self._artifacts = Artifacts(transport)
 
     def submit(
         self,
@@ -146,7 +139,7 @@ class Jobs:
             "script_id": script_id,
             "label": label_filter(label),
         }
-        return all_pages(self._transport, Job, "/v1/jobs", limit=limit, **query)
+        return self._transport.pages(Job, "/v1/jobs", limit=limit, **query)
 
     def cancel(self, job_id: str) -> Job:
         """Ask for a job's end, queued or running; safe to repeat.
@@ -220,45 +213,6 @@ class Jobs:
         """
         path = path_of("jobs", job_id, "logs")
         return self._transport.content(path, stream=stream, format="text", tail=tail)
-
-    def artifacts(self, job_id: str) -> Iterator[Artifact]:
-        """Yield the files that a job left behind. Raises `NotFound`."""
-        return self._artifacts.list(path_of("jobs", job_id))
-
-    def download(self, job_id: str, artifact: Artifact | str, to: Path | str | None = None) -> Path:
-        """Fetch an artifact into a file and return where it is.
-
-        Args:
-            job_id: The job.
-            artifact: The artifact, or its id or path.
-            to: The file, or a folder that exists, where it gets its own name; None for the current
-                folder. A file that is there is replaced once all has come.
-
-        Raises:
-            NotFound: There is no such job, or no such artifact.
-            ServerUnreachable: What came is not whole; nothing is left of it.
-        """
-        return self._artifacts.download(path_of("jobs", job_id), artifact, to)
-
-    def download_all(
-        self, job_id: str, folder: Path | str, *, only: Sequence[str] | None = None
-    ) -> Sequence[Path]:
-        """Fetch artifacts into a folder, each at its own path below it, and return where they are.
-
-        Args:
-            job_id: The job.
-            folder: Made where it is not there.
-            only: Ids or paths; None for all.
-
-        Raises:
-            NotFound: There is no such job, or no such artifact.
-            InvalidPath: A path leads out of the folder; nothing was fetched.
-        """
-        return self._artifacts.download_all(path_of("jobs", job_id), Path(folder), only)
-
-    def read_artifact(self, job_id: str, artifact: Artifact | str) -> bytes:
-        """Return an artifact's content; for the arguments see `download`."""
-        return self._artifacts.read(path_of("jobs", job_id), artifact)
 
 
 def _entries(events: Generator[LogEntry | AttemptBegan | JobEnded]) -> Generator[LogEntry]:

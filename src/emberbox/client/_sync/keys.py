@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from emberbox.client._sync.pages import all_pages
+from emberbox.client._sync.transport import Part
 from emberbox.client.paths import path_of
 from emberbox.schemas.keys import Key, KeyWithSecret, Scope
 
@@ -13,14 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from emberbox.client._sync.transport import Transport
 
-
-class Keys:
+class Keys(Part):
     """All keys of the service: `client.keys`."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def create(
         self,
@@ -49,7 +44,7 @@ class Keys:
 
     def list(self, *, limit: int | None = None) -> Iterator[Key]:
         """Yield keys, newest first, revoked ones as well."""
-        return all_pages(self._transport, Key, "/v1/keys", limit=limit)
+        return self._transport.pages(Key, "/v1/keys", limit=limit)
 
     def get(self, key_id: str) -> Key:
         """Return a key, without its secret. Raises `NotFound`."""

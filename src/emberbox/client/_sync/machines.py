@@ -3,20 +3,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from emberbox.client._sync.transport import Part
 from emberbox.client.paths import path_of
 from emberbox.schemas.machines import Machine, MachineList
 
-if TYPE_CHECKING:
-    from emberbox.client._sync.transport import Transport
 
-
-class Machines:
+class Machines(Part):
     """The machines of the server's node: `client.machines`."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def list(self) -> list[Machine]:
         """Return the machines that live, the newest first, then those that ended badly, the latest first."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emberbox.client._sync.pages import all_pages
 from emberbox.errors import InvalidInput, UnknownRuntime
 from emberbox.schemas.runtimes import RuntimeInfo
 
@@ -25,7 +24,7 @@ def runtime_for(transport: Transport, code: Content | None, entry: str | None) -
     name = entry or (code.name if isinstance(code, Path) else None)
     if name is None:
         raise InvalidInput("name the runtime: runtime='python'")
-    known = list(all_pages(transport, RuntimeInfo, "/v1/runtimes"))
+    known = list(transport.pages(RuntimeInfo, "/v1/runtimes"))
     for runtime in known:
         if Path(name).suffix in runtime.extensions:
             return runtime.name

@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from emberbox.client._sync.pages import all_pages, label_filter
+from emberbox.client._sync.transport import Part
 from emberbox.client.packing import LEFT_OUT, packed
-from emberbox.client.paths import path_of
+from emberbox.client.paths import label_filter, path_of
 from emberbox.client.waiting import call
 from emberbox.schemas.scripts import Script
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from emberbox.schemas.jobs import Job
 
 
-class Scripts:
+class Scripts(Part):
     """The scripts of this key: `client.scripts`."""
 
     def __init__(self, transport: Transport, jobs: Jobs) -> None:
-        self._transport = transport
+        super().__init__(transport)
         self._jobs = jobs
 
     def upload(
@@ -78,7 +78,7 @@ class Scripts:
     ) -> Iterator[Script]:
         """Yield scripts, newest first; their `files` are left out. `limit` None means all."""
         query = {"runtime": runtime, "name": name, "label": label_filter(label)}
-        return all_pages(self._transport, Script, "/v1/scripts", limit=limit, **query)
+        return self._transport.pages(Script, "/v1/scripts", limit=limit, **query)
 
     def get(self, script_id: str) -> Script:
         """Return a script. Raises `NotFound`."""

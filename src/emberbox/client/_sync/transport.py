@@ -14,6 +14,7 @@ from emberbox.client.problems import error_of
 from emberbox.client.waiting import sleep
 from emberbox.errors import EmberboxError, InvalidInput, NotAuthenticated, NotFound, ServerUnreachable
 from emberbox.net.backoff import retry_after_s
+from emberbox.schemas.base import Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,8 @@ _SAFE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 CONNECT_S = 10.0
 _PROBLEM_BYTES = 1024 * 1024
+PAGE = 100
+"""What is fetched of a list at once; the server gives at most 200."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,26 @@ class Transport:
     def get(self, kind: type[_M], path: str, *, wait_s: float = 0.0, **query: Any) -> _M:
         """Fetch and read an answer of `kind`."""
         return self.read(kind, self.request("GET", path, query=query, wait_s=wait_s))
+
+    def pages(self, kind: type[_M], path: str, *, limit: int | None = None, **query: Any) -> Iterator[_M]:
+        """Yield everything in a list of `kind`, newest first; the next page is fetched when it is reached.
+
+        Args:
+            kind: What the list holds.
+            path: The list's path.
+            limit: Most to yield; None for all.
+            query: Filters; those that are None are left out.
+        """
+        cursor: str | None = None
+        left = limit
+        while left is None or left > 0:
+            size = PAGE if left is None else min(left, PAGE)
+            page = self.get(Page[kind], path, cursor=cursor, limit=size, **query)  # type: ignore[valid-type]
+            yield from page.items[:left]
+            left = None if left is None else left - len(page.items)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     def content(self, path: str, **query: Any) -> bytes:
         """Fetch an answer of any kind, read whole."""
@@ -249,6 +272,13 @@ class Transport:
 
     def _unreachable(self, error: httpx.HTTPError) -> ServerUnreachable:
         return unreachable(self.place.server, str(error) or type(error).__name__)
+
+
+class Part:
+    """A part of the client, which asks the same server."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

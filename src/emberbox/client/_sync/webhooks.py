@@ -5,21 +5,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from emberbox.client._sync.pages import all_pages
+from emberbox.client._sync.transport import Part
 from emberbox.client.paths import path_of
 from emberbox.schemas.webhooks import Delivery, DeliveryStatus, Webhook, WebhookEvent, WebhookWithSecret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from emberbox.client._sync.transport import Transport
 
-
-class Webhooks:
+class Webhooks(Part):
     """The webhooks of this key: `client.webhooks`."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def create(
         self, url: str, events: Sequence[WebhookEvent | str] | None = None, *, description: str = ""
@@ -38,7 +33,7 @@ class Webhooks:
 
     def list(self, *, limit: int | None = None) -> Iterator[Webhook]:
         """Yield webhooks, newest first."""
-        return all_pages(self._transport, Webhook, "/v1/webhooks", limit=limit)
+        return self._transport.pages(Webhook, "/v1/webhooks", limit=limit)
 
     def get(self, webhook_id: str) -> Webhook:
         """Return a webhook. Raises `NotFound`."""
@@ -83,8 +78,8 @@ class Webhooks:
         Raises `NotFound`.
         """
         path = "/v1/deliveries" if webhook_id is None else path_of("webhooks", webhook_id, "deliveries")
-        return all_pages(
-            self._transport, Delivery, path, limit=limit, status=None if status is None else str(status)
+        return self._transport.pages(
+            Delivery, path, limit=limit, status=None if status is None else str(status)
         )
 
     def delivery(self, delivery_id: str) -> Delivery:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_MIB = 1024 * 1024
+from emberbox.files.paths import text_of
+from emberbox.model import MIB
+
 # For each version of the interface: the folder, and the files of bound and use, and the line of
 # what could be given back.
 _VERSIONS = (
@@ -37,9 +39,9 @@ def memory_within_bounds(
     for name, most, used, reclaimable in _VERSIONS:
         for folder in _folders(root / name, [] if as_root else _own(groups, name)):
             bound = _number(folder / most)
-            if bound is not None and bound < total_mib * _MIB:
+            if bound is not None and bound < total_mib * MIB:
                 free = bound - (_number(folder / used) or 0) + _stat(folder / "memory.stat", reclaimable)
-                total_mib, available_mib = bound // _MIB, max(0, min(available_mib, free // _MIB))
+                total_mib, available_mib = bound // MIB, max(0, min(available_mib, free // MIB))
     return total_mib, available_mib
 
 
@@ -49,25 +51,19 @@ def _folders(mount: Path, own: list[str]) -> list[Path]:
 
 
 def _own(groups: Path, controller: str) -> list[str]:
-    try:
-        lines = [line.split(":", 2) for line in groups.read_text().splitlines()]
-    except OSError:
-        return []
+    lines = [line.split(":", 2) for line in text_of(groups).splitlines()]
     path = next((path for _, controllers, path in lines if controller in controllers.split(",")), "/")
     return [] if ".." in path else [part for part in path.split("/") if part]
 
 
 def _number(file: Path) -> int | None:
-    try:
-        text = file.read_text().strip()
-    except OSError:
-        return None
+    text = text_of(file).strip()
     return int(text) if text.isdecimal() else None
 
 
 def _stat(file: Path, name: str) -> int:
     try:
-        pairs = dict(line.split() for line in file.read_text().splitlines())
+        pairs = dict(line.split() for line in text_of(file).splitlines())
         return int(pairs.get(name, "0"))
-    except (OSError, ValueError):
+    except ValueError:
         return 0

@@ -11,9 +11,10 @@ from emberbox.doctor import probes
 from emberbox.doctor.checks import machines
 from emberbox.doctor.checks.guests import look_at_kernel
 from emberbox.doctor.checks.virtualization import check_kvm_kind
-from emberbox.doctor.finding import Finding, Row
+from emberbox.doctor.finding import Finding, Row, problem_of
 from emberbox.doctor.trials.machine import try_machine
 from emberbox.errors import EmberboxError
+from emberbox.images.tools.requirements import which
 from emberbox.vmm.kvm.acceleration import find_acceleration
 from emberbox.vmm.kvm.kinds import look_at_kvm
 from emberbox.vmm.registry import choose_driver, folder_of, kind_of, kinds, lacks, report_of, title
@@ -135,12 +136,14 @@ async def look_at_drivers(settings: Settings) -> Drivers:
             driver, choice = await _choice(settings, kernel)
             probed = await _probed(settings, kernel)
             lacks = {name: await _lacks(name, settings, kernel) for name in probed}
-            real = await _real_acceleration(settings, kernel)
+            # What KVM is, where it is set and no driver asks.
+            told = settings.vmm.accelerator == "kvm"
+            real = await probe(settings.vmm, settings.data, kernel) if told else None
             trial = await try_machine(driver, settings.data) if choice.report.usable else None
     except TimeoutError:
         return await _unprobed(f"probing took longer than {_PROBE_S:g} s")
     except (EmberboxError, OSError) as error:
-        return await _unprobed(str(error).partition("\n")[0])
+        return await _unprobed(problem_of(error)[0])
     used = choice.name if choice.report.usable else None
     # Where KVM is set and does not run guests, a driver that needs it would not either.
     helpless = real is not None and real.name != "kvm"
@@ -176,11 +179,6 @@ def _better(chosen: str, probed: Mapping[str, DriverReport], *, helpless: bool) 
         if mend is not None and kind.merit is not None and not (helpless and kind.needs_kvm):
             return Better(title=kind.title, merit=kind.merit, mend=mend)
     return None
-
-
-async def _real_acceleration(settings: Settings, kernel: GuestKernel) -> Acceleration | None:
-    """Return what KVM is found to be where it is set and no driver asks; None elsewhere."""
-    return await probe(settings.vmm, settings.data, kernel) if settings.vmm.accelerator == "kvm" else None
 
 
 async def probe(settings: VmmSettings, data: Path, kernel: GuestKernel) -> Acceleration:
@@ -220,9 +218,9 @@ def _programs(used: str | None) -> list[Finding]:
     findings = []
     for name, kind in kinds().items():
         for program, package in kind.packages(machine).items():
-            path = probes.find(program)
+            path = which(program)
             version, needed = probes.version_of(path), used in (None, name)
             judged = machines.check_program(name, kind.title, program, package, path, version, needed=needed)
             findings.append(judged)
-    bubblewrap = probes.find("bwrap")
+    bubblewrap = which("bwrap")
     return [*findings, machines.check_bubblewrap(bubblewrap, probes.version_of(bubblewrap))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emberbox.doctor.finding import Finding, Row
+from emberbox.doctor.finding import Finding, Row, problem_of
 from emberbox.errors import EmberboxError
 from emberbox.sandbox.kernels import guest_kernel, image_store
 
@@ -24,9 +24,7 @@ async def look_at_kernel(settings: Settings) -> tuple[GuestKernel, Finding]:
     try:
         await images.prepare_kernel()
     except (EmberboxError, OSError) as error:
-        return guest_kernel(images), Row(_KEY, _TITLE).missing(
-            str(error).partition("\n")[0], "No VM can be started."
-        )
+        return guest_kernel(images), Row(_KEY, _TITLE).missing(problem_of(error)[0], "No VM can be started.")
     return guest_kernel(images), check_kernel(guest_kernel(images))
 
 

@@ -28,17 +28,19 @@ def check_program(
     version: str | None,
     *,
     needed: bool = True,
+    follows: str = "No VM can be started.",
 ) -> Finding:
-    """Judge a VMM that a package brings.
+    """Judge a VMM, or another program, that a package brings.
 
     Args:
         driver: The driver that needs it.
         title: That driver's name for people.
-        program: The VMM's program.
+        program: The program.
         package: Debian's package of it.
         path: Where it is; None when it is missing.
         version: What it says of itself; None when it does not run.
         needed: Whether no other driver is used.
+        follows: What follows where it is missing.
     """
     row = Row(driver, title)
     if path is not None and version is not None:
@@ -49,17 +51,13 @@ def check_program(
         found, mend = f"{path} does not run", install_command("--reinstall", package)
     if not needed:
         return row.ok(f"not used: {found}")
-    return row.missing(found, "No VM can be started.", mend)
+    return row.missing(found, follows, mend)
 
 
 def check_bubblewrap(path: str | None, version: str | None) -> Finding:
     """Judge bubblewrap, which shuts VMMs in; arguments as for `check_program`."""
-    row, follows = Row("bubblewrap", "Bubblewrap"), "No VM is started without being shut in."
-    if path is None:
-        return row.missing("bwrap is not installed", follows, install_command("bubblewrap"))
-    if version is None:
-        return row.missing(f"{path} does not run", follows, install_command("--reinstall", "bubblewrap"))
-    return row.ok(version)
+    follows = "No VM is started without being shut in."
+    return check_program("bubblewrap", "Bubblewrap", "bwrap", "bubblewrap", path, version, follows=follows)
 
 
 def check_acceleration(report: DriverReport, real: Acceleration | None = None) -> Finding:

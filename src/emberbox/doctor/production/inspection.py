@@ -17,13 +17,12 @@ from emberbox.doctor.checks.processors import check_processor
 from emberbox.doctor.checks.virtualization import check_kvm, check_virtualization
 from emberbox.doctor.finding import Finding, Level
 from emberbox.doctor.hostfiles import HostFiles
-from emberbox.doctor.probes import is_root
+from emberbox.doctor.probes import every_user_makes_namespaces, is_root
 from emberbox.doctor.production.jails import check_jails
 from emberbox.doctor.production.kernel import check_kernel
 from emberbox.doctor.production.memory import check_memory
 from emberbox.doctor.production.sysctls import check_settings
 from emberbox.doctor.trials.group import try_group
-from emberbox.doctor.trials.namespaces import every_user_makes_namespaces
 
 if TYPE_CHECKING:
     from emberbox.config import Settings

@@ -27,9 +27,8 @@ class Rule:
     Args:
         name: As `sysctl` names it.
         title: For people.
-        least: Its least good value.
+        least: Its least good value, the one to set.
         most: Its greatest good value.
-        mend: The value to set.
         follows: What follows from another one.
     """
 
@@ -37,7 +36,6 @@ class Rule:
     title: str
     least: int
     most: int
-    mend: int
     follows: str
 
 
@@ -47,7 +45,6 @@ RULES = (
         title="Kernel's messages",
         least=1,
         most=1,
-        mend=1,
         follows="Every user reads addresses and events of the host's kernel in its messages.",
     ),
     Rule(
@@ -55,7 +52,6 @@ RULES = (
         title="Kernel's addresses",
         least=1,
         most=2,
-        mend=1,
         follows="Every user sees where the kernel lies in memory, which attacks on it begin with.",
     ),
     Rule(
@@ -63,7 +59,6 @@ RULES = (
         title="Address randomization",
         least=2,
         most=2,
-        mend=2,
         follows="A VMM's memory lies where an attacker expects it.",
     ),
     Rule(
@@ -71,7 +66,6 @@ RULES = (
         title="Tracing",
         least=1,
         most=3,
-        mend=1,
         follows="A process may read the memory of others of its user.",
     ),
     Rule(
@@ -79,7 +73,6 @@ RULES = (
         title="BPF for users",
         least=1,
         most=2,
-        mend=1,
         follows="Every user may load programs into the kernel: a way to Spectre attacks.",
     ),
     Rule(
@@ -87,7 +80,6 @@ RULES = (
         title="Performance events",
         least=2,
         most=4,
-        mend=2,
         follows="Every user measures what others do, which side channels are made of.",
     ),
     Rule(
@@ -95,7 +87,6 @@ RULES = (
         title="Hard links",
         least=1,
         most=1,
-        mend=1,
         follows="A user may link files of others to where root works.",
     ),
     Rule(
@@ -103,7 +94,6 @@ RULES = (
         title="Symbolic links",
         least=1,
         most=1,
-        mend=1,
         follows="A user may lead root astray in shared folders such as /tmp.",
     ),
     Rule(
@@ -111,7 +101,6 @@ RULES = (
         title="Dumps of set-uid programs",
         least=0,
         most=0,
-        mend=0,
         follows="What changed its user may be dumped, with its memory.",
     ),
     Rule(
@@ -119,7 +108,6 @@ RULES = (
         title="Overcommit",
         least=0,
         most=1,
-        mend=0,
         follows="VMs are given more memory than they touch; this host refuses that, so fewer can be started.",
     ),
 )
@@ -135,7 +123,7 @@ def check_setting(rule: Rule, value: str | None) -> Finding:
         return row.unknown(found)
     if rule.least <= number <= rule.most:
         return row.ok(f"{rule.name} = {number}")
-    return row.warning(f"{rule.name} = {number}", rule.follows, set_sysctl(rule.name, str(rule.mend)))
+    return row.warning(f"{rule.name} = {number}", rule.follows, set_sysctl(rule.name, str(rule.least)))
 
 
 def check_user_namespaces(cloning: str | None, made: bool | None, *, as_root: bool = True) -> Finding:

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from emberbox.doctor.finding import problem_of
 from emberbox.errors import RequirementMissing
 from emberbox.images.rootfs.build import bound_to_this_process
 from emberbox.images.tools.requirements import find_program
@@ -41,7 +42,7 @@ async def try_building(data: Path) -> str | None:
                 command = [*bound_to_this_process(), *inner, "/bin/sh", "-c", _AS_OTHERS, "sh", str(scratch)]
                 return await asyncio.to_thread(_try, command)
     except RequirementMissing as error:
-        return error.message.partition("\n")[0]
+        return problem_of(error)[0]
     except (OSError, subprocess.SubprocessError) as error:
         return f"a build cannot be tried: {error}"
 

@@ -9,9 +9,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from emberbox.doctor.finding import problem_of
 from emberbox.doctor.trials.kernel import WORD, kernel_image
 from emberbox.doctor.trials.walls import Walls, look_at
-from emberbox.errors import EmberboxError, RequirementMissing
+from emberbox.errors import EmberboxError
 from emberbox.tasks import UndoStack
 from emberbox.vmm.base import MachineSpec, MachineState
 from emberbox.vmm.registry import kind_of
@@ -69,8 +70,8 @@ async def try_machine(driver: Driver, data: Path, *, timeout_s: float = TRIAL_S)
     except TimeoutError:
         return MachineTrial(problem=f"a VM's first instruction did not run within {timeout_s:g} s")
     except (EmberboxError, OSError) as error:
-        mend = error.mend if isinstance(error, RequirementMissing) else None
-        return MachineTrial(problem=str(error).partition("\n")[0], mend=mend)
+        problem, mend = problem_of(error)
+        return MachineTrial(problem=problem, mend=mend)
     finally:
         await undo.close()
 

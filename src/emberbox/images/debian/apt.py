@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emberbox.errors import RequirementMissing
+from emberbox.files.paths import text_of
+from emberbox.images.debian.packages import stanza_fields
 from emberbox.images.tools.process import run_capture
 from emberbox.images.tools.requirements import find_program
 
-_ASK_S = 60.0
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _KEPT_OPTION = re.compile(r'(Acquire::(?:Check-Valid-Until|Check-Date|Retries|https?::[\w.:-]+)) "([^"]*)";')
 
@@ -63,14 +64,15 @@ def host_architecture() -> str:
 
 def is_debian(os_release: Path = Path("/etc/os-release")) -> bool:
     """Tell whether the host is Debian itself."""
-    return _os_release(os_release).get("ID") == "debian"
+    pairs = dict(line.split("=", 1) for line in text_of(os_release).splitlines() if "=" in line)
+    return pairs.get("ID", "").strip("\"'") == "debian"
 
 
 async def host_sources() -> tuple[Source, ...]:
     """Return the host's own sources of Debian's packages, of whatever release; empty where it has none."""
     program = find_program("apt-get")
     text = await run_capture(
-        [program, "indextargets", "Created-By: Packages"], what="ask apt for its sources", timeout_s=_ASK_S
+        [program, "indextargets", "Created-By: Packages"], what="ask apt for its sources"
     )
     return parse_index_targets(text)
 
@@ -79,9 +81,7 @@ def parse_index_targets(text: str) -> tuple[Source, ...]:
     """Return Debian's own sources (component `main`, each once) from `apt-get indextargets`."""
     sources: list[Source] = []
     for stanza in text.split("\n\n"):
-        fields = dict(
-            line.split(": ", 1) for line in stanza.splitlines() if ": " in line and not line.startswith(" ")
-        )
+        fields = stanza_fields(stanza)
         release = fields.get("Release", "")
         if fields.get("Origin") != "Debian" or not release or fields.get("Component", "main") != "main":
             continue
@@ -95,16 +95,5 @@ def parse_index_targets(text: str) -> tuple[Source, ...]:
 
 async def acquire_options() -> tuple[str, ...]:
     """Return the host's apt options for reaching its sources: proxies, retries, checks of dates."""
-    text = await run_capture(
-        [find_program("apt-config"), "dump"], what="ask apt for its options", timeout_s=_ASK_S
-    )
+    text = await run_capture([find_program("apt-config"), "dump"], what="ask apt for its options")
     return tuple(f'{name} "{value}"' for name, value in _KEPT_OPTION.findall(text))
-
-
-def _os_release(path: Path) -> dict[str, str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return {}
-    pairs = (line.split("=", 1) for line in lines if "=" in line)
-    return {key: value.strip("\"'") for key, value in pairs}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emberbox.errors import ImageBuildFailed, RequirementMissing
+from emberbox.images.debian.packages import stanza_fields
 from emberbox.images.debian.suites import meaning
 from emberbox.images.tools.process import run_capture, run_tool
 from emberbox.images.tools.requirements import find_program
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from emberbox.images.debian.suites import Suite
     from emberbox.images.progress import Progress
 
-_ASK_S = 60.0
 _LISTS_S = 600.0
 _DOWNLOAD_S = 600.0
 _CONFIGURATION = """\
@@ -84,16 +84,12 @@ class Archive:
         """Return a package's newest version and its fields; raises `RequirementMissing` without one."""
         argv = [find_program("apt-cache"), "show", "--no-all-versions", package]
         try:
-            text = await run_capture(
-                argv, what=f"look up the package {package}", timeout_s=_ASK_S, env=self._environment
-            )
+            text = await run_capture(argv, what=f"look up the package {package}", env=self._environment)
         except ImageBuildFailed as error:
             raise RequirementMissing(
                 f"Debian {self._suite.name} has no package {package}", detail=error.detail
             ) from error
-        fields = dict(
-            line.split(": ", 1) for line in text.splitlines() if ": " in line and not line.startswith(" ")
-        )
+        fields = stanza_fields(text)
         return fields["Version"], fields
 
     async def download(self, package: str, version: str, folder: Path) -> Path:

@@ -52,7 +52,7 @@ def parse_status(text: str) -> dict[str, Package]:
     """Read dpkg's status file; only packages that are installed."""
     packages: dict[str, Package] = {}
     for stanza in text.split("\n\n"):
-        fields = _fields(stanza)
+        fields = stanza_fields(stanza)
         if not fields.get("Status", "").endswith(" installed"):
             continue
         depends = ", ".join(fields[key] for key in ("Pre-Depends", "Depends") if key in fields)
@@ -97,7 +97,8 @@ def _providers(packages: Mapping[str, Package]) -> dict[str, set[str]]:
     return providers
 
 
-def _fields(stanza: str) -> dict[str, str]:
+def stanza_fields(stanza: str) -> dict[str, str]:
+    """Return the fields of a stanza as Debian's tools write it, each by its first line."""
     return dict(
         line.split(": ", 1) for line in stanza.splitlines() if ": " in line and not line.startswith(" ")
     )

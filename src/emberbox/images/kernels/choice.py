@@ -10,15 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emberbox.files.atomic import write_file
 from emberbox.images.kernels.wanted import own_kernel_digest
-from emberbox.images.records import PartRecord, read_part
+from emberbox.images.records import PartRecord, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from emberbox.images.layout import Layout
 
@@ -60,7 +60,7 @@ class KernelChoice:
         if not self.own:
             return None
         key = _key_in(self._pointer) if self.named is None else self._stamped(self.named)
-        part = None if key is None else read_part(self.layout.parts / "kernel" / f"{key}.json")
+        part = None if key is None else read_record(self.layout.parts / "kernel" / f"{key}.json", PartRecord)
         # Another release may take other modules from it.
         return part if part is not None and part.inputs.get("taken") == own_kernel_digest() else None
 
@@ -88,8 +88,6 @@ class KernelChoice:
     def _stamped(self, file: Path) -> str | None:
         try:
             kept = json.loads(self._stamp_file(file, self.modules).read_bytes())
-            from pathlib import Path
-
             same = all(_stamp(Path(stamp[0])) == stamp for stamp in kept["sources"])
             return str(kept["part"]) if same and kept["sources"] else None
         except (OSError, ValueError, KeyError, TypeError, IndexError):

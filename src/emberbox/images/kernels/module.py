@@ -43,11 +43,8 @@ class Module:
 
 def module_depends(data: bytes) -> tuple[str, ...]:
     """Return a module's `depends=` from `.modinfo`; raises `ValueError` where it is no module."""
-    for entry in _section(data, b".modinfo").split(b"\0"):
-        key, _, value = entry.partition(b"=")
-        if key == b"depends":
-            return tuple(plain_name(name) for name in value.decode("ascii").split(",") if name)
-    return ()
+    names = (_modinfo(data, b"depends") or b"").decode("ascii").split(",")
+    return tuple(plain_name(name) for name in names if name)
 
 
 def module_version(data: bytes) -> str | None:
@@ -55,11 +52,13 @@ def module_version(data: bytes) -> str | None:
 
     Raises `ValueError`.
     """
-    for entry in _section(data, b".modinfo").split(b"\0"):
-        key, _, value = entry.partition(b"=")
-        if key == b"vermagic":
-            return value.decode("ascii", "replace").partition(" ")[0]
-    return None
+    told = _modinfo(data, b"vermagic")
+    return None if told is None else told.decode("ascii", "replace").partition(" ")[0]
+
+
+def _modinfo(data: bytes, name: bytes) -> bytes | None:
+    entries = (entry.partition(b"=") for entry in _section(data, b".modinfo").split(b"\0"))
+    return next((value for key, _, value in entries if key == name), None)
 
 
 def load_module(name: str, path: Path) -> Module:

@@ -110,19 +110,21 @@ def _examine(
         )
     if facts.architecture != architecture:
         raise ImageImportFailed(f"{file.name} is for {facts.architecture}; guests here are {architecture}")
-    folder = None if modules is None else _folder_of(modules, facts.version)
-    facts = facts if folder is None else _with_config_module(facts, folder)
-    files = {} if folder is None else module_files(folder)
-    built_in = set() if folder is None else built_in_modules(folder)
-    chosen = () if folder is None else modules_of_own(folder)
+    files: dict[str, Path] = {}
+    built_in: set[str] = set()
+    chosen: tuple[Module, ...] = ()
+    sources = [file, *([] if beside is None else [beside])]
+    if modules is not None:
+        folder = _folder_of(modules, facts.version)
+        files, built_in = module_files(folder), built_in_modules(folder)
+        facts = _with_config_module(facts, files)
+        chosen = modules_of_own(folder)
+        sources += [path for path in (folder / "modules.builtin",) if path.is_file()]
     _check_version(facts.version, chosen)
     lacks = lacks_by_driver(facts, files, built_in)
     _refuse(file, facts, set.intersection(*(set(texts) for texts in lacks.values())))
     for module in chosen:
         digest.update(f"\0{module.name} {module.vsock_only}\0".encode() + module.data)
-    listing = (
-        () if folder is None else tuple(path for path in (folder / "modules.builtin",) if path.is_file())
-    )
     return OwnKernel(
         name=f"Linux {facts.version} ({file.name})",
         version=facts.version,
@@ -132,12 +134,7 @@ def _examine(
         configured=facts.config is not None,
         pvm=has(PVM, facts, files, built_in) is Has.BUILT_IN,
         lacks=lacks,
-        sources=(
-            file,
-            *([] if beside is None else [beside]),
-            *listing,
-            *(files[module.name] for module in chosen),
-        ),
+        sources=(*sources, *(files[module.name] for module in chosen)),
     )
 
 
@@ -161,11 +158,11 @@ def _folder_of(modules: Path, version: str) -> Path:
     )
 
 
-def _with_config_module(facts: KernelFacts, folder: Path) -> KernelFacts:
+def _with_config_module(facts: KernelFacts, files: Mapping[str, Path]) -> KernelFacts:
     """Add the configuration that the kernel's module `configs` carries, where the kernel itself has none."""
-    if facts.config is not None or "configs" not in module_files(folder):
+    if facts.config is not None or "configs" not in files:
         return facts
-    text = embedded_config(load_module("configs", module_files(folder)["configs"]).data)
+    text = embedded_config(load_module("configs", files["configs"]).data)
     return facts if text is None else replace(facts, config=parse_config(text))
 
 

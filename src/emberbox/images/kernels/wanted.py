@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emberbox.images.keys import BUILDER_VERSION, key_of
+from emberbox.images.records import BUILDER_VERSION, key_of
 
 WANTED = (
     "virtio_mmio",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING
 
 from emberbox.errors import ImageBuildFailed, ImageImportFailed
 from emberbox.files.tar_fields import BadTar, NoTar
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from emberbox.images.oci.layer import Budget
 
-_WHITEOUT: Final = ".wh."
-_AUFS: Final = ".wh..wh."
-_OPAQUE: Final = ".wh..wh..opq"
-_PERMISSIONS: Final = 0o777
+_WHITEOUT = ".wh."
+_AUFS = ".wh..wh."
+_OPAQUE = ".wh..wh..opq"
+_PERMISSIONS = 0o777
 """The bits that let a program act as another user go, as in all of Emberbox's images."""
-_FOLDER_PERMISSIONS: Final = 0o1777
+_FOLDER_PERMISSIONS = 0o1777
 
 
 class LayerReader:
@@ -64,7 +64,9 @@ class LayerReader:
         parts = split_name(entry.name)
         if not parts:
             if entry.kind == "folder":
-                self._set_root(entry)
+                root = self._tree.root
+                root.mode, root.time_s = entry.mode & _FOLDER_PERMISSIONS, _time(entry)
+                root.uid, root.gid = _owner(entry)
             return
         if any(part.startswith(_AUFS) for part in parts[:-1]):
             return
@@ -76,11 +78,6 @@ class LayerReader:
             self.dropped += 1
         else:
             self._tree.put(parts, node, self._number)
-
-    def _set_root(self, entry: TarEntry) -> None:
-        root = self._tree.root
-        root.mode, root.time_s = entry.mode & _FOLDER_PERMISSIONS, _time(entry)
-        root.uid, root.gid = _owner(entry)
 
     def _white_out(self, parts: list[str]) -> None:
         name = parts[-1]

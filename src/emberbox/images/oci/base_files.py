@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from emberbox.images.oci.tree import Node, Tree
 from emberbox.images.rootfs.guest_files import NAME_FILES, USER_FILE
 
-_MOUNTED: Final = ("dev", "proc", "run", "sys")
+_MOUNTED = ("dev", "proc", "run", "sys")
 """Their content in the image is never seen."""
-_TOP: Final = 1_000_000
+_TOP = 1_000_000
 """The layer that is above all of the image's own."""
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 from emberbox.errors import ImageImportFailed
-from emberbox.images.keys import BUILDER_VERSION
 from emberbox.images.oci import bounds
 from emberbox.images.oci.apply import LayerReader
 from emberbox.images.oci.base_files import add_base_files
@@ -27,16 +26,16 @@ from emberbox.images.oci.skopeo import Access, Skopeo, copied
 from emberbox.images.oci.tree import Tree
 from emberbox.images.oci.users import GuestUser, find_user
 from emberbox.images.oci.write import LayerContents, write_tree
+from emberbox.images.records import BUILDER_VERSION, key_of
 from emberbox.images.rootfs.ext4 import make_ext4
-from emberbox.images.tools.threads import in_thread
+from emberbox.images.tools.process import in_thread
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Mapping
     from pathlib import Path
 
-    from emberbox.images.build import PartBuilder
-    from emberbox.images.objects import StoredObject
+    from emberbox.images.build import Made, PartBuilder
     from emberbox.images.oci.reference import Reference
     from emberbox.images.progress import Progress
     from emberbox.images.rootfs.ext4 import Owner
@@ -119,18 +118,16 @@ async def import_root(
         "architecture": options.architecture,
         "builder": BUILDER_VERSION,
     }
-    known = builder.imported(inputs)
-    if known is None:
+    known = builder.known("rootfs", key_of(inputs))
 
-        async def work(scratch: Path) -> tuple[dict[str, StoredObject], dict[str, Any]]:
-            image = _CopiedImage(scratch, reference, options)
-            progress.step("copying the image", 0.1)
-            await skopeo.copy(digest, image.folder, progress)
-            return await image.store(builder, digest, progress)
+    async def work(scratch: Path) -> Made:
+        image = _CopiedImage(scratch, reference, options)
+        progress.step("copying the image", 0.1)
+        await skopeo.copy(digest, image.folder, progress)
+        return await image.store(builder, digest, progress)
 
-        made = await builder.import_rootfs(inputs, work)
-        return _imported(made.about, digest, str(reference), known=False)
-    return _imported(known.about, digest, str(reference), known=True)
+    part = known or await builder.part("rootfs", inputs, work)
+    return _imported(part.about, digest, str(reference), known=known is not None)
 
 
 class _CopiedImage:
@@ -142,19 +139,17 @@ class _CopiedImage:
         self._options = options
         self.folder = scratch / "image"
 
-    async def store(
-        self, builder: PartBuilder, digest: str, progress: Progress
-    ) -> tuple[dict[str, StoredObject], dict[str, Any]]:
+    async def store(self, builder: PartBuilder, digest: str, progress: Progress) -> Made:
         """Check the image, make its root filesystem and add that to the store."""
         manifest, config = self._read(digest)
-        builder.require_space(_SPACE_FACTOR * sum(layer.size for layer in manifest.layers))
+        builder.layout.require_space(_SPACE_FACTOR * sum(layer.size for layer in manifest.layers))
         progress.step("unpacking its layers", 0.4)
         root = self._scratch / "root"
         owners, user, dropped = await in_thread(functools.partial(self._unpack, manifest, config, root))
         progress.step("root filesystem", 0.6)
         image = self._scratch / "rootfs.ext4"
         await make_ext4(root, image, owners)
-        stored = await asyncio.to_thread(builder.add_object, image, "rootfs.ext4")
+        stored = await asyncio.to_thread(builder.objects.add, image, "rootfs.ext4")
         about = {
             "imported": {"source": self._what, "digest": digest},
             "user": str(user) if user is not None else None,

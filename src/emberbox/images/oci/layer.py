@@ -7,9 +7,10 @@ import gzip
 import hashlib
 import subprocess
 import zlib
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING
 
 from emberbox.errors import ImageBuildFailed, ImageImportFailed
+from emberbox.images.objects import file_digest
 from emberbox.images.oci import bounds
 from emberbox.images.tools.requirements import find_program
 
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
     from emberbox.images.oci.manifest import Blob
 
-_CHUNK: Final = 1024 * 1024
+_CHUNK = 1024 * 1024
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-_END_S: Final = 10.0
+_END_S = 10.0
 
 
 class Budget:
@@ -85,8 +86,7 @@ def unpack_layer(
 
 
 def _check_copied(blob: Blob, source: Path, what: str) -> None:
-    with source.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = file_digest(source)
     if f"sha256:{digest}" != blob.digest:
         raise ImageImportFailed(f"{what} is corrupt: its content is not what its digest says", detail=digest)
 

@@ -6,21 +6,21 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from emberbox.errors import ImageImportFailed
 from emberbox.images.oci import bounds
 
-_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
-_INDEXES: Final = (
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_INDEXES = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
-_CONFIGS: Final = (
+_CONFIGS = (
     "application/vnd.oci.image.config.v1+json",
     "application/vnd.docker.container.image.v1+json",
 )
-_SHOWN: Final = 12
+_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from emberbox.errors import ImageImportFailed
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from emberbox.images.oci.importer import ImportedRoot
 
-SCRIPT: Final = "{script}"
-_VERSION: Final = 64
+SCRIPT = "{script}"
+_VERSION = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from emberbox.errors import ImageBuildFailed, ImageImportFailed, InvalidInput
 from emberbox.images.oci import bounds
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from emberbox.images.oci.reference import Reference
     from emberbox.images.progress import Progress
 
-_ASK_S: Final = 120.0
-_COPY_S: Final = 3600.0
-_POLICIES: Final = (Path("~/.config/containers/policy.json"), Path("/etc/containers/policy.json"))
+_ASK_S = 120.0
+_COPY_S = 3600.0
+_POLICIES = (Path("~/.config/containers/policy.json"), Path("/etc/containers/policy.json"))
 
-_CAUSES: Final[tuple[tuple[str, str], ...]] = (
+_CAUSES: tuple[tuple[str, str], ...] = (
     (
         r"unauthorized|authentication required|invalid username/password|401 ",
         "{registry} refuses these credentials, or wants some: log in (skopeo login {registry}), "

@@ -70,17 +70,12 @@ class Tree:
 
     def find(self, path: str) -> Node | None:
         """Return what is at a path, links followed within the tree; None where there is nothing."""
-        folder, name = self._resolve(_parts(path), make=None)
-        if folder is None or name is None:
-            return folder
-        found = folder.children.get(name)
-        return found[0] if found is not None else None
+        return _at(*self._resolve(_parts(path), make=None))
 
     def entry(self, parts: Sequence[str]) -> Node | None:
         """Return what is at a path, a link at its end not followed."""
         folder = self.parent(parts, make=None)
-        found = folder.children.get(parts[-1]) if folder is not None else None
-        return found[0] if found is not None else None
+        return None if folder is None else _at(folder, parts[-1])
 
     def parent(self, parts: Sequence[str], *, make: int | None) -> Node | None:
         """Return the folder that an entry lies in, links followed.
@@ -94,11 +89,7 @@ class Tree:
         """
         if len(parts) == 1:
             return self.root
-        folder, name = self._resolve(list(parts[:-1]), make=make)
-        if folder is None or name is None:
-            return folder
-        found = folder.children.get(name)
-        return found[0] if found is not None else None
+        return _at(*self._resolve(list(parts[:-1]), make=make))
 
     def put(self, parts: Sequence[str], node: Node, layer: int) -> None:
         """Put a node at a path in place of another; a folder that replaces a folder keeps the contents."""
@@ -175,6 +166,14 @@ class Tree:
             else:
                 return trail[-1], name
         return trail[-1], None
+
+
+def _at(folder: Node | None, name: str | None) -> Node | None:
+    """Return what a folder has under a name, or without a name the folder itself."""
+    if folder is None or name is None:
+        return folder
+    found = folder.children.get(name)
+    return found[0] if found is not None else None
 
 
 def _parts(path: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from emberbox.errors import ImageImportFailed
 from emberbox.images.oci import bounds
@@ -12,7 +12,7 @@ from emberbox.images.oci import bounds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_NUMBER: Final = re.compile(r"[0-9]{1,10}")
+_NUMBER = re.compile(r"[0-9]{1,10}")
 
 
 @dataclass(frozen=True, slots=True)

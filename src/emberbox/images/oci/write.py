@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING
 
 from emberbox.errors import ImageBuildFailed, ImageImportFailed
 from emberbox.images.rootfs.ext4 import Owner
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from emberbox.images.oci.tree import Content, Node, Tree
 
-_CHUNK: Final = 1024 * 1024
+_CHUNK = 1024 * 1024
 
 
 class LayerContents:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emberbox.errors import ImageBuildFailed
+from emberbox.files.paths import text_of
 from emberbox.images.debian.suites import find_suite, meaning
 from emberbox.images.rootfs.ext4 import Owner, make_ext4
 from emberbox.images.rootfs.guest_files import add_guest_files, copy_files
 from emberbox.images.rootfs.tree import unpack
-from emberbox.images.tools.process import run_tool
+from emberbox.images.tools.process import in_thread, run_tool
 from emberbox.images.tools.requirements import find_program
 from emberbox.images.tools.scratch import scratch_folder
-from emberbox.images.tools.threads import in_thread
 
 if TYPE_CHECKING:
     import threading
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from emberbox.images.debian.packages import Package
     from emberbox.images.progress import Progress
-    from emberbox.images.rootfs.recipe import Recipe
+    from emberbox.images.rootfs.recipe import BuildableRuntime
 
 _INSTALL_S = 1800.0
 
@@ -39,11 +39,13 @@ class RootFilesystem:
     packages: tuple[Package, ...]
 
 
-async def build_rootfs(recipe: Recipe, architecture: str, folder: Path, progress: Progress) -> RootFilesystem:
+async def build_rootfs(
+    runtime: BuildableRuntime, architecture: str, folder: Path, progress: Progress
+) -> RootFilesystem:
     """Build a runtime's root filesystem as `rootfs.ext4` in `folder`.
 
     Args:
-        recipe: Release, packages, files and what to remove.
+        runtime: Names the release, packages, files and what to remove.
         architecture: `amd64` or `arm64`.
         folder: An empty folder, which the caller removes.
         progress: Takes what the tools print.
@@ -54,9 +56,9 @@ async def build_rootfs(recipe: Recipe, architecture: str, folder: Path, progress
         NoSpace: The disk is full.
     """
     archive = folder / "root.tar"
-    await _install(recipe, architecture, archive, folder, progress)
+    await _install(runtime, architecture, archive, folder, progress)
     root = folder / "root"
-    owners, packages = await in_thread(functools.partial(_prepare, archive, root, recipe))
+    owners, packages = await in_thread(functools.partial(_prepare, archive, root, runtime))
     archive.unlink()
     image = folder / "rootfs.ext4"
     await make_ext4(root, image, owners)
@@ -65,12 +67,14 @@ async def build_rootfs(recipe: Recipe, architecture: str, folder: Path, progress
 
 
 async def _install(
-    recipe: Recipe, architecture: str, archive: Path, folder: Path, progress: Progress
+    runtime: BuildableRuntime, architecture: str, archive: Path, folder: Path, progress: Progress
 ) -> None:
     program = find_program("mmdebstrap")
-    suite = await find_suite(recipe.suite, folder)
-    argv = [program, *_mode(), "--variant=essential", "--format=tar", f"--architectures={architecture}"]
-    argv += [f"--include={','.join(recipe.packages)}"] if recipe.packages else []
+    suite = await find_suite(runtime.image.suite, folder)
+    as_root = os.geteuid() == 0
+    mode = "--mode=root" if as_root else "--mode=unshare"
+    argv = [program, mode, "--variant=essential", "--format=tar", f"--architectures={architecture}"]
+    argv += [f"--include={','.join(runtime.image.packages)}"] if runtime.image.packages else []
     argv += [f"--aptopt={option}" for option in suite.options]
     argv += [
         f"--dpkgopt=path-exclude={pattern}"
@@ -84,9 +88,9 @@ async def _install(
     listing.write_text(suite.listing, encoding="utf-8")
     argv += [suite.name, str(archive), str(listing)]
     progress.log(" ".join(argv[1:]))
-    what = f"install the packages of the runtime {recipe.name!r}"
+    what = f"install the packages of the runtime {runtime.name!r}"
     try:
-        async with scratch_folder(folder, as_root=os.geteuid() == 0) as scratch:
+        async with scratch_folder(folder, as_root=as_root) as scratch:
             await run_tool(
                 [*bound_to_this_process(), *argv],
                 what=what,
@@ -96,7 +100,7 @@ async def _install(
             )
     except ImageBuildFailed as error:
         if missing := missing_packages(error.detail or ""):
-            named = ", ".join(f"{name}{_line_of(name, recipe.manifest)}" for name in missing)
+            named = ", ".join(f"{name}{_line_of(name, runtime.manifest)}" for name in missing)
             raise ImageBuildFailed(
                 f"could not {what}: Debian {suite.name} has no package {named}; mend image.packages in its "
                 "manifest",
@@ -115,22 +119,12 @@ def missing_packages(output: str) -> list[str]:
     return sorted({first or second for first, second in found})
 
 
-def _line_of(name: str, manifest: Path | None) -> str:
+def _line_of(name: str, manifest: Path) -> str:
     """Return where a manifest names a package, in parentheses; empty where it does not, or cannot be read."""
-    try:
-        lines = manifest.read_text(encoding="utf-8").splitlines() if manifest is not None else []
-    except (OSError, UnicodeDecodeError):
-        return ""
-    quoted = (f'"{name}"', f"'{name}'")
+    quoted, lines = (f'"{name}"', f"'{name}'"), text_of(manifest).splitlines()
     numbers = [number for number, line in enumerate(lines, 1) if any(text in line for text in quoted)]
     # Of a folder that was linked to, its own path is the one that a person knows.
-    return f" ({manifest.resolve()}, line {numbers[0]})" if numbers and manifest is not None else ""
-
-
-def _mode() -> list[str]:
-    if os.geteuid() == 0:
-        return ["--mode=root"]
-    return ["--mode=unshare"]
+    return f" ({manifest.resolve()}, line {numbers[0]})" if numbers else ""
 
 
 def bound_to_this_process() -> list[str]:
@@ -142,25 +136,17 @@ def bound_to_this_process() -> list[str]:
     setpriv = find_program("setpriv")
     if os.geteuid() != 0:
         return [setpriv, "--pdeathsig=TERM", "--"]
-    unshare = [
-        find_program("unshare"),
-        "--mount",
-        "--propagation=private",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--",
-    ]
-    return [setpriv, "--pdeathsig=KILL", "--", *unshare]
+    unshare = ("--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--")
+    return [setpriv, "--pdeathsig=KILL", "--", find_program("unshare"), *unshare]
 
 
 def _prepare(
-    archive: Path, root: Path, recipe: Recipe, stop: threading.Event
+    archive: Path, root: Path, runtime: BuildableRuntime, stop: threading.Event
 ) -> tuple[dict[str, Owner], tuple[Package, ...]]:
-    unpacked = unpack(archive, root, recipe.packages, recipe.remove, stop)
+    unpacked = unpack(archive, root, runtime.image.packages, runtime.image.remove, stop)
     owners = dict(unpacked.owners)
-    for folder in recipe.files:
+    for folder in runtime.image.files:
         for name in copy_files(folder, root):
             owners.pop(name, None)
-    owners |= add_guest_files(root, 0, recipe.user)
+    owners |= add_guest_files(root, runtime.image.user)
     return owners, unpacked.packages

@@ -33,9 +33,9 @@ class CpioEntry:
     device: tuple[int, int] = (0, 0)
 
 
-def folder(name: str, mode: int = 0o755) -> CpioEntry:
+def folder(name: str) -> CpioEntry:
     """Return the entry of a folder."""
-    return CpioEntry(name, stat.S_IFDIR | mode)
+    return CpioEntry(name, stat.S_IFDIR | 0o755)
 
 
 def file(name: str, data: bytes, mode: int = 0o644) -> CpioEntry:
@@ -43,9 +43,9 @@ def file(name: str, data: bytes, mode: int = 0o644) -> CpioEntry:
     return CpioEntry(name, stat.S_IFREG | mode, data)
 
 
-def character_device(name: str, major: int, minor: int, mode: int = 0o600) -> CpioEntry:
+def character_device(name: str, major: int, minor: int) -> CpioEntry:
     """Return the entry of a character device."""
-    return CpioEntry(name, stat.S_IFCHR | mode, device=(major, minor))
+    return CpioEntry(name, stat.S_IFCHR | 0o600, device=(major, minor))
 
 
 def write_cpio(entries: Iterable[CpioEntry]) -> bytes:

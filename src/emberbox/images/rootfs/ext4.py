@@ -22,6 +22,8 @@ _FEATURES = "none,dir_index,ext_attr,extent,filetype,flex_bg,large_file,sparse_s
 """No journal (never written) and no checksums (the store has its own, and they cost an emulated
 guest time)."""
 _UUID = "656d6265-7262-4f78-8000-726f6f746673"
+_TIMELESS = {"E2FSPROGS_FAKE_TIME": "1"}
+"""The file system's own times: the same content gives the same file."""
 _MAKE_S = 300.0
 _ATTEMPTS = 6
 _SCRIPT_NAME_BYTES = 7680
@@ -36,75 +38,58 @@ class Owner:
     gid: int
 
 
-async def make_ext4(folder: Path, image: Path, owners: Mapping[str, Owner], *, time_s: int = 0) -> None:
+async def make_ext4(folder: Path, image: Path, owners: Mapping[str, Owner]) -> None:
     """Write the file system `image` with what is in `folder`.
 
     Args:
         folder: Its modes, links and modification times are kept; whose its files are here does not matter.
         image: Must not exist.
         owners: Owner by path relative to `folder`; whatever is not named belongs to root.
-        time_s: Unix time for the file system's own times and each file's time of change.
 
     Raises:
         ImageBuildFailed: A tool failed; `image` is removed.
         NoSpace: The host's disk is full; `image` is removed.
     """
     try:
-        await _make(folder, image, time_s)
+        await _make(folder, image)
         script = image.with_name(f"{image.name}.owners")
-        await asyncio.to_thread(_write_script, script, folder, owners, time_s)
+        await asyncio.to_thread(_write_script, script, folder, owners)
         await run_tool(
             [find_program("debugfs"), "-w", "-f", str(script), str(image)],
             what="set owners in the root filesystem",
             timeout_s=_MAKE_S,
-            env={"E2FSPROGS_FAKE_TIME": str(max(time_s, 1)), "DEBUGFS_PAGER": "cat"},
+            env={**_TIMELESS, "DEBUGFS_PAGER": "cat"},
         )
         script.unlink()
     except BaseException:
-        _discard(image)
+        image.unlink(missing_ok=True)
         raise
 
 
-async def _make(folder: Path, image: Path, time_s: int) -> None:
+async def _make(folder: Path, image: Path) -> None:
     blocks, inodes = await asyncio.to_thread(estimate, folder)
     for _ in range(_ATTEMPTS):
         try:
             await run_tool(
                 [
                     find_program("mke2fs"),
-                    *(
-                        "-q",
-                        "-F",
-                        "-t",
-                        "ext4",
-                        "-O",
-                        _FEATURES,
-                        "-b",
-                        str(BLOCK),
-                        "-I",
-                        str(_INODE_BYTES),
-                        "-N",
-                        str(inodes),
-                    ),
+                    *("-q", "-F", "-t", "ext4", "-O", _FEATURES, "-b", str(BLOCK)),
+                    *("-I", str(_INODE_BYTES), "-N", str(inodes)),
                     *("-m", "0", "-U", _UUID, "-L", "emberbox", "-d", str(folder)),
                     *("-E", f"lazy_itable_init=0,root_owner=0:0,hash_seed={_UUID}", str(image), str(blocks)),
                 ],
                 what="make the root filesystem",
                 timeout_s=_MAKE_S,
-                env={"E2FSPROGS_FAKE_TIME": str(max(time_s, 1))},
+                env=_TIMELESS,
             )
             return
         except ImageBuildFailed as error:
-            _discard(image)
+            image.unlink(missing_ok=True)
             if "Could not allocate" not in (error.detail or ""):
                 raise
             # What directories and extent trees take cannot be told beforehand to the block.
             blocks += blocks // 20
     raise NoSpace(f"the root filesystem did not fit {blocks * BLOCK // 1024**2} MiB", detail=str(folder))
-
-
-def _discard(image: Path) -> None:
-    image.unlink(missing_ok=True)
 
 
 def estimate(folder: Path) -> tuple[int, int]:
@@ -141,7 +126,7 @@ def _paths(folder: Path) -> Iterator[Path]:
             yield Path(root) / name
 
 
-def _write_script(script: Path, folder: Path, owners: Mapping[str, Owner], time_s: int) -> None:
+def _write_script(script: Path, folder: Path, owners: Mapping[str, Owner]) -> None:
     with script.open("w", encoding="utf-8", errors="surrogateescape") as stream:
         for path in _paths(folder):
             relative = path.relative_to(folder).as_posix()
@@ -155,6 +140,4 @@ def _write_script(script: Path, folder: Path, owners: Mapping[str, Owner], time_
                     f"the root filesystem holds a name that cannot be stored: {relative[:200]!r}"
                 )
             stream.write(f"sif {quoted} uid {owner.uid}\nsif {quoted} gid {owner.gid}\n")
-            stream.write(
-                f"sif {quoted} ctime @{time_s}\nsif {quoted} atime @{time_s}\nsif {quoted} crtime @{time_s}\n"
-            )
+            stream.write(f"sif {quoted} ctime @0\nsif {quoted} atime @0\nsif {quoted} crtime @0\n")

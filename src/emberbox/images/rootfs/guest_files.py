@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emberbox.files.paths import tree_of
 from emberbox.images.rootfs.ext4 import Owner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 USER_ID = 1000
 """User and group number of the unprivileged user whom programs run as."""
@@ -52,12 +52,11 @@ _LEFTOVERS = (
 )
 
 
-def add_guest_files(root: Path, time_s: int, user: str | None = None) -> dict[str, Owner]:
+def add_guest_files(root: Path, user: str | None = None) -> dict[str, Owner]:
     """Write the guest's user, folders and names below `root`; returns the owners that are not root.
 
     Args:
         root: The root filesystem's folder.
-        time_s: Time of the folders.
         user: Whom programs run as, `uid:gid`; None for the unprivileged user.
     """
     for name, mode in _FOLDERS:
@@ -73,7 +72,7 @@ def add_guest_files(root: Path, time_s: int, user: str | None = None) -> dict[st
     for name in _LEFTOVERS:
         (root / name).unlink(missing_ok=True)
     for name, _ in _FOLDERS:
-        os.utime(root / name, (time_s, time_s))
+        os.utime(root / name, (0, 0))
     return {"work": Owner(USER_ID, USER_ID)}
 
 
@@ -84,19 +83,11 @@ def copy_files(source: Path, root: Path) -> list[str]:
     written, relative to `root`.
     """
     written: list[str] = []
-    for path in _walk(source):
+    for path in tree_of(source):
         relative = path.relative_to(source)
-        target = root / relative
-        _copy_one(path, target)
+        _copy_one(path, root / relative)
         written.append(relative.as_posix())
     return written
-
-
-def _walk(source: Path) -> Iterator[Path]:
-    for folder, folders, files in os.walk(source):
-        folders[:] = sorted(name for name in folders if name != "__pycache__")
-        for name in sorted([*folders, *files]):
-            yield Path(folder) / name
 
 
 def _copy_one(path: Path, target: Path) -> None:

@@ -93,11 +93,12 @@ class _Unpacking:
         self._count(name, entry.size)
         if name == ".":
             return
-        if self._above(name):
+        if self._bounds.folder.startswith(f"{name}/"):
             if entry.kind != "folder":
                 raise LayerRefused(f"the packages wrote {name!r}, which must be a folder")
             return
-        self._check_place(name)
+        if name != self._bounds.folder and not name.startswith(f"{self._bounds.folder}/"):
+            raise LayerRefused(f"the packages wrote {name!r}, outside of /{self._bounds.folder}")
         target = self._folder / name
         self._parents(name)
         if entry.kind == "folder":
@@ -129,13 +130,6 @@ class _Unpacking:
             )
         if len(os.fsencode(name)) > _NAME_BYTES or name.count("/") > _DEPTH:
             raise LayerRefused(f"the packages made a path that is too long or too deep: {name[:80]!r}…")
-
-    def _above(self, name: str) -> bool:
-        return self._bounds.folder.startswith(f"{name}/")
-
-    def _check_place(self, name: str) -> None:
-        if name != self._bounds.folder and not name.startswith(f"{self._bounds.folder}/"):
-            raise LayerRefused(f"the packages wrote {name!r}, outside of /{self._bounds.folder}")
 
     def _check_link(self, name: str, target: str, shown: str) -> None:
         inside = posixpath.normpath(target)

@@ -6,16 +6,16 @@ import hashlib
 import json
 import os
 import stat
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from emberbox.files.paths import tree_of
 from emberbox.images.debian.packages import BASE, INSTALLERS
-from emberbox.images.keys import BUILDER_VERSION
+from emberbox.images.records import BUILDER_VERSION
 from emberbox.images.rootfs.tree import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 
 class ImageInputs(Protocol):
@@ -66,73 +66,31 @@ class BuildableRuntime(Protocol):
         """What the root filesystem is made from."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """A root filesystem's inputs.
+def rootfs_inputs(image: ImageInputs, architecture: str) -> dict[str, Any]:
+    """Return the input of a root filesystem's key; other changes of a runtime leave it alone.
 
-    Args:
-        name: The runtime's name.
-        suite: The Debian release that packages and kernel come from, such as `bookworm`.
-        packages: Debian packages.
-        files: Folders copied onto the root, in this order.
-        remove: Globs that are removed.
-        files_digest: SHA-256 over those folders.
-        imported: Digest of the imported image that it is; None where it is made of packages.
-        user: Whom programs run as, `uid:gid`; None for the unprivileged user.
-        manifest: The file that says all this, for messages; None where there is none.
+    Reads its files.
     """
-
-    name: str
-    suite: str
-    packages: tuple[str, ...]
-    files: tuple[Path, ...]
-    remove: tuple[str, ...]
-    files_digest: str
-    imported: str | None = None
-    user: str | None = None
-    manifest: Path | None = None
-
-    @classmethod
-    def of(cls, runtime: BuildableRuntime) -> Recipe:
-        """Return a runtime's recipe; reads its files."""
-        image = runtime.image
-        return cls(
-            name=runtime.name,
-            suite=image.suite,
-            packages=tuple(image.packages),
-            files=image.files,
-            remove=tuple(image.remove),
-            files_digest=files_digest(*image.files),
-            imported=image.imported,
-            user=image.user,
-            manifest=runtime.manifest,
-        )
-
-    def inputs(self, architecture: str) -> dict[str, Any]:
-        """Return the input of the root filesystem's key; other changes of a runtime leave it alone."""
-        return {
-            **({"user": self.user} if self.user is not None else {}),
-            "packages": sorted(self.packages),
-            "remove": sorted(self.remove),
-            "files": self.files_digest,
-            "suite": self.suite,
-            "architecture": architecture,
-            "builder": BUILDER_VERSION,
-            "base": sorted(BASE),
-            "installers": sorted(INSTALLERS),
-            "never": sorted(NEVER),
-        }
+    return {
+        **({"user": image.user} if image.user is not None else {}),
+        "packages": sorted(image.packages),
+        "remove": sorted(image.remove),
+        "files": files_digest(*image.files),
+        "suite": image.suite,
+        "architecture": architecture,
+        "builder": BUILDER_VERSION,
+        "base": sorted(BASE),
+        "installers": sorted(INSTALLERS),
+        "never": sorted(NEVER),
+    }
 
 
 def files_digest(*folders: Path) -> str:
     """Return the SHA-256 over names, modes and content below the folders; of nothing for none."""
     digest = hashlib.sha256()
     for folder in folders:
-        for root, below, files in os.walk(folder):
-            below[:] = sorted(name for name in below if name != "__pycache__")
-            for name in sorted([*below, *files]):
-                path = Path(root) / name
-                digest.update(_entry(path, path.relative_to(folder).as_posix()))
+        for path in tree_of(folder):
+            digest.update(_entry(path, path.relative_to(folder).as_posix()))
     return digest.hexdigest()
 
 

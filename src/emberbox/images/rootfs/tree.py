@@ -111,24 +111,13 @@ def _files_only_of(
 
 
 def _file_list(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], package: str) -> list[str]:
-    info = "var/lib/dpkg/info/"
-    name = next(
-        (
-            name
-            for name in (f"{info}{package}.list", *_with_architecture(members, info, package))
-            if name in members
-        ),
-        None,
-    )
+    names = [f"var/lib/dpkg/info/{package}{suffix}.list" for suffix in ("", ":amd64", ":arm64")]
+    name = next((name for name in names if name in members), None)
     if name is None:
         return []
     lines = _text(tar, members, name).splitlines()
     # A merged-/usr root holds what a package calls /bin/x as usr/bin/x.
     return [_merged(line.strip("/"), members) for line in lines if line not in {"", "/."}]
-
-
-def _with_architecture(members: dict[str, tarfile.TarInfo], info: str, package: str) -> list[str]:
-    return [f"{info}{package}:{architecture}.list" for architecture in ("amd64", "arm64")]
 
 
 def _merged(path: str, members: dict[str, tarfile.TarInfo]) -> str:

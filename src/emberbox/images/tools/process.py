@@ -1,4 +1,4 @@
-"""Runs a tool of the host for a build: bounded, and killed with all its children on cancel."""
+"""Runs a tool of the host, or blocking work, for a build: bounded, and ended with it on cancel."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import logging
 import os
 import signal
 import tempfile
+import threading
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from emberbox.errors import ImageBuildFailed, NoSpace
 from emberbox.tasks import acquired
@@ -19,10 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
 
 KEPT_BYTES = 4096
 """How much of a tool's output is kept for the error's detail."""
 _CAPTURE_BYTES = 16 * 1024 * 1024
+_CAPTURE_S = 60.0
+_FULL = ("No space left on device", "Disk quota exceeded", "not enough free space")
+"""What tools say of a full disk."""
 _TERMINATE_S = 10.0
 _KILL_S = 10.0
 
@@ -98,18 +103,11 @@ async def run_tool(
     return tail.text()
 
 
-async def run_capture(
-    argv: Sequence[str],
-    *,
-    what: str,
-    timeout_s: float,
-    cwd: Path | None = None,
-    env: Mapping[str, str] | None = None,
-) -> str:
-    """Run a program as `run_tool` does, and return its standard output (at most 16 MiB)."""
+async def run_capture(argv: Sequence[str], *, what: str, env: Mapping[str, str] | None = None) -> str:
+    """Run a program as `run_tool` does, for a minute at most; return its standard output, up to 16 MiB."""
     with tempfile.TemporaryDirectory(prefix="emberbox-") as folder:
         output = Path(folder) / "output"
-        await run_tool(argv, what=what, timeout_s=timeout_s, cwd=cwd, env=env, stdout=output)
+        await run_tool(argv, what=what, timeout_s=_CAPTURE_S, env=env, stdout=output)
         with output.open("rb") as stream:
             return stream.read(_CAPTURE_BYTES).decode("utf-8", "replace")
 
@@ -125,15 +123,8 @@ async def end_group(process: asyncio.subprocess.Process) -> None:
     _signal(process.pid, signal.SIGKILL)
 
 
-def is_no_space(text: str) -> bool:
-    """Tell whether a tool's output says that the disk is full."""
-    return (
-        "No space left on device" in text or "Disk quota exceeded" in text or "not enough free space" in text
-    )
-
-
 def _failure(what: str, program: str, code: int, output: str) -> Exception:
-    if is_no_space(output):
+    if any(mark in output for mark in _FULL):
         return NoSpace(
             f"could not {what}: the disk is full. Free some space, or set another data folder.", detail=output
         )
@@ -178,3 +169,16 @@ class _Tail:
         for line in lines:
             if line.strip():
                 self._on_line(line.decode("utf-8", "replace").rstrip())
+
+
+async def in_thread(function: Callable[[threading.Event], _Result]) -> _Result:
+    """Run blocking work in a thread; a cancelled task sets the work's event and awaits its end."""
+    stop = threading.Event()
+    work = asyncio.ensure_future(asyncio.to_thread(function, stop))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        stop.set()
+        with contextlib.suppress(Exception):
+            await work
+        raise

@@ -30,13 +30,18 @@ class Requirement:
     files: tuple[str, ...] = ()
 
     def find(self) -> str | None:
-        """Return its path, or None.
-
-        Looks into the administrator's folders too, which a user's PATH may lack.
-        """
+        """Return its path, or None."""
         if self.files:
             return next((path for path in self.files if Path(path).is_file()), None)
-        return shutil.which(self.program) or shutil.which(self.program, path=_ADMINISTRATOR_FOLDERS)
+        return which(self.program)
+
+
+def which(program: str) -> str | None:
+    """Return a program's path, or None.
+
+    Looks into the administrator's folders too, which a user's PATH may lack.
+    """
+    return shutil.which(program) or shutil.which(program, path=_ADMINISTRATOR_FOLDERS)
 
 
 KEYRING = Requirement(

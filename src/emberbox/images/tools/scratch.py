@@ -1,4 +1,4 @@
-"""Lends folders where an unprivileged build's users may write, as not every path lets them."""
+"""Lends folders where an unprivileged build's users may write, and removes what they left there."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import stat
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emberbox.errors import EmberboxError
 from emberbox.files.locks import is_locked, take_lock
-from emberbox.images.tools.removal import remove_tree
+from emberbox.images.tools.process import run_tool
+from emberbox.images.tools.requirements import find_program
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,6 +25,7 @@ _log = logging.getLogger(__name__)
 
 ELSEWHERE = Path("/var/tmp")  # noqa: S108 (each folder in it is made with a name that nobody can guess)
 _PREFIX = "emberbox-build-"
+_REMOVE_S = 120.0
 _YOUNG_S = 60.0
 """A folder that is younger may not be locked yet."""
 
@@ -72,3 +76,20 @@ async def _remove_abandoned(elsewhere: Path) -> None:
                     "removing %s, left by a killed build", path, extra={"action": "images.remove_dead_build"}
                 )
                 await remove_tree(path)
+
+
+async def remove_tree(folder: Path) -> None:
+    """Remove a build's folder, also what a killed unprivileged build left as another user."""
+    if await asyncio.to_thread(_remove, folder):
+        return
+    if os.geteuid() != 0:
+        with contextlib.suppress(EmberboxError):
+            argv = [find_program("mmdebstrap"), "--unshare-helper", "rm", "-rf", str(folder)]
+            await run_tool(argv, what="remove a build's folder", timeout_s=_REMOVE_S)
+    if not await asyncio.to_thread(_remove, folder):
+        _log.warning("cannot remove %s", folder, extra={"action": "images.remove_failed"})
+
+
+def _remove(folder: Path) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()

@@ -9,6 +9,8 @@ import os
 import pwd
 from pathlib import Path
 
+from emberbox.files.paths import text_of
+
 COUNT = 65_536
 """How many an unprivileged build needs."""
 FIRST = 100_000
@@ -55,11 +57,7 @@ def grant_command(files: tuple[Path, ...], *, taken: tuple[Path, ...] = (_SUBUID
 
 
 def _ranges(file: Path) -> list[tuple[str, int, int]]:
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    fields = [line.strip().split(":") for line in lines]
+    fields = [line.strip().split(":") for line in text_of(file).splitlines()]
     return [(f[0], int(f[1]), int(f[2])) for f in fields if len(f) == 3 and f[1].isdigit() and f[2].isdigit()]
 
 

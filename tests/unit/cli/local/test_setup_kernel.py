@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emberbox.cli.local.setup_kernel import KernelWish, choose_kernel
+from emberbox.cli.local.setup_kernel import check_kernel, choose_kernel
 from emberbox.config import ImageSettings, Settings, VmmSettings
 from emberbox.errors import ImageImportFailed, InvalidInput
 from emberbox.images.kernels import needs as kernel_needs
@@ -56,26 +56,22 @@ def used(settings: Settings) -> GuestKernel:
 async def test_a_kernel_is_taken_and_given_back(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await choose_kernel(
-        settings, KernelWish(kernel=file(tmp_path, config(extra="CONFIG_PVM_GUEST=y")), modules=None)
-    )
+    await choose_kernel(settings, file(tmp_path, config(extra="CONFIG_PVM_GUEST=y")), None)
     assert (used(settings).name, used(settings).pvm) == ("Linux 6.12.9-own (vmlinux-own)", True)
     assert (
         "Linux 6.12.9-own (vmlinux-own): with its configuration, with PVM's guest part"
         in capsys.readouterr().err
     )
-    await choose_kernel(settings, KernelWish(kernel=None, modules=None))
+    await choose_kernel(settings, None, None)
     assert used(settings).pvm, "without --kernel it stays"
-    await choose_kernel(settings, KernelWish(kernel="debian", modules=None))
+    await choose_kernel(settings, "debian", None)
     assert used(settings).name == "Debian's kernel"
 
 
 async def test_what_another_driver_would_need_is_told(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await choose_kernel(
-        settings, KernelWish(kernel=file(tmp_path, config(without=(kernel_needs.VSOCK,))), modules=None)
-    )
+    await choose_kernel(settings, file(tmp_path, config(without=(kernel_needs.VSOCK,))), None)
     assert (
         "Firecracker could not use it: it lacks vsock over virtio (CONFIG_VIRTIO_VSOCKETS)"
         in capsys.readouterr().err
@@ -85,41 +81,35 @@ async def test_what_another_driver_would_need_is_told(
 async def test_what_the_driver_needs_is_refused_and_nothing_changes(
     settings: Settings, tmp_path: Path
 ) -> None:
-    await choose_kernel(settings, KernelWish(kernel=file(tmp_path, config()), modules=None))
+    await choose_kernel(settings, file(tmp_path, config()), None)
     before = used(settings)
     lacking = file(tmp_path, config(without=(kernel_needs.CONSOLE,), extra="CONFIG_MORE=y"))
     with pytest.raises(ImageImportFailed, match=r"cannot be used here: .*it lacks virtio consoles"):
-        await choose_kernel(settings, KernelWish(kernel=lacking, modules=None))
+        await choose_kernel(settings, lacking, None)
     forced = replace(settings, vmm=VmmSettings(driver="qemu"))
     with pytest.raises(ImageImportFailed, match="it lacks virtio consoles"):
-        await choose_kernel(forced, KernelWish(kernel=lacking, modules=None))
+        await choose_kernel(forced, lacking, None)
     assert used(settings) == before
 
 
 @pytest.mark.parametrize(
-    ("wish", "vmm", "named", "words"),
+    ("kernel", "vmm", "named", "words"),
     [
-        (KernelWish(kernel="/no/such", modules=None), None, "", "there is no file /no/such"),
-        (KernelWish(kernel="debian", modules=None), "firecracker", "", "do not go together"),
-        (
-            KernelWish(kernel="debian", modules=None),
-            None,
-            "/a/vmlinux",
-            "images.kernel is set to /a/vmlinux, which wins",
-        ),
+        ("/no/such", None, "", "there is no file /no/such"),
+        ("debian", "firecracker", "", "do not go together"),
+        ("debian", None, "/a/vmlinux", "images.kernel is set to /a/vmlinux, which wins"),
     ],
 )
 def test_what_does_not_go_together(
-    wish: KernelWish, vmm: str | None, named: str, words: str, settings: Settings
+    kernel: str, vmm: str | None, named: str, words: str, settings: Settings
 ) -> None:
     with pytest.raises(InvalidInput, match=words):
-        wish.check(replace(settings, images=ImageSettings(kernel=named)), vmm=vmm)
+        check_kernel(kernel, None, replace(settings, images=ImageSettings(kernel=named)), vmm=vmm)
 
 
 def test_modules_go_with_a_kernel(settings: Settings, tmp_path: Path) -> None:
     for kernel in (None, "debian"):
         with pytest.raises(InvalidInput, match="--modules goes with --kernel FILE"):
-            KernelWish(kernel=kernel, modules=tmp_path).check(settings, vmm=None)
-    KernelWish(kernel=None, modules=None).check(
-        replace(settings, images=ImageSettings(kernel="/a")), vmm="firecracker"
-    )
+            check_kernel(kernel, tmp_path, settings, vmm=None)
+    named = replace(settings, images=ImageSettings(kernel="/a"))
+    check_kernel(None, None, named, vmm="firecracker")

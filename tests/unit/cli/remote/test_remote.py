@@ -13,10 +13,10 @@ from emberbox.cli import exit_codes
 from emberbox.cli.app import ALIASES, MODULES, WITHOUT_SERVER, make_app
 from emberbox.cli.main import main
 from emberbox.cli.remote import remote
-from emberbox.cli.remote.jobs.job_options import read
 from emberbox.cli.remote.jobs.jobs import _fields, _row
+from emberbox.cli.remote.jobs.submit import job_parameters
 from emberbox.cli.remote.remote import Remote
-from emberbox.cli.tables import size
+from emberbox.cli.tables import print_json, size
 from emberbox.errors import (
     Conflict,
     EmberboxError,
@@ -109,7 +109,7 @@ async def test_json_is_json_and_nothing_else(capsys: pytest.CaptureFixture[str])
     assert json.loads(capsys.readouterr().out)["name"] == HOSTILE
     Remote().print_id(job)
     assert capsys.readouterr().out == f"{job.id}\n"
-    remote.print_line({"a": "b\nc"})
+    print_json({"a": "b\nc"}, indent=None)
     assert capsys.readouterr().out == '{"a": "b\\nc"}\n'
 
 
@@ -149,10 +149,10 @@ def test_options_that_were_not_given_are_left_out(tmp_path: Path) -> None:
         "stdin": None,
         "labels": None,
     }
-    assert read(**nothing, cold=False, interactive=False, timeout_s=None) == {}
+    assert job_parameters(**nothing, cold=False, interactive=False, timeout_s=None) == {}
     (tmp_path / "in").write_bytes(b"x")
     some = {**nothing, "stdin": str(tmp_path / "in"), "labels": ["a=b"]}
-    assert read(**some, cold=True, priority=0) == {
+    assert job_parameters(**some, cold=True, priority=0) == {
         "stdin": b"x",
         "labels": {"a": "b"},
         "cold": True,
@@ -172,12 +172,12 @@ def test_requirements_go_along_by_the_name_that_a_job_is_known_by(tmp_path: Path
     (tmp_path / "for-tests.txt").write_bytes(b"six\n")
     (tmp_path / "package.json").write_bytes(b"{}")
     (tmp_path / "package-lock.json").write_bytes(b"[]")
-    asked = read(**nothing, cold=False, requirements=str(tmp_path / "for-tests.txt"))
+    asked = job_parameters(**nothing, cold=False, requirements=str(tmp_path / "for-tests.txt"))
     assert asked == {"files": {"requirements.txt": b"six\n"}}
-    asked = read(**nothing, cold=False, requirements=str(tmp_path / "package.json"))
+    asked = job_parameters(**nothing, cold=False, requirements=str(tmp_path / "package.json"))
     assert asked == {"files": {"package.json": b"{}", "package-lock.json": b"[]"}}
     with pytest.raises(InvalidInput, match="cannot tell what installs"):
-        read(**nothing, cold=False, requirements=str(tmp_path / "setup.py"))
+        job_parameters(**nothing, cold=False, requirements=str(tmp_path / "setup.py"))
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ async def _look(
 
 async def test_firecracker_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "vmm/firecracker").mkdir(parents=True)
-    monkeypatch.setattr("emberbox.doctor.probes.find", lambda _: None)
+    monkeypatch.setattr("emberbox.doctor.checks.drivers.which", lambda _: None)
     found = await _look(monkeypatch, tmp_path, VmmSettings(), firecracker=KVM, qemu=TCG)
     assert found["driver"].found.startswith("Firecracker, the best that works here: a guest ran ")
     assert (found["acceleration"].level, found["acceleration"].found) == (Level.OK, "KVM: hardware")

@@ -278,11 +278,11 @@ def test_each_setting_is_mended_to_what_is_good(rule: object, tmp_path: Path) ->
     from emberbox.doctor.production.sysctls import Rule, check_setting
 
     assert isinstance(rule, Rule)
-    assert check_setting(rule, str(rule.mend)).level is Level.OK
+    assert check_setting(rule, str(rule.least)).level is Level.OK
     bad = check_setting(rule, str(rule.most + 1))
     assert (bad.level, bad.mend) == (
         Level.WARNING,
-        f"sysctl -w {rule.name}={rule.mend} >> /etc/sysctl.d/60-emberbox.conf",
+        f"sysctl -w {rule.name}={rule.least} >> /etc/sysctl.d/60-emberbox.conf",
     )
     assert check_setting(rule, "x").level is Level.UNKNOWN
 

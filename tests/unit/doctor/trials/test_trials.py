@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from emberbox.doctor.trials import building, namespaces
+from emberbox.doctor.trials import building
 from emberbox.doctor.trials.group import try_group
 from emberbox.doctor.trials.kernel import WORD, kernel_image
 from emberbox.doctor.trials.machine import try_machine
@@ -222,10 +222,3 @@ async def test_building_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, 
 
     monkeypatch.setattr("subprocess.run", hang)
     assert "timed out" in (await building.try_building(tmp_path) or "")
-
-
-@pytest.mark.parametrize(("code", "made"), [("true", True), ("false", False), ("/no/such", None)])
-def test_namespaces_of_every_user(code: str, made: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(namespaces, "_BECOME", ())
-    monkeypatch.setattr(namespaces, "_MAKE", (code,))
-    assert namespaces.every_user_makes_namespaces() is made

@@ -48,7 +48,7 @@ def root(tmp_path: Path) -> Path:
 
 
 async def test_files_owners_and_modes_arrive(root: Path, tmp_path: Path) -> None:
-    owners = add_guest_files(root, 0) | {'odd "name': Owner(8, 9)}
+    owners = add_guest_files(root) | {'odd "name': Owner(8, 9)}
     image = tmp_path / "rootfs.ext4"
     await make_ext4(root, image, owners)
     assert ask(image, "cat /etc/passwd").splitlines() == [

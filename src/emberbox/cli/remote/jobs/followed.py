@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from emberbox.cli import exit_codes
 from emberbox.cli.failures import say
-from emberbox.cli.streams import Sink, read_pieces
+from emberbox.cli.streams import Sink, feeding, read_pieces
 from emberbox.errors import Conflict, EmberboxError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ async def follow(
     """Write a job's output to this command's own, unchanged, until the job has ended, and return it."""
     # Closed here: a reader that goes away leaves it half-way, and it holds a connection.
     async with aclosing(client.jobs.events(job_id, stream=stream, after=after, binary=True)) as events:
-        return await _Output().show(events) or await client.jobs.wait(job_id)
+        return await Output().show(events) or await client.jobs.wait(job_id)
 
 
 async def talk(client: AsyncClient, job_id: str) -> Job:
@@ -80,17 +80,13 @@ async def talk(client: AsyncClient, job_id: str) -> Job:
 
     Returns the job when it has ended.
     """
-    output = _Output()
+    output = Output()
     try:
-        async with client.jobs.attach(job_id, binary=True) as conversation:
-            feeder = asyncio.create_task(_feed(conversation), name="submit-stdin")
-            try:
-                ended = await output.show(aiter(conversation))
-            finally:
-                feeder.cancel()
-                await asyncio.wait((feeder,))
-        if not feeder.cancelled():
-            feeder.result()
+        async with (
+            client.jobs.attach(job_id, binary=True) as conversation,
+            feeding(_feed(conversation), "submit-stdin"),
+        ):
+            ended = await output.show(aiter(conversation))
     except Conflict:
         # It ended before its input did, or runs where no input can be given: its output is still to be had.
         ended = await output.show(client.jobs.events(job_id, after=output.last, binary=True))
@@ -106,7 +102,7 @@ async def _feed(conversation: AsyncConversation) -> None:
         return  # the output ends as well, and its reader tells why
 
 
-class _Output:
+class Output:
     """Writes a job's output to this command's own. `last` is the id of the entry that was written last."""
 
     def __init__(self) -> None:

@@ -7,13 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emberbox.cli import commands, exit_codes
+from emberbox.cli import exit_codes
+from emberbox.cli.commands import argument, group, option
 from emberbox.cli.failures import say
 from emberbox.cli.options import WAIT
-from emberbox.cli.remote import remote
 from emberbox.cli.remote.jobs.submit import hand_in
-from emberbox.cli.remote.remote import LISTED, LabelFilter, Limit, Remote, command, identifier, label_of
-from emberbox.cli.tables import moment, size
+from emberbox.cli.remote.remote import (
+    LISTED,
+    LabelFilter,
+    Limit,
+    Remote,
+    command,
+    identifier,
+    label_of,
+    shown_labels,
+)
+from emberbox.cli.tables import moment, print_json, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,34 +31,21 @@ if TYPE_CHECKING:
     from emberbox.schemas.jobs import Artifact, CompileReport, Job, JobMetrics
 
 JobId = Annotated[str, identifier("job")]
-Status = Annotated[
-    str | None, typer.Option("--status", "-s", metavar="STATUS", help="Only queued, running, succeeded, …")
-]
+Status = Annotated[str | None, option("--status -s", "Only queued, running, succeeded, …", "STATUS")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    named = (
-        ("list", show),
-        ("get", get),
-        ("wait", wait),
-        ("cancel", cancel),
-        ("rerun", rerun),
-        ("delete", delete),
-        ("artifacts", artifacts),
-        ("download", download),
-    )
-    commands.group(app, "jobs", "List, look at, cancel, and repeat the jobs of a server.", *named)
+    text = "List, look at, cancel, and repeat the jobs of a server."
+    group(app, "jobs", text, list_, get, wait, cancel, rerun, delete, artifacts, download)
 
 
 @command()
-async def show(
+async def list_(
     there: Remote,
     status: Status = None,
-    runtime: Annotated[
-        str | None, typer.Option("--runtime", "-r", metavar="NAME", help="Only of this runtime.")
-    ] = None,
-    script: Annotated[str | None, typer.Option("--script", metavar="ID", help="Only of this script.")] = None,
+    runtime: Annotated[str | None, option("--runtime -r", "Only of this runtime.", "NAME")] = None,
+    script: Annotated[str | None, option("--script", "Only of this script.", "ID")] = None,
     label: LabelFilter = None,
     limit: Limit = LISTED,
 ) -> None:
@@ -99,7 +95,7 @@ def _fields(job: Job) -> Iterator[tuple[str, object]]:
         "entry": job.entry,
         "rerun of": job.rerun_of,
         "arguments": " ".join(job.args),
-        "labels": remote.shown_labels(job.labels),
+        "labels": shown_labels(job.labels),
         "attempt": f"{job.attempt}, with {job.retries} retries allowed" if job.retries else job.attempt,
         "created": moment(job.times.created_at),
         "ended": job.times.ended_at and moment(job.times.ended_at),
@@ -188,18 +184,13 @@ async def _say_why_nothing(client: AsyncClient, job_id: str) -> None:
 async def download(
     there: Remote,
     job_id: JobId,
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[FILE]...", help="Ids or paths; all where left out.", show_default=False),
-    ] = None,
-    output: Annotated[
-        str, typer.Option("--output", "-o", metavar="DIR", help="Where to; made where it is not there.")
-    ] = ".",
+    names: Annotated[list[str] | None, argument("[FILE]...", "Ids or paths; all where left out.")] = None,
+    output: Annotated[str, option("--output -o", "Where to; made where it is not there.", "DIR")] = ".",
 ) -> None:
     """Fetch the files that a job left behind, with their folders. Existing files are replaced."""
     found = await there.client.jobs.download_all(job_id, Path(output), only=names or None)
     if there.json:
-        remote.print_line([str(path) for path in found])
+        print_json([str(path) for path in found], indent=None)
         return
     for path in found:
         typer.echo(str(path))

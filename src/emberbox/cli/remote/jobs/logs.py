@@ -6,16 +6,18 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, cast
 
-import typer
-
+from emberbox.cli.commands import option
 from emberbox.cli.failures import say
-from emberbox.cli.remote.jobs.followed import follow, told
+from emberbox.cli.remote.jobs.followed import Output, follow, told
 from emberbox.cli.remote.jobs.jobs import JobId  # noqa: TC001  Typer looks at it when it runs
-from emberbox.cli.remote.remote import Remote, as_json, command, print_line
+from emberbox.cli.remote.remote import Remote, as_json, command
 from emberbox.cli.streams import Sink
+from emberbox.cli.tables import print_json
 from emberbox.errors import InvalidInput
 
 if TYPE_CHECKING:
+    import typer
+
     from emberbox.client import AsyncClient
     from emberbox.client._async.jobs import Stream
 
@@ -29,13 +31,9 @@ def register(app: typer.Typer) -> None:
 async def logs(
     there: Remote,
     job_id: JobId,
-    follow_on: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
-    stream: Annotated[
-        str | None, typer.Option("--stream", metavar="NAME", help="Only stdout, or only stderr.")
-    ] = None,
-    tail: Annotated[
-        int | None, typer.Option("--tail", metavar="N", min=0, help="Only the last N lines.")
-    ] = None,
+    follow_on: Annotated[bool, option("--follow -f", "Go on until the job has ended.")] = False,
+    stream: Annotated[str | None, option("--stream", "Only stdout, or only stderr.", "NAME")] = None,
+    tail: Annotated[int | None, option("--tail", "Only the last N lines.", "N", min=0)] = None,
 ) -> int | None:
     """Show what a job wrote, unchanged. Its standard output and standard error go to those of this command.
 
@@ -54,22 +52,14 @@ async def logs(
     elif follow_on:
         return await _follow(there.client, job_id, only)
     else:
-        await _copy(there.client, job_id, only)
+        await Output().show(there.client.jobs.logs(job_id, stream=only, binary=True))
     return None
 
 
 async def _print_entries(client: AsyncClient, job_id: str, stream: Stream | None, *, follow_on: bool) -> None:
     async with aclosing(client.jobs.logs(job_id, follow=follow_on, stream=stream)) as entries:
         async for entry in entries:
-            print_line(as_json(entry))
-
-
-async def _copy(client: AsyncClient, job_id: str, stream: Stream | None) -> None:
-    from emberbox.client.log_events import entry_bytes
-
-    sinks = {"stdout": Sink(1), "stderr": Sink(2)}
-    async for entry in client.jobs.logs(job_id, stream=stream, binary=True):
-        await sinks[entry.stream].write(entry_bytes(entry, binary=True))
+            print_json(as_json(entry), indent=None)
 
 
 async def _follow(client: AsyncClient, job_id: str, stream: Stream | None) -> int:

@@ -5,13 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from emberbox.cli import commands
-from emberbox.cli.commands import ARGS
+from emberbox.cli.commands import ARGS, argument, group, option
 from emberbox.cli.options import LABELS, NAME, RUNTIME, SCRIPT_RUN, Option
-from emberbox.cli.remote.jobs import job_options
-from emberbox.cli.remote.jobs.submit import check_interactive, hand_in
+from emberbox.cli.remote.jobs.submit import check_interactive, hand_in, job_parameters
 from emberbox.cli.remote.remote import (
     LISTED,
     LabelFilter,
@@ -30,6 +26,8 @@ from emberbox.cli.tables import moment, size
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import typer
+
     from emberbox.schemas.scripts import Script
 
 ScriptId = Annotated[str, identifier("script")]
@@ -37,24 +35,15 @@ ScriptId = Annotated[str, identifier("script")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    named = (
-        ("list", show),
-        ("upload", upload),
-        ("get", get),
-        ("content", content),
-        ("delete", delete),
-        ("run", run),
-    )
-    commands.group(app, "scripts", "Upload scripts to a server, and run them there.", *named)
+    text = "Upload scripts to a server, and run them there."
+    group(app, "scripts", text, list_, upload, get, content, delete, run)
 
 
 @command()
-async def show(
+async def list_(
     there: Remote,
-    runtime: Annotated[
-        str | None, typer.Option("--runtime", "-r", metavar="NAME", help="Only of this runtime.")
-    ] = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="TEXT", help="Only of this name.")] = None,
+    runtime: Annotated[str | None, option("--runtime -r", "Only of this runtime.", "NAME")] = None,
+    name: Annotated[str | None, option("--name", "Only of this name.", "TEXT")] = None,
     label: LabelFilter = None,
     limit: Limit = LISTED,
 ) -> None:
@@ -78,9 +67,7 @@ def _row(script: Script) -> tuple[str, ...]:
 )
 async def upload(
     there: Remote,
-    files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="A script, an archive, a folder, or several.")
-    ],
+    files: Annotated[list[str], argument("FILE...", "A script, an archive, a folder, or several.")],
     *,
     labels: list[str] | None,
     **given: Any,
@@ -117,9 +104,7 @@ def _fields(script: Script) -> Iterator[tuple[str, object]]:
 async def content(
     there: Remote,
     script_id: ScriptId,
-    output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.")
-    ] = None,
+    output: Annotated[str | None, option("--output -o", "Write it there.", "FILE")] = None,
 ) -> None:
     """Print a script's content: the file, or a tar archive of its files."""
     data = await there.client.scripts.content(script_id)
@@ -148,7 +133,7 @@ def run(
 ) -> Work:
     """Run an uploaded script as a job; see emberbox submit."""
     check_interactive(interactive, stdin, there.json)
-    options = job_options.read(args=args, stdin=stdin, interactive=interactive, **given)
+    options = job_parameters(args=args, stdin=stdin, interactive=interactive, **given)
     return hand_in(
         there,
         lambda client: client.scripts.run(script_id, wait=False, **options),

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from emberbox.cli import exit_codes
-from emberbox.cli.commands import ARGS
-from emberbox.cli.inputs import check_file, check_folder
+from emberbox.cli.commands import ARGS, argument
+from emberbox.cli.inputs import check_file, check_folder, read_environment, read_files
 from emberbox.cli.options import SUBMIT
-from emberbox.cli.remote.jobs import job_options
 from emberbox.cli.remote.jobs.followed import run_and_follow, told
-from emberbox.cli.remote.remote import Remote, Work, command
+from emberbox.cli.remote.remote import Remote, Work, command, read_labels
 from emberbox.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from emberbox.client import AsyncClient
+    import typer
+
+    from emberbox.client import AsyncClient, JobParameters
     from emberbox.schemas.jobs import Job
 
 
@@ -35,10 +35,7 @@ def register(app: typer.Typer) -> None:
 @command(*SUBMIT)
 def submit(
     there: Remote,
-    file: Annotated[
-        str | None,
-        typer.Argument(metavar="FILE", help="The script; '-' for standard input.", show_default=False),
-    ] = None,
+    file: Annotated[str | None, argument("FILE", "The script; '-' for standard input.")] = None,
     args: Annotated[list[str] | None, ARGS] = None,
     *,
     code: str | None,
@@ -64,7 +61,7 @@ def submit(
         if code is not None
         else _read_script(words.pop(0) if words else None, stdin, named=runtime is not None)
     )
-    options = job_options.read(args=words, stdin=stdin, interactive=interactive, **given)
+    options = job_parameters(args=words, stdin=stdin, interactive=interactive, **given)
     return hand_in(
         there,
         lambda client: client.jobs.submit(source, runtime=runtime, **options),
@@ -119,8 +116,6 @@ def check_output_dir(output_dir: str | None, *, wait: bool) -> None:
 
 
 def _read_script(file: str | None, stdin: str | None, *, named: bool) -> Path | bytes:
-    import sys
-
     if file is None:
         raise InvalidInput("name the script to run, or give its text with -c; see emberbox submit --help")
     if file != "-":
@@ -135,3 +130,50 @@ def _read_script(file: str | None, stdin: str | None, *, named: bool) -> Path | 
     if stdin == "-":
         raise InvalidInput("standard input can be the script or what it reads, not both")
     return sys.stdin.buffer.read()
+
+
+def job_parameters(
+    *,
+    args: Sequence[str] | None,
+    env: Sequence[str] | None,
+    files: Sequence[str] | None,
+    artifacts: Sequence[str] | None,
+    stdin: str | None,
+    labels: Sequence[str] | None,
+    requirements: str | None = None,
+    **plain: Any,
+) -> JobParameters:
+    """Return what was asked for as the client takes it; what was not, and a switch that is off, is left out.
+
+    Raises:
+        InvalidInput: A file that is not there or names no packages, a variable or a label that is none.
+    """
+    options: dict[str, Any] = {
+        **plain,
+        "args": list(args or ()),
+        "env": read_environment(env or ()),
+        "files": {**read_files(files or ()), **_read_requirements(requirements)},
+        "artifacts": list(artifacts or ()),
+        "labels": read_labels(labels),
+        "stdin": None if stdin is None else _read_stdin(stdin),
+    }
+    nothing: tuple[Any, ...] = (None, [], {})
+    wanted = {name: value for name, value in options.items() if value is not False and value not in nothing}
+    return cast("JobParameters", wanted)
+
+
+def _read_requirements(file: str | None) -> dict[str, bytes]:
+    """Return the file that names packages, under the name by which the server knows such a file."""
+    if file is None:
+        return {}
+    # The engine's modules take a while to import, and most jobs need none of them here.
+    from emberbox.sandbox.packages.requests import PackageRequest
+
+    return dict(PackageRequest.of_path(Path(file)).files)
+
+
+def _read_stdin(file: str) -> bytes:
+    if file == "-":
+        return sys.stdin.buffer.read()
+    check_file(Path(file))
+    return Path(file).read_bytes()
