@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from emberbox.errors import NotFound
 from emberbox.ids import is_id
-from emberbox.service.service import Service
+from emberbox.service.jobs.jobs import Jobs
 from emberbox.store.records import JobRecord, KeyRecord
 
 
@@ -102,7 +102,7 @@ def idempotency(key: str | None, route: str, body: BaseModel) -> tuple[str, str]
     return key, hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-async def job_of(service: Service, key: KeyRecord, job_id: str) -> JobRecord:
+async def job_of(jobs: Jobs, key: KeyRecord, job_id: str) -> JobRecord:
     """Return a job of this key.
 
     Raises:
@@ -110,7 +110,7 @@ async def job_of(service: Service, key: KeyRecord, job_id: str) -> JobRecord:
     """
     if not is_id(job_id, "job"):
         raise NotFound("there is no such job")
-    return await service.jobs.get(key, job_id)
+    return await jobs.get(key, job_id)
 
 
 def script_id_of(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,9 +16,12 @@ from emberbox.schemas.base import Labels, Request, bounded
 from emberbox.service.uploads.intake import receive, scratch_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request as HTTPRequest
 
-    from emberbox.service.service import Service
+    from emberbox.config import Settings
+    from emberbox.service.uploads.scripts import Scripts
     from emberbox.store.records import KeyRecord, ScriptRecord
 
 FILE_FIELDS = ("file", "script")
@@ -43,46 +47,59 @@ class UploadFields(Request):
             raise ValueError('must be a JSON object such as {"team": "data"}') from error
 
 
-async def store_upload(
-    service: Service, request: HTTPRequest, key: KeyRecord, *, fallback: str | None = None
-) -> ScriptRecord:
-    """Store the script that a request's form holds.
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """Stores the scripts that forms hold.
 
     Args:
-        service: Where it is stored; its settings have the bounds of forms and archives.
-        request: Whose body was not read yet.
-        key: Whose script it will be.
-        fallback: The runtime of a file whose name has no extension, and whose first line names no
-            program; None for none.
-
-    Raises:
-        InvalidInput, InvalidPath, InvalidArchive, UnknownRuntime, PayloadTooLarge: The upload
-        cannot be taken; nothing is kept. QuotaExceeded: The key's storage is used up. NoSpace,
-        ServiceStopping: Nothing new is taken now.
+        scripts: Where they go.
+        settings: The bounds of forms and archives.
+        check_ready: Raises what speaks against taking new work.
     """
-    service.check_ready()
-    bounds = service.settings.server
-    async with scratch_folder(service.settings.data) as scratch:
-        form = await read_form(
-            request,
-            scratch,
-            files=FILE_FIELDS,
-            fields=tuple(UploadFields.model_fields),
-            max_bytes=bounds.upload_bytes,
-            max_files=bounds.upload_files,
-        )
-        fields = _check(form.fields)
-        upload = await receive(form.files, bounds, scratch)
-        create = partial(
-            service.scripts.create, key, upload, entry=fields.entry, name=fields.name, labels=fields.labels
-        )
-        try:
-            return await create(runtime=fields.runtime)
-        except UnknownRuntime:
-            named = fields.runtime or upload.archive or PurePosixPath(upload.name).suffix
-            if fallback is None or named:
-                raise
-            return await create(runtime=fallback)
+
+    scripts: Scripts
+    settings: Settings
+    check_ready: Callable[[], None]
+
+    async def store(
+        self, request: HTTPRequest, key: KeyRecord, *, fallback: str | None = None
+    ) -> ScriptRecord:
+        """Store the script that a request's form holds.
+
+        Args:
+            request: Whose body was not read yet.
+            key: Whose script it will be.
+            fallback: The runtime of a file whose name has no extension, and whose first line names no
+                program; None for none.
+
+        Raises:
+            InvalidInput, InvalidPath, InvalidArchive, UnknownRuntime, PayloadTooLarge: The upload
+            cannot be taken; nothing is kept. QuotaExceeded: The key's storage is used up. NoSpace,
+            ServiceStopping: Nothing new is taken now.
+        """
+        self.check_ready()
+        bounds = self.settings.server
+        async with scratch_folder(self.settings.data) as scratch:
+            form = await read_form(
+                request,
+                scratch,
+                files=FILE_FIELDS,
+                fields=tuple(UploadFields.model_fields),
+                max_bytes=bounds.upload_bytes,
+                max_files=bounds.upload_files,
+            )
+            fields = _check(form.fields)
+            upload = await receive(form.files, bounds, scratch)
+            create = partial(
+                self.scripts.create, key, upload, entry=fields.entry, name=fields.name, labels=fields.labels
+            )
+            try:
+                return await create(runtime=fields.runtime)
+            except UnknownRuntime:
+                named = fields.runtime or upload.archive or PurePosixPath(upload.name).suffix
+                if fallback is None or named:
+                    raise
+                return await create(runtime=fallback)
 
 
 def _check(values: dict[str, str]) -> UploadFields:

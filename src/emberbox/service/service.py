@@ -149,7 +149,7 @@ class Service:
         self.queue = DatabaseQueue(db, self.quotas.bounds)
         self.endings = Endings(db, self.queue, self.live, ended=self._ended)
         self.jobs = Jobs(db, self.blobs, self.queue, self.endings, self.live)
-        self.waits = JobWaits(self.jobs.find, self.live)
+        self.waits = JobWaits(self.jobs.find, self.live, longest_s=settings.server.wait_s)
         self.logs = Logs(db, self.blobs, self.live)
         self.orders = Orders(
             self.engine.runtimes,

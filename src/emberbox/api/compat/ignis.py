@@ -8,7 +8,7 @@ from pydantic import Field
 from emberbox.api.auth import Runner
 from emberbox.api.compat.failures import failure_of
 from emberbox.api.openapi import OTHERS
-from emberbox.api.parts import ServicePart
+from emberbox.api.parts import LogsPart, OrdersPart, ServerPart, SubmissionPart, WaitsPart
 from emberbox.api.streaming.ending import end_of
 from emberbox.api.views import answer, encoded
 from emberbox.model import MIB
@@ -51,14 +51,23 @@ class Executed(Answer):
     },
     summary="Run code and wait",
 )
-async def execute(body: Execute, key: Runner, service: ServicePart, request: Request) -> Response:
+async def execute(
+    body: Execute,
+    key: Runner,
+    waits: WaitsPart,
+    server: ServerPart,
+    orders: OrdersPart,
+    submission: SubmissionPart,
+    logs: LogsPart,
+    request: Request,
+) -> Response:
     """Run code and return what it wrote, how long it took and how much memory."""
-    order = await service.orders.for_code(SubmitJob(runtime=body.language, code=body.code))
-    job, _ = await service.submission.submit(key, order)
-    job = await end_of(job, service.settings.server.wait_s, request, service)
+    order = await orders.for_code(SubmitJob(runtime=body.language, code=body.code))
+    job, _ = await submission.submit(key, order)
+    job = await end_of(job, server.wait_s, request, waits)
     if not job.terminal:
         return answer(Executed(message="Running", job_id=job.id), 202)
-    return answer(await _executed(service.logs, job), 200 if job.status == "succeeded" else 400)
+    return answer(await _executed(logs, job), 200 if job.status == "succeeded" else 400)
 
 
 async def _executed(logs: Logs, job: JobRecord) -> Executed:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 
 from emberbox.api.auth import Reader
 from emberbox.api.downloads import BINARY, TAR, attachment
-from emberbox.api.parts import ServicePart
+from emberbox.api.parts import ArtifactsPart, JobsPart
 from emberbox.api.requests import BYTES, JobId, Responses, identifier, job_of
 from emberbox.api.streaming.answers import StreamAnswer
 from emberbox.api.views import artifact_view, page
@@ -28,12 +28,10 @@ _ARCHIVE: Responses = {200: {"content": {TAR: BYTES}, "description": "All files.
 
 
 @router.get("/v1/jobs/{job_id}/artifacts", response_model=Page[Artifact], summary="List artifacts")
-async def list_artifacts(job_id: JobId, key: Reader, service: ServicePart) -> Response:
+async def list_artifacts(job_id: JobId, key: Reader, jobs: JobsPart, artifacts: ArtifactsPart) -> Response:
     """List all files that the job left behind and that it was asked to keep. There is one page only."""
-    job = await job_of(service, key, job_id)
-    return page(
-        Page[Artifact], [artifact_view(artifact) for artifact in await service.artifacts.list(job.id)]
-    )
+    job = await job_of(jobs, key, job_id)
+    return page(Page[Artifact], [artifact_view(artifact) for artifact in await artifacts.list(job.id)])
 
 
 @router.get(
@@ -42,10 +40,10 @@ async def list_artifacts(job_id: JobId, key: Reader, service: ServicePart) -> Re
     responses=_ARCHIVE,
     summary="Download all artifacts",
 )
-async def get_all_artifacts(job_id: JobId, key: Reader, service: ServicePart) -> Response:
+async def get_all_artifacts(job_id: JobId, key: Reader, jobs: JobsPart, artifacts: ArtifactsPart) -> Response:
     """Download all artifacts of a job as one tar archive."""
-    job = await job_of(service, key, job_id)
-    archive = _archive(service.artifacts, await service.artifacts.list(job.id))
+    job = await job_of(jobs, key, job_id)
+    archive = _archive(artifacts, await artifacts.list(job.id))
     return StreamAnswer(archive, media_type=TAR, headers=attachment(f"{job.id}.tar"))
 
 
@@ -55,14 +53,16 @@ async def get_all_artifacts(job_id: JobId, key: Reader, service: ServicePart) ->
     responses=_FILE,
     summary="Download an artifact",
 )
-async def get_artifact(job_id: JobId, artifact_id: ArtifactId, key: Reader, service: ServicePart) -> Response:
+async def get_artifact(
+    job_id: JobId, artifact_id: ArtifactId, key: Reader, jobs: JobsPart, artifacts: ArtifactsPart
+) -> Response:
     """Download one file. It is hostile: it is sent so that no browser shows or runs it."""
-    job = await job_of(service, key, job_id)
+    job = await job_of(jobs, key, job_id)
     if not is_id(artifact_id, artifact_id.partition("_")[0]):
         raise NotFound("there is no such artifact")
-    artifact = await service.artifacts.get(job.id, artifact_id)
+    artifact = await artifacts.get(job.id, artifact_id)
     headers = attachment(artifact.path.rpartition("/")[2], artifact.size)
-    return StreamAnswer(_whole(service.artifacts, artifact), media_type=BINARY, headers=headers)
+    return StreamAnswer(_whole(artifacts, artifact), media_type=BINARY, headers=headers)
 
 
 async def _whole(artifacts: Artifacts, artifact: ArtifactRecord) -> AsyncGenerator[bytes, None]:

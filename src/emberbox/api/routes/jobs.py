@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from emberbox.api.auth import Reader, Runner
-from emberbox.api.full_jobs import full_view
-from emberbox.api.parts import ServicePart
+from emberbox.api.full_jobs import FullJobs
+from emberbox.api.parts import FullJobsPart, JobsPart, OrdersPart, SubmissionPart, WaitsPart
 from emberbox.api.requests import (
     IdempotencyKey,
     JobId,
@@ -27,7 +27,7 @@ from emberbox.api.streaming.ending import end_of
 from emberbox.api.views import answer, job_page, job_view
 from emberbox.schemas.base import Page
 from emberbox.schemas.jobs import Job, JobStatus, RunOptions, SubmitJob
-from emberbox.service.service import Service
+from emberbox.service.jobs.waiting import JobWaits
 from emberbox.store.records import JobRecord
 
 router = APIRouter(tags=["jobs"])
@@ -54,17 +54,18 @@ _ACCEPTED: Responses = {202: {"model": Job, "description": "The job is accepted.
 async def submit_job(
     body: SubmitJob,
     key: Runner,
-    service: ServicePart,
+    waits: WaitsPart,
+    full_jobs: FullJobsPart,
+    orders: OrdersPart,
+    submission: SubmissionPart,
     request: Request,
     wait: Wait = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Run inline code, or files given with the request."""
-    order = await service.orders.for_code(body)
-    job, created = await service.submission.submit(
-        key, order, idempotency=idempotency(idempotency_key, "jobs", body)
-    )
-    return await _started(job, wait, request, service, replayed=not created)
+    order = await orders.for_code(body)
+    job, created = await submission.submit(key, order, idempotency=idempotency(idempotency_key, "jobs", body))
+    return await _started(job, wait, request, waits, full_jobs, replayed=not created)
 
 
 @router.post(
@@ -77,7 +78,10 @@ async def submit_job(
 async def run_script(
     script_id: ScriptId,
     key: Runner,
-    service: ServicePart,
+    waits: WaitsPart,
+    full_jobs: FullJobsPart,
+    orders: OrdersPart,
+    submission: SubmissionPart,
     request: Request,
     body: RunOptions | None = None,
     wait: Wait = None,
@@ -85,26 +89,32 @@ async def run_script(
 ) -> Response:
     """Run an uploaded script. Without a body it runs with the runtime's defaults."""
     options = body or RunOptions()
-    order = await service.orders.for_script(key, script_id_of(script_id), options)
+    order = await orders.for_script(key, script_id_of(script_id), options)
     named = idempotency(idempotency_key, f"scripts/{script_id}/run", options)
-    job, created = await service.submission.submit(key, order, idempotency=named)
-    return await _started(job, wait, request, service, replayed=not created)
+    job, created = await submission.submit(key, order, idempotency=named)
+    return await _started(job, wait, request, waits, full_jobs, replayed=not created)
 
 
 async def _started(
-    job: JobRecord, wait_s: float | None, request: Request, service: Service, *, replayed: bool
+    job: JobRecord,
+    wait_s: float | None,
+    request: Request,
+    waits: JobWaits,
+    full_jobs: FullJobs,
+    *,
+    replayed: bool,
 ) -> Response:
     headers = {"Location": f"/v1/jobs/{job.id}"} | ({"Idempotency-Replayed": "true"} if replayed else {})
     if wait_s is None:
         return answer(job_view(job), 202, headers)
-    job = await end_of(job, wait_s, request, service)
-    return answer(await full_view(service, job), 200 if job.terminal else 202, headers)
+    job = await end_of(job, wait_s, request, waits)
+    return answer(await full_jobs.view(job), 200 if job.terminal else 202, headers)
 
 
 @router.get("/v1/jobs", response_model=Page[Job], summary="List jobs")
 async def list_jobs(
     key: Reader,
-    service: ServicePart,
+    jobs: JobsPart,
     cursor: Annotated[str | None, cursor_of("job")] = None,
     limit: Limit = 50,
     status: JobStatus | None = None,
@@ -113,7 +123,7 @@ async def list_jobs(
     label: LabelFilter = None,
 ) -> Response:
     """List this key's jobs, newest first."""
-    found, next_cursor = await service.jobs.list(
+    found, next_cursor = await jobs.list(
         key,
         cursor=cursor,
         limit=limit,
@@ -127,21 +137,27 @@ async def list_jobs(
 
 @router.get("/v1/jobs/{job_id}", response_model=Job, summary="Look at a job")
 async def get_job(
-    job_id: JobId, key: Reader, service: ServicePart, request: Request, wait: Wait = None
+    job_id: JobId,
+    key: Reader,
+    jobs: JobsPart,
+    waits: WaitsPart,
+    full_jobs: FullJobsPart,
+    request: Request,
+    wait: Wait = None,
 ) -> Response:
     """Return a job with its attempts, and with its output and artifacts once it has ended."""
-    job = await end_of(await job_of(service, key, job_id), wait, request, service)
-    return answer(await full_view(service, job))
+    job = await end_of(await job_of(jobs, key, job_id), wait, request, waits)
+    return answer(await full_jobs.view(job))
 
 
 @router.post("/v1/jobs/{job_id}/cancel", response_model=Job, summary="Cancel a job")
-async def cancel_job(job_id: JobId, key: Runner, service: ServicePart) -> Response:
+async def cancel_job(job_id: JobId, key: Runner, jobs: JobsPart, full_jobs: FullJobsPart) -> Response:
     """End a job.
 
     A queued one never starts; a running one is killed, which its status shows a moment later.
     """
-    await job_of(service, key, job_id)
-    return answer(await full_view(service, await service.jobs.cancel(key, job_id)))
+    await job_of(jobs, key, job_id)
+    return answer(await full_jobs.view(await jobs.cancel(key, job_id)))
 
 
 @router.post(
@@ -151,14 +167,14 @@ async def cancel_job(job_id: JobId, key: Runner, service: ServicePart) -> Respon
     responses=_ACCEPTED,
     summary="Run a job again",
 )
-async def rerun_job(job_id: JobId, key: Runner, service: ServicePart) -> Response:
+async def rerun_job(job_id: JobId, key: Runner, jobs: JobsPart, submission: SubmissionPart) -> Response:
     """Start a new job with the same code, files, input and options."""
-    job = await service.submission.rerun(key, await job_of(service, key, job_id))
+    job = await submission.rerun(key, await job_of(jobs, key, job_id))
     return answer(job_view(job), 202, {"Location": f"/v1/jobs/{job.id}"})
 
 
 @router.delete("/v1/jobs/{job_id}", status_code=204, summary="Delete a job")
-async def delete_job(job_id: JobId, key: Runner, service: ServicePart) -> None:
+async def delete_job(job_id: JobId, key: Runner, jobs: JobsPart) -> None:
     """Delete a job that has ended, with its log and artifacts."""
-    await job_of(service, key, job_id)
-    await service.jobs.delete(key, job_id)
+    await job_of(jobs, key, job_id)
+    await jobs.delete(key, job_id)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 
 from emberbox.api.auth import Admin, Reader
-from emberbox.api.parts import ServicePart
+from emberbox.api.parts import KeysPart
 from emberbox.api.requests import Limit, Responses, cursor_of, identifier, location
 from emberbox.api.views import answer, page, shown
 from emberbox.errors import InvalidInput
@@ -32,9 +32,9 @@ _MADE: Responses = {
 @router.post(
     "/v1/keys", status_code=201, response_model=KeyWithSecret, responses=_MADE, summary="Create a key"
 )
-async def create_key(body: CreateKey, _: Admin, service: ServicePart) -> Response:
+async def create_key(body: CreateKey, _: Admin, keys: KeysPart) -> Response:
     """Make a key. The answer holds its secret, which is stored as a hash only: keep it now."""
-    record, secret = await service.keys.create(
+    record, secret = await keys.create(
         body.name,
         body.scopes,
         expires_at=_microseconds(body.expires_at),
@@ -45,10 +45,10 @@ async def create_key(body: CreateKey, _: Admin, service: ServicePart) -> Respons
 
 @router.get("/v1/keys", response_model=Page[Key], summary="List keys")
 async def list_keys(
-    _: Admin, service: ServicePart, cursor: Annotated[str | None, cursor_of("key")] = None, limit: Limit = 50
+    _: Admin, keys: KeysPart, cursor: Annotated[str | None, cursor_of("key")] = None, limit: Limit = 50
 ) -> Response:
     """List all keys, newest first, revoked ones as well."""
-    records, following = await service.keys.list(cursor=cursor, limit=limit)
+    records, following = await keys.list(cursor=cursor, limit=limit)
     return page(Page[Key], [_key(record) for record in records], following)
 
 
@@ -59,33 +59,31 @@ async def get_me(key: Reader) -> Response:
 
 
 @router.get("/v1/keys/{key_id}", response_model=Key, summary="Look at a key")
-async def get_key(key_id: KeyId, _: Admin, service: ServicePart) -> Response:
+async def get_key(key_id: KeyId, _: Admin, keys: KeysPart) -> Response:
     """Return one key, without its secret."""
-    return answer(_key(await service.keys.get(key_id)))
+    return answer(_key(await keys.get(key_id)))
 
 
 @router.patch("/v1/keys/{key_id}", response_model=Key, summary="Change a key")
-async def update_key(key_id: KeyId, body: UpdateKey, _: Admin, service: ServicePart) -> Response:
+async def update_key(key_id: KeyId, body: UpdateKey, _: Admin, keys: KeysPart) -> Response:
     """Change the values that are given, from now on. The last admin key keeps its scope and gets no end."""
-    return answer(_key(await service.keys.update(key_id, **_changes(body))))
+    return answer(_key(await keys.update(key_id, **_changes(body))))
 
 
 @router.post("/v1/keys/{key_id}/rotate", response_model=KeyWithSecret, summary="Rotate a key")
-async def rotate_key(
-    key_id: KeyId, _: Admin, service: ServicePart, body: RotateKey | None = None
-) -> Response:
+async def rotate_key(key_id: KeyId, _: Admin, keys: KeysPart, body: RotateKey | None = None) -> Response:
     """Give a key another secret. The one until now ends at once, or after `grace_s`."""
-    record, secret = await service.keys.rotate(key_id, (body or RotateKey()).grace_s)
+    record, secret = await keys.rotate(key_id, (body or RotateKey()).grace_s)
     return answer(_with_secret(record, secret))
 
 
 @router.post("/v1/keys/{key_id}/revoke", response_model=Key, summary="Revoke a key")
-async def revoke_key(key_id: KeyId, _: Admin, service: ServicePart) -> Response:
+async def revoke_key(key_id: KeyId, _: Admin, keys: KeysPart) -> Response:
     """End a key for good, at once. What it made stays until it expires.
 
     The last admin key cannot be revoked.
     """
-    return answer(_key(await service.keys.revoke(key_id)))
+    return answer(_key(await keys.revoke(key_id)))
 
 
 def _changes(body: UpdateKey) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from emberbox.api.auth import Reader
-from emberbox.api.parts import FollowersPart, ServicePart
+from emberbox.api.parts import FollowersPart, FullJobsPart, JobsPart, LogsPart
 from emberbox.api.requests import TEXT, Encoding, JobId, Responses, job_of
 from emberbox.api.streaming import sse
 from emberbox.api.streaming.answers import StreamAnswer
@@ -69,7 +69,9 @@ async def get_logs(
     job_id: JobId,
     request: Request,
     key: Reader,
-    service: ServicePart,
+    jobs: JobsPart,
+    full_jobs: FullJobsPart,
+    logs: LogsPart,
     followers: FollowersPart,
     format: Annotated[LogFormat | None, Query(description="Else by the Accept header.")] = None,
     follow: Annotated[
@@ -96,21 +98,19 @@ async def get_logs(
     tried again and its log begins anew) and last `end` (the job). A client that comes back with
     `Last-Event-ID` misses nothing and gets nothing twice.
     """
-    job = await job_of(service, key, job_id)
+    job = await job_of(jobs, key, job_id)
     start = last_event_id or after
     kind = _kind(format, request.headers.get("accept", ""), follow=follow)
     if kind == sse.MEDIA_TYPE and start == sse.END:
         return _after_the_end(terminal=job.terminal)
     if kind is None:
         most = min(limit or _PAGE_BYTES, _PAGE_MOST)
-        return answer(
-            log_view(*await service.logs.read(job, after=start, limit_bytes=most, stream=stream), encoding)
-        )
+        return answer(log_view(*await logs.read(job, after=start, limit_bytes=most, stream=stream), encoding))
     if start is not None:
         # Refuses an id that never was, while that can still be said.
-        await service.logs.read(job, after=start, limit_bytes=1)
+        await logs.read(job, after=start, limit_bytes=1)
     if kind == sse.MEDIA_TYPE:
-        events = sse.events(service, service.logs.follow(job.id, after=start, stream=stream), encoding)
+        events = sse.events(full_jobs, logs.follow(job.id, after=start, stream=stream), encoding)
         return StreamAnswer(events, media_type=kind, followers=followers, heartbeat=sse.HEARTBEAT)
     wanted = LogText(
         stream=stream,
@@ -122,7 +122,7 @@ async def get_logs(
         follow=follow,
         encoding=encoding,
     )
-    text = log_text(service.logs, job, wanted)
+    text = log_text(logs, job, wanted)
     return StreamAnswer(text, media_type=kind, followers=followers if follow else None)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from emberbox.api.auth import Admin
-from emberbox.api.parts import ServicePart
+from emberbox.api.parts import MachinesPart
 from emberbox.api.requests import TEXT, Responses
 from emberbox.api.views import answer, shown
 from emberbox.sandbox.machines.kept import MachineEntry
@@ -32,15 +32,15 @@ _TEXT: Responses = {
 
 
 @router.get("/v1/machines", response_model=MachineList, summary="List machines")
-async def list_machines(_: Admin, service: ServicePart) -> Response:
+async def list_machines(_: Admin, machines: MachinesPart) -> Response:
     """Return this node's machines that live, and the latest that ended badly (`vmm.kept_machines`)."""
-    return answer(MachineList(items=[_view(entry) for entry in await service.engine.book.entries()]))
+    return answer(MachineList(items=[_view(entry) for entry in await machines.entries()]))
 
 
 @router.get("/v1/machines/{machine_id}", response_model=Machine, summary="Look at a machine")
-async def get_machine(_: Admin, service: ServicePart, machine_id: MachineId) -> Response:
+async def get_machine(_: Admin, machines: MachinesPart, machine_id: MachineId) -> Response:
     """Return one machine."""
-    return answer(_view(await service.engine.book.get(machine_id)))
+    return answer(_view(await machines.get(machine_id)))
 
 
 @router.get(
@@ -50,24 +50,24 @@ async def get_machine(_: Admin, service: ServicePart, machine_id: MachineId) -> 
     summary="Read a machine's console",
 )
 async def get_machine_console(
-    _: Admin, service: ServicePart, machine_id: MachineId, tail: Tail = None
+    _: Admin, machines: MachinesPart, machine_id: MachineId, tail: Tail = None
 ) -> Response:
     """Return the end of what the guest's kernel printed.
 
     That is 256 KiB of a machine that lives, and 64 KiB of one that ended badly.
     It is the guest's own text, and may hold what a program of any key made the kernel print.
     """
-    return _text(await service.engine.book.console(machine_id), tail)
+    return _text(await machines.console(machine_id), tail)
 
 
 @router.get(
     "/v1/machines/{machine_id}/log", response_class=Response, responses=_TEXT, summary="Read a VMM's log"
 )
 async def get_machine_log(
-    _: Admin, service: ServicePart, machine_id: MachineId, tail: Tail = None
+    _: Admin, machines: MachinesPart, machine_id: MachineId, tail: Tail = None
 ) -> Response:
     """Return what the machine's VMM logged, the last 64 KiB of it. `vmm.log_level` says how much that is."""
-    return _text(await service.engine.book.vmm_log(machine_id), tail)
+    return _text(await machines.vmm_log(machine_id), tail)
 
 
 def _view(entry: MachineEntry) -> Machine:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 
 from emberbox.api.auth import Reader
-from emberbox.api.parts import ServicePart
+from emberbox.api.parts import EnginePart
 from emberbox.api.views import answer, page
 from emberbox.errors import RequirementMissing
 from emberbox.images import ImageStore
@@ -25,17 +25,17 @@ RuntimeName = Annotated[
 
 
 @router.get("/v1/runtimes", response_model=Page[RuntimeInfo], summary="List runtimes")
-async def list_runtimes(_: Reader, service: ServicePart) -> Response:
+async def list_runtimes(_: Reader, engine: EnginePart) -> Response:
     """List the languages that can be run, by name. There is one page only."""
-    found = await asyncio.to_thread(_describe_all, service.engine, list(service.engine.runtimes))
+    found = await asyncio.to_thread(_describe_all, engine, list(engine.runtimes))
     return page(Page[RuntimeInfo], found)
 
 
 @router.get("/v1/runtimes/{name}", response_model=RuntimeInfo, summary="Look at a runtime")
-async def get_runtime(name: RuntimeName, _: Reader, service: ServicePart) -> Response:
+async def get_runtime(name: RuntimeName, _: Reader, engine: EnginePart) -> Response:
     """Return one runtime, by its name or an alias."""
-    runtime = service.engine.runtimes.get(name)
-    return answer((await asyncio.to_thread(_describe_all, service.engine, [runtime]))[0])
+    runtime = engine.runtimes.get(name)
+    return answer((await asyncio.to_thread(_describe_all, engine, [runtime]))[0])
 
 
 def _describe_all(engine: Engine, runtimes: Collection[Runtime]) -> list[RuntimeInfo]:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from emberbox.api.auth import Reader, Runner
 from emberbox.api.downloads import BINARY, TAR, attachment
-from emberbox.api.parts import ServicePart
+from emberbox.api.parts import ContentsPart, ScriptsPart, UploadsPart
 from emberbox.api.requests import (
     BYTES,
     LabelFilter,
@@ -21,7 +21,7 @@ from emberbox.api.requests import (
     script_id_of,
 )
 from emberbox.api.streaming.answers import StreamAnswer
-from emberbox.api.uploads import form_description, store_upload
+from emberbox.api.uploads import form_description
 from emberbox.api.views import answer, page, shown
 from emberbox.errors import NotFound
 from emberbox.schemas.base import Page
@@ -45,20 +45,22 @@ _CONTENT: Responses = {
     openapi_extra=form_description("file"),
     summary="Upload a script",
 )
-async def create_script(request: Request, key: Runner, service: ServicePart) -> Response:
+async def create_script(
+    request: Request, key: Runner, uploads: UploadsPart, scripts: ScriptsPart
+) -> Response:
     """Upload a script: one file, several with their folders in their names, or a .zip, .tar or .tar.gz.
 
     The same content is stored once, however often it is uploaded.
     """
-    script = await store_upload(service, request, key)
-    _, content = await service.scripts.content(key, script.id)
+    script = await uploads.store(request, key)
+    _, content = await scripts.content(key, script.id)
     return answer(_script(script, content), 201, {"Location": f"/v1/scripts/{script.id}"})
 
 
 @router.get("/v1/scripts", response_model=Page[Script], summary="List scripts")
 async def list_scripts(
     key: Reader,
-    service: ServicePart,
+    scripts: ScriptsPart,
     cursor: Annotated[str | None, cursor_of("scr")] = None,
     limit: Limit = 50,
     runtime: RuntimeFilter = None,
@@ -66,16 +68,16 @@ async def list_scripts(
     label: LabelFilter = None,
 ) -> Response:
     """List this key's scripts, newest first."""
-    found, following = await service.scripts.list(
+    found, following = await scripts.list(
         key, cursor=cursor, limit=limit, runtime=runtime, name=name, label=label_of(label)
     )
     return page(Page[Script], [_script(script) for script in found], following)
 
 
 @router.get("/v1/scripts/{script_id}", response_model=Script, summary="Look at a script")
-async def get_script(script_id: ScriptId, key: Reader, service: ServicePart) -> Response:
+async def get_script(script_id: ScriptId, key: Reader, scripts: ScriptsPart) -> Response:
     """Return a script with the list of its files."""
-    return answer(_script(*await service.scripts.content(key, script_id_of(script_id))))
+    return answer(_script(*await scripts.content(key, script_id_of(script_id))))
 
 
 @router.get(
@@ -87,26 +89,27 @@ async def get_script(script_id: ScriptId, key: Reader, service: ServicePart) -> 
 async def get_script_content(
     script_id: ScriptId,
     key: Reader,
-    service: ServicePart,
+    scripts: ScriptsPart,
+    contents: ContentsPart,
     path: Annotated[str | None, Query(max_length=1024, description="One file of it.")] = None,
 ) -> Response:
     """Download a script: the file, or a tar archive of all its files, or one of them."""
-    script, content = await service.scripts.content(key, script_id_of(script_id))
+    script, content = await scripts.content(key, script_id_of(script_id))
     if path is not None:
         size = next((entry["size"] for entry in content.entries if entry["path"] == path), None)
         if size is None:
             raise NotFound("the script has no such file")
-        return _download(service.contents.stream_file(content, path), path.rpartition("/")[2], size)
-    stream = service.contents.stream(content)
+        return _download(contents.stream_file(content, path), path.rpartition("/")[2], size)
+    stream = contents.stream(content)
     if content.kind == "file":
         return _download(stream, script.entry.rpartition("/")[2], content.size)
     return _download(stream, f"{script.name}.tar", content.size, TAR)
 
 
 @router.delete("/v1/scripts/{script_id}", status_code=204, summary="Delete a script")
-async def delete_script(script_id: ScriptId, key: Runner, service: ServicePart) -> None:
+async def delete_script(script_id: ScriptId, key: Runner, scripts: ScriptsPart) -> None:
     """Delete a script. Its jobs stay, those that wait as well."""
-    await service.scripts.delete(key, script_id_of(script_id))
+    await scripts.delete(key, script_id_of(script_id))
 
 
 def _download(

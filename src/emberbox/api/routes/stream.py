@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, WebSocket
 
 from emberbox.api.auth import Reader
-from emberbox.api.parts import FollowersPart, ServicePart
+from emberbox.api.parts import FollowersPart, FullJobsPart, JobsPart, LiveJobsPart, LogsPart, ServerPart
 from emberbox.api.requests import Encoding, job_of
 from emberbox.api.streaming.conversation import Conversation
 from emberbox.api.streaming.incoming import Inbox
@@ -21,7 +21,11 @@ async def stream_job(
     socket: WebSocket,
     job_id: str,
     key: Reader,
-    service: ServicePart,
+    jobs: JobsPart,
+    live: LiveJobsPart,
+    full_jobs: FullJobsPart,
+    server: ServerPart,
+    logs: LogsPart,
     followers: FollowersPart,
     after: Annotated[str | None, Query()] = None,
     encoding: Annotated[Encoding, Query()] = Encoding.TEXT,
@@ -31,15 +35,15 @@ async def stream_job(
     The messages are described in `emberbox.api.streaming.conversation`. What speaks against it is
     said before the connection is opened, as the answer to an ordinary request.
     """
-    _check_origin(socket, service.settings.server.cors_origins)
-    job = await job_of(service, key, job_id)
+    _check_origin(socket, server.cors_origins)
+    job = await job_of(jobs, key, job_id)
     if after is not None:
-        await service.logs.read(job, after=after, limit_bytes=1)
+        await logs.read(job, after=after, limit_bytes=1)
     with followers.one():
         await socket.accept(PROTOCOL if PROTOCOL in socket.scope["subprotocols"] else None)
-        items = service.logs.follow(job.id, after=after)
-        inbox = Inbox(service, key, job)
-        await Conversation(socket, items, inbox, service, encoding).run()
+        items = logs.follow(job.id, after=after)
+        inbox = Inbox(jobs, live, key, job)
+        await Conversation(socket, items, inbox, full_jobs, encoding).run()
 
 
 def _check_origin(socket: WebSocket, allowed: str) -> None:

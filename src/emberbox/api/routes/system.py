@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from emberbox.api.auth import Reader
-from emberbox.api.parts import ServicePart
+from emberbox.api.parts import NodePart, TelemetryPart
 from emberbox.api.problems import problem
 from emberbox.api.requests import TEXT
 from emberbox.api.statuses import STATUSES
@@ -22,13 +22,13 @@ async def get_health() -> Response:
 
 
 @router.get("/readyz", response_model=Readiness, summary="Is new work taken?")
-async def get_readiness(request: Request, service: ServicePart) -> Response:
+async def get_readiness(request: Request, node: NodePart) -> Response:
     """Look at database, blob store, engine and disk. 503 while the service starts or stops, or a part fails.
 
     Needs no key.
     """
     try:
-        return answer(Readiness(checks=await service.node.check_ready()))
+        return answer(Readiness(checks=await node.check_ready()))
     except (NotReady, ServiceStopping) as error:
         # An answer and no failure: whoever asks every second must not fill the log.
         return problem(
@@ -52,15 +52,15 @@ async def get_readiness(request: Request, service: ServicePart) -> Response:
     },
     summary="Read the metrics",
 )
-async def get_metrics(_: Reader, service: ServicePart) -> Response:
+async def get_metrics(_: Reader, telemetry: TelemetryPart) -> Response:
     """Return everything that is counted and measured, for Prometheus.
 
     No label names a key, a job or a script.
     """
-    return Response(await service.telemetry.scrape(), media_type=CONTENT_TYPE)
+    return Response(await telemetry.scrape(), media_type=CONTENT_TYPE)
 
 
 @router.get("/v1/node", response_model=Node, summary="Look at the node")
-async def get_node(_: Reader, service: ServicePart) -> Response:
+async def get_node(_: Reader, node: NodePart) -> Response:
     """Return what the service runs on, how much of it is used, the queue's length and the workers."""
-    return answer(await service.node.read())
+    return answer(await node.read())

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BeforeValidator
 
 from emberbox.api.auth import Reader
-from emberbox.api.parts import ServicePart
+from emberbox.api.parts import UsagePart
 from emberbox.api.views import answer
 from emberbox.errors import InvalidInput, NotAllowed
 from emberbox.schemas.usage import UsageDay, UsageReport
@@ -32,7 +32,7 @@ _USUAL = timedelta(days=29)
 @router.get("/v1/usage", response_model=UsageReport, summary="Look at usage")
 async def get_usage(
     key: Reader,
-    service: ServicePart,
+    usage: UsagePart,
     since: Annotated[
         Day | None, Query(description="First day (UTC); 29 days before `until` if not given.")
     ] = None,
@@ -46,7 +46,7 @@ async def get_usage(
     if all_keys and "admin" not in key.scopes:
         raise NotAllowed("the usage of all keys needs a key with the scope admin")
     first, last = _span(since, until)
-    rows = await service.usage.read(
+    rows = await usage.read(
         key_id=None if all_keys else key.id, since=first.isoformat(), until=last.isoformat()
     )
     return answer(

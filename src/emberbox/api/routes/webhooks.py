@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from emberbox.api.auth import Reader, Runner
-from emberbox.api.parts import ServicePart
+from emberbox.api.parts import WebhooksPart
 from emberbox.api.requests import Limit, Responses, cursor_of, identifier, location
 from emberbox.api.views import answer, moment, moment_or_none, page, shown
 from emberbox.schemas.base import Page
@@ -45,9 +45,9 @@ _QUEUED: Responses = {
     responses=_MADE,
     summary="Create a webhook",
 )
-async def create_webhook(body: CreateWebhook, key: Runner, service: ServicePart) -> Response:
+async def create_webhook(body: CreateWebhook, key: Runner, webhooks: WebhooksPart) -> Response:
     """Ask to be told of this key's jobs. The answer holds the secret that signs the deliveries, this once."""
-    record, secret = await service.webhooks.create(
+    record, secret = await webhooks.create(
         key, url=body.url, events=body.events, description=body.description
     )
     return answer(_with_secret(record, secret), 201, {"Location": f"/v1/webhooks/{record.id}"})
@@ -55,34 +55,34 @@ async def create_webhook(body: CreateWebhook, key: Runner, service: ServicePart)
 
 @router.get("/v1/webhooks", response_model=Page[Webhook], summary="List webhooks")
 async def list_webhooks(
-    key: Reader, service: ServicePart, cursor: WebhookCursor = None, limit: Limit = 50
+    key: Reader, webhooks: WebhooksPart, cursor: WebhookCursor = None, limit: Limit = 50
 ) -> Response:
     """List this key's webhooks, newest first."""
-    records, following = await service.webhooks.list(key, cursor=cursor, limit=limit)
+    records, following = await webhooks.list(key, cursor=cursor, limit=limit)
     return page(Page[Webhook], [_webhook(record) for record in records], following)
 
 
 @router.get("/v1/webhooks/{webhook_id}", response_model=Webhook, summary="Look at a webhook")
-async def get_webhook(webhook_id: WebhookId, key: Reader, service: ServicePart) -> Response:
+async def get_webhook(webhook_id: WebhookId, key: Reader, webhooks: WebhooksPart) -> Response:
     """Return one webhook, without its secret."""
-    return answer(_webhook(await service.webhooks.get(key, webhook_id)))
+    return answer(_webhook(await webhooks.get(key, webhook_id)))
 
 
 @router.patch("/v1/webhooks/{webhook_id}", response_model=Webhook, summary="Change a webhook")
 async def update_webhook(
-    webhook_id: WebhookId, body: UpdateWebhook, key: Runner, service: ServicePart
+    webhook_id: WebhookId, body: UpdateWebhook, key: Runner, webhooks: WebhooksPart
 ) -> Response:
     """Change the values that are given. The change holds for pending deliveries as well."""
-    record = await service.webhooks.update(
+    record = await webhooks.update(
         key, webhook_id, url=body.url, events=body.events, description=body.description, active=body.active
     )
     return answer(_webhook(record))
 
 
 @router.delete("/v1/webhooks/{webhook_id}", status_code=204, summary="Delete a webhook")
-async def delete_webhook(webhook_id: WebhookId, key: Runner, service: ServicePart) -> None:
+async def delete_webhook(webhook_id: WebhookId, key: Runner, webhooks: WebhooksPart) -> None:
     """Delete a webhook with its deliveries; pending ones are not made."""
-    await service.webhooks.delete(key, webhook_id)
+    await webhooks.delete(key, webhook_id)
 
 
 @router.post(
@@ -90,9 +90,9 @@ async def delete_webhook(webhook_id: WebhookId, key: Runner, service: ServicePar
     response_model=WebhookWithSecret,
     summary="Give a webhook a new secret",
 )
-async def rotate_webhook(webhook_id: WebhookId, key: Runner, service: ServicePart) -> Response:
+async def rotate_webhook(webhook_id: WebhookId, key: Runner, webhooks: WebhooksPart) -> Response:
     """Replace the secret. Every attempt from now on is signed with the new one, which is shown this once."""
-    record, secret = await service.webhooks.rotate(key, webhook_id)
+    record, secret = await webhooks.rotate(key, webhook_id)
     return answer(_with_secret(record, secret))
 
 
@@ -103,9 +103,9 @@ async def rotate_webhook(webhook_id: WebhookId, key: Runner, service: ServicePar
     responses=_QUEUED,
     summary="Test a webhook",
 )
-async def test_webhook(webhook_id: WebhookId, key: Runner, service: ServicePart) -> Response:
+async def test_webhook(webhook_id: WebhookId, key: Runner, webhooks: WebhooksPart) -> Response:
     """Send a `webhook.test`; look at the delivery to see how it went."""
-    return _queued(await service.webhooks.test(key, webhook_id))
+    return _queued(await webhooks.test(key, webhook_id))
 
 
 @router.get(
@@ -116,13 +116,13 @@ async def test_webhook(webhook_id: WebhookId, key: Runner, service: ServicePart)
 async def list_webhook_deliveries(
     webhook_id: WebhookId,
     key: Reader,
-    service: ServicePart,
+    webhooks: WebhooksPart,
     cursor: DeliveryCursor = None,
     limit: Limit = 50,
     status: DeliveryStatus | None = None,
 ) -> Response:
     """List the deliveries of one webhook, newest first, with their attempts."""
-    records, following = await service.webhooks.deliveries(
+    records, following = await webhooks.deliveries(
         key, webhook_id=webhook_id, status=status, cursor=cursor, limit=limit
     )
     return _delivery_page(records, following)
@@ -131,23 +131,23 @@ async def list_webhook_deliveries(
 @router.get("/v1/deliveries", response_model=Page[Delivery], summary="List deliveries")
 async def list_deliveries(
     key: Reader,
-    service: ServicePart,
+    webhooks: WebhooksPart,
     cursor: DeliveryCursor = None,
     limit: Limit = 50,
     status: DeliveryStatus | None = None,
     job_id: Annotated[str | None, Query(max_length=64, description="About this job alone.")] = None,
 ) -> Response:
     """List all deliveries of this key, newest first; also those of webhooks that were given with a job."""
-    records, following = await service.webhooks.deliveries(
+    records, following = await webhooks.deliveries(
         key, job_id=job_id, status=status, cursor=cursor, limit=limit
     )
     return _delivery_page(records, following)
 
 
 @router.get("/v1/deliveries/{delivery_id}", response_model=Delivery, summary="Look at a delivery")
-async def get_delivery(delivery_id: DeliveryId, key: Reader, service: ServicePart) -> Response:
+async def get_delivery(delivery_id: DeliveryId, key: Reader, webhooks: WebhooksPart) -> Response:
     """Return one delivery with its attempts and its payload."""
-    return answer(_delivery(await service.webhooks.delivery(key, delivery_id), payload=True))
+    return answer(_delivery(await webhooks.delivery(key, delivery_id), payload=True))
 
 
 @router.post(
@@ -157,9 +157,9 @@ async def get_delivery(delivery_id: DeliveryId, key: Reader, service: ServicePar
     responses=_QUEUED,
     summary="Deliver once more",
 )
-async def retry_delivery(delivery_id: DeliveryId, key: Runner, service: ServicePart) -> Response:
+async def retry_delivery(delivery_id: DeliveryId, key: Runner, webhooks: WebhooksPart) -> Response:
     """Deliver again what was delivered, or is dead: the same payload under the same id."""
-    return _queued(await service.webhooks.retry(key, delivery_id))
+    return _queued(await webhooks.retry(key, delivery_id))
 
 
 def _queued(record: DeliveryRecord) -> Response:

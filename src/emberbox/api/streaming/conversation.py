@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from fastapi import WebSocketDisconnect
 
-from emberbox.api.full_jobs import full_view
 from emberbox.api.statuses import STATUSES
 from emberbox.api.streaming.ending import first_of
 from emberbox.api.streaming.pulse import Pulse
@@ -31,8 +30,8 @@ if TYPE_CHECKING:
 
     from fastapi import WebSocket
 
+    from emberbox.api.full_jobs import FullJobs
     from emberbox.api.streaming.incoming import Inbox
-    from emberbox.service.service import Service
 
 NORMAL, UNSUITED, NOT_PERMITTED, TOO_BIG, FAILED, AGAIN = 1000, 1003, 1008, 1009, 1011, 1013
 
@@ -44,7 +43,7 @@ class Conversation:
         socket: Accepted already.
         items: The job's log, followed.
         inbox: Takes what comes in.
-        service: Tells of the job at its end.
+        full_jobs: Tells of the job at its end.
         encoding: `text` or `base64`, of output.
     """
 
@@ -53,13 +52,13 @@ class Conversation:
         socket: WebSocket,
         items: AsyncGenerator[LogRecord | AttemptBegan | JobEnded, None],
         inbox: Inbox,
-        service: Service,
+        full_jobs: FullJobs,
         encoding: str,
     ) -> None:
         self._socket = socket
         self._items = items
         self._inbox = inbox
-        self._service = service
+        self._full_jobs = full_jobs
         self._encoding = encoding
         self._pulse = Pulse()
 
@@ -83,7 +82,7 @@ class Conversation:
 
     async def _message(self, item: LogRecord | AttemptBegan | JobEnded) -> str:
         if isinstance(item, JobEnded):
-            job = await shielded(full_view(self._service, item.job))
+            job = await shielded(self._full_jobs.view(item.job))
             return f'{{"type":"end","job":{job.model_dump_json()}}}'
         if isinstance(item, AttemptBegan):
             return compact_json(type="attempt", id=item.id, attempt=item.attempt)

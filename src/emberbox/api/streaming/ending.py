@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive
 
-    from emberbox.service.service import Service
+    from emberbox.service.jobs.waiting import JobWaits
     from emberbox.store.records import JobRecord
 
 
@@ -39,7 +39,7 @@ async def gone(receive: Receive) -> None:
         pass
 
 
-async def end_of(job: JobRecord, wait_s: float | None, request: Request, service: Service) -> JobRecord:
+async def end_of(job: JobRecord, wait_s: float | None, request: Request, waits: JobWaits) -> JobRecord:
     """Return the job as it is at its end, or after `wait_s` at the latest.
 
     A caller who leaves is not waited for, and the job goes on.
@@ -48,9 +48,8 @@ async def end_of(job: JobRecord, wait_s: float | None, request: Request, service
         job: As it was found.
         wait_s: Cut to what the server allows; None does not wait.
         request: The caller's, whose body was read.
-        service: Tells of the job's end.
+        waits: Tells of the job's end.
     """
     if not wait_s or job.terminal:
         return job
-    waiting = service.waits.wait(job.id, min(wait_s, service.settings.server.wait_s))
-    return await first_of(waiting, gone(request.receive)) or job
+    return await first_of(waits.wait(job.id, wait_s), gone(request.receive)) or job

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from emberbox.errors import Conflict, InvalidInput, NotAllowed, PayloadTooLarge
 
 if TYPE_CHECKING:
-    from emberbox.service.jobs.running.live import LiveJob
-    from emberbox.service.service import Service
+    from emberbox.service.jobs.jobs import Jobs
+    from emberbox.service.jobs.running.live import LiveJob, LiveJobs
     from emberbox.store.records import JobRecord, KeyRecord
 
 MESSAGE_BYTES = 1 << 20
@@ -24,14 +24,15 @@ class Inbox:
     """Does to one job what its messages ask for.
 
     Args:
-        service: Tells how the job stands, cancels it, and has it where it runs in this process.
+        jobs: Tells how the job stands, and cancels it.
+        live: Has the job where it runs in this process.
         key: Whose job it is.
         job: As it was at the beginning.
     """
 
-    def __init__(self, service: Service, key: KeyRecord, job: JobRecord) -> None:
-        self._jobs = service.jobs
-        self._live = service.live
+    def __init__(self, jobs: Jobs, live: LiveJobs, key: KeyRecord, job: JobRecord) -> None:
+        self._jobs = jobs
+        self._live = live
         self._key = key
         self._job = job
 

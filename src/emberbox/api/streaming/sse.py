@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from emberbox.api.full_jobs import full_view
 from emberbox.api.views import compact_json, encoded, timestamp
 from emberbox.service.jobs.logs.reading import AttemptBegan, JobEnded, LogRecord
 from emberbox.tasks import shielded
@@ -13,7 +12,7 @@ from emberbox.tasks import shielded
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from emberbox.service.service import Service
+    from emberbox.api.full_jobs import FullJobs
 
 MEDIA_TYPE = "text/event-stream"
 HEARTBEAT = b": heartbeat\n\n"
@@ -24,7 +23,7 @@ _OPENING = b"retry: 1000\n\n"
 
 
 async def events(
-    service: Service, items: AsyncGenerator[LogRecord | AttemptBegan | JobEnded, None], encoding: str
+    full_jobs: FullJobs, items: AsyncGenerator[LogRecord | AttemptBegan | JobEnded, None], encoding: str
 ) -> AsyncGenerator[bytes, None]:
     """Yield a followed log as events: `output`, `attempt` and, as the last one, `end` with the whole job."""
     async with aclosing(items):
@@ -35,7 +34,7 @@ async def events(
             elif isinstance(item, AttemptBegan):
                 yield _event("attempt", item.id, compact_json(attempt=item.attempt))
             else:
-                yield _event("end", END, (await shielded(full_view(service, item.job))).model_dump_json())
+                yield _event("end", END, (await shielded(full_jobs.view(item.job))).model_dump_json())
 
 
 def _output(record: LogRecord, encoding: str) -> bytes:

@@ -26,11 +26,15 @@ class JobWaits:
     Args:
         find: Returns a job as it is now; raises `NotFound`.
         live: Those that run here or ended here a moment ago, with news of them.
+        longest_s: No caller waits longer at once.
     """
 
-    def __init__(self, find: Callable[[str], Awaitable[JobRecord]], live: LiveJobs) -> None:
+    def __init__(
+        self, find: Callable[[str], Awaitable[JobRecord]], live: LiveJobs, *, longest_s: float
+    ) -> None:
         self._find = find
         self._live = live
+        self._longest_s = longest_s
         self._fresh: Recent[str, None] = Recent(FRESH)
 
     def expect(self, job_id: str) -> None:
@@ -38,14 +42,14 @@ class JobWaits:
         self._fresh[job_id] = None
 
     async def wait(self, job_id: str, timeout_s: float) -> JobRecord:
-        """Wait until a job has ended; returns it as it is then, or after `timeout_s` seconds.
+        """Wait until a job has ended; returns it as it is then, or after `timeout_s` seconds at most.
 
         A service that ends lets those who wait go at once.
 
         Raises:
             NotFound: There is no such job.
         """
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + min(timeout_s, self._longest_s)
         with self._live.watching(job_id) as changed:
             while True:
                 changed.clear()
