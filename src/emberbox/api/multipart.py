@@ -6,7 +6,6 @@ Memory stays flat, and every part is bounded.
 from __future__ import annotations
 
 import asyncio
-import errno
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from emberbox.errors import InvalidInput, NoSpace, PayloadTooLarge
+from emberbox.files.disk import is_full
 from emberbox.service.uploads.intake import UploadPart
 from emberbox.tasks import shielded
 
@@ -199,7 +199,7 @@ def _append(batch: list[tuple[Path, list[bytes]]]) -> None:
             with path.open("ab") as stream:
                 stream.writelines(pieces)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise NoSpace(
                 "the service's disk is full; try again later, or free some space", detail=str(error)
             ) from error

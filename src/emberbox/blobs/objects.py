@@ -19,6 +19,7 @@ from obstore.exceptions import BaseError, GenericError
 
 from emberbox.blobs.base import PIECE_BYTES, BlobInfo, check_key
 from emberbox.errors import BlobError, EmberboxError, NoSpace, NotFound
+from emberbox.files.disk import is_full
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
@@ -231,7 +232,7 @@ class _Writing:
 
 
 def _explained(error: Exception) -> EmberboxError:
-    text, number = str(error), getattr(error, "errno", None)
+    text = str(error)
     kind: type[EmberboxError] = BlobError
     if _NO_BUCKET in text:
         message = "the bucket of the blob store does not exist; make it, or mend blobs.url"
@@ -239,7 +240,7 @@ def _explained(error: Exception) -> EmberboxError:
         kind, message = NotFound, "the stored file is no longer there"
     elif any(sign in text for sign in _REFUSED):
         message = "the blob store refuses access; check the credentials of the service, and what they may do"
-    elif any(sign in text for sign in _NO_SPACE) or number in (errno.ENOSPC, errno.EDQUOT):
+    elif any(sign in text for sign in _NO_SPACE) or is_full(error):
         kind = NoSpace
         message = "the disk of the blob store is full; free some space, or let retention delete more"
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import io
 import logging
 import tarfile
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import ImageCorrupt, ImageImportFailed, NoSpace
 from emberbox.files.atomic import write_file
+from emberbox.files.disk import is_full
 from emberbox.files.locks import wait_for_lock
 from emberbox.images.kernels.kernel import fetch_kernel
 from emberbox.images.kernels.module import Module
@@ -176,7 +176,7 @@ class PartBuilder:
                     make_readable(record.parent)
                     write_file(record, made.encode(), mode=0o644, durable=True, aside=folder)
                 except OSError as error:
-                    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                    if is_full(error):
                         raise NoSpace(
                             f"the disk is full under {self.layout.root}; free some space", detail=str(error)
                         ) from error

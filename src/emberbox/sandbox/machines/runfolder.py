@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from emberbox.errors import CapacityExhausted, NoSpace, RequirementMissing
+from emberbox.files.disk import is_full
 from emberbox.files.locks import Lock, try_lock
 from emberbox.vmm.process.cgroup import Cgroups
 from emberbox.vmm.process.leftovers import end_marked, kill_leftovers
@@ -148,7 +149,7 @@ async def _clean(folder: Path, kill: Callable[[Path], Awaitable[Sized]]) -> None
 
 
 def _explain(path: Path, error: OSError) -> Exception:
-    if error.errno in (28, 122):  # ENOSPC, EDQUOT
+    if is_full(error):
         return NoSpace(
             f"no space left under {path.parent}; free some or set EMBERBOX_DATA to a folder on another disk"
         )

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import re
 import secrets
 import shutil
@@ -23,6 +22,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from emberbox.errors import BlobError, EmberboxError, InvalidArchive, InvalidInput, NoSpace, PayloadTooLarge
+from emberbox.files.disk import is_full
 from emberbox.files.paths import check_distinct, clean_path
 from emberbox.service.uploads.archives import ArchiveBounds, archive_kind, unpack
 from emberbox.service.uploads.bundles import BundleFile
@@ -175,6 +175,6 @@ def _common_folder(files: Sequence[BundleFile]) -> str | None:
 
 
 def _disk_failed(error: OSError) -> EmberboxError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         return NoSpace("the service's disk is full; try again later, or free some space", detail=str(error))
     return BlobError("the service could not store the upload for now; try again", detail=str(error))

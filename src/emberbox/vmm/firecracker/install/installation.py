@@ -8,7 +8,6 @@ installation left is removed by the next one.
 from __future__ import annotations
 
 import asyncio
-import errno
 import functools
 import logging
 import os
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from emberbox.errors import NoSpace, RequirementMissing
 from emberbox.files.atomic import sync
+from emberbox.files.disk import is_full
 from emberbox.files.locks import wait_for_lock
 from emberbox.vmm.firecracker.install.release import (
     DEFAULT_VERSION,
@@ -105,7 +105,7 @@ async def install(
         try:
             return await _install(folder, scratch, release, source, step)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_full(error):
                 raise NoSpace(
                     f"no space left for {folder}; free some, or set EMBERBOX_DATA to a folder on another "
                     "disk. Nothing was installed"
