@@ -228,10 +228,10 @@ async def test_what_a_thread_still_gets_is_given_back(path: Path, monkeypatch: p
     waiting = asyncio.create_task(wait_for_lock(path, what="it", timeout_s=PATIENCE_S))
     await asyncio.to_thread(begun.wait, PATIENCE_S)
     waiting.cancel()
+    go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     monkeypatch.undo()
-    go_on.set()
     async with asyncio.timeout(PATIENCE_S):
         with await wait_for_lock(path, what="it", timeout_s=PATIENCE_S):
             assert path.exists()

@@ -178,6 +178,6 @@ async def test_without_an_image_nothing_is_run(tmp_path: Path) -> None:
 
 
 async def test_machines_that_stay_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emberbox.bench.samplers.base.at_rest.__defaults__", (0, 0.1))
+    monkeypatch.setattr("emberbox.bench.samplers.base.SETTLE_S", 0.1)
     report = await checked(FakeEngine(make_runtime(tmp_path), machines=2))
     assert [check.found for check in report.wrong] == ["2 machines still live"]
