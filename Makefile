@@ -8,6 +8,7 @@ SETUP := $(VENV)/.installed
 AGENT := $(wildcard agent/*.go agent/internal/*/*.go agent/go.mod)
 BUILT := src/emberbox/_builtin/agent/emberbox-agent-amd64
 TEST_DATA := $(CURDIR)/.cache/test-data
+LANGUAGES_AT_ONCE ?= 2
 
 .PHONY: help demo test test-unit test-integration test-e2e test-firecracker test-kernels test-languages test-hosts check check-go check-python format bench languages-page soak setup packages clean
 
@@ -52,7 +53,7 @@ test-e2e: packages $(SETUP) $(BUILT) ## the tests on real VMs
 
 test-languages: PACKAGES = test
 test-languages: packages $(SETUP) $(BUILT) ## check languages on real VMs: EMBERBOX_TEST_LANGUAGES="ruby lua", or all of them
-	EMBERBOX_TEST_LANGUAGES="$${EMBERBOX_TEST_LANGUAGES:-all}" $(BIN)/pytest tests/languages
+	EMBERBOX_TEST_LANGUAGES="$${EMBERBOX_TEST_LANGUAGES:-all}" $(BIN)/pytest -n $(LANGUAGES_AT_ONCE) --dist load --maxschedchunk 1 tests/languages
 
 test-kernels: PACKAGES = test
 test-kernels: packages $(SETUP) $(BUILT) ## programs on another of Debian's kernels, which is downloaded
