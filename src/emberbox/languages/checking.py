@@ -104,6 +104,7 @@ class RuntimeCheck:
         engine: Started, without a pool; its settings are those of the engine with a pool.
         runtime: One of the engine's.
         quick: Fewer clones and samples, and no bad input but the cheap ones.
+        plan: How much is measured; None for the usual.
         progress: Makes what takes the news of builds, entered while there may be some; None for nobody.
         say: Takes each check as it is made; None for nobody.
     """
@@ -114,12 +115,13 @@ class RuntimeCheck:
         runtime: Runtime,
         *,
         quick: bool = False,
+        plan: Plan | None = None,
         progress: Callable[[], AbstractContextManager[Progress]] | None = None,
         say: Callable[[Check], None] | None = None,
     ) -> None:
         self._subject = Subject(engine, runtime)
         self._quick = quick
-        self._plan = QUICK if quick else Plan()
+        self._plan = plan or (QUICK if quick else Plan())
         self._news = progress or (lambda: nullcontext(SilentProgress()))
         self._say = say
         self.report = LanguageReport(runtime=runtime)
