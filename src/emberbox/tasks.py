@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -127,6 +127,16 @@ class UndoStack:
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._stack.aclose())
         await shielded(self._closing)
+
+
+@contextlib.asynccontextmanager
+async def undone_on_failure(undo: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run `undo` to its end when what is inside fails or is cancelled."""
+    try:
+        yield
+    except BaseException:
+        await shielded(undo())
+        raise
 
 
 async def set_within(event: asyncio.Event, at_most_s: float | None) -> bool:

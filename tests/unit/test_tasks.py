@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from emberbox.tasks import TaskKeeper, UndoStack, acquired, set_within, shielded
+from emberbox.tasks import TaskKeeper, UndoStack, acquired, set_within, shielded, undone_on_failure
 from tests.patience import PATIENCE_S
 
 
@@ -153,3 +153,42 @@ async def test_what_cannot_be_acquired_is_told_and_nothing_is_undone() -> None:
 
     with pytest.raises(OSError, match="no such program"):
         await acquired(acquiring(), undo)
+
+
+async def test_a_failure_is_undone_once_and_a_success_is_not() -> None:
+    undone: list[str] = []
+
+    async def undo() -> None:
+        undone.append("undone")
+
+    async with undone_on_failure(undo):
+        pass
+    assert undone == []
+    with pytest.raises(OSError, match="it ended"):
+        async with undone_on_failure(undo):
+            raise OSError("it ended")
+    assert undone == ["undone"]
+
+
+async def test_what_is_cancelled_is_undone_to_its_end_though_it_is_cancelled_again() -> None:
+    begun, go_on, undone = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def undo() -> None:
+        begun.set()
+        await go_on.wait()
+        undone.set()
+
+    async def work() -> None:
+        async with undone_on_failure(undo):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    await begun.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert undone.is_set()

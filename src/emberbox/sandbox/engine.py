@@ -21,8 +21,7 @@ from emberbox.sandbox.machines.standby import StandbyStatus
 from emberbox.sandbox.parts import EngineParts, start_parts
 from emberbox.sandbox.sandbox import Sandbox
 from emberbox.sandbox.templates.store import Template, TemplatePlan
-from emberbox.tasks import TaskKeeper, UndoStack
-from emberbox.vmm.failures import undone_on_failure
+from emberbox.tasks import TaskKeeper, UndoStack, undone_on_failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence

@@ -38,7 +38,7 @@ from emberbox.service.webhooks.dispatcher import Dispatcher
 from emberbox.service.webhooks.registry import Webhooks
 from emberbox.store.database import Database, database_url
 from emberbox.store.migrate import upgrade
-from emberbox.tasks import TaskKeeper, UndoStack
+from emberbox.tasks import TaskKeeper, UndoStack, undone_on_failure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -84,11 +84,8 @@ class Service:
     # -- life -------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        try:
+        async with undone_on_failure(self._undo.close):
             await self._start()
-        except BaseException:
-            await self._undo.close()
-            raise
         return self
 
     async def __aexit__(self, *error: object) -> None:

@@ -26,9 +26,8 @@ from emberbox.sandbox.machines.book import MachineBook
 from emberbox.sandbox.machines.kept import KeptMachines
 from emberbox.sandbox.machines.live import LiveMachine
 from emberbox.sandbox.sandbox import Sandbox
-from emberbox.tasks import UndoStack
+from emberbox.tasks import UndoStack, undone_on_failure
 from emberbox.vmm.base import DriverReport, Machine, MachineState
-from emberbox.vmm.failures import undone_on_failure
 
 if TYPE_CHECKING:
     from emberbox.config import Settings

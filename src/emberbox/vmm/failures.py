@@ -7,23 +7,12 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from emberbox.errors import SnapshotFailed, VmmError
-from emberbox.tasks import shielded
+from emberbox.tasks import undone_on_failure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-    from typing import Any
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from emberbox.vmm.base import Machine, MachineSpec
-
-
-@asynccontextmanager
-async def undone_on_failure(undo: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Run `undo` to its end when what is inside fails or is cancelled."""
-    try:
-        yield
-    except BaseException:
-        await shielded(undo())
-        raise
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 from emberbox.errors import SnapshotFailed, VmmDied, VmmStartFailed
 from emberbox.vmm.base import MachineSpec
-from emberbox.vmm.failures import freezing, told_as, undone_on_failure
+from emberbox.vmm.failures import freezing, told_as
 
 SPEC = MachineSpec(
     id="a-1", run_dir=Path("/r"), vcpus=1, memory_mib=256, kernel=Path("/k"), initramfs=Path("/i")
@@ -43,45 +42,6 @@ def test_what_is_told_already_or_is_no_failure_passes(error: BaseException) -> N
     with pytest.raises(type(error)) as told, told_as(VmmStartFailed, SPEC, "x", also=(SnapshotFailed,)):
         raise error
     assert told.value is error
-
-
-async def test_a_failure_is_undone_once_and_a_success_is_not() -> None:
-    undone: list[str] = []
-
-    async def undo() -> None:
-        undone.append("undone")
-
-    async with undone_on_failure(undo):
-        pass
-    assert undone == []
-    with pytest.raises(VmmDied):
-        async with undone_on_failure(undo):
-            raise VmmDied("it ended")
-    assert undone == ["undone"]
-
-
-async def test_what_is_cancelled_is_undone_to_its_end_though_it_is_cancelled_again() -> None:
-    begun, go_on, undone = asyncio.Event(), asyncio.Event(), asyncio.Event()
-
-    async def undo() -> None:
-        begun.set()
-        await go_on.wait()
-        undone.set()
-
-    async def work() -> None:
-        async with undone_on_failure(undo):
-            await asyncio.Event().wait()
-
-    task = asyncio.create_task(work())
-    await asyncio.sleep(0)
-    task.cancel()
-    await begun.wait()
-    task.cancel()
-    await asyncio.sleep(0)
-    go_on.set()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert undone.is_set()
 
 
 class Machine:

@@ -21,8 +21,8 @@ from emberbox.sandbox.machines.calm import Calm
 from emberbox.sandbox.templates.demand import Demand
 from emberbox.sandbox.templates.reclaim import give_back, reclaim_idle
 from emberbox.sandbox.templates.warming import prime
+from emberbox.tasks import undone_on_failure
 from emberbox.vmm.base import MachineState
-from emberbox.vmm.failures import undone_on_failure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

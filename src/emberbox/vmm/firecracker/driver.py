@@ -7,10 +7,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from emberbox.errors import InvalidInput, VmmStartFailed
-from emberbox.tasks import UndoStack, shielded
+from emberbox.tasks import UndoStack, shielded, undone_on_failure
 from emberbox.vmm.base import MachineState, Rates
 from emberbox.vmm.driver import USUAL, VmmDriver
-from emberbox.vmm.failures import told_as, undone_on_failure
+from emberbox.vmm.failures import told_as
 from emberbox.vmm.firecracker import hardware
 from emberbox.vmm.firecracker.host import FirecrackerHost, examine
 from emberbox.vmm.firecracker.launch import JailedFirecracker

@@ -14,9 +14,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from emberbox.errors import SnapshotFailed, VmmDied, VmmStartFailed
-from emberbox.tasks import UndoStack, shielded
+from emberbox.tasks import UndoStack, shielded, undone_on_failure
 from emberbox.vmm.base import Snapshot
-from emberbox.vmm.failures import freezing, told_as, undone_on_failure
+from emberbox.vmm.failures import freezing, told_as
 from emberbox.vmm.firecracker import hardware
 from emberbox.vmm.firecracker.jailer.jail import OUTPUT, dig_holes
 from emberbox.vmm.firecracker.launch import JailedFirecracker

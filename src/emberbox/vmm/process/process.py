@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emberbox.errors import VmmTimeout
+from emberbox.tasks import set_within
 
 if TYPE_CHECKING:
     import subprocess
@@ -119,13 +120,8 @@ class VmmProcess:
             self.killed = True
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            try:
-                async with asyncio.timeout(_GONE_S):
-                    await self._ended.wait()
-            except TimeoutError as error:
-                raise VmmTimeout(
-                    f"VMM process {self.pid} did not end within {_GONE_S:g} s of SIGKILL"
-                ) from error
+            if not await set_within(self._ended, _GONE_S):
+                raise VmmTimeout(f"VMM process {self.pid} did not end within {_GONE_S:g} s of SIGKILL")
         await self._exit_code()
         self.release()
 

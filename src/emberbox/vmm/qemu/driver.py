@@ -7,9 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 from emberbox.errors import InvalidInput
-from emberbox.tasks import UndoStack
+from emberbox.tasks import UndoStack, undone_on_failure
 from emberbox.vmm.driver import USUAL, VmmDriver
-from emberbox.vmm.failures import undone_on_failure
 from emberbox.vmm.qemu.host import examine
 from emberbox.vmm.qemu.launch import ConfinedQemu, QemuHost, explained
 from emberbox.vmm.qemu.machine import QemuMachine

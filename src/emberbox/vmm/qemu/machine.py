@@ -7,6 +7,7 @@ from asyncio import StreamReader, StreamWriter
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import VmmDied, VmmError, VmmTimeout
+from emberbox.tasks import set_within
 from emberbox.vmm.base import MachineState
 from emberbox.vmm.machine import VmmMachine
 from emberbox.vmm.process import sockets
@@ -81,13 +82,10 @@ class QemuMachine(VmmMachine):
         """
         self._port_opened.clear()
         await close()
-        try:
-            async with asyncio.timeout(_PART_S):
-                await self._port_opened.wait()
-        except TimeoutError as error:
+        if not await set_within(self._port_opened, _PART_S):
             raise VmmTimeout(
                 f"the agent in virtual machine {self._spec.id} did not notice that the host has gone"
-            ) from error
+            )
         self.visited = False
 
     async def pause(self) -> None:

@@ -13,9 +13,9 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import SnapshotFailed
-from emberbox.tasks import UndoStack
+from emberbox.tasks import UndoStack, undone_on_failure
 from emberbox.vmm.base import Snapshot
-from emberbox.vmm.failures import freezing, undone_on_failure
+from emberbox.vmm.failures import freezing
 from emberbox.vmm.qemu.launch import ConfinedQemu, QemuHost, explained
 from emberbox.vmm.qemu.machine import QemuMachine
 from emberbox.vmm.snapshots.files import checked, discard, record, write_new

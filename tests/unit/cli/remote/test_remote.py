@@ -140,18 +140,21 @@ def test_sizes(count: int, text: str) -> None:
     assert size(count) == text
 
 
+NOTHING: dict[str, Any] = {
+    "args": None,
+    "env": None,
+    "files": None,
+    "artifacts": None,
+    "stdin": None,
+    "labels": None,
+}
+"""What a command has of its options when none was given."""
+
+
 def test_options_that_were_not_given_are_left_out(tmp_path: Path) -> None:
-    nothing: dict[str, Any] = {
-        "args": None,
-        "env": None,
-        "files": None,
-        "artifacts": None,
-        "stdin": None,
-        "labels": None,
-    }
-    assert job_parameters(**nothing, cold=False, interactive=False, timeout_s=None) == {}
+    assert job_parameters(**NOTHING, cold=False, interactive=False, timeout_s=None) == {}
     (tmp_path / "in").write_bytes(b"x")
-    some = {**nothing, "stdin": str(tmp_path / "in"), "labels": ["a=b"]}
+    some = {**NOTHING, "stdin": str(tmp_path / "in"), "labels": ["a=b"]}
     assert job_parameters(**some, cold=True, priority=0) == {
         "stdin": b"x",
         "labels": {"a": "b"},
@@ -161,23 +164,15 @@ def test_options_that_were_not_given_are_left_out(tmp_path: Path) -> None:
 
 
 def test_requirements_go_along_by_the_name_that_a_job_is_known_by(tmp_path: Path) -> None:
-    nothing: dict[str, Any] = {
-        "args": None,
-        "env": None,
-        "files": None,
-        "artifacts": None,
-        "stdin": None,
-        "labels": None,
-    }
     (tmp_path / "for-tests.txt").write_bytes(b"six\n")
     (tmp_path / "package.json").write_bytes(b"{}")
     (tmp_path / "package-lock.json").write_bytes(b"[]")
-    asked = job_parameters(**nothing, cold=False, requirements=str(tmp_path / "for-tests.txt"))
+    asked = job_parameters(**NOTHING, cold=False, requirements=str(tmp_path / "for-tests.txt"))
     assert asked == {"files": {"requirements.txt": b"six\n"}}
-    asked = job_parameters(**nothing, cold=False, requirements=str(tmp_path / "package.json"))
+    asked = job_parameters(**NOTHING, cold=False, requirements=str(tmp_path / "package.json"))
     assert asked == {"files": {"package.json": b"{}", "package-lock.json": b"[]"}}
     with pytest.raises(InvalidInput, match="cannot tell what installs"):
-        job_parameters(**nothing, cold=False, requirements=str(tmp_path / "setup.py"))
+        job_parameters(**NOTHING, cold=False, requirements=str(tmp_path / "setup.py"))
 
 
 @pytest.mark.parametrize(

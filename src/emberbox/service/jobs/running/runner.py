@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from emberbox.errors import (
@@ -22,7 +23,7 @@ from emberbox.sandbox.packages.requests import REQUEST_BYTES, PackageRequest, to
 from emberbox.service.jobs.running import outcomes
 from emberbox.service.jobs.running.artifacts import Artifacts, Collected
 from emberbox.store.database import now_us
-from emberbox.tasks import TaskKeeper, shielded
+from emberbox.tasks import TaskKeeper, undone_on_failure
 
 if TYPE_CHECKING:
     from emberbox.blobs import BlobStore
@@ -106,11 +107,8 @@ class Runner:
         collected = Collected(records=[], notes=[])
         if result.status not in (RunStatus.VM_DIED, RunStatus.CANCELLED) and not sandbox.closed:
             collected = await self._artifacts.collect(sandbox, job, left_files=result.left_files)
-        try:
+        async with undone_on_failure(partial(self._artifacts.discard, collected)):
             return await outcomes.ended(self._blobs, live, result, collected, ended_at)
-        except BaseException:
-            await shielded(self._artifacts.discard(collected))
-            raise
 
     def release(self, live: LiveJob) -> None:
         """End the attempt's sandbox in the background, once its end is written: it would slow that down."""
