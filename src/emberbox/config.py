@@ -295,8 +295,10 @@ class ServerSettings:
         body_bytes: Largest JSON body.
         upload_bytes: Largest upload of a script or an archive, and of what an archive holds.
         upload_files: Most files in one script.
+        body_bytes_per_s: Slowest rate at which a body may come, on the whole, beside 30 seconds of
+            grace; 0 for no bound. A slower one holds a place that others need.
         wait_s: Longest wait that `?wait=` may ask for; longer ones are cut to it.
-        followers: Streams of logs that are open at once, over all keys.
+        followers: Streams of logs that are open at once, over all teams.
         cors_origins: Origins whose pages may call the API, separated by commas; none by default.
     """
 
@@ -305,6 +307,7 @@ class ServerSettings:
     body_bytes: int = 8 * MIB
     upload_bytes: int = 128 * MIB
     upload_files: int = 10_000
+    body_bytes_per_s: int = 16 * 1024
     wait_s: float = 300.0
     followers: int = 1000
     cors_origins: str = ""
@@ -387,23 +390,69 @@ class JobSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaSettings:
-    """What each key may use, unless the key says otherwise. 0 means no bound.
+    """What each team may use, unless its own quota says otherwise. 0 means no bound.
 
     Args:
         requests_per_s: Rate at which requests are refilled.
         burst: Requests that may come at once.
-        concurrent_jobs: Jobs running at once; more wait in the queue.
+        concurrent_jobs: Jobs running at once; more wait in the queue. With 0, a team takes
+            `worker_share` of the places while there are other teams.
+        worker_share: Part of all workers' places that the jobs of one team may take while there are
+            other teams, from 0 to 1; at least one place. Half by default: what runs long cannot
+            be taken back, and so two teams never wait for each other's programs to end.
         queued_jobs: Jobs waiting at once; more are refused.
-        storage_bytes: Bytes of scripts, logs and artifacts together.
+        queued_bytes: Bytes of what the waiting jobs are made of; more are refused.
+        priority: Highest priority that also counts against other teams' jobs. Above it, and at 0
+            always, a priority orders the team's own jobs alone.
+        storage_bytes: Bytes of scripts, code, files, input, logs and artifacts together.
         cpu_s_day: CPU seconds in a day (UTC).
+        followers: Streams of logs that are open at once.
+        open_bodies: Requests at once whose bodies have not come completely.
+        body_bytes: Bytes of requests' bodies that lie in memory at once: eight of the largest by default.
     """
 
     requests_per_s: float = 100.0
     burst: int = 500
     concurrent_jobs: int = 0
+    worker_share: float = 0.5
     queued_jobs: int = 10_000
+    queued_bytes: int = 1024 * MIB
+    priority: int = 0
     storage_bytes: int = 10 * 1024 * MIB
     cpu_s_day: float = 0.0
+    followers: int = 250
+    open_bodies: int = 64
+    body_bytes: int = 64 * MIB
+
+    def __post_init__(self) -> None:
+        if not 0 < self.worker_share <= 1:
+            raise InvalidSettings(
+                f"quota.worker_share must be above 0 and at most 1, not {self.worker_share:g}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CeilingSettings:
+    """What all teams together may use, beside each team's quota. 0 means no bound.
+
+    Open streams and bytes on disk have their ceilings in `server.followers` and `retention.free_mib`.
+
+    Args:
+        requests_per_s: Rate at which requests are refilled.
+        burst: Requests that may come at once.
+        queued_jobs: Jobs waiting at once; more are refused.
+        queued_bytes: Bytes of what the waiting jobs are made of; more are refused.
+        open_bodies: Requests at once whose bodies have not come completely.
+        body_bytes: Bytes of requests' bodies that lie in memory at once. What a process takes is
+            up to four times as much while they are read.
+    """
+
+    requests_per_s: float = 500.0
+    burst: int = 2500
+    queued_jobs: int = 100_000
+    queued_bytes: int = 8 * 1024 * MIB
+    open_bodies: int = 512
+    body_bytes: int = 256 * MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -471,6 +520,7 @@ class Settings:
         worker: See `WorkerSettings`.
         jobs: See `JobSettings`.
         quota: See `QuotaSettings`.
+        ceiling: See `CeilingSettings`.
         webhooks: See `WebhookSettings`.
         retention: See `RetentionSettings`.
     """
@@ -489,6 +539,7 @@ class Settings:
     worker: WorkerSettings = field(default_factory=WorkerSettings)
     jobs: JobSettings = field(default_factory=JobSettings)
     quota: QuotaSettings = field(default_factory=QuotaSettings)
+    ceiling: CeilingSettings = field(default_factory=CeilingSettings)
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
 
@@ -589,6 +640,7 @@ _GROUPS: dict[str, type[Any]] = {
     "worker": WorkerSettings,
     "jobs": JobSettings,
     "quota": QuotaSettings,
+    "ceiling": CeilingSettings,
     "webhooks": WebhookSettings,
     "retention": RetentionSettings,
 }

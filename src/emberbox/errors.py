@@ -42,7 +42,7 @@
     ├── Conflict                what is there does not allow it
     │   └── IdempotencyMismatch the same Idempotency-Key with another request
     ├── RateLimited             too many requests; `retry_after_s` says when to come back
-    ├── QuotaExceeded           the key's share is used up
+    ├── QuotaExceeded           the team's share is used up; `retry_after_s` as above
     ├── ServiceStopping         the service takes no new work, since it ends
     ├── NotReady                the service is starting, or a part of it is not well
     ├── StoreError              the database failed
@@ -138,6 +138,8 @@ class NoSpace(EmberboxError):
 
     code = "no_space"
     retryable = True
+    retry_after_s = 60.0
+    """When to try again, in seconds: people must make room, or retention does."""
 
 
 class ImageError(EmberboxError):
@@ -388,10 +390,19 @@ class RateLimited(EmberboxError):
 
 
 class QuotaExceeded(EmberboxError):
-    """The key's share of jobs, storage or CPU time is used up; nothing was accepted."""
+    """The team's share of jobs, storage, CPU time or room is used up; nothing was accepted or stored.
+
+    Args:
+        message: For people.
+        retry_after_s: Seconds after which it may be worth another try.
+    """
 
     code = "quota_exceeded"
     retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0, detail: str | None = None) -> None:
+        super().__init__(message, detail=detail)
+        self.retry_after_s = retry_after_s
 
 
 class ServiceStopping(EmberboxError):

@@ -9,6 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from emberbox.api import compat
 from emberbox.api.auth import Authentication
+from emberbox.api.bodies import OpenBodies
 from emberbox.api.bounds import Bounds
 from emberbox.api.handlers import HANDLERS
 from emberbox.api.openapi import TAGS, serve_document
@@ -69,7 +70,7 @@ def create_app(service: Service) -> FastAPI:
     """
     app = bare_app()
     app.state.service = service
-    app.state.followers = Followers(service.settings.server.followers, leaving=service.live.closing)
+    app.state.followers = Followers(service.settings, leaving=service.live.closing)
     _wrap(app, service)
     return app
 
@@ -98,9 +99,15 @@ def _wrap(app: FastAPI, service: Service) -> None:
     """Add the layers; the last one is the outermost."""
     settings = service.settings.server
     app.add_middleware(
-        Bounds, body_bytes=settings.body_bytes, upload_bytes=upload_body_bytes(settings), uploads=UPLOADS
+        Bounds,
+        body_bytes=settings.body_bytes,
+        upload_bytes=upload_body_bytes(settings),
+        uploads=UPLOADS,
+        bodies=OpenBodies(service.settings),
     )
-    app.add_middleware(Authentication, keys=service.keys, quota=service.settings.quota)
+    app.add_middleware(
+        Authentication, keys=service.keys, quota=service.settings.quota, ceiling=service.settings.ceiling
+    )
     if origins := [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]:
         app.add_middleware(
             CORSMiddleware,

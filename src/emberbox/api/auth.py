@@ -15,13 +15,14 @@ from starlette.requests import HTTPConnection  # noqa: TC002  FastAPI looks at i
 from emberbox.api.problems import answer_to
 from emberbox.api.ratelimit import Allowance, Limiter, address_of
 from emberbox.errors import EmberboxError, NotAllowed, NotAuthenticated, RateLimited
+from emberbox.service.accounts.quota import bound_of
 from emberbox.store.records import KeyRecord
 
 if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from emberbox.config import QuotaSettings
+    from emberbox.config import CeilingSettings, QuotaSettings
     from emberbox.service.accounts.keys import Keys
 
 PUBLIC = frozenset({"/healthz", "/readyz", "/openapi.json"})
@@ -43,13 +44,16 @@ class Authentication:
         app: What is wrapped.
         keys: Knows whose secret is whose.
         quota: The rate of keys that have none of their own.
+        ceiling: The rate of all keys together.
     """
 
-    def __init__(self, app: ASGIApp, keys: Keys, quota: QuotaSettings) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, quota: QuotaSettings, ceiling: CeilingSettings) -> None:
         self._app = app
         self._keys = keys
         self._quota = quota
+        self._ceiling = ceiling
         self._limiter = Limiter()
+        self._service = Limiter()
         self._failures = Limiter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,10 +66,13 @@ class Authentication:
             return await answer_to(error, scope)(scope, receive, send)
         scope["state"]["key"] = key
         allowance = self._allowance(key)
+        if allowance is not None and not allowance.granted:
+            return await _too_fast(allowance, scope)(scope, receive, send)
+        # Only what a key's own rate lets pass counts here, so that none uses up the others' part.
+        if (busy := self._all_together()) is not None:
+            return await answer_to(busy, scope)(scope, receive, send)
         if allowance is None:
             return await self._app(scope, receive, send)
-        if not allowance.granted:
-            return await _too_fast(allowance, scope)(scope, receive, send)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -92,9 +99,23 @@ class Authentication:
 
     def _allowance(self, key: KeyRecord) -> Allowance | None:
         """Take one request from the key's rate; None where there is no bound."""
-        rate = key.quota.get("requests_per_s", self._quota.requests_per_s)
-        burst = int(key.quota.get("burst", self._quota.burst))
+        rate = bound_of(key, self._quota, "requests_per_s")
+        burst = int(bound_of(key, self._quota, "burst"))
         return self._limiter.take(key.id, rate, burst) if rate > 0 and burst > 0 else None
+
+    def _all_together(self) -> RateLimited | None:
+        """Take one request from the rate of the whole service; returns what speaks against it."""
+        rate, burst = self._ceiling.requests_per_s, self._ceiling.burst
+        if rate <= 0 or burst <= 0:
+            return None
+        allowance = self._service.take("", rate, burst)
+        if allowance.granted:
+            return None
+        return RateLimited(
+            "all keys together make more requests than this service takes: wait as long as Retry-After "
+            "says; its operator may raise ceiling.requests_per_s",
+            retry_after_s=allowance.wait_s,
+        )
 
 
 def _too_fast(allowance: Allowance, scope: Scope) -> Response:

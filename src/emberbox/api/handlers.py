@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from emberbox.api.problems import answer_to, problem
+from emberbox.api.problems import BodyRefused, answer_to, problem
 from emberbox.errors import EmberboxError
 
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ async def _on_own_error(connection: Any, error: Any) -> Response | None:
 
 
 async def _on_http_error(connection: Any, error: Any) -> Response:
+    if isinstance(error, BodyRefused):
+        response = answer_to(error.reason, connection.scope)
+        response.headers.update(error.headers or {})
+        return response
     status = error.status_code
     headers = dict(error.headers or {})
     if status == 405:

@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
     from starlette.requests import Request
 
+    from emberbox.service.accounts.reservations import Reservation
+
 FIELD_BYTES = 64 * 1024
 """Most bytes of a part that is no file."""
+FORM_BYTES = 64 * 1024
+"""What a form usually has around its files at most: it is not stored, and not promised to its team ahead."""
 _BATCH_BYTES = 1024 * 1024
 
 
@@ -47,6 +51,7 @@ async def read_form(
     fields: Collection[str],
     max_bytes: int,
     max_files: int,
+    room: Reservation,
 ) -> Form:
     """Read a request's form. Cancelling leaves files in `folder`, which the caller removes.
 
@@ -57,15 +62,19 @@ async def read_form(
         fields: Names of the fields that are text; each may come once.
         max_bytes: Of all files together.
         max_files: Most files.
+        room: Bytes are promised by it before they are written: what is announced of the body at once,
+            what is not as it comes.
 
     Raises:
         HTTPException: 415, the body is something else.
         InvalidInput: The form is broken, or has a field that it should not have.
         PayloadTooLarge: More than `max_bytes` or `max_files`, or a text field that is too long.
+        QuotaExceeded: The team's storage is used up.
         NoSpace: The disk is full.
     """
-    reader = _Reader(folder, files, fields, max_bytes, max_files)
+    reader = _Reader(folder, files, fields, max_bytes, max_files, room)
     boundary = _boundary(request)
+    reader.expect(_announced(request))
     try:
         with closing(MultipartParser(boundary, reader.callbacks())) as parser:
             async for piece in request.stream():
@@ -88,6 +97,11 @@ def _boundary(request: Request) -> bytes:
     return boundary
 
 
+def _announced(request: Request) -> int:
+    size = request.headers.get("content-length", "")
+    return int(size) if size.isdigit() and len(size) < 20 else 0
+
+
 class _Reader:
     """What the parser calls.
 
@@ -95,7 +109,13 @@ class _Reader:
     """
 
     def __init__(
-        self, folder: Path, files: Collection[str], fields: Collection[str], max_bytes: int, max_files: int
+        self,
+        folder: Path,
+        files: Collection[str],
+        fields: Collection[str],
+        max_bytes: int,
+        max_files: int,
+        room: Reservation,
     ) -> None:
         self.form = Form()
         self.complete = False
@@ -105,6 +125,8 @@ class _Reader:
         self._field_names = fields
         self._max_bytes = max_bytes
         self._max_files = max_files
+        self._room = room
+        self._promised = 0
         self._bytes = 0
         self._batch: list[tuple[Path, list[bytes]]] = []
         self._header = (bytearray(), bytearray())
@@ -185,8 +207,21 @@ class _Reader:
     def _finish(self) -> None:
         self.complete = True
 
+    def expect(self, announced: int) -> None:
+        """Have the room for a whole body promised. Raises `QuotaExceeded` or `NoSpace`."""
+        self._promise(announced, max(0, announced - FORM_BYTES))
+
+    def _promise(self, on_disk: int, kept: int) -> None:
+        self._room.keep(kept)
+        self._room.write(max(0, on_disk - self._promised))
+        self._promised = max(on_disk, self._promised)
+
     async def write(self) -> None:
-        """Put what waits onto the disk. The file that is being received stays open for more."""
+        """Put what waits onto the disk. The file that is being received stays open for more.
+
+        Raises `QuotaExceeded` or `NoSpace`: nothing more was written.
+        """
+        self._promise(self._bytes, self._bytes)
         batch, self.waiting = self._batch, 0
         self._batch = [(batch[-1][0], [])] if batch else []
         if batch:

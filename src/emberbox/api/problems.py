@@ -25,6 +25,7 @@ from emberbox.errors import (
     NotFound,
     NotReady,
     PayloadTooLarge,
+    QuotaExceeded,
     RateLimited,
     ServiceStopping,
 )
@@ -63,10 +64,18 @@ class BodyTooLarge(HTTPException):
 
 
 class BodyStalled(HTTPException):
-    """Nothing more came of a body for too long."""
+    """A body came too slowly, or not at all; `reason` says which."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(408, f"nothing came of the body for {seconds:g} seconds", {"Connection": "close"})
+    def __init__(self, reason: str) -> None:
+        super().__init__(408, f"{reason}; send it again", {"Connection": "close"})
+
+
+class BodyRefused(HTTPException):
+    """There is no room for more of a body: `reason` is answered."""
+
+    def __init__(self, reason: EmberboxError) -> None:
+        super().__init__(STATUSES[reason.code], reason.message, {"Connection": "close"})
+        self.reason = reason
 
 
 def problem(
@@ -121,7 +130,7 @@ def _headers(error: EmberboxError, status: int, scope: Scope) -> dict[str, str]:
     if isinstance(error, NotAuthenticated):
         given = bool(scope.get("state", {}).get("key_given"))
         return {"WWW-Authenticate": 'Bearer realm="emberbox"' + (', error="invalid_token"' if given else "")}
-    if isinstance(error, RateLimited):
+    if isinstance(error, RateLimited | QuotaExceeded | NoSpace):
         return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
     return {"Retry-After": "1"} if status == 503 and error.retryable else {}
 

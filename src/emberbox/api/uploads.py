@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request as HTTPRequest
 
     from emberbox.config import Settings
+    from emberbox.service.accounts.reservations import Reservation
     from emberbox.service.uploads.scripts import Scripts
     from emberbox.store.records import KeyRecord, ScriptRecord
 
@@ -78,6 +79,12 @@ class Uploads:
             ServiceStopping: Nothing new is taken now.
         """
         self.check_ready()
+        with await self.scripts.reserve(key) as room:
+            return await self._store(request, key, room, fallback)
+
+    async def _store(
+        self, request: HTTPRequest, key: KeyRecord, room: Reservation, fallback: str | None
+    ) -> ScriptRecord:
         bounds = self.settings.server
         async with scratch_folder(self.settings.data) as scratch:
             form = await read_form(
@@ -87,11 +94,18 @@ class Uploads:
                 fields=tuple(UploadFields.model_fields),
                 max_bytes=bounds.upload_bytes,
                 max_files=bounds.upload_files,
+                room=room,
             )
             fields = _check(form.fields)
-            upload = await receive(form.files, bounds, scratch)
+            upload = await receive(form.files, bounds, scratch, room)
             create = partial(
-                self.scripts.create, key, upload, entry=fields.entry, name=fields.name, labels=fields.labels
+                self.scripts.create,
+                key,
+                upload,
+                room,
+                entry=fields.entry,
+                name=fields.name,
+                labels=fields.labels,
             )
             try:
                 return await create(runtime=fields.runtime)

@@ -77,7 +77,9 @@ class JobRecord(Record):
     labels: dict[str, str]
     webhook: dict[str, Any] | None
     priority: int
+    precedence: int
     fair_order: int
+    input_bytes: int
     status: str
     reason: str | None
     message: str | None

@@ -79,6 +79,25 @@ contents = Table(
 """What was uploaded, once for each content: `file` is raw, `bundle` a tar. Small ones lie in
 `data`, others under `blob_key`."""
 
+holdings = Table(
+    "holdings",
+    metadata,
+    Column("team_id", _ID, primary_key=True),
+    _needed("bytes", BigInteger),
+)
+"""How many bytes each team stores: of its jobs' rows, logs and artifacts (`jobs.storage_bytes`), and
+of each content that it holds, once. Every transaction that changes one of them changes this."""
+
+held_contents = Table(
+    "held_contents",
+    metadata,
+    Column("team_id", _ID, primary_key=True),
+    Column("sha256", String(64), primary_key=True),
+    _needed("uses", BigInteger),
+    Index("ix_held_contents_sha256", "sha256"),
+)
+"""Which contents each team holds, and how often its scripts and jobs refer to each of them."""
+
 scripts = Table(
     "scripts",
     metadata,
@@ -112,7 +131,9 @@ jobs = Table(
     _needed("labels", JSON),
     Column("webhook", JSON(none_as_null=True)),
     _needed("priority", Integer),
+    _needed("precedence", Integer),
     _needed("fair_order", BigInteger),
+    _needed("input_bytes", BigInteger),
     _needed("status", String(16)),
     Column("reason", String(32)),
     Column("message", Text),
@@ -150,6 +171,10 @@ jobs = Table(
 `claimed_at`, `started_at` and `ended_at` are of the latest attempt: taken by a worker, program
 begun, program ended; `finished_at` is when the terminal state was written. `available_at` holds a
 job back that is to be tried again later.
+
+`priority` orders a team's own jobs; `precedence` is the part of it that counts against other teams'.
+`fair_order` is one of the team's turns, which whichever of its jobs comes first takes. `input_bytes`
+are those that the job waits with; `storage_bytes` those of its row, log and artifacts.
 """
 
 attempts = Table(

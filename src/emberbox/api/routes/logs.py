@@ -111,7 +111,7 @@ async def get_logs(
         await logs.read(job, after=start, limit_bytes=1)
     if kind == sse.MEDIA_TYPE:
         events = sse.events(full_jobs, logs.follow(job.id, after=start, stream=stream), encoding)
-        return StreamAnswer(events, media_type=kind, followers=followers, heartbeat=sse.HEARTBEAT)
+        return StreamAnswer(events, media_type=kind, follower=followers.one(key), heartbeat=sse.HEARTBEAT)
     wanted = LogText(
         stream=stream,
         after=start,
@@ -123,7 +123,7 @@ async def get_logs(
         encoding=encoding,
     )
     text = log_text(logs, job, wanted)
-    return StreamAnswer(text, media_type=kind, followers=followers if follow else None)
+    return StreamAnswer(text, media_type=kind, follower=followers.one(key) if follow else None)
 
 
 def _kind(format: LogFormat | None, accept: str, *, follow: bool) -> str | None:

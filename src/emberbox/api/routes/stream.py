@@ -39,7 +39,7 @@ async def stream_job(
     job = await job_of(jobs, key, job_id)
     if after is not None:
         await logs.read(job, after=after, limit_bytes=1)
-    with followers.one():
+    with followers.one(key).place:
         await socket.accept(PROTOCOL if PROTOCOL in socket.scope["subprotocols"] else None)
         items = logs.follow(job.id, after=after)
         inbox = Inbox(jobs, live, key, job)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from emberbox.api.streaming.followers import Followers
+    from emberbox.api.streaming.followers import Follower
 
 _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no", "x-content-type-options": "nosniff"}
 _END = {"type": "http.response.body", "body": b"", "more_body": False}
@@ -36,7 +36,7 @@ class StreamAnswer(Response):
         chunks: What is sent. The answer's head goes out with the first one.
         media_type: The content type.
         headers: Besides those that keep what stands between from storing or collecting the answer.
-        followers: Where the stream takes a place while it lasts; None for one that ends by itself.
+        follower: Has the place that the stream takes while it lasts; None for one that ends by itself.
         heartbeat: Sent when there was nothing else for a while; None sends nothing.
     """
 
@@ -46,7 +46,7 @@ class StreamAnswer(Response):
         *,
         media_type: str,
         headers: Mapping[str, str] | None = None,
-        followers: Followers | None = None,
+        follower: Follower | None = None,
         heartbeat: bytes | None = None,
     ) -> None:
         self.status_code = 200
@@ -54,7 +54,7 @@ class StreamAnswer(Response):
         self.background = None
         self.init_headers(_HEADERS | dict(headers or {}))
         self._chunks = chunks
-        self._followers = followers
+        self._follower = follower
         self._heartbeat = heartbeat
         self._complete = False
 
@@ -62,10 +62,10 @@ class StreamAnswer(Response):
         """Send it all. Cancelling it frees everything.
 
         Raises:
-            CapacityExhausted: There is no place for another stream; nothing was sent.
+            QuotaExceeded, CapacityExhausted: There is no place for another stream; nothing was sent.
         """
         async with aclosing(self._chunks):
-            with nullcontext() if self._followers is None else self._followers.one():
+            with nullcontext() if self._follower is None else self._follower.place:
                 first = await anext(self._chunks, b"")
                 await send(
                     {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
@@ -78,7 +78,7 @@ class StreamAnswer(Response):
         heartbeat = None if self._heartbeat is None else partial(_send_chunk, send, self._heartbeat)
         work = [self._send_all(first, send, pulse), gone(receive), pulse.beat(heartbeat)]
         # What follows nothing ends by itself, and is not cut short.
-        leaving = None if self._followers is None else self._followers.leaving
+        leaving = None if self._follower is None else self._follower.leaving
         await first_of(*work, *([] if leaving is None else [leaving.wait()]))
         if leaving is not None and leaving.is_set() and not self._complete:
             await send(dict(_END))

@@ -1,44 +1,59 @@
-"""The places for streams that follow jobs, of which a service has only so many."""
+"""The places for streams that follow jobs: so many for each team, and so many for all."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from emberbox.errors import CapacityExhausted
+from emberbox.service.accounts.quota import bound_of
+from emberbox.service.accounts.shares import Shares
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from emberbox.config import Settings
+    from emberbox.store.records import KeyRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """A stream that may take a place.
+
+    Args:
+        place: Held while the stream lasts; entering it raises `QuotaExceeded` or `CapacityExhausted`
+            where there is none.
+        leaving: Set when the stream should end, since the service does.
+    """
+
+    place: AbstractContextManager[None]
+    leaving: asyncio.Event
 
 
 class Followers:
-    """Counts the streams that are open at once, so that there are never more than `limit`.
+    """Counts the streams that are open at once.
 
     Args:
-        limit: Most streams.
+        settings: For `quota.followers` and `server.followers`.
         leaving: Set when all of them should end, since the service does.
     """
 
-    def __init__(self, limit: int, leaving: asyncio.Event) -> None:
-        self.limit = limit
+    def __init__(self, settings: Settings, leaving: asyncio.Event) -> None:
         self.leaving = leaving
-        self.count = 0
+        self._quota = settings.quota
+        self._open = Shares(
+            "open streams",
+            quota="followers",
+            ceiling=settings.server.followers,
+            setting="server.followers",
+        )
 
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """Hold a place for a stream.
+    @property
+    def count(self) -> int:
+        """How many streams are open."""
+        return self._open.total
 
-        Raises:
-            CapacityExhausted: All places are taken.
-        """
-        if self.count >= self.limit:
-            raise CapacityExhausted(
-                f"all {self.limit} streams of this service are in use; try again later,"
-                " read the log without following it, or raise server.followers"
-            )
-        self.count += 1
-        try:
-            yield
-        finally:
-            self.count -= 1
+    def one(self, key: KeyRecord) -> Follower:
+        """Return a stream of this key, which has no place yet."""
+        bound = bound_of(key, self._quota, self._open.quota)
+        return Follower(self._open.hold(key.id, bound), self.leaving)

@@ -1,104 +1,100 @@
-"""What each key may use: bounds from the settings, or from the key itself."""
+"""What each team may use: bounds from the settings, or from its own quota."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from emberbox.errors import QuotaExceeded
-from emberbox.store.tables import jobs, keys, scripts
+from emberbox.store.tables import keys, teams, workers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from emberbox.config import QuotaSettings
+    from emberbox.config import CeilingSettings, QuotaSettings
     from emberbox.store import Database
     from emberbox.store.records import KeyRecord
 
-STORAGE_S = 5.0
-"""For so long a key's stored bytes are not counted again; it may go over its bound by what comes in
-meanwhile."""
-KEYS_S = 2.0
+TEAMS_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How many jobs a key may run at once: `of` by key id, `default` for the others; 0 means no bound."""
+    """How many jobs a team may run at once: `of` by its id, `default` for the others; 0 means no bound."""
 
     default: int = 0
     of: Mapping[str, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        """Tell whether any key has a bound."""
+        """Tell whether any team has a bound."""
         return self.default > 0 or any(bound > 0 for bound in self.of.values())
 
-    def __call__(self, key_id: str) -> int:
-        """Return the bound of a key."""
-        return self.of.get(key_id, self.default)
+    def __call__(self, team_id: str) -> int:
+        """Return the bound of a team."""
+        return self.of.get(team_id, self.default)
 
 
 class Quotas:
-    """Checks what keys ask for against what they may use.
+    """Knows what teams may use, and how many of them there are.
 
     Args:
-        db: Where it is counted.
-        settings: The bounds of keys that have none of their own.
+        db: Has the teams' own quotas and the workers.
+        settings: The bounds of teams that have none of their own.
+        ceiling: The bounds of all teams together.
+        places: Jobs that this process runs at once; with other workers, theirs are added.
     """
 
-    def __init__(self, db: Database, settings: QuotaSettings) -> None:
+    def __init__(
+        self, db: Database, settings: QuotaSettings, ceiling: CeilingSettings, *, places: int
+    ) -> None:
+        self.ceiling = ceiling
         self._db = db
         self._settings = settings
-        self._stored: dict[str, tuple[float, int]] = {}
-        self._own: dict[str, int] = {}
-        self._own_read = float("-inf")
+        self._own_places = places
+        self._places = places
+        self._own: dict[str, dict[str, Any]] = {}
+        self._others = False
+        self._read = float("-inf")
 
     def of(self, key: KeyRecord, name: str) -> float:
-        """Return a key's bound, such as `queued_jobs`; 0 means none."""
-        return float(key.quota.get(name, getattr(self._settings, name)))
+        """Return the bound of a key's team, such as `queued_jobs`; 0 means none."""
+        return bound_of(key, self._settings, name)
+
+    def precedence(self, key: KeyRecord, priority: int) -> int:
+        """Return how much of a job's priority counts against other teams' jobs: none, unless it is granted."""
+        return max(0, min(priority, int(self.of(key, "priority"))))
 
     def bounds(self) -> Bounds:
         """Return the bounds of running jobs, as last read."""
-        return Bounds(self._settings.concurrent_jobs, self._own)
+        return Bounds(self._running({}), {team: self._running(quota) for team, quota in self._own.items()})
+
+    def _running(self, quota: Mapping[str, Any]) -> int:
+        """Return how many jobs a team with this quota of its own may run at once."""
+        if "concurrent_jobs" in quota:
+            return int(quota["concurrent_jobs"])
+        if self._settings.concurrent_jobs:
+            return self._settings.concurrent_jobs
+        share = float(quota.get("worker_share", self._settings.worker_share))
+        return max(1, int(self._places * share)) if self._others and share < 1 else 0
 
     def learn(self, key: KeyRecord) -> None:
-        """Take a key's own bound of running jobs over at once, before its first job may start."""
-        if "concurrent_jobs" in key.quota:
-            self._own[key.id] = int(key.quota["concurrent_jobs"])
+        """Take a team's own bound of running jobs over at once, before its first job may start."""
+        self._own[key.team_id] = key.team_quota
 
     async def refresh(self) -> None:
-        """Read the keys' own bounds of running jobs again, if that is some time ago."""
-        if time.monotonic() - self._own_read < KEYS_S:
+        """Read the teams' own bounds and the workers' places again, if that is some time ago."""
+        if time.monotonic() - self._read < TEAMS_S:
             return
-        rows = await self._db.rows(select(keys.c.id, keys.c.quota).where(keys.c.revoked_at.is_(None)))
-        self._own = {
-            row["id"]: int(row["quota"]["concurrent_jobs"])
-            for row in rows
-            if "concurrent_jobs" in row["quota"]
-        }
-        self._own_read = time.monotonic()
+        active = select(keys.c.team_id).where(keys.c.revoked_at.is_(None)).distinct()
+        rows = await self._db.rows(select(teams.c.id, teams.c.quota).where(teams.c.id.in_(active)))
+        self._own = {row["id"]: row["quota"] for row in rows}
+        self._others = len(rows) > 1
+        found = await self._db.scalar(select(func.sum(workers.c.concurrency)))
+        self._places = max(self._own_places, int(found or 0))
+        self._read = time.monotonic()
 
-    async def check_storage(self, key: KeyRecord, more: int = 0) -> None:
-        """Check whether a key may store `more` bytes. Raises `QuotaExceeded`."""
-        bound = self.of(key, "storage_bytes")
-        if not bound:
-            return
-        used = await self.stored(key)
-        if used + more > bound:
-            raise QuotaExceeded(
-                f"this key stores {used} bytes and asks for {more} more; "
-                f"its share is {bound:.0f}. Delete scripts or jobs"
-            )
 
-    async def stored(self, key: KeyRecord) -> int:
-        """Return how many bytes of scripts, logs and artifacts a key has."""
-        counted, used = self._stored.get(key.id, (float("-inf"), 0))
-        if time.monotonic() - counted < STORAGE_S:
-            return used
-        used = 0
-        for size, owner in ((jobs.c.storage_bytes, jobs.c.key_id), (scripts.c.size, scripts.c.key_id)):
-            used += int(await self._db.scalar(select(func.sum(size)).where(owner == key.id)) or 0)
-        self._stored[key.id] = (time.monotonic(), used)
-        return used
+def bound_of(key: KeyRecord, settings: QuotaSettings, name: str) -> float:
+    """Return a bound of a key's team by its name in the settings; 0 means none."""
+    return float(key.team_quota.get(name, getattr(settings, name)))

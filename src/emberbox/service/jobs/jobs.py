@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from emberbox.blobs import BlobStore
     from emberbox.service.jobs.queue.base import JobQueue
     from emberbox.service.jobs.running.endings import Endings
+    from emberbox.service.uploads.contents import Contents
     from emberbox.store import Database
 
 
@@ -45,6 +46,7 @@ class Jobs:
         queue: Is told of those to be cancelled.
         endings: Ends those that wait.
         live: Those that run here, or ended here a moment ago.
+        contents: What they are made of.
     """
 
     def __init__(
@@ -54,12 +56,14 @@ class Jobs:
         queue: JobQueue,
         endings: Endings,
         live: LiveJobs,
+        contents: Contents,
     ) -> None:
         self._db = db
         self._blobs = blobs
         self._queue = queue
         self._endings = endings
         self._live = live
+        self._contents = contents
 
     # -- looking ----------------------------------------------------------------------------------
 
@@ -162,9 +166,9 @@ class Jobs:
             raise Conflict("the job has not ended; cancel it first")
         self._live.recent.pop(job_id, None)
         async with self._db.writing() as connection:
-            blob_keys = await delete_jobs(connection, [job_id])
-        if blob_keys:
-            await self._blobs.delete(blob_keys)
+            deleted = await delete_jobs(connection, [job_id])
+        await self._blobs.delete(deleted.blob_keys)
+        await self._contents.remove_unheld(deleted.loose)
 
 
 def _not_found(job_id: str) -> NotFound:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, func, select
 
+from emberbox.service.accounts.holdings import release
 from emberbox.store.records import JobRecord
 from emberbox.store.tables import artifacts, attempts, idempotency, jobs, results
 
@@ -21,11 +24,18 @@ async def find_job(connection: AsyncConnection, job_id: str) -> JobRecord | None
     return None if row is None else JobRecord.from_row(row)
 
 
-async def delete_jobs(connection: AsyncConnection, job_ids: Sequence[str]) -> list[str]:
-    """Delete jobs that have ended, within the caller's transaction. News of them stays.
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What is to be deleted after the commit: blobs by their keys, contents that no team holds any more."""
 
-    Returns:
-        The keys of their blobs, to be deleted after the commit.
+    blob_keys: list[str]
+    loose: list[str]
+
+
+async def delete_jobs(connection: AsyncConnection, job_ids: Sequence[str]) -> Deleted:
+    """Delete jobs that have ended, within the caller's transaction, and give their bytes back.
+
+    News of them stays.
     """
     logs = select(results.c.log_key).where(results.c.job_id.in_(job_ids), results.c.log_key.is_not(None))
     kept = select(artifacts.c.blob_key).where(artifacts.c.job_id.in_(job_ids))
@@ -35,5 +45,21 @@ async def delete_jobs(connection: AsyncConnection, job_ids: Sequence[str]) -> li
     ]
     for table in (artifacts, results, attempts, idempotency):
         await connection.execute(delete(table).where(table.c.job_id.in_(job_ids)))
-    await connection.execute(delete(jobs).where(jobs.c.id.in_(job_ids)))
-    return blob_keys
+    gone = (
+        delete(jobs).where(jobs.c.id.in_(job_ids)).returning(jobs.c.team_id, jobs.c.storage_bytes, *_DIGESTS)
+    )
+    uses: Counter[tuple[str, str]] = Counter()
+    freed: Counter[str] = Counter()
+    for team_id, size, *digests in (await connection.execute(gone)).all():
+        freed[team_id] += size
+        uses.update((team_id, digest) for digest in digests if digest is not None)
+    return Deleted(blob_keys, await release(connection, uses, freed))
+
+
+def log_bytes() -> ColumnElement[int]:
+    """Return what a row of `results` stores of a log: the log, and the streams' beginnings beside it."""
+    stdout, stderr = (func.coalesce(func.length(results.c[name]), 0) for name in ("stdout", "stderr"))
+    return results.c.log_bytes + stdout + stderr
+
+
+_DIGESTS = (jobs.c.content_sha, jobs.c.files_sha, jobs.c.stdin_sha)

@@ -7,13 +7,16 @@ blobs afterwards: what a crash leaves between the two is a blob without a row, w
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from emberbox.service.jobs.rows import delete_jobs
+from emberbox.service.accounts.holdings import charge, release
+from emberbox.service.jobs.rows import delete_jobs, log_bytes
+from emberbox.service.uploads.contents import remove_unheld
 from emberbox.store.tables import artifacts, contents, deliveries, idempotency, jobs, results, scripts
 
 if TYPE_CHECKING:
@@ -38,15 +41,14 @@ class Expired:
 
 async def expire_jobs(db: Database, before: int) -> Expired:
     """Delete jobs that ended before a time (in microseconds), with all that is theirs."""
+    old = select(jobs.c.id).where(jobs.c.finished_at < before).order_by(jobs.c.finished_at)
     async with db.writing() as connection:
-        ids = await _ids(
-            connection, select(jobs.c.id).where(jobs.c.finished_at < before).order_by(jobs.c.finished_at)
-        )
+        ids = await _ids(connection, old)
         if not ids:
             return Expired(0)
         await connection.execute(delete(deliveries).where(deliveries.c.job_id.in_(ids)))
-        blob_keys = await delete_jobs(connection, ids)
-    return Expired(len(ids), blob_keys)
+        deleted = await delete_jobs(connection, ids)
+    return Expired(len(ids), deleted.blob_keys + await remove_unheld(db, deleted.loose))
 
 
 async def expire_logs(db: Database, after: tuple[int, str], before: int) -> tuple[Expired, tuple[int, str]]:
@@ -74,7 +76,7 @@ async def expire_logs(db: Database, after: tuple[int, str], before: int) -> tupl
         return Expired(0), after
     ids = [row["id"] for row in found]
     async with db.writing() as connection:
-        size = select(results.c.log_bytes).where(results.c.job_id == jobs.c.id, _has_log()).scalar_subquery()
+        size = select(log_bytes()).where(results.c.job_id == jobs.c.id, _has_log()).scalar_subquery()
         await _shrink(connection, ids, size)
         empty = dict.fromkeys(_TEXTS)
         await connection.execute(update(results).where(results.c.job_id.in_(ids)).values(**empty))
@@ -104,7 +106,12 @@ async def expire_artifacts(db: Database, before: int) -> Expired:
 
 async def expire_scripts(db: Database, before: int) -> Expired:
     """Delete scripts that were uploaded before a time. Their jobs stay."""
-    return await _expire(db, scripts, scripts.c.id, scripts.c.created_at < before)
+    some = select(scripts.c.id).where(scripts.c.created_at < before).limit(BATCH)
+    gone = delete(scripts).where(scripts.c.id.in_(some)).returning(scripts.c.team_id, scripts.c.content_sha)
+    async with db.writing() as connection:
+        found = (await connection.execute(gone)).all()
+        loose = await release(connection, Counter((row.team_id, row.content_sha) for row in found), {})
+    return Expired(len(found), await remove_unheld(db, loose))
 
 
 async def expire_deliveries(db: Database, before: int) -> Expired:
@@ -155,8 +162,14 @@ async def _ids(connection: AsyncConnection, query: Any, limit: int = BATCH) -> S
 
 
 async def _shrink(connection: AsyncConnection, job_ids: Sequence[str], size: Any) -> None:
+    """Give back bytes of jobs to their teams."""
+    these = jobs.c.id.in_(job_ids)
+    less: Counter[str] = Counter()
+    for team_id, bytes_ in await connection.execute(select(jobs.c.team_id, size).where(these)):
+        less[team_id] -= bytes_ or 0
     left = jobs.c.storage_bytes - func.coalesce(size, 0)
-    await connection.execute(update(jobs).where(jobs.c.id.in_(job_ids)).values(storage_bytes=left))
+    await connection.execute(update(jobs).where(these).values(storage_bytes=left))
+    await charge(connection, less)
 
 
 async def _expire(

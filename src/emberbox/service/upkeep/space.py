@@ -33,6 +33,7 @@ class SpaceGuard:
         self._statvfs = statvfs
         self._looked_at = -_CACHED_S
         self._free_bytes = 0
+        self._reserved = 0
         self._inodes = True
 
     def free_bytes(self) -> int:
@@ -40,15 +41,34 @@ class SpaceGuard:
         self._look()
         return self._free_bytes
 
-    def check(self) -> None:
-        """Raise `NoSpace` when less is free than is wanted; the message names both."""
+    def reserve(self, size: int) -> None:
+        """Count bytes as written that will be; negative ones are given back.
+
+        Raises:
+            NoSpace: Less than what is wanted would be left free; nothing was counted.
+        """
+        if size > 0:
+            self.check(size)
+        self._reserved += size
+        if size < 0:
+            # What was written meanwhile is seen by the disk alone from now on.
+            self._looked_at = -_CACHED_S
+
+    def check(self, more: int = 0) -> None:
+        """Raise `NoSpace` when less would be free than is wanted; the message names both.
+
+        Args:
+            more: Bytes that are to be written, besides those that are reserved.
+        """
         if not self._wanted:
             return
         self._look()
-        if self._free_bytes < self._wanted:
+        free = self._free_bytes - self._reserved
+        if free - more < self._wanted:
             raise NoSpace(
-                f"the disk of the data folder has {self._free_bytes // MIB} MiB free, and "
-                f"{self._wanted // MIB} MiB are kept for the work that is under way. "
+                f"the disk of the data folder has {max(0, free) // MIB} MiB free"
+                + (f", this needs {-(-more // MIB)} MiB" if more else "")
+                + f", and {self._wanted // MIB} MiB are kept for the work that is under way. "
                 "Nothing new is taken until there is more: free some space, shorten the retention, "
                 "or lower retention.free_mib"
             )

@@ -14,11 +14,11 @@ import zipfile
 import zlib
 from typing import TYPE_CHECKING
 
-from emberbox.errors import InvalidArchive, InvalidPath, PayloadTooLarge
+from emberbox.errors import InvalidArchive, InvalidPath, NoSpace, PayloadTooLarge, QuotaExceeded
 from emberbox.files.paths import check_distinct, clean_path
 from emberbox.files.tar_fields import BadTar
 from emberbox.files.tars import Bytes, TarReader, is_tar
-from emberbox.service.uploads.unpacking import ArchiveBounds, DiskFailed, Sink
+from emberbox.service.uploads.unpacking import ArchiveBounds, DiskFailed, Room, Sink
 from emberbox.service.uploads.zips import unpack_zip
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def archive_kind(path: Path) -> str | None:
     return "tar" if is_tar(head) else None
 
 
-def unpack(path: Path, kind: str, folder: Path, bounds: ArchiveBounds) -> list[BundleFile]:
+def unpack(path: Path, kind: str, folder: Path, bounds: ArchiveBounds, room: Room) -> list[BundleFile]:
     """Unpack an archive into numbered files of an empty folder.
 
     Blocks; what it wrote is the caller's to remove.
@@ -60,17 +60,19 @@ def unpack(path: Path, kind: str, folder: Path, bounds: ArchiveBounds) -> list[B
         kind: As `archive_kind` tells it.
         folder: An empty folder.
         bounds: What it may hold.
+        room: Promises bytes before they are written.
 
     Raises:
         InvalidArchive: It is damaged, or holds what is refused; the message names the entry.
         PayloadTooLarge: It holds more than the bounds allow, or expands as only a bomb does.
+        QuotaExceeded, NoSpace: There is no room for what it holds.
         OSError: The folder's disk failed or is full.
     """
-    sink = Sink(folder, bounds, path.stat().st_size)
+    sink = Sink(folder, bounds, path.stat().st_size, room)
     try:
         _unpack(path, kind, sink)
         check_distinct(file.path for file in sink.files)
-    except (InvalidArchive, PayloadTooLarge):
+    except (InvalidArchive, PayloadTooLarge, QuotaExceeded, NoSpace):
         raise
     except InvalidPath as error:
         raise InvalidArchive(f"the archive cannot be used: {error.message}") from error

@@ -2,40 +2,49 @@
 
 Small contents lie in their row, others in the blob store under a key that is fresh each time: a
 sweeper that deletes what an old row referred to can never hit what a new upload has just stored.
+
+A content is planned first: counted and hashed, and nothing is stored. Its row is written in the
+transaction that makes a script or a job refer to it, and goes when nothing refers to it any more.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
-import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, exists, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from emberbox.errors import BlobError, NotFound
 from emberbox.service.recent import Recent
-from emberbox.service.uploads.bundles import BundleFile, Plan, plan
+from emberbox.service.uploads.bundles import BundleFile, Plan, PlannedFile, plan
 from emberbox.store.database import Database, now_us
 from emberbox.store.records import ContentRecord
 from emberbox.store.tables import contents as table
+from emberbox.store.tables import held_contents
+from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
     from pathlib import Path
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from emberbox.blobs import BlobStore
 
 INLINE_BYTES = 64 * 1024
 """Up to this size a content lies in its row."""
 KEPT_US = 3_600_000_000
-"""How long a content that nothing refers to is kept after it was last asked for, in microseconds."""
-_FRESH_US = KEPT_US // 6
-_RECENT_S = 300.0
+"""How long a content that nothing refers to is kept after it was stored, in microseconds: such a one
+is what a killed process left."""
 _RECENT_BYTES = 8192
 _RECENT = 256
 _QUICK_BYTES = 256 * 1024
+_QUICK_FILES = 100
 _BATCH_BYTES = 1024 * 1024
 
 
@@ -49,33 +58,80 @@ class Contents:
     def __init__(self, db: Database, blobs: BlobStore) -> None:
         self._db = db
         self._blobs = blobs
-        self._recent: Recent[str, tuple[float, ContentRecord]] = Recent(_RECENT)
+        self._recent: Recent[str, ContentRecord] = Recent(_RECENT)
 
-    async def put_file(self, name: str, source: bytes | Path, *, mode: int = 0o644) -> ContentRecord:
-        """Store one file as it is. May be repeated and cancelled.
-
-        What is stored, or was before, stays for an hour at least, so that a row can be made to refer to it.
+    async def plan_file(self, name: str, source: bytes | Path, *, mode: int = 0o644) -> Plan:
+        """Count and hash one file that will be stored as it is. Nothing is stored.
 
         Raises:
             InvalidPath: `name` is no relative path.
-            NoSpace: The disk is full; nothing was stored.
-            StoreError: The database failed.
-            BlobError: The blob store failed.
         """
-        return await self._put("file", [BundleFile(name, source, mode)])
+        return await _planned("file", [BundleFile(name, source, mode)])
 
-    async def put_bundle(self, files: Sequence[BundleFile]) -> ContentRecord:
-        """Store files together as an archive; see `put_file`. One file alone makes an archive as well.
+    async def plan_bundle(self, files: Sequence[BundleFile]) -> Plan:
+        """Count and hash files that will be stored together as an archive, also if it is one alone.
 
         Raises:
             InvalidPath: A path cannot be used, is there twice, or is file and folder at once.
         """
-        return await self._put("bundle", files)
+        return await _planned("bundle", files)
+
+    @contextlib.asynccontextmanager
+    async def prepared(self, plans: Sequence[Plan]) -> AsyncIterator[list[NewContent]]:
+        """Put the bytes of large contents where they stay, for `insert_contents` in a transaction of the block.
+
+        Those that no row refers to at the end of the block are deleted. May be cancelled and repeated.
+
+        Raises:
+            NoSpace: The disk is full; nothing was stored.
+            StoreError: The database failed.
+            BlobError: The blob store failed.
+        """
+        made: list[NewContent] = []
+        try:
+            for planned in plans:
+                made.append(await self._prepare(planned))
+            yield made
+        except BaseException:
+            await shielded(self._discard_unused(made))
+            raise
+        await shielded(self._discard_unused(made))
+        self._remember(made)
+
+    async def _prepare(self, planned: Plan) -> NewContent:
+        if planned.size <= INLINE_BYTES:
+            quick = _is_quick(planned.files)
+            data = _join(planned) if quick else await asyncio.to_thread(_join, planned)
+            return NewContent(planned, data, None)
+        if await self._db.row(select(table.c.sha256).where(table.c.sha256 == planned.sha256)) is not None:
+            return NewContent(planned, None, None)
+        blob_key = f"contents/{planned.sha256}/{secrets.token_hex(16)}"
+        await self._blobs.put(blob_key, _batches(planned))
+        return NewContent(planned, None, blob_key)
+
+    async def _discard_unused(self, made: Sequence[NewContent]) -> None:
+        if keys := [content.blob_key for content in made if content.blob_key is not None]:
+            rows = await self._db.rows(select(table.c.blob_key).where(table.c.blob_key.in_(keys)))
+            used = {row["blob_key"] for row in rows}
+            await self._blobs.delete([key for key in keys if key not in used])
+
+    def _remember(self, made: Sequence[NewContent]) -> None:
+        for content in made:
+            if content.data is not None and content.plan.size <= _RECENT_BYTES:
+                self._recent[content.plan.sha256] = content.record
+
+    async def remove_unheld(self, digests: Sequence[str]) -> None:
+        """Delete those of the contents that no team holds any more. Repeating is harmless.
+
+        Raises `StoreError` or `BlobError`: what stays is found by the sweeper.
+        """
+        if digests:
+            await self._blobs.delete(await remove_unheld(self._db, digests))
 
     async def get(self, sha256: str) -> ContentRecord:
         """Return a content. Raises `NotFound`."""
         if (recent := self._recent.get(sha256)) is not None:
-            return recent[1]
+            return recent
         row = await self._db.row(select(table).where(table.c.sha256 == sha256))
         if row is None:
             raise NotFound("the uploaded content is no longer there")
@@ -109,56 +165,72 @@ class Contents:
         async for piece in self._blobs.stream(_blob_key(content), offset=offset, length=length):
             yield piece
 
-    async def _put(self, kind: str, files: Sequence[BundleFile]) -> ContentRecord:
-        quick = (
-            len(files) < 100
-            and sum(len(f.source) if isinstance(f.source, bytes) else _QUICK_BYTES for f in files)
-            < _QUICK_BYTES
-        )
-        made = plan(kind, files) if quick else await asyncio.to_thread(plan, kind, files)
-        until, record = self._recent.get(made.sha256, (0.0, None))
-        if record is not None and time.monotonic() < until:
-            return record
-        self._recent.pop(made.sha256, None)
-        record = await self._known(made.sha256) or await self._store(made, quick=quick)
-        if record.data is not None and record.size <= _RECENT_BYTES:
-            # Touched just now: it is not deleted for as long as it is remembered.
-            self._recent[made.sha256] = (time.monotonic() + _RECENT_S, record)
-        return record
 
-    async def _known(self, sha256: str) -> ContentRecord | None:
-        this, now = table.c.sha256 == sha256, now_us()
-        row = await self._db.row(select(table).where(this))
-        if row is None:
-            return None
-        stale = row["touched_at"] <= now - _FRESH_US
-        if stale and not await self._db.change(update(table).where(this).values(touched_at=now)):
-            return None
-        return ContentRecord.from_row(row)
+@dataclass(frozen=True, slots=True)
+class NewContent:
+    """A content whose row is about to be written, unless it is there: bytes lie in `data`, or under `blob_key`.
 
-    async def _store(self, made: Plan, *, quick: bool) -> ContentRecord:
-        data, blob_key = None, None
-        if made.size <= INLINE_BYTES:
-            data = _join(made) if quick else await asyncio.to_thread(_join, made)
-        else:
-            blob_key = f"contents/{made.sha256}/{secrets.token_hex(16)}"
-            await self._blobs.put(blob_key, _batches(made))
-        record = ContentRecord(
-            sha256=made.sha256,
-            kind=made.kind,
-            size=made.size,
-            entries=made.entries,
-            data=data,
-            blob_key=blob_key,
+    Both are None for a large one that was there when it was looked for.
+    """
+
+    plan: Plan
+    data: bytes | None
+    blob_key: str | None
+
+    @property
+    def record(self) -> ContentRecord:
+        """The row."""
+        return ContentRecord(
+            sha256=self.plan.sha256,
+            kind=self.plan.kind,
+            size=self.plan.size,
+            entries=self.plan.entries,
+            data=self.data,
+            blob_key=self.blob_key,
         )
-        try:
-            await self._db.change(insert(table), {**record.to_row(), "touched_at": now_us()})
-        except IntegrityError:
-            # Another upload of the same was faster.
-            if record.blob_key is not None:
-                await self._blobs.delete([record.blob_key])
-            return await self.get(record.sha256)
-        return record
+
+
+async def insert_contents(connection: AsyncConnection, made: Sequence[NewContent]) -> None:
+    """Write the rows of contents that are not there, within the caller's transaction.
+
+    One that was there when it was prepared, and was deleted since, has no row then: what refers to it
+    raises `IntegrityError`, and all of it is to be tried again.
+    """
+    now = now_us()
+    rows = [
+        {**content.record.to_row(), "touched_at": now}
+        for content in made
+        if content.data is not None or content.blob_key is not None
+    ]
+    if rows:
+        await connection.execute(_INSERT[connection.dialect.name], rows)
+
+
+_INSERT = {
+    "sqlite": sqlite.insert(table).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(table).on_conflict_do_nothing(),
+}
+
+
+async def remove_unheld(db: Database, digests: Sequence[str]) -> list[str]:
+    """Delete the rows of those contents that no team holds any more; returns the keys of their blobs."""
+    held = exists().where(held_contents.c.sha256 == table.c.sha256)
+    unheld = delete(table).where(table.c.sha256.in_(digests), ~held).returning(table.c.blob_key)
+    try:
+        return [row["blob_key"] for row in await db.changed(unheld) if row["blob_key"]]
+    except IntegrityError:
+        # Something came to refer to one of them at this moment; the sweeper looks again.
+        return []
+
+
+def _is_quick(files: Sequence[BundleFile] | Sequence[PlannedFile]) -> bool:
+    """Tell whether so little is to be read that it is not worth a trip to another thread."""
+    sizes = (len(f.source) if isinstance(f.source, bytes) else _QUICK_BYTES for f in files)
+    return len(files) < _QUICK_FILES and sum(sizes) < _QUICK_BYTES
+
+
+async def _planned(kind: str, files: Sequence[BundleFile]) -> Plan:
+    return plan(kind, files) if _is_quick(files) else await asyncio.to_thread(plan, kind, files)
 
 
 def _blob_key(content: ContentRecord) -> str:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from emberbox.config import ServerSettings
+    from emberbox.service.accounts.reservations import Reservation
 
 UPLOADS = "uploads"
 """The folder in the data folder where uploads lie while they are taken in."""
@@ -85,7 +86,9 @@ async def scratch_folder(data: Path) -> AsyncIterator[Path]:
         await shielded(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
 
 
-async def receive(parts: Sequence[UploadPart], settings: ServerSettings, scratch: Path) -> Upload:
+async def receive(
+    parts: Sequence[UploadPart], settings: ServerSettings, scratch: Path, room: Reservation
+) -> Upload:
     """Check an upload and open it if it is an archive.
 
     Args:
@@ -93,35 +96,39 @@ async def receive(parts: Sequence[UploadPart], settings: ServerSettings, scratch
         settings: For `upload_bytes` and `upload_files`.
         scratch: Where an archive is unpacked; removed by the caller when the files are stored. See
             `scratch_folder`.
+        room: Promises the bytes that come out of an archive before they are written.
 
     Raises:
         InvalidInput: There is nothing, or one file without content.
         InvalidPath: A name cannot be used.
         InvalidArchive: An archive cannot be opened safely.
         PayloadTooLarge: There is more than the settings allow.
+        QuotaExceeded: The team's storage is used up.
         NoSpace: The disk is full.
         BlobError: The disk failed otherwise.
     """
     try:
         # A thread cannot be stopped; were it left alone, it would write into a folder that is being removed.
-        return await shielded(asyncio.to_thread(_receive, parts, settings, scratch))
+        return await shielded(asyncio.to_thread(_receive, parts, settings, scratch, room))
     except OSError as error:
         raise _disk_failed(error) from error
 
 
-def _receive(parts: Sequence[UploadPart], settings: ServerSettings, scratch: Path) -> Upload:
+def _receive(
+    parts: Sequence[UploadPart], settings: ServerSettings, scratch: Path, room: Reservation
+) -> Upload:
     bounds = ArchiveBounds(total_bytes=settings.upload_bytes, files=settings.upload_files)
     if not parts:
         raise InvalidInput("the upload has no files; send at least one")
     _check_size(parts, bounds)
     named = [(_relative(part.filename), part.path) for part in parts]
     if len(named) == 1:
-        return _receive_one(*named[0], scratch, bounds)
+        return _receive_one(*named[0], scratch, bounds, room)
     check_distinct(name for name, _ in named)
     return Upload([BundleFile(name, path) for name, path in named], archive=False, name=_base(named[0][0]))
 
 
-def _receive_one(name: str, path: Path, scratch: Path, bounds: ArchiveBounds) -> Upload:
+def _receive_one(name: str, path: Path, scratch: Path, bounds: ArchiveBounds, room: Reservation) -> Upload:
     if path.stat().st_size == 0:
         raise InvalidInput(f"{name!r} is empty: it has 0 bytes, and nothing in it could be run")
     kind = None if name.lower().endswith(_CLOSED_NAMES) else archive_kind(path)
@@ -130,7 +137,7 @@ def _receive_one(name: str, path: Path, scratch: Path, bounds: ArchiveBounds) ->
         return Upload([BundleFile(name, path)], archive=False, name=_base(name))
     folder = scratch / "unpacked"
     folder.mkdir(mode=0o700)
-    files = unpack(path, kind, folder, bounds)
+    files = unpack(path, kind, folder, bounds, room)
     if not files:
         raise InvalidArchive(f"{name!r} holds no files")
     left_out = _common_folder(files)

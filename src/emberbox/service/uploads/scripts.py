@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import delete, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from emberbox.errors import InvalidInput, NotFound
 from emberbox.files.paths import has_controls
 from emberbox.ids import is_id, new_id
 from emberbox.schemas.base import Labels
+from emberbox.service.accounts.holdings import Ledger, release
+from emberbox.service.uploads.contents import insert_contents
 from emberbox.service.uploads.entries import find_entry
 from emberbox.store.database import Database, now_us
 from emberbox.store.records import ContentRecord, KeyRecord, ScriptRecord
 from emberbox.store.tables import scripts as table
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from emberbox.config import Settings
     from emberbox.runtimes import RuntimeCatalog
+    from emberbox.service.accounts.quota import Quotas
+    from emberbox.service.accounts.reservations import Reservation, Reservations
+    from emberbox.service.uploads.bundles import Plan
     from emberbox.service.uploads.contents import Contents
     from emberbox.service.uploads.intake import Upload
 
@@ -39,9 +45,8 @@ class Scripts:
         db: The database.
         contents: Where the files go.
         runtimes: The runtimes that there are.
-        settings: The settings.
-        quota: Called with the key and the bytes of a new script; raises `QuotaExceeded` when they
-            are too many. None takes all.
+        quotas: What each team may store.
+        reservations: Promises of what is on its way.
     """
 
     def __init__(
@@ -49,20 +54,24 @@ class Scripts:
         db: Database,
         contents: Contents,
         runtimes: RuntimeCatalog,
-        settings: Settings,
-        *,
-        quota: Callable[[KeyRecord, int], Awaitable[None]] | None = None,
+        quotas: Quotas,
+        reservations: Reservations,
     ) -> None:
         self._db = db
         self._contents = contents
         self._runtimes = runtimes
-        self._settings = settings
-        self._quota = quota
+        self._quotas = quotas
+        self._reservations = reservations
+
+    async def reserve(self, key: KeyRecord) -> Reservation:
+        """Return a promise of room for an upload, to be used by `with`; nothing is promised yet."""
+        return await self._reservations.begin(key.team_id, self._quotas.of(key, "storage_bytes"))
 
     async def create(
         self,
         key: KeyRecord,
         upload: Upload,
+        room: Reservation,
         *,
         runtime: str | None,
         entry: str | None,
@@ -74,6 +83,7 @@ class Scripts:
         Args:
             key: Whose it is.
             upload: The files.
+            room: What is promised for it.
             runtime: Name or alias; None tells it by the file that is run.
             entry: Path of the file that is run; None finds it by the runtime's rule.
             name: For people; None means the upload's own name.
@@ -90,22 +100,27 @@ class Scripts:
         title = _check_name(upload.name if name is None else name)
         labels = _check_labels(labels)
         chosen, file = await asyncio.to_thread(find_entry, upload, self._runtimes, runtime, entry)
-        if self._quota is not None:
-            await self._quota(key, await asyncio.to_thread(lambda: sum(file.size for file in upload.files)))
-        content = await self._store(upload)
+        planned = await self._plan(upload)
+        room.keep(planned.size)
+        room.write(planned.size)
         record = ScriptRecord(
             id=new_id("scr"),
+            team_id=key.team_id,
             key_id=key.id,
             name=title,
             runtime=chosen.name,
             entry=file.path,
-            content_sha=content.sha256,
-            size=sum(int(listed["size"]) for listed in content.entries),
-            file_count=len(content.entries),
+            content_sha=planned.sha256,
+            size=sum(listed.size for listed in planned.files),
+            file_count=len(planned.files),
             labels=labels,
             created_at=now_us(),
         )
-        await self._db.change(insert(table), record.to_row())
+        try:
+            await self._write(key, record, planned)
+        except IntegrityError:
+            # The same content was there, and was deleted at this moment.
+            await self._write(key, record, planned)
         _log.info(
             "script %s stored",
             record.id,
@@ -165,20 +180,47 @@ class Scripts:
 
         Raises `NotFound`.
         """
-        mine = delete(table).where(*_own(key, script_id))
-        if not is_id(script_id, "scr") or not await self._db.change(mine):
+
+        async def write(connection: AsyncConnection) -> list[str] | None:
+            digest = await connection.scalar(
+                delete(table).where(*_own(key, script_id)).returning(table.c.content_sha)
+            )
+            if digest is None:
+                return None
+            return await release(connection, Counter({(key.team_id, digest): 1}), {})
+
+        loose = await self._db.write(write) if is_id(script_id, "scr") else None
+        if loose is None:
             raise _not_found()
+        await self._contents.remove_unheld(loose)
         _log.info(
             "script %s deleted",
             script_id,
             extra={"action": "scripts.deleted", "script": script_id, "key": key.id},
         )
 
-    async def _store(self, upload: Upload) -> ContentRecord:
+    async def _plan(self, upload: Upload) -> Plan:
         if len(upload.files) == 1:
             file = upload.files[0]
-            return await self._contents.put_file(file.path, file.source, mode=file.mode)
-        return await self._contents.put_bundle(upload.files)
+            return await self._contents.plan_file(file.path, file.source, mode=file.mode)
+        return await self._contents.plan_bundle(upload.files)
+
+    async def _write(self, key: KeyRecord, record: ScriptRecord, planned: Plan) -> None:
+        """Write a script's row with its content, charged to its team. Raises `QuotaExceeded`: nothing is kept."""
+        parts = {planned.sha256: planned.size}
+        bound = self._quotas.of(key, "storage_bytes")
+        async with self._contents.prepared([planned]) as made:
+
+            async def write(connection: AsyncConnection) -> None:
+                ledger = Ledger(connection)
+                await ledger.open([key.team_id], parts)
+                ledger.check(key.team_id, parts, 0, bound)
+                ledger.add(key.team_id, parts, parts, 0)
+                await insert_contents(connection, made)
+                await connection.execute(insert(table), record.to_row())
+                await ledger.write()
+
+            await self._db.write(write)
 
 
 _LABELS: TypeAdapter[dict[str, str]] = TypeAdapter(Labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from emberbox.errors import PayloadTooLarge
 from emberbox.files.paths import clean_path
@@ -32,6 +32,16 @@ class ArchiveBounds:
     files: int
 
 
+class Room(Protocol):
+    """What promises bytes before they are written: a `Reservation`."""
+
+    def keep(self, size: int) -> None:
+        """See that so many bytes in all are promised to the team. Raises `QuotaExceeded`."""
+
+    def write(self, size: int) -> None:
+        """Have so many more bytes of the disk promised. Raises `NoSpace`."""
+
+
 class DiskFailed(Exception):
     """Writing failed, as opposed to reading the archive; `reason` says how."""
 
@@ -47,12 +57,14 @@ class Sink:
         folder: Where files are written, as `000000`, `000001`, ….
         bounds: What is taken at most; what exceeds it raises `PayloadTooLarge`.
         packed_bytes: The archive's own size.
+        room: Promises bytes before they are written.
     """
 
-    def __init__(self, folder: Path, bounds: ArchiveBounds, packed_bytes: int) -> None:
+    def __init__(self, folder: Path, bounds: ArchiveBounds, packed_bytes: int, room: Room) -> None:
         self.files: list[BundleFile] = []
         self.bounds = bounds
         self._folder = folder
+        self._room = room
         self._entries = 0
         self._bytes = 0
         self._most_by_ratio = max(RATIO_FREE_BYTES, MAX_RATIO * packed_bytes)
@@ -76,6 +88,8 @@ class Sink:
                 f"the archive expands to more than {MAX_RATIO} times its size; "
                 "upload less, or without packing"
             )
+        self._room.keep(self._bytes)
+        self._room.write(size)
 
     def add(self, name: str, pieces: Iterable[bytes], mode: int) -> None:
         """Write one file, whose bytes were counted. Raises `InvalidPath` for its name."""

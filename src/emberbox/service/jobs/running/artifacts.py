@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import select
 
-from emberbox.errors import BlobError, EmberboxError, GuestRequestFailed, InvalidPath, NoSpace, NotFound
+from emberbox.errors import (
+    BlobError,
+    EmberboxError,
+    GuestRequestFailed,
+    InvalidPath,
+    NoSpace,
+    NotFound,
+    QuotaExceeded,
+)
 from emberbox.files.globs import Glob, parse_glob
 from emberbox.files.paths import readable, stays_below
 from emberbox.ids import is_id, new_id
@@ -33,6 +41,7 @@ if TYPE_CHECKING:
     from emberbox.config import Settings
     from emberbox.model import FileEntry
     from emberbox.sandbox.files import SandboxFiles
+    from emberbox.service.accounts.reservations import Reservation
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +71,7 @@ class _Harvest:
     job_id: str
     files_left: int
     bytes_left: int
+    room: Reservation
     records: list[ArtifactRecord] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     unnoted: int = 0
@@ -89,7 +99,9 @@ class Artifacts:
         self._blobs = blobs
         self._settings = settings
 
-    async def collect(self, sandbox: SandboxFiles, job: JobRecord, *, left_files: bool = False) -> Collected:
+    async def collect(
+        self, sandbox: SandboxFiles, job: JobRecord, room: Reservation, *, left_files: bool = False
+    ) -> Collected:
         """Store the files that the job's globs name and those of its output folder, after its end.
 
         Globs (see `emberbox.files.globs`) are relative to the work folder. One without a sign of globs that
@@ -105,13 +117,14 @@ class Artifacts:
         Args:
             sandbox: Where the program ran.
             job: Whose globs count.
+            room: Promises the files' bytes as they come; what it does not is left out, with a note.
             left_files: False where nothing lies in the output folder, which then is not looked at.
 
         Returns:
             Records whose rows the caller writes, or that it gives to `discard`.
         """
         bounds = self._settings.jobs
-        harvest = _Harvest(sandbox, job.id, bounds.artifact_files, bounds.artifact_bytes)
+        harvest = _Harvest(sandbox, job.id, bounds.artifact_files, bounds.artifact_bytes, room)
         try:
             async with asyncio.timeout(COLLECT_S):
                 await self._harvest(harvest, job.spec.artifacts, left_files=left_files)
@@ -181,7 +194,7 @@ class Artifacts:
             reason = str(error)
         except GuestRequestFailed as error:
             reason = readable(error.message)[:200]
-        except (NoSpace, BlobError) as error:
+        except (QuotaExceeded, NoSpace, BlobError) as error:
             reason = error.message
         else:
             harvest.files_left -= 1
@@ -192,6 +205,7 @@ class Artifacts:
 
     async def _store(self, harvest: _Harvest, path: str, entry: FileEntry, shown: str) -> ArtifactRecord:
         digest, size, most = hashlib.sha256(), 0, harvest.bytes_left
+        room, before = harvest.room, harvest.room.kept
         too_large = _LeftOut(f"{self._settings.jobs.artifact_bytes} bytes are kept at most")
         if entry.size > most:
             raise too_large
@@ -204,12 +218,18 @@ class Artifacts:
                     size += len(piece)
                     if size > most:
                         raise too_large
+                    room.keep(before + size)
+                    room.write(len(piece))
                     digest.update(piece)
                     yield piece
 
         key = f"artifacts/{harvest.job_id}/{secrets.token_hex(16)}"
-        async with aclosing(counted()) as pieces:
-            await self._blobs.put(key, pieces)
+        try:
+            async with aclosing(counted()) as pieces:
+                await self._blobs.put(key, pieces)
+        except BaseException:
+            room.shrink(before)
+            raise
         return ArtifactRecord(
             id=new_id("art"),
             job_id=harvest.job_id,

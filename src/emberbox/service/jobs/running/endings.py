@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert
 
+from emberbox.service.accounts.holdings import charge
 from emberbox.service.accounts.usage import record_usage
 from emberbox.service.jobs.running.live import JobOutput, LiveJob, LiveJobs, output_of
 from emberbox.service.webhooks.news import enqueue_for_job
@@ -41,6 +42,11 @@ class StoredLog:
     stdout: bytes | None = None
     stderr: bytes | None = None
 
+    @property
+    def stored_bytes(self) -> int:
+        """All that is stored of it."""
+        return self.size + len(self.stdout or b"") + len(self.stderr or b"")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -62,6 +68,11 @@ class Outcome:
     log: StoredLog = field(default_factory=StoredLog)
     artifacts: tuple[ArtifactRecord, ...] = ()
     compile: dict[str, Any] | None = None
+
+    @property
+    def stored_bytes(self) -> int:
+        """What its log and artifacts take."""
+        return self.log.stored_bytes + sum(artifact.size for artifact in self.artifacts)
 
     @property
     def compile_output(self) -> dict[str, str]:
@@ -134,7 +145,8 @@ class Endings:
 
         async def write(connection: AsyncConnection) -> tuple[JobRecord, int] | None:
             now = now_us()
-            end = _terminal(outcome, now)
+            stored = outcome.stored_bytes
+            end = _terminal(outcome, now) | {"storage_bytes": job.storage_bytes + stored}
             if not await self._queue.end_held(connection, job, end):
                 return None
             done = replace(job, **end, lease_until_at=None)
@@ -144,6 +156,7 @@ class Endings:
                 await connection.execute(
                     insert(artifacts), [artifact.to_row() for artifact in outcome.artifacts]
                 )
+            await charge(connection, {job.team_id: stored})
             return done, await _account(connection, done)
 
         return await self._db.write(write)
@@ -176,12 +189,11 @@ def warn_taken(job: JobRecord) -> None:
 
 
 def _terminal(outcome: Outcome, now: int) -> dict[str, Any]:
-    """Return the columns of a job that ends."""
+    """Return the columns of a job that ends, but for its bytes."""
     return {
         **{name: getattr(outcome, name) for name in _TOLD},
         "finished_at": now,
         "metrics": outcome.metrics or None,
-        "storage_bytes": outcome.log.size + sum(artifact.size for artifact in outcome.artifacts),
     }
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from emberbox.sandbox import Process, Sandbox
+    from emberbox.service.accounts.reservations import Reservation
     from emberbox.store.records import JobRecord
 
 START_S = 600.0
@@ -68,7 +69,19 @@ class LiveJob:
         self.sandbox: Sandbox | None = None
         self.process: Process | None = None
         """The program, while it runs."""
+        self.room: Reservation | None = None
+        """What is promised for what the attempt leaves, until its end is written."""
+        self.room: Reservation | None = None
+        """What is promised for what the attempt leaves, until its end is written."""
         self._begun = asyncio.Event()
+
+    def reserve(self, more: int) -> None:
+        """Have bytes promised for what the attempt leaves. Raises `QuotaExceeded`.
+
+        For an attempt without a room nothing is: it never came to a program.
+        """
+        if self.room is not None:
+            self.room.keep(self.room.kept + more)
 
     def begin(self, process: Process, started_at: int) -> None:
         """Note that the program was started, at `started_at` µs."""

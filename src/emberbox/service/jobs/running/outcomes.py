@@ -6,6 +6,7 @@ import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from emberbox.errors import QuotaExceeded
 from emberbox.model import CompileResult, PackagesResult, RunMetrics, RunResult, RunStatus
 from emberbox.service.jobs.running.endings import Outcome, StoredLog, cancelled
 
@@ -36,16 +37,17 @@ async def ended(
     """
     exited = "signalled" if result.signal is not None else "exited"
     status, reason = _STATUS.get(result.status, ("failed", exited))
+    log, note = await _stored(blobs, live)
     return Outcome(
         status=status,
         reason=reason,
-        message="; ".join(filter(None, [result.message, *collected.notes])) or None,
+        message="; ".join(filter(None, [result.message, *collected.notes, note])) or None,
         exit_code=result.exit_code,
         signal=result.signal,
         started_at=live.started_at,
         ended_at=ended_at,
         metrics=_metrics(live, result.metrics, result.compile, result.packages),
-        log=await _stored(blobs, live),
+        log=log,
         stdout_bytes=live.log.written["stdout"],
         stderr_bytes=live.log.written["stderr"],
         artifacts=tuple(collected.records),
@@ -58,13 +60,14 @@ async def not_compiled(blobs: BlobStore, live: LiveJob, error: CompileFailed) ->
     compiled: CompileResult = error.result
     live.log.append("stderr", compiled.stdout_data + compiled.stderr_data)
     exited = "signalled" if compiled.exit_code is None else "exited"
+    log, note = await _stored(blobs, live)
     return Outcome(
         # A VM's death is nobody's verdict on the source.
         status="failed" if compiled.reason == "vm_died" else "compile_failed",
         reason={"failed": exited, "timed_out": "timeout"}.get(compiled.reason, compiled.reason),
-        message=error.message,
+        message="; ".join(filter(None, [error.message, note])),
         metrics=_metrics(live, error.metrics, compiled),
-        log=await _stored(blobs, live),
+        log=log,
         stderr_bytes=live.log.written["stderr"],
         compile=compiled.to_dict(),
     )
@@ -76,18 +79,20 @@ async def without_packages(blobs: BlobStore, live: LiveJob, error: PackagesFaile
     Its log is the package tool's output, on standard error.
     """
     live.log.append("stderr", error.result.output_data)
+    log, note = await _stored(blobs, live)
     return Outcome(
         status="failed",
         reason="packages_failed",
-        message=error.message,
-        log=await _stored(blobs, live),
+        message="; ".join(filter(None, [error.message, note])),
+        log=log,
         stderr_bytes=live.log.written["stderr"],
     )
 
 
 async def cut_off(blobs: BlobStore, live: LiveJob) -> Outcome:
     """Return the end of a job that was cancelled and has no result, with what there is of its log."""
-    return replace(cancelled(), log=await _stored(blobs, live, whole=False))
+    log, _ = await _stored(blobs, live, whole=False)
+    return replace(cancelled(), log=log)
 
 
 def refused(reason: str, error: EmberboxError) -> Outcome:
@@ -95,21 +100,29 @@ def refused(reason: str, error: EmberboxError) -> Outcome:
     return Outcome(status="failed", reason=reason, message=error.message)
 
 
-async def _stored(blobs: BlobStore, live: LiveJob, *, whole: bool = True) -> StoredLog:
+async def _stored(blobs: BlobStore, live: LiveJob, *, whole: bool = True) -> tuple[StoredLog, str | None]:
     """Put a log where it stays; with `whole`, only if no part of it is missing.
 
     Raises `NoSpace` or `BlobError`.
+
+    Returns:
+        Where it lies, and why nothing of it is kept; None where all of it is.
     """
     log, job = live.log, live.job
     log.finish()
     if whole:
         log.check()
-    if log.data is not None:
-        return StoredLog(size=log.size, data=log.data)
-    key = f"logs/{job.id}/{job.attempt}"
-    await blobs.put(key, log.path)
-    heads = {stream: bytes(head) for stream, head in log.heads.items()}
-    return StoredLog(size=log.size, data=None, key=key, **heads)
+    small = log.data is not None
+    heads = {} if small else {stream: bytes(head) for stream, head in log.heads.items()}
+    key = None if small else f"logs/{job.id}/{job.attempt}"
+    stored = StoredLog(size=log.size, data=log.data, key=key, **heads)
+    try:
+        live.reserve(stored.stored_bytes)
+    except QuotaExceeded as error:
+        return StoredLog(), f"its output is not kept: {error.message}"
+    if key is not None:
+        await blobs.put(key, log.path)
+    return stored, None
 
 
 def _metrics(

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select, bindparam, insert, select
 
 from emberbox.errors import EmberboxError, IdempotencyMismatch, NotFound, QuotaExceeded
+from emberbox.service.accounts.holdings import Ledger
 from emberbox.service.accounts.usage import cpu_s_today
 from emberbox.service.jobs.rows import find_job
 from emberbox.service.jobs.submitting.order import JobOrder, new_row
+from emberbox.service.uploads.contents import NewContent, insert_contents
 from emberbox.store.database import now_us
 from emberbox.store.records import JobRecord, KeyRecord
 from emberbox.store.tables import idempotency, jobs
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
 
     from emberbox.service.accounts.quota import Quotas
     from emberbox.service.jobs.queue.base import JobQueue, Places
-
-RECOUNT_S = 1.0
-"""A key's waiting jobs are counted again after this long, in case another process took some in."""
+    from emberbox.service.jobs.submitting.line import Line
 
 NAMED: Select[tuple[str, str, str]] = select(
     idempotency.c.idempotency_key, idempotency.c.request_hash, idempotency.c.job_id
@@ -44,13 +43,14 @@ Answer = tuple[JobRecord, bool] | EmberboxError
 class Request:
     """One order that waits to be written.
 
-    `idempotency` holds the Idempotency-Key and the hash of the request.
+    `idempotency` holds the Idempotency-Key and the hash of the request; `contents` what is stored with it.
     """
 
     key: KeyRecord
     order: JobOrder
     idempotency: tuple[str, str] | None
     answer: asyncio.Future[tuple[JobRecord, bool]]
+    contents: list[NewContent]
 
     def settle(self, answer: tuple[JobRecord, bool] | BaseException) -> None:
         """Tell the caller what became of it, once."""
@@ -65,22 +65,14 @@ class Request:
             self.answer.set_result(answer)
 
 
-@dataclass(slots=True)
-class Waiting:
-    """How many jobs of a key wait, at most, as far as this process knows."""
-
-    counted: float
-    count: int
-
-
 class Batch:
     """One transaction.
 
     Args:
         connection: Its connection.
         queue: Gives new jobs their places.
-        quotas: What each key may use.
-        waiting: What is known of keys' waiting jobs; kept up to date.
+        quotas: What each team may use.
+        line: Whether one more job may wait; kept up to date.
     """
 
     def __init__(
@@ -88,43 +80,91 @@ class Batch:
         connection: AsyncConnection,
         queue: JobQueue,
         quotas: Quotas,
-        waiting: dict[str, Waiting],
+        line: Line,
     ) -> None:
         self._connection = connection
         self._queue = queue
         self._quotas = quotas
-        self._waiting = waiting
+        self._line = line
+        self._ledger = Ledger(connection)
         self._now = now_us()
         self._named: dict[tuple[str, str], tuple[str, str]] = {}
         self._rows: list[dict[str, Any]] = []
         self._idempotency_rows: list[dict[str, Any]] = []
         self._made: dict[str, JobRecord] = {}
+        self._contents: dict[str, NewContent] = {}
 
     async def write(self, requests: list[Request]) -> list[Answer]:
-        """Write those of the requests that may be accepted; returns an answer to each."""
-        await self._read_names(requests)
-        wanted = {(request.key.id, request.order.priority) for request in requests}
+        """Write those of the requests that may be accepted, with their contents; returns an answer to each."""
+        await self._read(requests)
+        wanted = {(request.key.team_id, self._precedence(request)) for request in requests}
         places = await self._queue.places(self._connection, wanted)
         answers = [await self._answer(request, places) for request in requests]
         if self._rows:
+            await insert_contents(self._connection, list(self._contents.values()))
             await self._connection.execute(insert(jobs), self._rows)
+            await self._ledger.write()
         if self._idempotency_rows:
             await self._connection.execute(insert(idempotency), self._idempotency_rows)
         return answers
 
+    async def check(self, request: Request) -> tuple[JobRecord, bool] | None:
+        """Return the earlier job that a request stands for; None where it may be written as things are.
+
+        Raises what speaks against it. Nothing is written.
+        """
+        await self._read([request])
+        return await self._checked(request, self._parts(request.order))
+
+    def new_bytes(self, request: Request) -> int:
+        """Return how many bytes a request that was checked would add to what its team stores."""
+        parts = self._parts(request.order)
+        return request.order.row_bytes + self._ledger.new_bytes(request.key.team_id, parts)
+
+    async def _read(self, requests: list[Request]) -> None:
+        await self._read_names(requests)
+        digests = {digest for request in requests for digest in request.order.digests}
+        await self._ledger.open({request.key.team_id for request in requests}, digests)
+
+    def _precedence(self, request: Request) -> int:
+        return self._quotas.precedence(request.key, request.order.priority)
+
+    def _parts(self, order: JobOrder) -> dict[str, int]:
+        """Return the sizes of the contents that a job refers to, by digest."""
+        planned = {plan.sha256: plan.size for plan in order.plans}
+        return {digest: self._ledger.size(digest) for digest in order.digests} | planned
+
     async def _answer(self, request: Request, places: Places) -> Answer:
+        parts = self._parts(request.order)
         try:
-            if (earlier := await self._earlier(request)) is not None:
-                return earlier, False
-            await self._check_waiting(request.key)
-            await self._check_cpu(request.key)
+            earlier = await self._checked(request, parts)
         except EmberboxError as error:
             return error
-        return self._add(request, places), True
+        return earlier or (self._add(request, places, parts), True)
 
-    def _add(self, request: Request, places: Places) -> JobRecord:
+    async def _checked(self, request: Request, parts: dict[str, int]) -> tuple[JobRecord, bool] | None:
+        if (earlier := await self._earlier(request)) is not None:
+            return earlier, False
+        key, row_bytes = request.key, request.order.row_bytes
+        size = row_bytes + sum(parts.values())
+        await self._line.check(self._connection, key, size, self._made.values())
+        await self._check_cpu(key)
+        self._ledger.check(key.team_id, parts, row_bytes, self._quotas.of(key, "storage_bytes"))
+        return None
+
+    def _add(self, request: Request, places: Places, parts: dict[str, int]) -> JobRecord:
         key, order = request.key, request.order
-        row = new_row(key, order, self._now) | {"fair_order": places(key.id, order.priority)}
+        row_bytes, precedence = order.row_bytes, self._precedence(request)
+        row = new_row(key, order, self._now) | {
+            "precedence": precedence,
+            "fair_order": places(key.team_id, precedence),
+            "input_bytes": row_bytes + sum(parts.values()),
+            "storage_bytes": row_bytes,
+        }
+        self._line.add(key, row["input_bytes"])
+        self._ledger.add(key.team_id, parts, order.digests, row_bytes)
+        new = (content for content in request.contents if not self._ledger.knows(content.plan.sha256))
+        self._contents.update({content.plan.sha256: content for content in new})
         self._rows.append(row)
         if request.idempotency is not None:
             idempotency_key, request_hash = request.idempotency
@@ -165,30 +205,18 @@ class Batch:
             raise NotFound("the job of the earlier request with this Idempotency-Key was deleted")
         return job
 
-    async def _check_waiting(self, key: KeyRecord) -> None:
-        """Count one more job among those of the key that wait. Raises `QuotaExceeded`."""
-        if not (bound := self._quotas.of(key, "queued_jobs")):
-            return
-        waiting = self._waiting.get(key.id)
-        if waiting is None or waiting.count >= bound or time.monotonic() - waiting.counted > RECOUNT_S:
-            count = await self._queue.waiting(self._connection, key.id)
-            mine = sum(job.key_id == key.id for job in self._made.values())
-            waiting = self._waiting[key.id] = Waiting(time.monotonic(), count + mine)
-        if waiting.count >= bound:
-            raise QuotaExceeded(
-                f"{waiting.count} jobs of this key wait already, as many as may; "
-                "wait until some of them have run"
-            )
-        waiting.count += 1
-
     async def _check_cpu(self, key: KeyRecord) -> None:
-        """Raise `QuotaExceeded` when the key has used its CPU time of today."""
+        """Raise `QuotaExceeded` when the team has used its CPU time of today."""
         if not (bound := self._quotas.of(key, "cpu_s_day")):
             return
-        used = await cpu_s_today(self._connection, key.id, datetime.now(UTC).date().isoformat())
+        now = datetime.now(UTC)
+        used = await cpu_s_today(self._connection, key.id, now.date().isoformat())
         if used >= bound:
+            midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
             raise QuotaExceeded(
-                f"this key has used {used:.0f} CPU seconds today (UTC); its share is {bound:.0f}"
+                f"your team has used {used:.0f} CPU seconds today (UTC); its share is {bound:.0f}. "
+                "Come back tomorrow, or ask the operator for more (cpu_s_day)",
+                retry_after_s=(midnight - now).total_seconds(),
             )
 
 

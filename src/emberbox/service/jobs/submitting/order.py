@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
@@ -9,12 +10,16 @@ from emberbox.ids import new_id
 from emberbox.store.tables import jobs
 
 if TYPE_CHECKING:
+    from emberbox.service.uploads.bundles import Plan
     from emberbox.store.records import JobRecord, JobSpec, KeyRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobOrder:
-    """A job to be accepted, checked and its bytes stored; see `JobRecord` for the fields."""
+    """A job to be accepted, checked already; see `JobRecord` for the fields.
+
+    `plans` are the contents that come with it: nothing of them is stored yet.
+    """
 
     runtime: str
     entry: str
@@ -28,26 +33,42 @@ class JobOrder:
     name: str | None = None
     script_id: str | None = None
     rerun_of: str | None = None
+    plans: tuple[Plan, ...] = ()
+
+    @property
+    def digests(self) -> list[str]:
+        """The contents that the job refers to, once for each reference."""
+        return [digest for digest in (self.content_sha, self.files_sha, self.stdin_sha) if digest is not None]
+
+    @property
+    def row_bytes(self) -> int:
+        """How many bytes the job's own row takes of what the caller chose."""
+        chosen = [self.spec.to_json(), self.labels, self.webhook, self.name, self.entry]
+        return len(json.dumps(chosen, ensure_ascii=False).encode("utf-8", "replace"))
 
     @classmethod
     def again(cls, job: JobRecord) -> Self:
         """Return the order for another run of `job`."""
-        same = {name: getattr(job, name) for name in _FIELDS if name != "rerun_of"}
+        same = {name: getattr(job, name) for name in _COPIED if name != "rerun_of"}
         return cls(**same, rerun_of=job.id)
 
 
-_FIELDS = tuple(field.name for field in fields(JobOrder))
+_COPIED = tuple(field.name for field in fields(JobOrder) if field.name != "plans")
 _COLUMNS = tuple(column.name for column in jobs.c)
-_COUNTS = ("attempt", "failures", "losses", "stdout_bytes", "stderr_bytes", "storage_bytes")
+_COUNTS = (
+    *("precedence", "input_bytes", "storage_bytes"),
+    *("attempt", "failures", "losses", "stdout_bytes", "stderr_bytes"),
+)
 
 
 def new_row(key: KeyRecord, order: JobOrder, now: int) -> dict[str, Any]:
-    """Return the row of a job that is about to wait, but for its place in the queue."""
+    """Return the row of a job that is about to wait, but for its place in the queue and its bytes."""
     return {
         **dict.fromkeys(_COLUMNS),
         **dict.fromkeys(_COUNTS, 0),
-        **{name: getattr(order, name) for name in _FIELDS},
+        **{name: getattr(order, name) for name in _COPIED},
         "id": new_id("job"),
+        "team_id": key.team_id,
         "key_id": key.id,
         "spec": order.spec.to_json(),
         "status": "queued",

@@ -1,4 +1,4 @@
-"""From a request to an order: checked against the settings, its bytes stored."""
+"""From a request to an order: checked against the settings, its bytes counted and hashed."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from emberbox.config import JobSettings
     from emberbox.runtimes import Runtime, RuntimeCatalog
+    from emberbox.service.uploads.bundles import Plan
     from emberbox.service.uploads.contents import Contents
     from emberbox.service.uploads.scripts import Scripts
 
@@ -29,12 +30,12 @@ CODE_NAME = "main"
 
 
 class Orders:
-    """Makes orders. Nothing is ordered when one of its methods raises.
+    """Makes orders. Nothing is ordered when one of its methods raises, and nothing is stored in any case.
 
     Args:
         runtimes: The runtimes that there are.
         settings: What one job may ask for.
-        contents: Takes code, files and standard input.
+        contents: Plans code, files and standard input.
         scripts: What was uploaded.
         check_url: Raises `InvalidInput` when a webhook's URL may not be called.
     """
@@ -55,22 +56,23 @@ class Orders:
         self._check_url = check_url
 
     async def for_code(self, body: SubmitJob) -> JobOrder:
-        """Return the order for a job of inline code, whose bytes are stored.
+        """Return the order for a job of inline code.
 
         Raises:
-            UnknownRuntime, InvalidInput, PayloadTooLarge, QuotaExceeded, NoSpace: Nothing was ordered.
+            UnknownRuntime, InvalidInput, PayloadTooLarge: Nothing was ordered.
         """
         runtime = self._runtimes.get(body.runtime)
         spec = _spec(self._settings, runtime, body)
         files = _files(body.files)
         entry = _entry(runtime, body, files)
         if body.code is not None:
-            content = await self._contents.put_file(entry, body.code.encode())
+            content = await self._contents.plan_file(entry, body.code.encode())
         else:
-            content, files = await self._contents.put_bundle(files), []
+            content, files = await self._contents.plan_bundle(files), []
         return await self._order(
             body,
             files,
+            [content],
             runtime=runtime.name,
             entry=entry,
             content_sha=content.sha256,
@@ -86,6 +88,7 @@ class Orders:
         return await self._order(
             body,
             _files(body.files),
+            [],
             runtime=runtime.name,
             entry=script.entry,
             content_sha=script.content_sha,
@@ -94,24 +97,28 @@ class Orders:
             script_id=script.id,
         )
 
-    async def _order(self, body: AskedOptions, files: list[BundleFile], **facts: Any) -> JobOrder:
+    async def _order(
+        self, body: AskedOptions, files: list[BundleFile], plans: list[Plan], **facts: Any
+    ) -> JobOrder:
         """Make the order, with what is asked for in the same way of code and of a script.
 
         Args:
             body: What is asked for.
             files: Beside the code or the script.
+            plans: What is to be stored already.
             **facts: What is known of the order already.
         """
-        files_sha = (await self._contents.put_bundle(files)).sha256 if files else None
-        stdin = _stdin(self._settings, body)
-        stdin_sha = None if stdin is None else (await self._contents.put_file("stdin", stdin)).sha256
         hook = body.webhook
         if hook is not None:
             self._check_url(str(hook.url))
+        data = _stdin(self._settings, body)
+        beside = await self._contents.plan_bundle(files) if files else None
+        stdin = None if data is None else await self._contents.plan_file("stdin", data)
         return JobOrder(
             **facts,
-            files_sha=files_sha,
-            stdin_sha=stdin_sha,
+            plans=tuple(plan for plan in (*plans, beside, stdin) if plan is not None),
+            files_sha=beside and beside.sha256,
+            stdin_sha=stdin and stdin.sha256,
             webhook=None if hook is None else {"url": str(hook.url), "secret": hook.secret},
             priority=body.priority,
             name=body.name,

@@ -1,6 +1,8 @@
 """Submitting jobs: what may come in is written, and the queue is told of it.
 
 What is submitted at the same moment is written in one transaction: each waits for that one alone.
+A job's row and the contents that come with it are written together, or neither is. Only what is too
+large for a row goes to the blob store before; a job that has such a part is checked before that.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import IntegrityError
 
-from emberbox.errors import Conflict, EmberboxError
+from emberbox.errors import Conflict, EmberboxError, IdempotencyMismatch
 from emberbox.service.jobs.rows import find_job
-from emberbox.service.jobs.submitting.batch import NAMED, Answer, Batch, Request, Waiting, check_same
+from emberbox.service.jobs.submitting.batch import NAMED, Answer, Batch, Request, check_same
+from emberbox.service.jobs.submitting.line import Line
 from emberbox.service.jobs.submitting.order import JobOrder
-from emberbox.tasks import TaskKeeper
+from emberbox.service.uploads.contents import INLINE_BYTES
+from emberbox.tasks import TaskKeeper, shielded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,7 +27,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from emberbox.service.accounts.quota import Quotas
+    from emberbox.service.accounts.reservations import Reservations
     from emberbox.service.jobs.queue.base import JobQueue
+    from emberbox.service.uploads.contents import Contents, NewContent
     from emberbox.store.database import Database
     from emberbox.store.records import JobRecord, KeyRecord
 
@@ -39,7 +45,9 @@ class Submission:
     Args:
         db: Their rows.
         queue: Gives them their places, and is told of new ones.
-        quotas: What each key may use.
+        quotas: What each team may use.
+        contents: Takes what jobs are made of.
+        reservations: Promises of room for what is too large for a row.
         check_ready: Called before a job is accepted; raises what speaks against it.
         accepted: Called with each new job.
     """
@@ -49,6 +57,8 @@ class Submission:
         db: Database,
         queue: JobQueue,
         quotas: Quotas,
+        contents: Contents,
+        reservations: Reservations,
         *,
         check_ready: Callable[[], None],
         accepted: Callable[[JobRecord], None],
@@ -56,10 +66,12 @@ class Submission:
         self._db = db
         self._queue = queue
         self._quotas = quotas
+        self._contents = contents
+        self._reservations = reservations
         self._check_ready = check_ready
         self._accepted = accepted
         self._pending: list[Request] = []
-        self._waiting: dict[str, Waiting] = {}
+        self._line = Line(queue, quotas)
         self._writer = TaskKeeper()
         self._writing = False
 
@@ -84,22 +96,71 @@ class Submission:
         try:
             self._check_ready()
             self._quotas.learn(key)
-            await self._quotas.check_storage(key)
         except EmberboxError:
             if idempotency and (earlier := await self._earlier(key, idempotency)) is not None:
                 return earlier, False
             raise
-        request = Request(key, order, idempotency, asyncio.get_running_loop().create_future())
+        if any(plan.size > INLINE_BYTES for plan in order.plans):
+            job, new = await self._submit_large(key, order, idempotency)
+        else:
+            job, new = await self._submit_prepared(key, order, idempotency)
+        if new:
+            self._accepted(job)
+            await self._queue.put([job])
+        return job, new
+
+    async def _submit_large(
+        self, key: KeyRecord, order: JobOrder, idempotency: tuple[str, str] | None
+    ) -> tuple[JobRecord, bool]:
+        """Check a job before its large parts are stored, with the room for them promised."""
+        request = self._request(key, order, idempotency, [])
+
+        async def look(connection: AsyncConnection) -> tuple[tuple[JobRecord, bool] | None, int]:
+            batch = self._batch(connection)
+            return await batch.check(request), batch.new_bytes(request)
+
+        with await self._reservations.begin(key.team_id, self._quotas.of(key, "storage_bytes")) as room:
+            earlier, size = await self._db.write(look)
+            if earlier is not None:
+                return earlier
+            room.keep(size)
+            room.write(sum(plan.size for plan in order.plans))
+            return await self._submit_prepared(key, order, idempotency)
+
+    async def _submit_prepared(
+        self, key: KeyRecord, order: JobOrder, idempotency: tuple[str, str] | None
+    ) -> tuple[JobRecord, bool]:
+        async def once() -> tuple[JobRecord, bool]:
+            async with self._contents.prepared(order.plans) as contents:
+                return await self._written(self._request(key, order, idempotency, contents))
+
+        try:
+            return await once()
+        except IdempotencyMismatch:
+            raise
+        except Conflict:
+            if not order.plans:
+                raise
+            # What was stored already was deleted at this moment: it comes with this job as well.
+            return await once()
+
+    def _request(
+        self,
+        key: KeyRecord,
+        order: JobOrder,
+        idempotency: tuple[str, str] | None,
+        contents: list[NewContent],
+    ) -> Request:
+        answer = asyncio.get_running_loop().create_future()
+        return Request(key, order, idempotency, answer, contents)
+
+    async def _written(self, request: Request) -> tuple[JobRecord, bool]:
         self._pending.append(request)
         if not self._writing:
             self._writing = True
             self._writer.start(self._write_all(), "accept-jobs")
         # The caller may go away; the job is accepted all the same.
-        job, new = await asyncio.shield(request.answer)
-        if new:
-            self._accepted(job)
-            await self._queue.put([job])
-        return job, new
+        return await shielded(request.answer)
 
     async def rerun(self, key: KeyRecord, job: JobRecord) -> JobRecord:
         """Submit the same job again. Raises as `submit` does."""
@@ -160,6 +221,9 @@ class Submission:
 
     async def _write(self, requests: list[Request]) -> list[Answer]:
         def write(connection: AsyncConnection) -> Awaitable[list[Answer]]:
-            return Batch(connection, self._queue, self._quotas, self._waiting).write(requests)
+            return self._batch(connection).write(requests)
 
         return await self._db.write(write)
+
+    def _batch(self, connection: AsyncConnection) -> Batch:
+        return Batch(connection, self._queue, self._quotas, self._line)
