@@ -35,14 +35,14 @@ _NO_KEY = "this needs an API key: send it as 'Authorization: Bearer KEY' or 'X-A
 
 
 class Authentication:
-    """Refuses requests without a good key, or above the key's rate, before their body is read. Pure ASGI.
+    """Refuses requests without a good key, or above its rate, before their body is read. Pure ASGI.
 
-    Leaves the `KeyRecord` in the scope's state as `key`, where `Reader`, `Runner` and `Admin` find it.
+    Leaves the `KeyRecord` in the scope's state as `key`, where `Reader` and its like find it.
 
     Args:
         app: What is wrapped.
         keys: Knows whose secret is whose.
-        quota: The rate of keys that have none of their own.
+        quota: The rate of teams that have none of their own.
     """
 
     def __init__(self, app: ASGIApp, keys: Keys, quota: QuotaSettings) -> None:
@@ -61,7 +61,7 @@ class Authentication:
         except EmberboxError as error:
             return await answer_to(error, scope)(scope, receive, send)
         scope["state"]["key"] = key
-        allowance = self._allowance(key)
+        allowance = self._take(key)
         if allowance is None:
             return await self._app(scope, receive, send)
         if not allowance.granted:
@@ -90,16 +90,28 @@ class Authentication:
                 ) from error
             raise
 
-    def _allowance(self, key: KeyRecord) -> Allowance | None:
-        """Take one request from the key's rate; None where there is no bound."""
-        rate = key.quota.get("requests_per_s", self._quota.requests_per_s)
-        burst = int(key.quota.get("burst", self._quota.burst))
-        return self._limiter.take(key.id, rate, burst) if rate > 0 and burst > 0 else None
+    def _take(self, key: KeyRecord) -> Allowance | None:
+        """Take one request from the rates of the key's team and of the key.
+
+        Returns:
+            What is nearer to its end of the two; None where there is no bound.
+        """
+        of_team = {"requests_per_s": self._quota.requests_per_s, "burst": self._quota.burst} | key.team_quota
+        rates = [(key.team_id, of_team)]
+        if "requests_per_s" in key.quota or "burst" in key.quota:
+            rates.append((key.id, of_team | key.quota))
+        taken = [
+            self._limiter.take(whose, quota["requests_per_s"], int(quota["burst"]))
+            for whose, quota in rates
+            if quota["requests_per_s"] > 0 and quota["burst"] >= 1
+        ]
+        return min(taken, key=lambda one: (one.granted, one.remaining), default=None)
 
 
 def _too_fast(allowance: Allowance, scope: Scope) -> Response:
     error = RateLimited(
-        "this key makes too many requests; wait as long as Retry-After says", retry_after_s=allowance.wait_s
+        "this key or its team makes too many requests; wait as long as Retry-After says",
+        retry_after_s=allowance.wait_s,
     )
     response = answer_to(error, scope)
     response.raw_headers.extend(allowance.headers)
@@ -141,4 +153,6 @@ Reader = Annotated[KeyRecord, Depends(Needs("read"))]
 Runner = Annotated[KeyRecord, Depends(Needs("run"))]
 """The caller's key; it may upload scripts and run jobs."""
 Admin = Annotated[KeyRecord, Depends(Needs("admin"))]
-"""The caller's key; it may manage keys and the service."""
+"""The caller's key; it may manage its team's keys."""
+Operator = Annotated[KeyRecord, Depends(Needs("operator"))]
+"""The caller's key; it may manage teams and the installation."""

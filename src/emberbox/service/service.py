@@ -15,6 +15,7 @@ from emberbox.ids import is_id, new_id
 from emberbox.sandbox import Engine
 from emberbox.service.accounts.keys import Keys
 from emberbox.service.accounts.quota import Quotas
+from emberbox.service.accounts.teams import Teams
 from emberbox.service.accounts.usage import Usage
 from emberbox.service.jobs.jobs import Jobs
 from emberbox.service.jobs.logs.reading import Logs
@@ -129,6 +130,7 @@ class Service:
     def _assemble_accounts(self) -> None:
         self.keys = Keys(self.db)
         self._undo.push(self.keys.flush)
+        self.teams = Teams(self.db, self.keys.forget)
         self.quotas = Quotas(self.db, self.settings.quota)
         self.usage = Usage(self.db)
         self.dispatcher = Dispatcher(self.db, self.settings, self.telemetry.delivery)

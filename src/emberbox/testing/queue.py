@@ -15,6 +15,7 @@ from emberbox.tasks import set_within
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from emberbox.service.accounts.quota import Share
     from emberbox.store.records import JobRecord
 
 
@@ -22,7 +23,7 @@ class MemoryQueue:
     """A `JobQueue` for tests. It holds the jobs themselves; connections to a database are passed over.
 
     Args:
-        bounds: Called before each claim for the keys' bounds of running jobs.
+        bounds: Called before each claim for the bounds of running jobs.
     """
 
     def __init__(self, bounds: Callable[[], Bounds] = Bounds) -> None:
@@ -38,17 +39,17 @@ class MemoryQueue:
 
     async def places(self, connection: object, wanted: Collection[tuple[str, int]]) -> Places:
         """See `JobQueue`."""
-        last = {(key_id, priority): self._last_place(key_id, priority) for key_id, priority in wanted}
+        last = {(team_id, priority): self._last_place(team_id, priority) for team_id, priority in wanted}
 
-        def take(key_id: str, priority: int) -> int:
-            last[key_id, priority] += 1
-            return last[key_id, priority]
+        def take(team_id: str, priority: int) -> int:
+            last[team_id, priority] += 1
+            return last[team_id, priority]
 
         return take
 
-    async def waiting(self, connection: object, key_id: str) -> int:
+    async def waiting(self, connection: object, share: Share) -> int:
         """See `JobQueue`."""
-        return sum(job.key_id == key_id for job in self._in("queued"))
+        return sum(getattr(job, share.column) == share.id for job in self._in("queued"))
 
     async def put(self, jobs: Sequence[JobRecord]) -> None:
         """See `JobQueue`."""
@@ -56,11 +57,11 @@ class MemoryQueue:
             self.jobs.setdefault(job.id, job)
         self._news.set()
 
-    def _last_place(self, key_id: str, priority: int) -> int:
+    def _last_place(self, team_id: str, priority: int) -> int:
         started = [job.fair_order for job in self._in("running") if job.priority == priority]
         queued = [job for job in self._in("queued") if job.priority == priority]
         waiting = [job.fair_order for job in queued]
-        own = [job.fair_order for job in queued if job.key_id == key_id]
+        own = [job.fair_order for job in queued if job.team_id == team_id]
         return max(max(started) if started else min(waiting, default=1) - 1, max(own, default=0))
 
     def _in(self, status: str) -> list[JobRecord]:
@@ -73,10 +74,7 @@ class MemoryQueue:
         claimed: list[JobRecord] = []
         waiting = [job for job in self._in("queued") if job.available_at <= now and job.cancel_at is None]
         for job in sorted(waiting, key=lambda job: (-job.priority, job.fair_order, job.id)):
-            bound = self._bounds()(job.key_id)
-            if len(claimed) < count and not (
-                bound and sum(other.key_id == job.key_id for other in self._in("running")) >= bound
-            ):
+            if len(claimed) < count and self._bounds().allow(job, self._in("running")):
                 taken = replace(
                     job,
                     status="running",

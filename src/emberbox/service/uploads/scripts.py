@@ -1,4 +1,4 @@
-"""Scripts: uploads that can be run again and again. Each belongs to one key."""
+"""Scripts: uploads that can be run again and again. Each belongs to one team."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from emberbox.errors import InvalidInput, NotFound
 from emberbox.files.paths import has_controls
 from emberbox.ids import is_id, new_id
 from emberbox.schemas.base import Labels
+from emberbox.service.ownership import listed, within_reach
 from emberbox.service.uploads.entries import find_entry
 from emberbox.store.database import Database, now_us
 from emberbox.store.records import ContentRecord, KeyRecord, ScriptRecord
@@ -33,7 +34,7 @@ MAX_PAGE = 1000
 
 
 class Scripts:
-    """Stores scripts and hands them out. A script of another key is not found, like one that does not exist.
+    """Stores scripts and hands them out. What a key does not reach is not found, like what is not there.
 
     Args:
         db: The database.
@@ -72,7 +73,7 @@ class Scripts:
         """Store an upload as a script. Its files are stored when this returns; its scratch folder may go.
 
         Args:
-            key: Whose it is.
+            key: Who uploads it; its team owns it.
             upload: The files.
             runtime: Name or alias; None tells it by the file that is run.
             entry: Path of the file that is run; None finds it by the runtime's rule.
@@ -82,7 +83,7 @@ class Scripts:
         Raises:
             InvalidInput: The name or a label cannot be used, or no file can be told to be the one to run.
             UnknownRuntime: There is no such runtime, or none for the file.
-            QuotaExceeded: The key's storage is used up.
+            QuotaExceeded: The storage of the key or its team is used up.
             NoSpace: The disk is full.
             StoreError: The database failed.
             BlobError: The blob store failed.
@@ -95,6 +96,7 @@ class Scripts:
         content = await self._store(upload)
         record = ScriptRecord(
             id=new_id("scr"),
+            team_id=key.team_id,
             key_id=key.id,
             name=title,
             runtime=chosen.name,
@@ -116,7 +118,7 @@ class Scripts:
     async def get(self, key: KeyRecord, script_id: str) -> ScriptRecord:
         """Return a script. Raises `NotFound`."""
         if is_id(script_id, "scr"):
-            row = await self._db.row(select(table).where(*_own(key, script_id)))
+            row = await self._db.row(select(table).where(*_reached(key, script_id)))
             if row is not None:
                 return ScriptRecord.from_row(row)
         raise _not_found()
@@ -125,16 +127,18 @@ class Scripts:
         self,
         key: KeyRecord,
         *,
+        team: str | None = None,
         cursor: str | None,
         limit: int,
         runtime: str | None = None,
         name: str | None = None,
         label: tuple[str, str] | None = None,
     ) -> tuple[list[ScriptRecord], str | None]:
-        """Return a page of the key's scripts, newest first, and the cursor of the next page, if there is one.
+        """Return a page of a team's scripts, newest first, and the cursor of the next page, if there is one.
 
         Args:
-            key: Whose scripts.
+            key: The caller's.
+            team: As `team_of_list` takes it.
             cursor: None for the first page, else what the page before returned.
             limit: Most scripts of the page, 1 to `MAX_PAGE`; cut to it.
             runtime: Only those of this runtime, by name or alias.
@@ -142,11 +146,12 @@ class Scripts:
             label: Only those with this label and value.
 
         Raises:
-            InvalidInput: The cursor was not given out by a page.
+            NotAllowed: The key may not see that team's.
+            InvalidInput: The cursor was not given out by a page, or `team` is no team's id.
             UnknownRuntime: There is no such runtime.
         """
         limit = min(max(limit, 1), MAX_PAGE)
-        query = select(table).where(table.c.key_id == key.id)
+        query = select(table).where(listed(key, table, team))
         if runtime is not None:
             query = query.where(table.c.runtime == self._runtimes.get(runtime).name)
         if name is not None:
@@ -165,7 +170,7 @@ class Scripts:
 
         Raises `NotFound`.
         """
-        mine = delete(table).where(*_own(key, script_id))
+        mine = delete(table).where(*_reached(key, script_id))
         if not is_id(script_id, "scr") or not await self._db.change(mine):
             raise _not_found()
         _log.info(
@@ -201,8 +206,8 @@ def _check_labels(labels: dict[str, str]) -> dict[str, str]:
         ) from None
 
 
-def _own(key: KeyRecord, script_id: str) -> tuple[Any, ...]:
-    return table.c.id == script_id, table.c.key_id == key.id
+def _reached(key: KeyRecord, script_id: str) -> tuple[Any, ...]:
+    return table.c.id == script_id, within_reach(key, table)
 
 
 def _not_found() -> NotFound:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from emberbox.service.accounts.quota import Share
     from emberbox.store.records import JobRecord
 
 Places = Callable[[str, int], int]
-"""Returns the next place in line, given a key's id and a priority. Each call takes that place."""
+"""Returns the next place in line, given a team's id and a priority. Each call takes that place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +106,9 @@ class WorkerList(Protocol):
 class JobQueue(Protocol):
     """Hands each queued job to one worker at a time.
 
-    Order: higher priority first; within a priority, keys take turns, however many jobs each has
-    queued; within a key, first come first served. A key at its bound of running jobs is passed
-    over. A claimed job is leased: a worker that stops renewing loses it. All methods are safe to
+    Order: higher priority first; within a priority, teams take turns, however many jobs each has
+    queued; within a team, first come first served. A team or key at its bound of running jobs is
+    passed over. A claimed job is leased: a worker that stops renewing loses it. All methods are safe to
     repeat; a cancelled call has either happened whole or not at all.
 
     A method that takes a `connection` does its part within the caller's transaction, and waits for
@@ -125,11 +126,11 @@ class JobQueue(Protocol):
 
         Args:
             connection: Of the transaction that inserts the rows.
-            wanted: The keys' ids and priorities for which there are new jobs.
+            wanted: The teams' ids and priorities for which there are new jobs.
         """
 
-    async def waiting(self, connection: AsyncConnection, key_id: str) -> int:
-        """Count the jobs of a key that wait."""
+    async def waiting(self, connection: AsyncConnection, share: Share) -> int:
+        """Count the jobs of a team, or of one key, that wait."""
 
     async def put(self, jobs: Sequence[JobRecord]) -> None:
         """Offer jobs whose rows say `queued`. Offering one twice is harmless."""

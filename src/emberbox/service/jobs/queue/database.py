@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from emberbox.service.accounts.quota import Share
 
 FOREIGN_S = 1.0
 """Jobs that another process put are seen after this long at the latest."""
@@ -30,13 +31,13 @@ FOREIGN_S = 1.0
 class DatabaseQueue:
     """A `JobQueue` on the jobs' own rows.
 
-    Within a priority, keys take turns by start-time fair queueing: each job gets, when it is
-    inserted, a place `fair_order` behind its key's latest and not before the job that started last.
+    Within a priority, teams take turns by start-time fair queueing: each job gets, when it is
+    inserted, a place `fair_order` behind its team's latest and not before the job that started last.
     What is claimed is then the lowest place, by an index.
 
     Args:
         db: The database.
-        bounds: Called before each claim for the keys' bounds of running jobs.
+        bounds: Called before each claim for the bounds of running jobs.
     """
 
     def __init__(self, db: Database, bounds: Callable[[], Bounds] = Bounds) -> None:
@@ -48,25 +49,25 @@ class DatabaseQueue:
         """See `JobQueue`."""
 
     async def places(self, connection: AsyncConnection, wanted: Collection[tuple[str, int]]) -> Places:
-        """See `JobQueue`: behind the key's latest job, and not before the one that began last.
+        """See `JobQueue`: behind the team's latest job, and not before the one that began last.
 
         Each priority has places of its own.
         """
         last: dict[tuple[str, int], int] = {}
-        for key_id, priority in wanted:
-            values = {"key_id": key_id, "priority": priority}
+        for team_id, priority in wanted:
+            values = {"team_id": team_id, "priority": priority}
             started, first, latest = (await connection.execute(PLACE, values)).one()
-            last[key_id, priority] = max(started if started is not None else (first or 1) - 1, latest or 0)
+            last[team_id, priority] = max(started if started is not None else (first or 1) - 1, latest or 0)
 
-        def take(key_id: str, priority: int) -> int:
-            last[key_id, priority] += 1
-            return last[key_id, priority]
+        def take(team_id: str, priority: int) -> int:
+            last[team_id, priority] += 1
+            return last[team_id, priority]
 
         return take
 
-    async def waiting(self, connection: AsyncConnection, key_id: str) -> int:
+    async def waiting(self, connection: AsyncConnection, share: Share) -> int:
         """See `JobQueue`."""
-        return int((await connection.execute(WAITING, {"key_id": key_id})).scalar_one())
+        return int((await connection.execute(WAITING[share.whose], {"whose": share.id})).scalar_one())
 
     async def put(self, jobs: Sequence[JobRecord]) -> None:
         """See `JobQueue`: the rows are there; waiting workers are told."""

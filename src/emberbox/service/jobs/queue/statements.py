@@ -10,6 +10,8 @@ from sqlalchemy import BigInteger, ColumnElement, Integer, bindparam, case, func
 from emberbox.store.tables import jobs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from emberbox.service.accounts.quota import Bounds
 
 
@@ -30,11 +32,14 @@ def _one(place: ColumnElement[int], status: str, *more: ColumnElement[bool]) -> 
 PLACE = select(
     _one(func.max(jobs.c.fair_order), "running"),
     _one(func.min(jobs.c.fair_order), "queued"),
-    _one(func.max(jobs.c.fair_order), "queued", jobs.c.key_id == bindparam("key_id")),
+    _one(func.max(jobs.c.fair_order), "queued", jobs.c.team_id == bindparam("team_id")),
 )
-"""Of a priority: the latest place that runs, the first that waits, and the key's latest that waits."""
-WAITING = select(func.count()).where(jobs.c.key_id == bindparam("key_id"), jobs.c.status == "queued")
-"""How many jobs of a key wait."""
+"""Of a priority: the latest place that runs, the first that waits, and the team's latest that waits."""
+WAITING = {
+    whose: select(func.count()).where(column == bindparam("whose"), jobs.c.status == "queued")
+    for whose, column in (("team", jobs.c.team_id), ("key", jobs.c.key_id))
+}
+"""How many jobs of a team, or of a key, wait."""
 COUNTS = (
     select(jobs.c.status, jobs.c.runtime, func.count().label("count"))
     .where(active())
@@ -68,7 +73,7 @@ def claiming(sqlite: bool, bounds: Bounds) -> Any:
 
     Args:
         sqlite: Whether it is for SQLite, which has one writer at a time.
-        bounds: How many jobs each key may run.
+        bounds: How many jobs each team and key may run.
     """
     waiting = [
         jobs.c.status == "queued",
@@ -76,7 +81,7 @@ def claiming(sqlite: bool, bounds: Bounds) -> Any:
         jobs.c.cancel_at.is_(None),
     ]
     if bounds:
-        waiting.append(_within_bounds(bounds))
+        waiting += _within_bounds(bounds)
     order = (jobs.c.priority.desc(), jobs.c.fair_order, jobs.c.id)
     candidates = select(jobs.c.id).where(*waiting).order_by(*order).limit(bindparam("most", type_=Integer))
     if not sqlite:
@@ -100,20 +105,27 @@ def claiming(sqlite: bool, bounds: Bounds) -> Any:
     )
 
 
-def _within_bounds(bounds: Bounds) -> ColumnElement[bool]:
-    """Pass over keys that run as many jobs as they may."""
+def _within_bounds(bounds: Bounds) -> list[ColumnElement[bool]]:
+    """Pass over teams and keys that run as many jobs as they may."""
+    conditions = [_not_full("team_id", bounds.of, bounds.default)]
+    if bounds.of_keys:
+        conditions.append(_not_full("key_id", bounds.of_keys, 0))
+    return conditions
+
+
+def _not_full(owner: str, own: Mapping[str, int], default: int) -> ColumnElement[bool]:
     running = jobs.alias("running")
     unbounded = 2_000_000_000
-    bound: ColumnElement[int] = literal(bounds.default or unbounded)
-    if bounds.of:
+    bound: ColumnElement[int] = literal(default or unbounded)
+    if own:
         bound = case(
-            *((running.c.key_id == key, literal(of or unbounded)) for key, of in bounds.of.items()),
+            *((running.c[owner] == whose, literal(of or unbounded)) for whose, of in own.items()),
             else_=bound,
         )
     full = (
-        select(running.c.key_id)
+        select(running.c[owner])
         .where(running.c.status == "running")
-        .group_by(running.c.key_id)
+        .group_by(running.c[owner])
         .having(func.count() >= func.min(bound))
     )
-    return jobs.c.key_id.not_in(full)
+    return jobs.c[owner].not_in(full)

@@ -232,6 +232,7 @@ async def _account(connection: AsyncConnection, job: JobRecord) -> int:
     metrics = job.metrics or {}
     await record_usage(
         connection,
+        team_id=job.team_id,
         key_id=job.key_id,
         day=datetime.now(UTC).date().isoformat(),
         succeeded=job.status == "succeeded",

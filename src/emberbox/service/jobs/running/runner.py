@@ -89,7 +89,7 @@ class Runner:
             # All output is taken as it comes, and bounded by the job's own limit.
             limits = replace(runtime.limits.of_runs(), keep_bytes=None)
             sandbox = await self._engine.open_sandbox(
-                job.runtime, job.spec.options, limits=limits, scope=job.key_id, packages=packages
+                job.runtime, job.spec.options, limits=limits, scope=job.team_id, packages=packages
             )
         except PackagesFailed as error:
             return await outcomes.without_packages(self._blobs, live, error)

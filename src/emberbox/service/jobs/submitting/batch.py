@@ -22,11 +22,11 @@ from emberbox.store.tables import idempotency, jobs
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from emberbox.service.accounts.quota import Quotas
+    from emberbox.service.accounts.quota import Quotas, Share
     from emberbox.service.jobs.queue.base import JobQueue, Places
 
 RECOUNT_S = 1.0
-"""A key's waiting jobs are counted again after this long, in case another process took some in."""
+"""Waiting jobs are counted again after this long, in case another process took some in."""
 
 NAMED: Select[tuple[str, str, str]] = select(
     idempotency.c.idempotency_key, idempotency.c.request_hash, idempotency.c.job_id
@@ -67,7 +67,7 @@ class Request:
 
 @dataclass(slots=True)
 class Waiting:
-    """How many jobs of a key wait, at most, as far as this process knows."""
+    """How many jobs of a team or key wait, at most, as far as this process knows."""
 
     counted: float
     count: int
@@ -80,7 +80,7 @@ class Batch:
         connection: Its connection.
         queue: Gives new jobs their places.
         quotas: What each key may use.
-        waiting: What is known of keys' waiting jobs; kept up to date.
+        waiting: What is known of waiting jobs, by the id of their team or key; kept up to date.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Batch:
     async def write(self, requests: list[Request]) -> list[Answer]:
         """Write those of the requests that may be accepted; returns an answer to each."""
         await self._read_names(requests)
-        wanted = {(request.key.id, request.order.priority) for request in requests}
+        wanted = {(request.key.team_id, request.order.priority) for request in requests}
         places = await self._queue.places(self._connection, wanted)
         answers = [await self._answer(request, places) for request in requests]
         if self._rows:
@@ -116,15 +116,15 @@ class Batch:
         try:
             if (earlier := await self._earlier(request)) is not None:
                 return earlier, False
-            await self._check_waiting(request.key)
             await self._check_cpu(request.key)
+            await self._check_waiting(request.key)
         except EmberboxError as error:
             return error
         return self._add(request, places), True
 
     def _add(self, request: Request, places: Places) -> JobRecord:
         key, order = request.key, request.order
-        row = new_row(key, order, self._now) | {"fair_order": places(key.id, order.priority)}
+        row = new_row(key, order, self._now) | {"fair_order": places(key.team_id, order.priority)}
         self._rows.append(row)
         if request.idempotency is not None:
             idempotency_key, request_hash = request.idempotency
@@ -166,30 +166,33 @@ class Batch:
         return job
 
     async def _check_waiting(self, key: KeyRecord) -> None:
-        """Count one more job among those of the key that wait. Raises `QuotaExceeded`."""
-        if not (bound := self._quotas.of(key, "queued_jobs")):
-            return
-        waiting = self._waiting.get(key.id)
-        if waiting is None or waiting.count >= bound or time.monotonic() - waiting.counted > RECOUNT_S:
-            count = await self._queue.waiting(self._connection, key.id)
-            mine = sum(job.key_id == key.id for job in self._made.values())
-            waiting = self._waiting[key.id] = Waiting(time.monotonic(), count + mine)
-        if waiting.count >= bound:
+        """Count one more job among those that wait, of the team and of the key. Raises `QuotaExceeded`."""
+        counted = [await self._waiting_of(share) for share in self._quotas.shares(key, "queued_jobs")]
+        for waiting in counted:
+            waiting.count += 1
+
+    async def _waiting_of(self, share: Share) -> Waiting:
+        waiting = self._waiting.get(share.id)
+        if waiting is None or waiting.count >= share.bound or time.monotonic() - waiting.counted > RECOUNT_S:
+            count = await self._queue.waiting(self._connection, share)
+            mine = sum(getattr(job, share.column) == share.id for job in self._made.values())
+            waiting = self._waiting[share.id] = Waiting(time.monotonic(), count + mine)
+        if waiting.count >= share.bound:
             raise QuotaExceeded(
-                f"{waiting.count} jobs of this key wait already, as many as may; "
+                f"{waiting.count} jobs of this {share.whose} wait already, as many as may; "
                 "wait until some of them have run"
             )
-        waiting.count += 1
+        return waiting
 
     async def _check_cpu(self, key: KeyRecord) -> None:
-        """Raise `QuotaExceeded` when the key has used its CPU time of today."""
-        if not (bound := self._quotas.of(key, "cpu_s_day")):
-            return
-        used = await cpu_s_today(self._connection, key.id, datetime.now(UTC).date().isoformat())
-        if used >= bound:
-            raise QuotaExceeded(
-                f"this key has used {used:.0f} CPU seconds today (UTC); its share is {bound:.0f}"
-            )
+        """Raise `QuotaExceeded` when the team or the key has used its CPU time of today."""
+        for share in self._quotas.shares(key, "cpu_s_day"):
+            used = await cpu_s_today(self._connection, share, datetime.now(UTC).date().isoformat())
+            if used >= share.bound:
+                raise QuotaExceeded(
+                    f"this {share.whose} has used {used:.0f} CPU seconds today (UTC); "
+                    f"its share is {share.bound:.0f}"
+                )
 
 
 def check_same(earlier_hash: str, request_hash: str) -> None:

@@ -48,6 +48,7 @@ def new_row(key: KeyRecord, order: JobOrder, now: int) -> dict[str, Any]:
         **dict.fromkeys(_COUNTS, 0),
         **{name: getattr(order, name) for name in _FIELDS},
         "id": new_id("job"),
+        "team_id": key.team_id,
         "key_id": key.id,
         "spec": order.spec.to_json(),
         "status": "queued",

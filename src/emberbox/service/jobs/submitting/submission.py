@@ -15,6 +15,7 @@ from emberbox.errors import Conflict, EmberboxError
 from emberbox.service.jobs.rows import find_job
 from emberbox.service.jobs.submitting.batch import NAMED, Answer, Batch, Request, Waiting, check_same
 from emberbox.service.jobs.submitting.order import JobOrder
+from emberbox.service.ownership import check_own
 from emberbox.tasks import TaskKeeper
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Submission:
     Args:
         db: Their rows.
         queue: Gives them their places, and is told of new ones.
-        quotas: What each key may use.
+        quotas: What each team and key may use.
         check_ready: Called before a job is accepted; raises what speaks against it.
         accepted: Called with each new job.
     """
@@ -69,7 +70,7 @@ class Submission:
         """Accept a job: once this returns it will be run, whatever befalls the service.
 
         Args:
-            key: Whose job it is.
+            key: Who submits it; its team owns the job.
             order: What to run.
             idempotency: The request's Idempotency-Key and a hash of the request; None without.
 
@@ -102,7 +103,8 @@ class Submission:
         return job, new
 
     async def rerun(self, key: KeyRecord, job: JobRecord) -> JobRecord:
-        """Submit the same job again. Raises as `submit` does."""
+        """Submit the same job again. Raises as `submit` does, and `NotAllowed` for another team's."""
+        check_own(key, job)
         return (await self.submit(key, JobOrder.again(job)))[0]
 
     async def settle(self) -> None:
