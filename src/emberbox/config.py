@@ -237,7 +237,7 @@ class PackageSettings:
         download_mib: Bytes that an installation may send and receive.
         layer_mib: Largest result that is kept, and the most that it may hold in files.
         layer_files: Most files in it.
-        concurrency: Build VMs at once.
+        concurrency: Build VMs at once. Teams take turns at them.
         cache_mib: Room for layers and the templates that belong to them. What a running engine uses
             is never removed.
     """

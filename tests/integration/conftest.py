@@ -14,6 +14,7 @@ import pytest
 from emberbox.config import Settings, StoreSettings, WebhookSettings
 from emberbox.store import Database
 from emberbox.store.migrate import upgrade
+from emberbox.store.tables import FIRST_TEAM
 from tests.integration.postgres import find_programs, postgres_server
 from tests.integration.serving import serving
 from tests.patience import PATIENCE_S
@@ -185,10 +186,16 @@ async def service(service_settings: Settings) -> AsyncIterator[Service]:
 
 @pytest.fixture
 def make_key(service: Service) -> Callable[..., Awaitable[str]]:
-    """Make a key: `await make_key("run", name="ci", quota={"burst": 3})` returns its secret."""
+    """Make a key: `await make_key("run", name="ci", quota={"burst": 3})` returns its secret.
 
-    async def make(*scopes: str, name: str = "test", quota: dict[str, float] | None = None) -> str:
-        _, secret = await service.keys.create(name, scopes or ("run",), quota=quota)
+    It is of the first team, or of a new one by the name of `team`.
+    """
+
+    async def make(
+        *scopes: str, name: str = "test", quota: dict[str, float] | None = None, team: str | None = None
+    ) -> str:
+        team_id = FIRST_TEAM if team is None else (await service.teams.create(team)).id
+        _, secret = await service.keys.create(name, scopes or ("run",), quota=quota, team_id=team_id)
         return str(secret)
 
     return make
@@ -197,7 +204,7 @@ def make_key(service: Service) -> Callable[..., Awaitable[str]]:
 @pytest.fixture
 async def admin_key(make_key: Callable[..., Awaitable[str]]) -> str:
     """The secret of a key with every scope."""
-    return await make_key("admin", name="admin")
+    return await make_key("operator", name="operator")
 
 
 @pytest.fixture
@@ -210,7 +217,7 @@ def app(service: Service) -> FastAPI:
 
 @pytest.fixture
 async def app_client(app: FastAPI, admin_key: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A client that calls the API in this process, with an admin key.
+    """A client that calls the API in this process, with an operator's key.
 
     It does not stream: use `served` for that.
     """

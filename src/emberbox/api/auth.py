@@ -15,7 +15,6 @@ from starlette.requests import HTTPConnection  # noqa: TC002  FastAPI looks at i
 from emberbox.api.problems import answer_to
 from emberbox.api.ratelimit import Allowance, Limiter, address_of
 from emberbox.errors import EmberboxError, NotAllowed, NotAuthenticated, RateLimited
-from emberbox.service.accounts.quota import bound_of
 from emberbox.store.records import KeyRecord
 
 if TYPE_CHECKING:
@@ -36,15 +35,15 @@ _NO_KEY = "this needs an API key: send it as 'Authorization: Bearer KEY' or 'X-A
 
 
 class Authentication:
-    """Refuses requests without a good key, or above the key's rate, before their body is read. Pure ASGI.
+    """Refuses requests without a good key, or above its rate, before their body is read. Pure ASGI.
 
-    Leaves the `KeyRecord` in the scope's state as `key`, where `Reader`, `Runner` and `Admin` find it.
+    Leaves the `KeyRecord` in the scope's state as `key`, where `Reader` and its like find it.
 
     Args:
         app: What is wrapped.
         keys: Knows whose secret is whose.
-        quota: The rate of keys that have none of their own.
-        ceiling: The rate of all keys together.
+        quota: The rate of teams that have none of their own.
+        ceiling: The rate of all teams together.
     """
 
     def __init__(self, app: ASGIApp, keys: Keys, quota: QuotaSettings, ceiling: CeilingSettings) -> None:
@@ -65,10 +64,10 @@ class Authentication:
         except EmberboxError as error:
             return await answer_to(error, scope)(scope, receive, send)
         scope["state"]["key"] = key
-        allowance = self._allowance(key)
+        allowance = self._take(key)
         if allowance is not None and not allowance.granted:
             return await _too_fast(allowance, scope)(scope, receive, send)
-        # Only what a key's own rate lets pass counts here, so that none uses up the others' part.
+        # Only what a team's own rate lets pass counts here, so that none uses up the others' part.
         if (busy := self._all_together()) is not None:
             return await answer_to(busy, scope)(scope, receive, send)
         if allowance is None:
@@ -97,11 +96,22 @@ class Authentication:
                 ) from error
             raise
 
-    def _allowance(self, key: KeyRecord) -> Allowance | None:
-        """Take one request from the key's rate; None where there is no bound."""
-        rate = bound_of(key, self._quota, "requests_per_s")
-        burst = int(bound_of(key, self._quota, "burst"))
-        return self._limiter.take(key.id, rate, burst) if rate > 0 and burst > 0 else None
+    def _take(self, key: KeyRecord) -> Allowance | None:
+        """Take one request from the rates of the key's team and of the key.
+
+        Returns:
+            What is nearer to its end of the two; None where there is no bound.
+        """
+        of_team = {"requests_per_s": self._quota.requests_per_s, "burst": self._quota.burst} | key.team_quota
+        rates = [(key.team_id, of_team)]
+        if "requests_per_s" in key.quota or "burst" in key.quota:
+            rates.append((key.id, of_team | key.quota))
+        taken = [
+            self._limiter.take(whose, quota["requests_per_s"], int(quota["burst"]))
+            for whose, quota in rates
+            if quota["requests_per_s"] > 0 and quota["burst"] >= 1
+        ]
+        return min(taken, key=lambda one: (one.granted, one.remaining), default=None)
 
     def _all_together(self) -> RateLimited | None:
         """Take one request from the rate of the whole service; returns what speaks against it."""
@@ -112,7 +122,7 @@ class Authentication:
         if allowance.granted:
             return None
         return RateLimited(
-            "all keys together make more requests than this service takes: wait as long as Retry-After "
+            "all teams together make more requests than this service takes: wait as long as Retry-After "
             "says; its operator may raise ceiling.requests_per_s",
             retry_after_s=allowance.wait_s,
         )
@@ -120,7 +130,8 @@ class Authentication:
 
 def _too_fast(allowance: Allowance, scope: Scope) -> Response:
     error = RateLimited(
-        "this key makes too many requests; wait as long as Retry-After says", retry_after_s=allowance.wait_s
+        "this key or its team makes too many requests; wait as long as Retry-After says",
+        retry_after_s=allowance.wait_s,
     )
     response = answer_to(error, scope)
     response.raw_headers.extend(allowance.headers)
@@ -162,4 +173,6 @@ Reader = Annotated[KeyRecord, Depends(Needs("read"))]
 Runner = Annotated[KeyRecord, Depends(Needs("run"))]
 """The caller's key; it may upload scripts and run jobs."""
 Admin = Annotated[KeyRecord, Depends(Needs("admin"))]
-"""The caller's key; it may manage keys and the service."""
+"""The caller's key; it may manage its team's keys."""
+Operator = Annotated[KeyRecord, Depends(Needs("operator"))]
+"""The caller's key; it may manage teams and the installation."""

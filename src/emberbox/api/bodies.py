@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 from emberbox.api.problems import BodyRefused, BodyStalled, BodyTooLarge
 from emberbox.errors import EmberboxError
 from emberbox.model import MIB
-from emberbox.service.accounts.quota import bound_of
-from emberbox.service.accounts.shares import Shares
+from emberbox.service.accounts.allotments import Allotment
+from emberbox.service.accounts.quota import shares_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.types import Message, Receive
 
     from emberbox.config import Settings
+    from emberbox.service.accounts.quota import Share
     from emberbox.store.records import KeyRecord
 
 STALLED_S = 60.0
@@ -41,13 +44,13 @@ class OpenBodies:
         ceiling = settings.ceiling
         self._quota = settings.quota
         self.slowest = settings.server.body_bytes_per_s
-        self._count = Shares(
+        self._count = Allotment(
             "bodies of requests under way",
             quota="open_bodies",
             ceiling=ceiling.open_bodies,
             setting="ceiling.open_bodies",
         )
-        self._bytes = Shares(
+        self._bytes = Allotment(
             "bytes of requests' bodies in memory",
             quota="body_bytes",
             ceiling=ceiling.body_bytes,
@@ -66,21 +69,30 @@ class OpenBodies:
 
     def place(self, key: KeyRecord | None) -> BodyPlace:
         """Return the place of one request's body, which holds nothing yet; None for a public address."""
-        if key is None:
-            return BodyPlace(self._count, self._bytes, "", 0, 0)
-        count, size = (bound_of(key, self._quota, shares.quota) for shares in (self._count, self._bytes))
-        return BodyPlace(self._count, self._bytes, key.id, count, size)
+        of_count, of_size = (
+            [] if key is None else shares_of(key, self._quota, allotment.quota)
+            for allotment in (self._count, self._bytes)
+        )
+        return BodyPlace(self._count, self._bytes, of_count, of_size)
 
 
 class BodyPlace:
-    """What one body holds of the room. `leave` gives it back."""
+    """What one body holds of the room. `leave` gives it back.
 
-    def __init__(self, count: Shares, size: Shares, owner: str, most: float, most_bytes: float) -> None:
+    Args:
+        count: The bodies that are not complete.
+        size: Their bytes.
+        of_count: The caller's shares of the one.
+        of_size: And of the other.
+    """
+
+    def __init__(
+        self, count: Allotment, size: Allotment, of_count: Sequence[Share], of_size: Sequence[Share]
+    ) -> None:
         self._count = count
         self._size = size
-        self._owner = owner
-        self._most = most
-        self._most_bytes = most_bytes
+        self._of_count = of_count
+        self._of_size = of_size
         self._open = False
         self._held = 0
 
@@ -89,7 +101,7 @@ class BodyPlace:
 
         Raises `QuotaExceeded` or `CapacityExhausted`; then nothing is held.
         """
-        self._count.take(self._owner, 1, self._most)
+        self._count.take(self._of_count, 1)
         self._open = True
         try:
             self.grow(size)
@@ -100,20 +112,20 @@ class BodyPlace:
     def grow(self, size: int) -> None:
         """Hold `size` bytes, if that is more than is held. Raises as `open` does."""
         if size > self._held:
-            self._size.take(self._owner, size - self._held, self._most_bytes)
+            self._size.take(self._of_size, size - self._held)
             self._held = size
 
     def complete(self) -> None:
         """Give the place back: all bytes have come. Repeating is harmless."""
         if self._open:
             self._open = False
-            self._count.give(self._owner, 1)
+            self._count.give(self._of_count, 1)
 
     def leave(self) -> None:
         """Give everything back. Repeating is harmless."""
         self.complete()
         if self._held:
-            self._size.give(self._owner, self._held)
+            self._size.give(self._of_size, self._held)
             self._held = 0
 
 

@@ -1,4 +1,4 @@
-"""Token buckets: how often a key may call, and an address may fail."""
+"""Token buckets: how often a team and a key may call, and an address may fail."""
 
 from __future__ import annotations
 

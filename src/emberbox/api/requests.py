@@ -31,6 +31,14 @@ LabelFilter = Annotated[
         examples=["team:data"],
     ),
 ]
+TeamFilter = Annotated[
+    str | None,
+    Query(
+        pattern=r"^(all|team_[0-9a-hjkmnp-tv-z]{26})$",
+        description="Another team's, or `all` teams'; needs the scope `operator`. "
+        "The key's own team's if not given.",
+    ),
+]
 Wait = Annotated[
     float | None,
     Query(
@@ -103,10 +111,10 @@ def idempotency(key: str | None, route: str, body: BaseModel) -> tuple[str, str]
 
 
 async def job_of(jobs: Jobs, key: KeyRecord, job_id: str) -> JobRecord:
-    """Return a job of this key.
+    """Return a job that this key reaches.
 
     Raises:
-        NotFound: There is none, or it is another key's.
+        NotFound: There is none, or the key does not reach it.
     """
     if not is_id(job_id, "job"):
         raise NotFound("there is no such job")

@@ -79,7 +79,8 @@ class Uploads:
             ServiceStopping: Nothing new is taken now.
         """
         self.check_ready()
-        with await self.scripts.reserve(key) as room:
+        with self.scripts.reserve(key) as room:
+            await room.look()
             return await self._store(request, key, room, fallback)
 
     async def _store(

@@ -98,7 +98,9 @@ class RunOptions(Request):
     pids: Integer | None = Field(default=None, ge=1, le=100_000)
     output_bytes: Integer | None = Field(default=None, ge=1, le=1 << 40)
     network: Literal["off"] = "off"
-    priority: Integer = Field(default=0, ge=-10, le=10, description="Higher ones start first.")
+    priority: Integer = Field(
+        default=0, ge=-10, le=10, description="Higher ones start first, among the jobs of the same team."
+    )
     retries: Integer = Field(
         default=0, ge=0, le=100, description="Repeat when the program fails or takes too long."
     )

@@ -12,29 +12,43 @@ from emberbox.schemas.base import Answer, Integer, Number, Request, bounded
 
 
 class Scope(StrEnum):
-    """What a key may do. `admin` implies `run`, which implies `read`."""
+    """What a key may do; each implies those before it.
+
+    All but `operator` are rights in the key's team. `operator` is for who runs the installation.
+    """
 
     READ = "read"
     RUN = "run"
     ADMIN = "admin"
+    OPERATOR = "operator"
 
 
-class KeyQuota(Request):
-    """A key's own quotas, in place of those in the settings.
+class Quota(Request):
+    """Quotas of a team or a key.
 
-    Null leaves the settings' quota, 0 means no bound.
+    A team's hold for all its keys together: null leaves the settings' quota, 0 means no bound. A
+    key's hold on top of its team's: null and 0 leave the team's alone.
     """
 
     requests_per_s: Number | None = Field(default=None, ge=0, le=1e6)
     burst: Integer | None = Field(default=None, ge=0, le=1_000_000)
     concurrent_jobs: Integer | None = Field(default=None, ge=0, le=1_000_000)
+    worker_share: Number | None = Field(default=None, gt=0, le=1, description="Of a team alone.")
     queued_jobs: Integer | None = Field(default=None, ge=0, le=1_000_000_000)
+    queued_bytes: Integer | None = Field(default=None, ge=0, le=1 << 60)
+    priority: Integer | None = Field(
+        default=None, ge=0, le=10, description="Up to this, a priority counts against other teams' jobs."
+    )
     storage_bytes: Integer | None = Field(default=None, ge=0, le=1 << 60)
     cpu_s_day: Number | None = Field(default=None, ge=0, le=1e9)
+    followers: Integer | None = Field(default=None, ge=0, le=1_000_000)
+    open_bodies: Integer | None = Field(default=None, ge=0, le=1_000_000)
+    body_bytes: Integer | None = Field(default=None, ge=0, le=1 << 60)
 
 
+TeamId = Annotated[str, Field(pattern=r"^team_[0-9a-hjkmnp-tv-z]{26}$")]
 KeyName = Annotated[str, bounded(200, 1)]
-Scopes = Annotated[list[Scope], Field(min_length=1, max_length=3)]
+Scopes = Annotated[list[Scope], Field(min_length=1, max_length=4)]
 ExpiresAt = Annotated[
     AwareDatetime | None,
     Field(description="When it ends, with its time zone; must lie ahead. Null for never."),
@@ -46,8 +60,11 @@ class CreateKey(Request):
 
     name: KeyName = Field(examples=["ci"])
     scopes: Scopes = Field(default_factory=lambda: [Scope.RUN], examples=[["run"]])
+    team_id: TeamId | None = Field(
+        default=None, description="Another team's, as an operator; the caller's own if not given."
+    )
     expires_at: ExpiresAt = None
-    quota: KeyQuota = Field(default_factory=KeyQuota)
+    quota: Quota = Field(default_factory=Quota)
 
 
 class UpdateKey(Request):
@@ -56,7 +73,7 @@ class UpdateKey(Request):
     name: KeyName | None = None
     scopes: Scopes | None = None
     expires_at: ExpiresAt = None
-    quota: KeyQuota | None = None
+    quota: Quota | None = None
 
 
 class RotateKey(Request):
@@ -74,6 +91,7 @@ class Key(Answer):
     """
 
     id: str
+    team_id: str
     name: str
     hint: str
     scopes: list[Scope]
@@ -81,6 +99,7 @@ class Key(Answer):
     created_at: datetime
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
+    suspended_at: datetime | None = None
     revoked_at: datetime | None = None
 
 

@@ -1,4 +1,4 @@
-"""Usage: what keys used, by day."""
+"""Usage: what teams and their keys used, by day."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from emberbox.schemas.base import Answer
 class UsageDay(Answer):
     """What one key used on one day (UTC). Days on which no job ended are left out."""
 
+    team_id: str
     key_id: str
     day: date
     jobs: int
@@ -19,7 +20,7 @@ class UsageDay(Answer):
 
 
 class UsageReport(Answer):
-    """Usage from `since` to `until`, both included, by day and key, and its sum."""
+    """Usage from `since` to `until`, both included, by day, team and key, and its sum."""
 
     since: date
     until: date

@@ -27,13 +27,13 @@ async def ensure_admin_key(keys: Keys, folder: ServiceFolder, *, renew: bool = F
     Returns:
         The secret when one was made, to be shown once; else None.
     """
-    if not renew and await keys.has_admin():
+    if not renew and await keys.has_operator():
         lost = await _lost_key(keys, folder)
         if lost is None:
             return None
         _, secret = await keys.rotate(lost)
     else:
-        record, secret = await keys.create(NAME, ["admin"])
+        record, secret = await keys.create(NAME, ["operator"])
         _log.info("made an admin key", extra={"action": "keys.first", "key_id": record.id})
     folder.keep_admin_key(secret)
     return secret

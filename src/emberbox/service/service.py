@@ -15,6 +15,8 @@ from emberbox.ids import is_id, new_id
 from emberbox.sandbox import Engine
 from emberbox.service.accounts.keys import Keys
 from emberbox.service.accounts.quota import Quotas
+from emberbox.service.accounts.reservations import Reservations
+from emberbox.service.accounts.teams import Teams
 from emberbox.service.accounts.usage import Usage
 from emberbox.service.jobs.jobs import Jobs
 from emberbox.service.jobs.logs.reading import Logs
@@ -129,7 +131,10 @@ class Service:
     def _assemble_accounts(self) -> None:
         self.keys = Keys(self.db)
         self._undo.push(self.keys.flush)
-        self.quotas = Quotas(self.db, self.settings.quota)
+        self.teams = Teams(self.db, self.keys.forget)
+        places = concurrency(self.settings)
+        self.quotas = Quotas(self.db, self.settings.quota, self.settings.ceiling, places=places)
+        self.reservations = Reservations(self.db, self.space.reserve)
         self.usage = Usage(self.db)
         self.dispatcher = Dispatcher(self.db, self.settings, self.telemetry.delivery)
         self.webhooks = Webhooks(self.db, self.settings, self.dispatcher.wake)
@@ -137,7 +142,7 @@ class Service:
     def _assemble_uploads(self) -> None:
         self.contents = Contents(self.db, self.blobs)
         self.scripts = Scripts(
-            self.db, self.contents, self.engine.runtimes, self.settings, quota=self.quotas.check_storage
+            self.db, self.contents, self.engine.runtimes, quotas=self.quotas, reservations=self.reservations
         )
 
     def _assemble_jobs(self) -> None:
@@ -145,7 +150,7 @@ class Service:
         self.artifacts = Artifacts(db, self.blobs, settings)
         self.queue = DatabaseQueue(db, self.quotas.bounds)
         self.endings = Endings(db, self.queue, self.live, ended=self._ended)
-        self.jobs = Jobs(db, self.blobs, self.queue, self.endings, self.live)
+        self.jobs = Jobs(db, self.blobs, self.queue, self.endings, self.live, self.contents)
         self.waits = JobWaits(self.jobs.find, self.live, longest_s=settings.server.wait_s)
         self.logs = Logs(db, self.blobs, self.live)
         self.orders = Orders(
@@ -156,7 +161,13 @@ class Service:
             check_url=self.webhooks.check_url,
         )
         self.submission = Submission(
-            db, self.queue, self.quotas, check_ready=self.check_ready, accepted=self._accepted
+            db,
+            self.queue,
+            self.quotas,
+            self.contents,
+            self.reservations,
+            check_ready=self.check_ready,
+            accepted=self._accepted,
         )
         self._undo.push(self.submission.settle)
 
@@ -168,6 +179,7 @@ class Service:
             self.endings,
             self.live,
             self.quotas,
+            lambda job: self.reservations.begin(self.quotas.shares_of_job(job, "storage_bytes")),
             self.settings.worker,
             lost=self.telemetry.job_lost,
             concurrency=concurrency(self.settings),

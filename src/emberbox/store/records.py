@@ -64,6 +64,7 @@ class JobRecord(Record):
     """A row of `jobs`; see there. Times are whole microseconds since the epoch."""
 
     id: str
+    team_id: str
     key_id: str
     script_id: str | None
     rerun_of: str | None
@@ -118,6 +119,7 @@ class ScriptRecord(Record):
     """A row of `scripts`."""
 
     id: str
+    team_id: str
     key_id: str
     name: str
     runtime: str
@@ -143,9 +145,14 @@ class ContentRecord(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord(Record):
-    """A row of `keys`, without its hashes. `scopes` are those granted, with those that they imply."""
+    """A row of `keys`, without its hashes. `scopes` are those granted, with those that they imply.
+
+    `team_quota` is the quota of its team's row.
+    """
 
     id: str
+    team_id: str
+    team_quota: dict[str, float]
     name: str
     hint: str
     scopes: frozenset[str]
@@ -153,7 +160,18 @@ class KeyRecord(Record):
     created_at: int
     expires_at: int | None
     last_used_at: int | None
+    suspended_at: int | None
     revoked_at: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeamRecord(Record):
+    """A row of `teams`."""
+
+    id: str
+    name: str
+    quota: dict[str, float]
+    created_at: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +192,7 @@ class WebhookRecord(Record):
     """A row of `webhooks`, without its secret. Times are whole microseconds since the epoch."""
 
     id: str
+    team_id: str
     key_id: str
     url: str
     events: list[str]
@@ -191,7 +210,7 @@ class DeliveryRecord(Record):
     """
 
     id: str
-    key_id: str
+    team_id: str
     webhook_id: str | None
     job_id: str | None
     event: str
@@ -213,7 +232,7 @@ class ClaimedDelivery(Record):
     """
 
     id: str
-    key_id: str
+    team_id: str
     webhook_id: str | None
     event: str
     lane: str

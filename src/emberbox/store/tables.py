@@ -6,13 +6,16 @@ time (`emberbox.ids`).
 
 from __future__ import annotations
 
+import time
 from functools import partial
+from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Float,
     ForeignKey,
     Index,
@@ -23,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     desc,
+    event,
     text,
 )
 
@@ -46,10 +50,33 @@ meta = Table(
 )
 """Facts about this database itself."""
 
+teams = Table(
+    "teams",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    _needed("name", String(63), unique=True),
+    _needed("quota", JSON),
+    _needed("created_at", BigInteger),
+)
+"""Those to whom everything belongs: keys, scripts, jobs, webhooks, usage. `quota` holds what differs
+from the settings."""
+
+FIRST_TEAM = "team_00000000000000000000000000"
+"""The team that every database has, from its beginning."""
+FIRST_TEAM_NAME = "main"
+
+
+@event.listens_for(teams, "after_create")
+def _add_first_team(_: Table, connection: Connection, **kwargs: Any) -> None:
+    first = {"id": FIRST_TEAM, "name": FIRST_TEAM_NAME, "quota": {}, "created_at": time.time_ns() // 1000}
+    connection.execute(teams.insert(), first)
+
+
 keys = Table(
     "keys",
     metadata,
     Column("id", _ID, primary_key=True),
+    _needed("team_id", _ID, ForeignKey("teams.id"), index=True),
     _needed("name", String(200)),
     _needed("hash", String(64), unique=True),
     Column("previous_hash", String(64), unique=True),
@@ -60,10 +87,11 @@ keys = Table(
     _needed("created_at", BigInteger),
     Column("expires_at", BigInteger),
     Column("last_used_at", BigInteger),
+    Column("suspended_at", BigInteger),
     Column("revoked_at", BigInteger),
 )
-"""API keys. `hash` is SHA-256 of the whole key; `hint` its last characters; `quota` what differs
-from the settings."""
+"""API keys. `hash` is SHA-256 of the whole key; `hint` its last characters; `quota` by what it is
+narrower than its team's. A key never changes its team."""
 
 contents = Table(
     "contents",
@@ -82,27 +110,29 @@ contents = Table(
 holdings = Table(
     "holdings",
     metadata,
-    Column("team_id", _ID, primary_key=True),
+    Column("owner_id", _ID, primary_key=True),
     _needed("bytes", BigInteger),
 )
-"""How many bytes each team stores: of its jobs' rows, logs and artifacts (`jobs.storage_bytes`), and
-of each content that it holds, once. Every transaction that changes one of them changes this."""
+"""How many bytes each team stores, and each key: of jobs' rows, logs and artifacts
+(`jobs.storage_bytes`), and of each content that it holds, once. Every transaction that changes one of
+them changes this."""
 
 held_contents = Table(
     "held_contents",
     metadata,
-    Column("team_id", _ID, primary_key=True),
+    Column("owner_id", _ID, primary_key=True),
     Column("sha256", String(64), primary_key=True),
     _needed("uses", BigInteger),
     Index("ix_held_contents_sha256", "sha256"),
 )
-"""Which contents each team holds, and how often its scripts and jobs refer to each of them."""
+"""Which contents each team holds, and each key, and how often their scripts and jobs refer to them."""
 
 scripts = Table(
     "scripts",
     metadata,
     Column("id", _ID, primary_key=True),
-    _needed("key_id", _ID),
+    _needed("team_id", _ID),
+    _needed("key_id", _ID, index=True),
     _needed("name", String(255)),
     _needed("runtime", String(64)),
     _needed("entry", Text),
@@ -111,13 +141,14 @@ scripts = Table(
     _needed("file_count", Integer),
     _needed("labels", JSON),
     _needed("created_at", BigInteger, index=True),
-    Index("ix_scripts_key_id_id", "key_id", "id"),
+    Index("ix_scripts_team_id_id", "team_id", "id"),
 )
 
 jobs = Table(
     "jobs",
     metadata,
     Column("id", _ID, primary_key=True),
+    _needed("team_id", _ID),
     _needed("key_id", _ID),
     Column("script_id", _ID, index=True),
     Column("rerun_of", _ID),
@@ -155,9 +186,11 @@ jobs = Table(
     _needed("stdout_bytes", BigInteger),
     _needed("stderr_bytes", BigInteger),
     _needed("storage_bytes", BigInteger),
-    Index("ix_jobs_key_id_id", "key_id", "id"),
-    Index("ix_jobs_queue", "status", desc("priority"), "fair_order", "id"),
-    Index("ix_jobs_fairness", "key_id", "status", "priority", "fair_order"),
+    Index("ix_jobs_team_id_id", "team_id", "id"),
+    Index("ix_jobs_key_id_status", "key_id", "status"),
+    Index("ix_jobs_queue", "status", "precedence", "fair_order", "input_bytes"),
+    Index("ix_jobs_fairness", "team_id", "status", "precedence", "fair_order", "input_bytes"),
+    Index("ix_jobs_line", "status", "team_id", desc("precedence"), desc("priority"), "id"),
     Index(
         "ix_jobs_finished_at",
         "finished_at",
@@ -165,7 +198,7 @@ jobs = Table(
         postgresql_where=text("finished_at IS NOT NULL"),
     ),
 )
-"""One run of a script or of inline code.
+"""One run of a script or of inline code. It belongs to a team; `key_id` says who submitted it.
 
 `spec` holds arguments, environment, limits and what to keep (`emberbox.store.records.JobSpec`).
 `claimed_at`, `started_at` and `ended_at` are of the latest attempt: taken by a worker, program
@@ -235,7 +268,8 @@ webhooks = Table(
     "webhooks",
     metadata,
     Column("id", _ID, primary_key=True),
-    _needed("key_id", _ID, index=True),
+    _needed("team_id", _ID, index=True),
+    _needed("key_id", _ID),
     _needed("url", Text),
     _needed("description", Text),
     _needed("events", JSON),
@@ -249,7 +283,7 @@ deliveries = Table(
     "deliveries",
     metadata,
     Column("id", _ID, primary_key=True),
-    _needed("key_id", _ID),
+    _needed("team_id", _ID),
     Column("webhook_id", _ID, index=True),
     Column("job_id", _ID, index=True),
     _needed("event", String(64)),
@@ -264,7 +298,7 @@ deliveries = Table(
     _needed("created_at", BigInteger, index=True),
     Column("finished_at", BigInteger),
     Index("ix_deliveries_status_next_at", "status", "next_at"),
-    Index("ix_deliveries_key_id_id", "key_id", "id"),
+    Index("ix_deliveries_team_id_id", "team_id", "id"),
 )
 """News to be delivered, written in the transaction that makes it true. `status`: pending, delivered or dead.
 
@@ -278,10 +312,12 @@ usage = Table(
     metadata,
     Column("key_id", _ID, primary_key=True),
     Column("day", String(10), primary_key=True),
+    _needed("team_id", _ID),
     _needed("jobs", BigInteger),
     _needed("succeeded", BigInteger),
     _needed("cpu_s", Float),
     _needed("run_s", Float),
+    Index("ix_usage_team_id_day", "team_id", "day"),
 )
 
 workers = Table(

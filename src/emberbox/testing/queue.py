@@ -8,13 +8,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from emberbox.service.accounts.quota import Bounds
-from emberbox.service.jobs.queue.base import CancelRequests, Places, QueueDepth, Reclaimed, WorkerRecord
+from emberbox.service.jobs.queue.base import (
+    CancelRequests,
+    Places,
+    QueueDepth,
+    Reclaimed,
+    Waiting,
+    WorkerRecord,
+)
 from emberbox.store.database import now_us
 from emberbox.tasks import set_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from emberbox.service.accounts.quota import Share
     from emberbox.store.records import JobRecord
 
 
@@ -22,7 +30,7 @@ class MemoryQueue:
     """A `JobQueue` for tests. It holds the jobs themselves; connections to a database are passed over.
 
     Args:
-        bounds: Called before each claim for the keys' bounds of running jobs.
+        bounds: Called before each claim for the bounds of running jobs.
     """
 
     def __init__(self, bounds: Callable[[], Bounds] = Bounds) -> None:
@@ -38,17 +46,20 @@ class MemoryQueue:
 
     async def places(self, connection: object, wanted: Collection[tuple[str, int]]) -> Places:
         """See `JobQueue`."""
-        last = {(key_id, priority): self._last_place(key_id, priority) for key_id, priority in wanted}
+        last = {(team_id, precedence): self._last_turn(team_id, precedence) for team_id, precedence in wanted}
 
-        def take(key_id: str, priority: int) -> int:
-            last[key_id, priority] += 1
-            return last[key_id, priority]
+        def take(team_id: str, precedence: int) -> int:
+            last[team_id, precedence] += 1
+            return last[team_id, precedence]
 
         return take
 
-    async def waiting(self, connection: object, key_id: str) -> int:
+    async def waiting(self, connection: object, share: Share | None) -> Waiting:
         """See `JobQueue`."""
-        return sum(job.key_id == key_id for job in self._in("queued"))
+        waiting = [
+            job for job in self._in("queued") if share is None or getattr(job, share.column) == share.id
+        ]
+        return Waiting(len(waiting), sum(job.input_bytes for job in waiting))
 
     async def put(self, jobs: Sequence[JobRecord]) -> None:
         """See `JobQueue`."""
@@ -56,11 +67,11 @@ class MemoryQueue:
             self.jobs.setdefault(job.id, job)
         self._news.set()
 
-    def _last_place(self, key_id: str, priority: int) -> int:
-        started = [job.fair_order for job in self._in("running") if job.priority == priority]
-        queued = [job for job in self._in("queued") if job.priority == priority]
+    def _last_turn(self, team_id: str, precedence: int) -> int:
+        started = [job.fair_order for job in self._in("running") if job.precedence == precedence]
+        queued = [job for job in self._in("queued") if job.precedence == precedence]
         waiting = [job.fair_order for job in queued]
-        own = [job.fair_order for job in queued if job.key_id == key_id]
+        own = [job.fair_order for job in queued if job.team_id == team_id]
         return max(max(started) if started else min(waiting, default=1) - 1, max(own, default=0))
 
     def _in(self, status: str) -> list[JobRecord]:
@@ -71,23 +82,49 @@ class MemoryQueue:
         self._news.clear()
         now = now_us()
         claimed: list[JobRecord] = []
-        waiting = [job for job in self._in("queued") if job.available_at <= now and job.cancel_at is None]
-        for job in sorted(waiting, key=lambda job: (-job.priority, job.fair_order, job.id)):
-            bound = self._bounds()(job.key_id)
-            if len(claimed) < count and not (
-                bound and sum(other.key_id == job.key_id for other in self._in("running")) >= bound
-            ):
-                taken = replace(
-                    job,
-                    status="running",
-                    worker_id=worker_id,
-                    attempt=job.attempt + 1,
-                    claimed_at=now,
-                    lease_until_at=now + int(lease_s * 1e6),
-                )
-                self.jobs[job.id] = taken
-                claimed.append(taken)
+        while len(claimed) < count and (found := self._next(now)) is not None:
+            job, holder = found
+            taken = replace(
+                job,
+                status="running",
+                worker_id=worker_id,
+                attempt=job.attempt + 1,
+                claimed_at=now,
+                lease_until_at=now + int(lease_s * 1e6),
+                fair_order=holder.fair_order,
+            )
+            self.jobs[holder.id] = replace(holder, fair_order=job.fair_order)
+            self.jobs[job.id] = taken
+            claimed.append(taken)
         return claimed
+
+    def _next(self, now: int) -> tuple[JobRecord, JobRecord] | None:
+        """Return the job that is next, and the one of its team with the turn that it takes."""
+        teams, keys = self._bounds().full(self._in("running"))
+        queued = self._in("queued")
+        free = [
+            job
+            for job in queued
+            if job.available_at <= now
+            and job.cancel_at is None
+            and job.team_id not in teams
+            and job.key_id not in keys
+        ]
+        firsts: dict[str, JobRecord] = {}
+        for job in sorted(free, key=lambda job: (-job.precedence, -job.priority, job.id)):
+            firsts.setdefault(job.team_id, job)
+        found = [
+            (
+                job,
+                min(
+                    (one for one in queued if (one.team_id, one.precedence) == (job.team_id, job.precedence)),
+                    key=lambda one: one.fair_order,
+                ),
+            )
+            for job in firsts.values()
+        ]
+        order = lambda pair: (-pair[0].precedence, pair[1].fair_order, pair[0].id)  # noqa: E731
+        return min(found, key=order, default=None)
 
     async def wait(self, timeout_s: float) -> None:
         """See `JobQueue`."""

@@ -15,9 +15,10 @@ from emberbox.service.jobs.submitting.order import JobOrder, new_row
 from emberbox.service.jobs.submitting.submission import Submission
 from emberbox.store import Database
 from emberbox.store.database import now_us
-from emberbox.store.records import JobRecord, JobSpec, KeyRecord
+from emberbox.store.records import JobRecord, JobSpec
 from emberbox.store.tables import contents, jobs
 from emberbox.testing.queue import MemoryQueue
+from tests.accounts import key_record
 from tests.integration.conftest import (  # noqa: F401
     database,
     database_url,
@@ -35,22 +36,15 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from emberbox.service.jobs.queue.base import JobQueue
+    from emberbox.store.records import KeyRecord
 
 SHA = "0" * 64
 
 
 def key(name: str) -> KeyRecord:
-    return KeyRecord(
-        id=f"key_{name}",
-        name=name,
-        hint="",
-        scopes=frozenset({"run"}),
-        quota={},
-        created_at=0,
-        expires_at=None,
-        last_used_at=None,
-        revoked_at=None,
-    )
+    """A key of a team of its own, or for `team/key` one of a team's keys."""
+    team, _, own = name.partition("/")
+    return key_record(id=f"key_{own or team}", team_id=f"team_{team}")
 
 
 class Bench(Protocol):
@@ -83,8 +77,8 @@ class MemoryBench:
 
     async def job(self, owner: str = "a", *, priority: int = 0) -> JobRecord:
         record = key(owner)
-        places = await self.queue.places(None, {(record.id, priority)})
-        row = {**new_row(record, order(priority), now_us()), "fair_order": places(record.id, priority)}
+        places = await self.queue.places(None, {(record.team_id, priority)})
+        row = {**new_row(record, order(priority), now_us()), "fair_order": places(record.team_id, priority)}
         job = JobRecord.from_row(row)
         await self.queue.put([job])
         return job

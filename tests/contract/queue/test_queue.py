@@ -28,7 +28,7 @@ async def test_first_come_first_served(bench: Bench) -> None:
 async def test_a_claim_says_all(bench: Bench) -> None:
     offered = await bench.job()
     (job,) = await bench.queue.claim("w", 1, LEASE_S)
-    assert (job.status, job.worker_id, job.attempt, job.key_id) == ("running", "w", 1, "key_a")
+    assert (job.status, job.worker_id, job.attempt, job.team_id) == ("running", "w", 1, "team_a")
     assert job.claimed_at is not None
     assert job.claimed_at >= offered.created_at
     assert job.lease_until_at == job.claimed_at + 60_000_000
@@ -52,32 +52,32 @@ async def test_higher_priorities_first(bench: Bench) -> None:
     )
 
 
-async def test_keys_take_turns(bench: Bench) -> None:
+async def test_teams_take_turns(bench: Bench) -> None:
     for _ in range(20):
         await bench.job("greedy")
     for _ in range(4):
         await bench.job("modest")
-    first = [job.key_id for job in await bench.queue.claim("w", 8, LEASE_S)]
-    assert first.count("key_modest") == 4, "the modest key does not wait behind the greedy one's twenty"
+    first = [job.team_id for job in await bench.queue.claim("w", 8, LEASE_S)]
+    assert first.count("team_modest") == 4, "the modest team does not wait behind the greedy one's twenty"
 
 
 async def test_turns_are_taken_within_each_priority(bench: Bench) -> None:
-    """What a key has waiting or running at one priority costs nobody a turn at another."""
+    """What a team has waiting or running at one priority costs nobody a turn at another."""
     for _ in range(20):
         await bench.job("greedy")
     await bench.job("greedy", priority=5)
     (urgent,) = await bench.queue.claim("w", 1, LEASE_S)
     assert urgent.priority == 5
     await bench.job("modest")
-    assert "key_modest" in {job.key_id for job in await bench.queue.claim("w", 2, LEASE_S)}
+    assert "team_modest" in {job.team_id for job in await bench.queue.claim("w", 2, LEASE_S)}
     for _ in range(10):
         await bench.job("modest", priority=5)
     await bench.job("greedy", priority=5)
-    assert "key_greedy" in {job.key_id for job in await bench.queue.claim("w", 2, LEASE_S)}
+    assert "team_greedy" in {job.team_id for job in await bench.queue.claim("w", 2, LEASE_S)}
 
 
 async def test_turns_hold_while_jobs_run_and_come(bench: Bench) -> None:
-    """Three keys that always have jobs waiting get a third each, whenever they came, one claim at a time."""
+    """Three teams that always have jobs waiting get a third each, whenever they came, one claim at a time."""
     shares: dict[str, int] = {}
     random_ = random.Random(1)  # noqa: S311
     for _ in range(30):
@@ -87,20 +87,20 @@ async def test_turns_hold_while_jobs_run_and_come(bench: Bench) -> None:
             await bench.job(owner)
         (job,) = await bench.queue.claim("w", 1, LEASE_S)
         if step >= 15:
-            shares[job.key_id] = shares.get(job.key_id, 0) + 1
+            shares[job.team_id] = shares.get(job.team_id, 0) + 1
     assert all(abs(share - 15) <= 3 for share in shares.values()), shares
     assert len(shares) == 3
 
 
-async def test_a_key_that_comes_back_is_not_paid_for_its_absence(bench: Bench) -> None:
+async def test_a_team_that_comes_back_is_not_paid_for_its_absence(bench: Bench) -> None:
     for _ in range(10):
         await bench.job("steady")
     await bench.queue.claim("w", 10, LEASE_S)
     for _ in range(10):
         await bench.job("steady")
         await bench.job("back")
-    owners = [job.key_id for job in await bench.queue.claim("w", 10, LEASE_S)]
-    assert owners.count("key_back") == 5
+    owners = [job.team_id for job in await bench.queue.claim("w", 10, LEASE_S)]
+    assert owners.count("team_back") == 5
 
 
 async def test_each_job_goes_to_one_worker(bench: Bench) -> None:
@@ -113,33 +113,60 @@ async def test_each_job_goes_to_one_worker(bench: Bench) -> None:
     assert {*claimed, *(job.id for job in rest)} == offered
 
 
-async def test_a_key_at_its_bound_is_passed_over(bench: Bench) -> None:
-    bench.bounds = Bounds(0, {"key_bounded": 2})
+async def test_a_team_at_its_bound_is_passed_over(bench: Bench) -> None:
+    bench.bounds = Bounds(0, {"team_bounded": 2})
     for _ in range(4):
         await bench.job("bounded")
         await bench.job("free")
     claimed = []
     while found := await bench.queue.claim("w", 8, LEASE_S):
         claimed += found
-    assert [job.key_id for job in claimed].count("key_bounded") == 2
-    assert [job.key_id for job in claimed].count("key_free") == 4
-    done = next(job for job in claimed if job.key_id == "key_bounded")
+    assert [job.team_id for job in claimed].count("team_bounded") == 2
+    assert [job.team_id for job in claimed].count("team_free") == 4
+    done = next(job for job in claimed if job.team_id == "team_bounded")
     await bench.queue.give_back(done, delay_s=0, outcome="given_back", message=None)
-    assert [job.key_id for job in await bench.queue.claim("w", 8, LEASE_S)] == ["key_bounded"]
+    assert [job.team_id for job in await bench.queue.claim("w", 8, LEASE_S)] == ["team_bounded"]
 
 
-async def test_the_default_bound_is_for_keys_without_their_own(bench: Bench) -> None:
-    bench.bounds = Bounds(1, {"key_more": 3, "key_any": 0})
+async def test_a_key_at_its_bound_is_passed_over_and_its_team_goes_on(bench: Bench) -> None:
+    bench.bounds = Bounds(0, {"team_a": 3}, {"key_held": 1})
+    for _ in range(4):
+        await bench.job("a/held")
+        await bench.job("a/free")
+        await bench.job("b/free")
+    claimed = []
+    while found := await bench.queue.claim("w", 20, LEASE_S):
+        claimed += found
+    whose = [(job.team_id, job.key_id) for job in claimed]
+    assert {one: whose.count(one) for one in set(whose)} == {
+        ("team_a", "key_held"): 1,
+        ("team_a", "key_free"): 2,
+        ("team_b", "key_free"): 4,
+    }
+
+
+async def test_a_teams_keys_share_its_turns(bench: Bench) -> None:
+    for _ in range(10):
+        await bench.job("a/one")
+        await bench.job("a/two")
+    for _ in range(4):
+        await bench.job("b")
+    owners = [job.team_id for job in await bench.queue.claim("w", 8, LEASE_S)]
+    assert owners.count("team_b") == 4
+
+
+async def test_the_default_bound_is_for_teams_without_their_own(bench: Bench) -> None:
+    bench.bounds = Bounds(1, {"team_more": 3, "team_any": 0})
     for owner in ("more", "any", "usual"):
         for _ in range(5):
             await bench.job(owner)
     owners = []
     while found := await bench.queue.claim("w", 20, LEASE_S):
-        owners += [job.key_id for job in found]
+        owners += [job.team_id for job in found]
     assert {owner: owners.count(owner) for owner in set(owners)} == {
-        "key_more": 3,
-        "key_any": 5,
-        "key_usual": 1,
+        "team_more": 3,
+        "team_any": 5,
+        "team_usual": 1,
     }
 
 
@@ -217,7 +244,7 @@ async def test_those_that_wait_are_counted_by_key(bench: Bench) -> None:
         await bench.job(owner)
     await bench.queue.claim("w", 1, LEASE_S)
     async with bench.transaction() as connection:
-        counts = [await bench.queue.waiting(connection, key) for key in ("key_a", "key_b", "key_c")]
+        counts = [await bench.queue.waiting(connection, key) for key in ("team_a", "team_b", "team_c")]
     assert counts == [2, 1, 0]
 
 

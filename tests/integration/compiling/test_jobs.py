@@ -130,7 +130,7 @@ async def test_the_compilers_time_is_charged(caller: Caller, service: Service) -
             await connection.execute(select(results.c.compile).where(results.c.job_id == job.id))
         ).scalar_one()
     assert (row["reason"], "stderr" in row) == ("failed", False)
-    (day,) = await Usage(service.db).read(key_id=caller.key.id, since="2000-01-01", until="9999-12-31")
+    (day,) = await Usage(service.db).read(team_id=caller.key.team_id, since="2000-01-01", until="9999-12-31")
     assert day.cpu_s * 1000 == pytest.approx(job.metrics["compile_cpu_ms"], rel=0.01)
 
 

@@ -55,5 +55,6 @@ async def caller(service: Service) -> Caller:
 
 @pytest.fixture
 async def other(service: Service) -> Caller:
-    key, _ = await service.keys.create("other", ["run"])
+    team = await service.teams.create("other")
+    key, _ = await service.keys.create("other", ["run"], team_id=team.id)
     return Caller(service, key)

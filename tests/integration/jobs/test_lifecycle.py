@@ -400,6 +400,37 @@ async def test_a_queue_that_is_full_refuses(service: Service) -> None:
     await caller.run("true")
 
 
+async def test_a_teams_keys_share_its_quota(service: Service) -> None:
+    from tests.integration.jobs.conftest import Caller
+
+    team = await service.teams.create("small", quota={"queued_jobs": 2, "concurrent_jobs": 1})
+    one, two = [
+        Caller(service, (await service.keys.create(name, ["run"], team_id=team.id))[0])
+        for name in ("one", "two")
+    ]
+    first = await one.submit("sleep 60")
+    await one.running(first.id)
+    waiting = [await one.submit("true"), await two.submit("true")]
+    with pytest.raises(QuotaExceeded, match="2 jobs of this team wait already"):
+        await two.submit("true")
+    assert {(await service.jobs.get(two.key, job.id)).status for job in waiting} == {"queued"}
+    await service.jobs.cancel(two.key, first.id)
+    assert {(await two.ended(job.id)).status for job in waiting} == {"succeeded"}
+
+
+async def test_a_teams_new_quota_holds_at_once_and_a_key_gets_no_more_than_it(service: Service) -> None:
+    from tests.integration.jobs.conftest import Caller
+
+    team = await service.teams.create("small")
+    _, secret = await service.keys.create("k", ["run"], team_id=team.id, quota={"storage_bytes": 1 << 40})
+    caller = Caller(service, await service.keys.authenticate(secret))
+    await caller.run("echo 123456789")
+    await service.teams.update(team.id, quota={"storage_bytes": 5})
+    caller = Caller(service, await service.keys.authenticate(secret))
+    with pytest.raises(QuotaExceeded, match="this team stores"):
+        await caller.submit("true")
+
+
 async def test_cpu_time_of_a_day_is_a_quota(service: Service) -> None:
     from tests.integration.jobs.conftest import Caller
 

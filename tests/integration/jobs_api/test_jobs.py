@@ -276,15 +276,17 @@ async def test_nobody_waits_for_who_has_left(served: Served, service: Service) -
         assert (await client.get(f"/v1/jobs/{job['id']}")).json()["status"] in ("queued", "running")
 
 
-async def test_keys_do_not_see_each_others_jobs(
+async def test_teams_do_not_see_each_others_jobs(
     app: FastAPI, make_key: Callable[..., Awaitable[str]]
 ) -> None:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     mine, theirs = [
         httpx.AsyncClient(
-            transport=transport, base_url="http://h", headers={"X-API-Key": await make_key("admin")}
+            transport=transport,
+            base_url="http://h",
+            headers={"X-API-Key": await make_key("admin", team=team)},
         )
-        for _ in range(2)
+        for team in ("mine", "theirs")
     ]
     async with mine, theirs:
         files = {"file": ("a.py", b"print(1)")}

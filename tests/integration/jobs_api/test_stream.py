@@ -241,7 +241,7 @@ async def test_jobs_of_others_and_places_that_are_none(
 ) -> None:
     async with caller(served) as client:
         job = (await run(client, "print(1)"))["id"]
-        theirs = {"X-API-Key": await make_key("admin")}
+        theirs = {"X-API-Key": await make_key("admin", team="other")}
         for job_id, query, headers, status in [
             (job, "", theirs, 404),
             ("job_00000000000000000000000000", "", served.headers, 404),
@@ -262,7 +262,7 @@ async def test_watchers_may_not_speak(
     async with caller(served) as client:
         job = await start(client)
         watcher = await service.keys.authenticate(served.secret)
-        await make_key("admin")
+        await make_key("operator")
         await service.keys.update(watcher.id, scopes=["read"])
         async with stream(served, job) as socket:
             await output(socket, "ready\n")

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import warnings
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,13 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from emberbox.config import QuotaSettings
 from emberbox.errors import SchemaMismatch, StoreError
-from emberbox.store import migrate
+from emberbox.service.accounts.keys import Keys
+from emberbox.service.accounts.teams import Teams
+from emberbox.store import Database, migrate
 from emberbox.store.migrate import REVISIONS, alembic_config, stored_revision, upgrade
-from emberbox.store.tables import metadata
+from emberbox.store.tables import FIRST_TEAM, metadata
 from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -137,6 +141,28 @@ async def test_each_released_schema_is_brought_forward(
     after = await _with(empty_database_url, _rows)
     assert before
     assert {name: after[name] for name in before} == before
+
+
+async def test_what_there_was_belongs_to_the_first_team(database_kind: str, empty_database_url: str) -> None:
+    await _with(empty_database_url, lambda c: _load(c, SCHEMAS / "0.1.0" / f"{database_kind}.sql"))
+    await _with(empty_database_url, lambda c: c.execute(text("UPDATE keys SET scopes = 'admin'")))
+    await upgrade(empty_database_url)
+    for table in ("keys", "scripts", "jobs", "webhooks", "deliveries", "usage"):
+        owners = await _with(
+            empty_database_url,
+            lambda c, table=table: c.execute(text(f"SELECT team_id FROM {table}")).scalars().all(),  # noqa: S608
+        )
+        assert owners == [FIRST_TEAM], table
+    db = Database(empty_database_url)
+    try:
+        (key,), _ = await Keys(db).list()
+        team = await Teams(db, lambda: None).get(FIRST_TEAM)
+    finally:
+        await db.close()
+    assert "operator" in key.scopes
+    assert key.suspended_at is None
+    assert set(team.quota) == {field.name for field in fields(QuotaSettings)}
+    assert not any(team.quota.values()), "all keys together had no bound before"
 
 
 def _load(connection: Connection, file: Path) -> None:

@@ -13,10 +13,10 @@ from emberbox.ids import new_id
 from emberbox.runtimes import RuntimeCatalog, builtin_folder, discover
 from emberbox.service.uploads.contents import Contents
 from emberbox.service.uploads.scripts import Scripts
-from emberbox.store.database import now_us
-from emberbox.store.records import JobRecord, JobSpec, KeyRecord
+from emberbox.store.records import JobRecord, JobSpec
 from emberbox.store.tables import jobs
 from emberbox.testing import MemoryBlobs
+from tests.accounts import key_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
 
     from emberbox.store import Database
+    from emberbox.store.records import KeyRecord
 
 
 @pytest.fixture
@@ -52,28 +53,15 @@ def scripts(database: Database, contents: Contents, runtimes: RuntimeCatalog, se
     return Scripts(database, contents, runtimes, settings)
 
 
-def make_key(name: str) -> KeyRecord:
-    return KeyRecord(
-        id=new_id("key"),
-        name=name,
-        hint="",
-        scopes=frozenset({"run", "read"}),
-        quota={},
-        created_at=now_us(),
-        expires_at=None,
-        last_used_at=None,
-        revoked_at=None,
-    )
-
-
 @pytest.fixture
 def key() -> KeyRecord:
-    return make_key("one")
+    return key_record(id=new_id("key"))
 
 
 @pytest.fixture
 def other_key() -> KeyRecord:
-    return make_key("other")
+    """A key of another team."""
+    return key_record(id=new_id("key"), team_id=new_id("team"))
 
 
 @pytest.fixture
@@ -81,6 +69,7 @@ def make_job(database: Database) -> Callable[..., Any]:
     """Write the row of a job; fields may be set."""
     template = JobRecord(
         id="",
+        team_id="team_x",
         key_id="key_x",
         script_id=None,
         rerun_of=None,

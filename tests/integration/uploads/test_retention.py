@@ -44,7 +44,7 @@ def ago(days: float) -> int:
 
 
 def delivery(job_id: str | None, created_at: int, **fields: Any) -> dict[str, Any]:
-    row = delivery_row(key_id="k", event="job.succeeded", data={}, url="http://x", job_id=job_id)
+    row = delivery_row(team_id="t", event="job.succeeded", data={}, url="http://x", job_id=job_id)
     return {**row, "created_at": created_at, **fields}
 
 

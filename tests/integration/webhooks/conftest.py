@@ -8,15 +8,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
 from emberbox.config import Settings, WebhookSettings
 from emberbox.ids import new_id
+from emberbox.service.accounts.keys import Keys
+from emberbox.service.accounts.teams import Teams
 from emberbox.service.webhooks.dispatcher import Dispatcher
 from emberbox.service.webhooks.registry import Webhooks
 from emberbox.store.database import now_us
 from emberbox.store.records import JobRecord, JobSpec, KeyRecord
-from emberbox.store.tables import deliveries, keys
+from emberbox.store.tables import deliveries
 from tests.integration.webhooks.receiver import Receiver, receiving
 from tests.patience import PATIENCE_S
 
@@ -32,12 +34,13 @@ def settings_with(hooks: WebhookSettings = HOOKS, **changes: Any) -> Settings:
     return replace(Settings(), webhooks=replace(hooks, **changes))
 
 
-def ended_job(key_id: str, status: str = "succeeded", **changes: Any) -> JobRecord:
+def ended_job(team_id: str, status: str = "succeeded", **changes: Any) -> JobRecord:
     """A job as it is when it has ended."""
     now = now_us()
     values: dict[str, Any] = dict.fromkeys(JobRecord.__dataclass_fields__) | {
         "id": new_id("job"),
-        "key_id": key_id,
+        "team_id": team_id,
+        "key_id": "key_x",
         "runtime": "python",
         "entry": "main.py",
         "content_sha": "0" * 64,
@@ -85,32 +88,12 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 def make_owner(database: Database) -> Callable[[], Awaitable[KeyRecord]]:
-    """Make a key that owns webhooks."""
+    """Make a key of a team of its own."""
 
     async def make() -> KeyRecord:
-        now, key_id = now_us(), new_id("key")
-        row = {
-            "id": key_id,
-            "name": "t",
-            "hash": key_id,
-            "hint": "",
-            "scopes": "run",
-            "quota": {},
-            "created_at": now,
-        }
-        async with database.writing() as connection:
-            await connection.execute(insert(keys).values(**row))
-        return KeyRecord(
-            id=key_id,
-            name="t",
-            hint="",
-            scopes=frozenset({"run", "read"}),
-            quota={},
-            created_at=now,
-            expires_at=None,
-            last_used_at=None,
-            revoked_at=None,
-        )
+        keys = Keys(database)
+        team = await Teams(database, keys.forget).create(new_id("t").replace("_", "-"))
+        return (await keys.create("t", ["run"], team_id=team.id))[0]
 
     return make
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from emberbox.schemas.signatures import verify_signature
+from emberbox.store.tables import FIRST_TEAM
 from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ async def test_mistakes_are_answered_with_problems(app_client: httpx.AsyncClient
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
 
 
-async def test_scopes_and_walls_between_keys(
+async def test_scopes_and_walls_between_teams(
     app_client: httpx.AsyncClient, make_key: MakeKey, receiver: Receiver
 ) -> None:
     hook = (await app_client.post("/v1/webhooks", json={"url": receiver.url})).json()
@@ -130,7 +131,7 @@ async def test_scopes_and_walls_between_keys(
         ("POST", f"/v1/deliveries/{delivery['id']}/retry", None),
         ("DELETE", f"/v1/webhooks/{hook['id']}", None),
     ]
-    stranger, reader = await make_key("admin", name="stranger"), await make_key("read", name="reader")
+    stranger, reader = await make_key("admin", team="stranger"), await make_key("read", name="reader")
     for method, path, body in calls:
         found = await app_client.request(method, path, json=body, headers=bearer(stranger))
         assert (found.status_code, found.json()["code"]) == (404, "not_found")
@@ -138,7 +139,8 @@ async def test_scopes_and_walls_between_keys(
             refused = await app_client.request(method, path, json=body, headers=bearer(reader))
             assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed")
     assert (await app_client.get("/v1/webhooks", headers=bearer(stranger))).json()["items"] == []
-    assert (await app_client.get("/v1/deliveries", headers=bearer(reader))).json()["items"] == []
+    shared = (await app_client.get("/v1/webhooks", headers=bearer(reader))).json()["items"]
+    assert [one["id"] for one in shared] == [hook["id"]]
 
 
 async def test_usage_is_summed(app_client: httpx.AsyncClient, make_key: MakeKey) -> None:
@@ -150,11 +152,13 @@ async def test_usage_is_summed(app_client: httpx.AsyncClient, make_key: MakeKey)
     assert (report["jobs"], report["succeeded"], len(report["days"])) == (2, 1, 1)
     assert report["run_s"] > 0
     assert report["until"] == report["days"][0]["day"] == datetime.now(UTC).date().isoformat()
-    runner = await make_key("run", name="other")
-    assert (await app_client.get("/v1/usage", headers=bearer(runner))).json()["jobs"] == 0
-    refused = await app_client.get("/v1/usage?all_keys=true", headers=bearer(runner))
-    assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed")
-    assert (await app_client.get("/v1/usage?all_keys=true")).json()["jobs"] == 2
+    mate, stranger = await make_key("read"), await make_key("admin", team="other")
+    assert (await app_client.get("/v1/usage", headers=bearer(mate))).json() == report
+    assert (await app_client.get("/v1/usage", headers=bearer(stranger))).json()["jobs"] == 0
+    for team in ("all", FIRST_TEAM):
+        refused = await app_client.get(f"/v1/usage?team={team}", headers=bearer(stranger))
+        assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed")
+        assert (await app_client.get(f"/v1/usage?team={team}")).json()["jobs"] == 2
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ async def test_news_of_a_job_arrive_signed(
     database: Database, owner: KeyRecord, webhooks: Webhooks, dispatcher: Dispatcher, receiver: Receiver
 ) -> None:
     hook, secret = await webhooks.create(owner, url=f"{receiver.url}?a=b", events=["job.finished"])
-    job = ended_job(owner.id, name="ünï", message="x" * 5000)
+    job = ended_job(owner.team_id, name="ünï", message="x" * 5000)
     assert await tell(database, job, dispatcher) == 1
     [row] = await settled(database)
     assert (row["status"], row["attempt"], row["webhook_id"], row["next_at"]) == (
@@ -89,7 +89,7 @@ async def test_each_webhook_hears_of_what_it_asked_for(
     switched_off, _ = await webhooks.create(owner, url=receiver.url, events=["*"])
     await webhooks.update(owner, switched_off.id, active=False)
     counts = [
-        await tell(database, ended_job(owner.id, status))
+        await tell(database, ended_job(owner.team_id, status))
         for status in ("succeeded", "failed", "cancelled", "lost")
     ]
     assert counts == [2, 3, 2, 3]
@@ -104,7 +104,7 @@ async def test_a_jobs_own_webhook_is_signed_when_it_has_a_secret(
     database: Database, owner: KeyRecord, dispatcher: Dispatcher, receiver: Receiver
 ) -> None:
     for secret in (None, "a-secret-of-ours"):
-        job = ended_job(owner.id, webhook={"url": receiver.url, "secret": secret})
+        job = ended_job(owner.team_id, webhook={"url": receiver.url, "secret": secret})
         assert await tell(database, job, dispatcher) == 1
     await settled(database, 2)
     signatures = sorted((one.headers.get("emberbox-signature", ""), one.body) for one in receiver.received)
@@ -112,11 +112,11 @@ async def test_a_jobs_own_webhook_is_signed_when_it_has_a_secret(
     assert verify_signature(signatures[1][1], signatures[1][0], "a-secret-of-ours")
 
 
-async def test_other_keys_hear_nothing(
+async def test_other_teams_hear_nothing(
     database: Database, owner: KeyRecord, webhooks: Webhooks, receiver: Receiver
 ) -> None:
     await webhooks.create(owner, url=receiver.url, events=["*"])
-    assert await tell(database, ended_job("key_another")) == 0
+    assert await tell(database, ended_job("team_another")) == 0
 
 
 async def test_failures_are_tried_again_with_the_same_id_and_a_new_signature(
@@ -124,7 +124,7 @@ async def test_failures_are_tried_again_with_the_same_id_and_a_new_signature(
 ) -> None:
     receiver.answers = [answer(500, b"no \x1b[31m\x00"), answer(404)]
     _, secret = await webhooks.create(owner, url=receiver.url, events=["*"])
-    await tell(database, ended_job(owner.id), dispatcher)
+    await tell(database, ended_job(owner.team_id), dispatcher)
     [row] = await settled(database)
     assert (row["status"], row["attempt"]) == ("delivered", 3)
     assert [(one["attempt"], one["status"]) for one in row["history"]] == [(1, 500), (2, 404), (3, 204)]
@@ -140,7 +140,7 @@ async def test_a_delivery_is_dead_after_the_last_attempt_and_can_be_revived(
 ) -> None:
     receiver.always = answer(503)
     await webhooks.create(owner, url=receiver.url, events=["*"])
-    await tell(database, ended_job(owner.id), dispatcher)
+    await tell(database, ended_job(owner.team_id), dispatcher)
     [row] = await settled(database)
     assert (row["status"], row["attempt"], len(receiver.received)) == ("dead", 4, 4)
     assert row["finished_at"] is not None
@@ -158,11 +158,11 @@ async def test_a_receiver_that_is_gone_switches_its_webhook_off(
 ) -> None:
     receiver.answers = [answer(410)]
     hook, _ = await webhooks.create(owner, url=receiver.url, events=["*"])
-    await tell(database, ended_job(owner.id), dispatcher)
+    await tell(database, ended_job(owner.team_id), dispatcher)
     [row] = await settled(database)
     assert (row["status"], row["attempt"]) == ("dead", 1)
     assert (await webhooks.get(owner, hook.id)).active is False
-    assert await tell(database, ended_job(owner.id)) == 0
+    assert await tell(database, ended_job(owner.team_id)) == 0
     assert len(receiver.received) == 1
 
 
@@ -189,7 +189,7 @@ async def test_retry_after_is_waited_for_up_to_the_bound(
         answer(500, Retry_After="86400"),
     ]
     async with dispatching(Dispatcher(database, settings)) as dispatcher:
-        await tell(database, ended_job(owner.id, webhook={"url": receiver.url}), dispatcher)
+        await tell(database, ended_job(owner.team_id, webhook={"url": receiver.url}), dispatcher)
         [row] = await settled(database)
     at = [one["at"] for one in row["history"]]
     pauses = [(later - sooner) / 1e6 for sooner, later in itertools.pairwise(at)]
@@ -205,7 +205,7 @@ async def test_only_who_has_too_much_to_do_may_ask_for_a_pause(
     async with dispatching(
         Dispatcher(database, settings_with(retry_s=0.0001, retry_max_s=3600))
     ) as dispatcher:
-        await tell(database, ended_job(owner.id, webhook={"url": receiver.url}), dispatcher)
+        await tell(database, ended_job(owner.team_id, webhook={"url": receiver.url}), dispatcher)
         [row] = await settled(database)
     assert (row["status"], row["attempt"]) == ("delivered", 2)
 
@@ -216,7 +216,7 @@ async def test_a_new_url_and_a_new_secret_hold_for_what_is_pending(
     settings = settings_with()
     registry = Webhooks(database, settings, lambda: None)
     hook, _ = await registry.create(owner, url="http://127.0.0.1:9/", events=["*"])
-    await tell(database, ended_job(owner.id))
+    await tell(database, ended_job(owner.team_id))
     await registry.update(owner, hook.id, url=receiver.url)
     _, secret = await registry.rotate(owner, hook.id)
     async with dispatching(Dispatcher(database, settings)):
@@ -230,7 +230,7 @@ async def test_many_deliveries_arrive_once_each(
     database: Database, owner: KeyRecord, receiver: Receiver
 ) -> None:
     for _ in range(60):
-        await tell(database, ended_job(owner.id, webhook={"url": receiver.url}))
+        await tell(database, ended_job(owner.team_id, webhook={"url": receiver.url}))
     settings = settings_with(concurrency=4)
     async with dispatching(Dispatcher(database, settings)), dispatching(Dispatcher(database, settings)):
         rows = await settled(database, 60)
@@ -249,9 +249,9 @@ async def test_a_destination_that_hangs_does_not_hold_up_others(
     async with receiving() as slow:
         slow.always = hang
         for _ in range(300):
-            await tell(database, ended_job(owner.id, webhook={"url": slow.url}))
+            await tell(database, ended_job(owner.team_id, webhook={"url": slow.url}))
         for _ in range(10):
-            await tell(database, ended_job(owner.id, webhook={"url": receiver.url}))
+            await tell(database, ended_job(owner.team_id, webhook={"url": receiver.url}))
         async with dispatching(Dispatcher(database, settings_with(timeout_s=3600.0, concurrency=4))):
             await receiver.wait_for(10, PATIENCE_S)
             assert slow.most_open <= 2
@@ -259,7 +259,7 @@ async def test_a_destination_that_hangs_does_not_hold_up_others(
 
 async def test_an_outcome_that_comes_too_late_is_not_written(database: Database, owner: KeyRecord) -> None:
     outbox = Outbox(database)
-    await tell(database, ended_job(owner.id, webhook={"url": "http://127.0.0.1:9/"}))
+    await tell(database, ended_job(owner.team_id, webhook={"url": "http://127.0.0.1:9/"}))
     async with database.reading() as connection:
         delivery_id = str(await connection.scalar(select(deliveries.c.id)))
     [first] = await outbox.claim([delivery_id], 0.0)
@@ -278,7 +278,7 @@ async def test_attempts_under_way_are_handed_back_when_the_dispatcher_stops(
 
     receiver.answers = [hang]
     settings = settings_with(timeout_s=3600.0)
-    await tell(database, ended_job(owner.id, webhook={"url": receiver.url}))
+    await tell(database, ended_job(owner.team_id, webhook={"url": receiver.url}))
     async with dispatching(Dispatcher(database, settings)):
         await receiver.wait_for(1)
     async with dispatching(Dispatcher(database, settings)):
@@ -294,7 +294,7 @@ async def test_attempts_are_counted(
     receiver.answers = [answer(500)]
     receiver.always = OK if outcome == "delivered" else answer(500)
     async with dispatching(Dispatcher(database, settings_with(attempts=2), outcomes.append)) as dispatcher:
-        await tell(database, ended_job(owner.id, webhook={"url": receiver.url}), dispatcher)
+        await tell(database, ended_job(owner.team_id, webhook={"url": receiver.url}), dispatcher)
         await settled(database)
         async with asyncio.timeout(PATIENCE_S):
             while len(outcomes) < 2:  # noqa: ASYNC110  they are counted after they are written
@@ -305,4 +305,6 @@ async def test_attempts_are_counted(
 def _pending(owner: KeyRecord, webhook_id: str, receiver: Receiver) -> dict[str, object]:
     from emberbox.service.webhooks.news import delivery_row
 
-    return delivery_row(key_id=owner.id, event="job.failed", data={}, url=receiver.url, webhook_id=webhook_id)
+    return delivery_row(
+        team_id=owner.team_id, event="job.failed", data={}, url=receiver.url, webhook_id=webhook_id
+    )

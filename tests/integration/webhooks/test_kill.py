@@ -40,7 +40,7 @@ async def test_what_a_killed_dispatcher_had_is_delivered_after_its_lease(
     receiver.answers = [hang, hang]
     async with database.writing() as connection:
         for _ in range(3):
-            await enqueue_for_job(connection, ended_job(owner.id, webhook={"url": receiver.url}))
+            await enqueue_for_job(connection, ended_job(owner.team_id, webhook={"url": receiver.url}))
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", PROGRAM, database_url)
     try:
         await receiver.wait_for(3)

@@ -1,4 +1,4 @@
-"""Webhooks as their owners manage them: bounds, pages, and walls between keys."""
+"""Webhooks as their owners manage them: bounds, pages, and walls between teams."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_a_webhook_is_made_changed_and_deleted(
     _, rotated = await hooks.rotate(owner, made.id)
     assert rotated != secret
     async with database.writing() as connection:
-        await enqueue_for_job(connection, ended_job(owner.id, "failed"))
+        await enqueue_for_job(connection, ended_job(owner.team_id, "failed"))
     await hooks.delete(owner, made.id)
     with pytest.raises(NotFound):
         await hooks.get(owner, made.id)
@@ -78,7 +78,7 @@ async def test_urls_that_may_not_be_called_are_refused_at_once(
     assert (await hooks.get(owner, made.id)).url == URL
 
 
-async def test_one_key_never_sees_anothers(
+async def test_one_team_never_sees_anothers(
     hooks: Webhooks, owner: KeyRecord, make_owner: Callable[[], Awaitable[KeyRecord]], database: Database
 ) -> None:
     stranger = await make_owner()
@@ -134,7 +134,7 @@ async def test_pages_go_from_the_newest_to_the_oldest(hooks: Webhooks, owner: Ke
 
 async def test_deliveries_are_filtered(hooks: Webhooks, owner: KeyRecord, database: Database) -> None:
     first, second = [(await hooks.create(owner, url=URL, events=["job.failed"]))[0] for _ in range(2)]
-    job = ended_job(owner.id, "failed", webhook={"url": URL, "secret": "12345678"})
+    job = ended_job(owner.team_id, "failed", webhook={"url": URL, "secret": "12345678"})
     async with database.writing() as connection:
         assert await enqueue_for_job(connection, job) == 3
     await hooks.test(owner, first.id)
@@ -176,7 +176,7 @@ async def test_what_the_state_does_not_allow_is_a_conflict(
     )
 
 
-async def test_a_key_has_so_many_webhooks_and_no_more(
+async def test_a_team_has_so_many_webhooks_and_no_more(
     hooks: Webhooks, owner: KeyRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "MOST_WEBHOOKS", 3)

@@ -14,29 +14,20 @@ from fastapi import Request  # noqa: TC002  FastAPI looks at it when it runs
 from emberbox.api.app import create_app
 from emberbox.config import ServerSettings, Settings
 from emberbox.errors import NotAuthenticated
-from emberbox.store.records import KeyRecord
+from tests import accounts
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from emberbox.service.service import Service
+    from emberbox.store.records import KeyRecord
 
 SECRET = "ember_" + "k" * 43
 HEADERS = {"Authorization": f"Bearer {SECRET}"}
 
 
 def key_record(*scopes: str, **quota: float) -> KeyRecord:
-    return KeyRecord(
-        id="key_0",
-        name="k",
-        hint="kkkk",
-        scopes=frozenset(scopes or ("admin", "run", "read")),
-        quota=quota,
-        created_at=0,
-        expires_at=None,
-        last_used_at=None,
-        revoked_at=None,
-    )
+    return accounts.key_record(*(scopes or ("operator", "admin", "run", "read")), hint="kkkk", quota=quota)
 
 
 class FakeKeys:

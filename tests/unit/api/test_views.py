@@ -32,6 +32,7 @@ from emberbox.store.records import ArtifactRecord, JobRecord, JobSpec
 
 JOB = JobRecord(
     id="job_1",
+    team_id="team_1",
     key_id="key_1",
     script_id="script_1",
     rerun_of=None,

@@ -15,6 +15,7 @@ from emberbox.api.requests import (
     Responses,
     RuntimeFilter,
     ScriptId,
+    TeamFilter,
     Wait,
     cursor_of,
     idempotency,
@@ -115,6 +116,7 @@ async def _started(
 async def list_jobs(
     key: Reader,
     jobs: JobsPart,
+    team: TeamFilter = None,
     cursor: Annotated[str | None, cursor_of("job")] = None,
     limit: Limit = 50,
     status: JobStatus | None = None,
@@ -122,9 +124,10 @@ async def list_jobs(
     script_id: Annotated[str | None, Query(max_length=64, pattern=r"^[^\x00]*$")] = None,
     label: LabelFilter = None,
 ) -> Response:
-    """List this key's jobs, newest first."""
+    """List the team's jobs, newest first."""
     found, next_cursor = await jobs.list(
         key,
+        team=team,
         cursor=cursor,
         limit=limit,
         status=status,

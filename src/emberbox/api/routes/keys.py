@@ -1,4 +1,4 @@
-"""API keys: made, looked at, changed, rotated and revoked by those with the scope `admin`."""
+"""API keys: made, looked at, changed, rotated and revoked by a team's keys with the scope `admin`."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -7,11 +7,12 @@ from fastapi import APIRouter, Response
 
 from emberbox.api.auth import Admin, Reader
 from emberbox.api.parts import KeysPart
-from emberbox.api.requests import Limit, Responses, cursor_of, identifier, location
+from emberbox.api.requests import Limit, Responses, TeamFilter, cursor_of, identifier, location
 from emberbox.api.views import answer, page, shown
 from emberbox.errors import InvalidInput
 from emberbox.schemas.base import Page
 from emberbox.schemas.keys import CreateKey, Key, KeyWithSecret, RotateKey, Scope, UpdateKey
+from emberbox.service.ownership import team_of_list
 from emberbox.store.records import KeyRecord
 
 router = APIRouter(tags=["keys"])
@@ -32,23 +33,29 @@ _MADE: Responses = {
 @router.post(
     "/v1/keys", status_code=201, response_model=KeyWithSecret, responses=_MADE, summary="Create a key"
 )
-async def create_key(body: CreateKey, _: Admin, keys: KeysPart) -> Response:
+async def create_key(body: CreateKey, admin: Admin, keys: KeysPart) -> Response:
     """Make a key. The answer holds its secret, which is stored as a hash only: keep it now."""
     record, secret = await keys.create(
         body.name,
         body.scopes,
+        team_id=body.team_id or admin.team_id,
         expires_at=_microseconds(body.expires_at),
         quota=body.quota.model_dump(exclude_none=True),
+        by=admin,
     )
     return answer(_with_secret(record, secret), 201, {"Location": f"/v1/keys/{record.id}"})
 
 
 @router.get("/v1/keys", response_model=Page[Key], summary="List keys")
 async def list_keys(
-    _: Admin, keys: KeysPart, cursor: Annotated[str | None, cursor_of("key")] = None, limit: Limit = 50
+    admin: Admin,
+    keys: KeysPart,
+    team: TeamFilter = None,
+    cursor: Annotated[str | None, cursor_of("key")] = None,
+    limit: Limit = 50,
 ) -> Response:
-    """List all keys, newest first, revoked ones as well."""
-    records, following = await keys.list(cursor=cursor, limit=limit)
+    """List the team's keys, newest first, revoked ones as well."""
+    records, following = await keys.list(team_of_list(admin, team), cursor=cursor, limit=limit)
     return page(Page[Key], [_key(record) for record in records], following)
 
 
@@ -59,31 +66,34 @@ async def get_me(key: Reader) -> Response:
 
 
 @router.get("/v1/keys/{key_id}", response_model=Key, summary="Look at a key")
-async def get_key(key_id: KeyId, _: Admin, keys: KeysPart) -> Response:
+async def get_key(key_id: KeyId, admin: Admin, keys: KeysPart) -> Response:
     """Return one key, without its secret."""
-    return answer(_key(await keys.get(key_id)))
+    return answer(_key(await keys.get(key_id, by=admin)))
 
 
 @router.patch("/v1/keys/{key_id}", response_model=Key, summary="Change a key")
-async def update_key(key_id: KeyId, body: UpdateKey, _: Admin, keys: KeysPart) -> Response:
-    """Change the values that are given, from now on. The last admin key keeps its scope and gets no end."""
-    return answer(_key(await keys.update(key_id, **_changes(body))))
+async def update_key(key_id: KeyId, body: UpdateKey, admin: Admin, keys: KeysPart) -> Response:
+    """Change the values that are given, from now on.
+
+    The last key of an operator keeps its scope and gets no end.
+    """
+    return answer(_key(await keys.update(key_id, by=admin, **_changes(body))))
 
 
 @router.post("/v1/keys/{key_id}/rotate", response_model=KeyWithSecret, summary="Rotate a key")
-async def rotate_key(key_id: KeyId, _: Admin, keys: KeysPart, body: RotateKey | None = None) -> Response:
+async def rotate_key(key_id: KeyId, admin: Admin, keys: KeysPart, body: RotateKey | None = None) -> Response:
     """Give a key another secret. The one until now ends at once, or after `grace_s`."""
-    record, secret = await keys.rotate(key_id, (body or RotateKey()).grace_s)
+    record, secret = await keys.rotate(key_id, (body or RotateKey()).grace_s, by=admin)
     return answer(_with_secret(record, secret))
 
 
 @router.post("/v1/keys/{key_id}/revoke", response_model=Key, summary="Revoke a key")
-async def revoke_key(key_id: KeyId, _: Admin, keys: KeysPart) -> Response:
+async def revoke_key(key_id: KeyId, admin: Admin, keys: KeysPart) -> Response:
     """End a key for good, at once. What it made stays until it expires.
 
-    The last admin key cannot be revoked.
+    The last key of an operator cannot be revoked.
     """
-    return answer(_key(await keys.revoke(key_id)))
+    return answer(_key(await keys.revoke(key_id, by=admin)))
 
 
 def _changes(body: UpdateKey) -> dict[str, Any]:

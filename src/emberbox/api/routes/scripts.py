@@ -15,6 +15,7 @@ from emberbox.api.requests import (
     Responses,
     RuntimeFilter,
     ScriptId,
+    TeamFilter,
     cursor_of,
     label_of,
     location,
@@ -61,15 +62,16 @@ async def create_script(
 async def list_scripts(
     key: Reader,
     scripts: ScriptsPart,
+    team: TeamFilter = None,
     cursor: Annotated[str | None, cursor_of("scr")] = None,
     limit: Limit = 50,
     runtime: RuntimeFilter = None,
     name: Annotated[str | None, Query(max_length=255, pattern=r"^[^\x00]*$")] = None,
     label: LabelFilter = None,
 ) -> Response:
-    """List this key's scripts, newest first."""
+    """List the team's scripts, newest first."""
     found, following = await scripts.list(
-        key, cursor=cursor, limit=limit, runtime=runtime, name=name, label=label_of(label)
+        key, team=team, cursor=cursor, limit=limit, runtime=runtime, name=name, label=label_of(label)
     )
     return page(Page[Script], [_script(script) for script in found], following)
 

@@ -1,4 +1,4 @@
-"""Usage: what keys used, by day."""
+"""Usage: what teams and their keys used, by day."""
 
 import re
 from datetime import UTC, date, datetime, timedelta
@@ -9,9 +9,11 @@ from pydantic import BeforeValidator
 
 from emberbox.api.auth import Reader
 from emberbox.api.parts import UsagePart
+from emberbox.api.requests import TeamFilter
 from emberbox.api.views import answer
-from emberbox.errors import InvalidInput, NotAllowed
+from emberbox.errors import InvalidInput
 from emberbox.schemas.usage import UsageDay, UsageReport
+from emberbox.service.ownership import team_of_list
 
 router = APIRouter(tags=["usage"])
 
@@ -40,15 +42,12 @@ async def get_usage(
         Day | None,
         Query(description="Last day (UTC), included; today if not given, but not more than 366 days in all."),
     ] = None,
-    all_keys: Annotated[bool, Query(description="Of all keys; needs the scope `admin`.")] = False,
+    team: TeamFilter = None,
 ) -> Response:
-    """Return jobs that ended, CPU and running time by day and key, at most 366 days at once."""
-    if all_keys and "admin" not in key.scopes:
-        raise NotAllowed("the usage of all keys needs a key with the scope admin")
+    """Return a team's jobs that ended, CPU and running time by day and key, at most 366 days at once."""
+    whose = team_of_list(key, team)
     first, last = _span(since, until)
-    rows = await usage.read(
-        key_id=None if all_keys else key.id, since=first.isoformat(), until=last.isoformat()
-    )
+    rows = await usage.read(team_id=whose, since=first.isoformat(), until=last.isoformat())
     return answer(
         UsageReport(
             since=first,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from emberbox.service.accounts.quota import bound_of
-from emberbox.service.accounts.shares import Shares
+from emberbox.service.accounts.allotments import Allotment
+from emberbox.service.accounts.quota import shares_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -41,7 +41,7 @@ class Followers:
     def __init__(self, settings: Settings, leaving: asyncio.Event) -> None:
         self.leaving = leaving
         self._quota = settings.quota
-        self._open = Shares(
+        self._open = Allotment(
             "open streams",
             quota="followers",
             ceiling=settings.server.followers,
@@ -55,5 +55,5 @@ class Followers:
 
     def one(self, key: KeyRecord) -> Follower:
         """Return a stream of this key, which has no place yet."""
-        bound = bound_of(key, self._quota, self._open.quota)
-        return Follower(self._open.hold(key.id, bound), self.leaving)
+        shares = shares_of(key, self._quota, self._open.quota)
+        return Follower(self._open.hold(shares), self.leaving)

@@ -9,6 +9,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import Conflict, InvalidInput, NotAllowed, PayloadTooLarge
+from emberbox.service.ownership import check_own
 
 if TYPE_CHECKING:
     from emberbox.service.jobs.jobs import Jobs
@@ -26,7 +27,7 @@ class Inbox:
     Args:
         jobs: Tells how the job stands, and cancels it.
         live: Has the job where it runs in this process.
-        key: Whose job it is.
+        key: The caller's; it reaches the job.
         job: As it was at the beginning.
     """
 
@@ -81,8 +82,10 @@ class Inbox:
     async def _running(self) -> LiveJob:
         """Return the running job; waits while it is queued.
 
-        Raises `Conflict` when it has ended, or runs elsewhere.
+        Raises `Conflict` when it has ended, or runs elsewhere, and `NotAllowed` when it is another
+        team's.
         """
+        check_own(self._key, self._job)
         while (live := self._live.get(self._job.id)) is None:
             live = await self._live.wait_for(self._job.id, _LOOK_S)
             if live is not None:

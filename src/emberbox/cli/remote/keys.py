@@ -56,12 +56,12 @@ def _quotas(given: list[str] | None) -> dict[str, float]:
 
 
 def _quota(text: str) -> tuple[str, float]:
-    from emberbox.schemas.keys import KeyQuota
+    from emberbox.schemas.keys import Quota
 
     name, _, value = text.partition("=")
-    if name not in KeyQuota.model_fields:
+    if name not in Quota.model_fields:
         raise InvalidInput(
-            f"--quota {text!r}: there is no such quota; there are {', '.join(KeyQuota.model_fields)}"
+            f"--quota {text!r}: there is no such quota; there are {', '.join(Quota.model_fields)}"
         )
     try:
         return name, int(value) if value.isdigit() else float(value)

@@ -27,19 +27,21 @@ async def usage(
         str | None, option("--since", "First day (UTC); usually 29 days ago.", "YYYY-MM-DD")
     ] = None,
     until: Annotated[str | None, option("--until", "Last day; usually today.", "YYYY-MM-DD")] = None,
-    all_keys: Annotated[bool, option("--all-keys", "Of every key; needs the scope admin.")] = False,
+    team: Annotated[
+        str | None, option("--team", "Another team's, or all; needs the scope operator.", "TEAM")
+    ] = None,
 ) -> None:
     """Show jobs and CPU time by day, newest first."""
     from emberbox.cli.tables import print_json, print_table
 
-    report = await there.client.usage(_day("--since", since), _day("--until", until), all_keys=all_keys)
+    report = await there.client.usage(_day("--since", since), _day("--until", until), team=team)
     if there.json:
         print_json(as_json(report))
         return
     days = sorted(report.days, key=lambda day: day.day, reverse=True)
-    rows = [(str(day.day), day.key_id, *_numbers(day)) for day in days]
-    columns = ("DAY", "KEY", "JOBS", "SUCCEEDED", "CPU S", "RUN S")
-    print_table(columns, [*rows, ("all", "", *_numbers(report))], right=columns[2:])
+    rows = [(str(day.day), day.team_id, day.key_id, *_numbers(day)) for day in days]
+    columns = ("DAY", "TEAM", "KEY", "JOBS", "SUCCEEDED", "CPU S", "RUN S")
+    print_table(columns, [*rows, ("all", "", "", *_numbers(report))], right=columns[3:])
 
 
 def _numbers(used: UsageReport | UsageDay) -> tuple[str, ...]:

@@ -107,21 +107,21 @@ class AsyncClient:
         )
 
     async def usage(
-        self, since: date | None = None, until: date | None = None, *, all_keys: bool = False
+        self, since: date | None = None, until: date | None = None, *, team: str | None = None
     ) -> UsageReport:
         """Return what was used by day, both days included.
 
         Args:
             since: First day (UTC); None for 29 days before `until`.
             until: Last day; None for today.
-            all_keys: Of every key, which needs the scope `admin`; else of this one.
+            team: Id of another team, or `all`, which needs the scope `operator`; None for this key's.
         """
         return await self._transport.get(
             UsageReport,
             "/v1/usage",
             since=since and since.isoformat(),
             until=until and until.isoformat(),
-            all_keys="true" if all_keys else None,
+            team=team,
         )
 
     async def node(self) -> Node:

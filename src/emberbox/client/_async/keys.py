@@ -30,7 +30,7 @@ class AsyncKeys(AsyncPart):
             name: For people.
             scopes: See `Scope`.
             expires_at: When it ends, with its time zone; None for never.
-            quota: What differs from the settings; see `KeyQuota`.
+            quota: What differs from the settings; see `Quota`.
         """
         body: dict[str, Any] = {
             "name": name,

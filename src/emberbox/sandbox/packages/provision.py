@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from emberbox.errors import PackagesFailed
 from emberbox.model import PackagesResult, elapsed_ms
 from emberbox.sandbox.packages.requests import PackageRequest, Packages, request_of, tool_of
+from emberbox.sandbox.packages.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -50,7 +51,7 @@ class Provision:
         self._store = store
         self._maker = maker
         self._image_of = image_of
-        self._gate = asyncio.Semaphore(settings.concurrency)
+        self._gate = Turns(settings.concurrency)
         self._locks: dict[tuple[str | None, str], asyncio.Lock] = {}
         self._leases = leases
 
@@ -135,7 +136,7 @@ class Provision:
         async with self._store.building(scope, key) as folder:
             if (found := await self._found(scope, key, begun)) is not None:
                 return found
-            async with self._gate:
+            async with self._gate.place(scope):
                 result = await BuildVm(self._settings, request).install(self._maker, image, folder)
             layer = await asyncio.to_thread(self._store.keep, scope, key, folder / "layer.ext4", result)
         await self._lease(layer)

@@ -17,23 +17,28 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, insert, or_, select, update
+from sqlalchemy import bindparam, insert, or_, update
 
 from emberbox.errors import NotAuthenticated, StoreError
 from emberbox.ids import new_id
 from emberbox.service.accounts.key_rows import (
-    active_admins,
+    KEYS,
+    active_operators,
     change_key,
-    check_not_last_admin,
+    check_grants,
+    check_not_last_operator,
     get_active_key,
     get_key,
+    get_managed_key,
     in_future,
     key_record,
     quota_column,
     scopes_column,
 )
+from emberbox.service.accounts.team_rows import get_team
+from emberbox.service.ownership import team_of_list
 from emberbox.store.database import Database, now_us
-from emberbox.store.tables import keys
+from emberbox.store.tables import FIRST_TEAM, keys
 from emberbox.tasks import TaskKeeper
 
 if TYPE_CHECKING:
@@ -104,7 +109,7 @@ class Keys:
             return known
         generation = self._generation
         found = or_(keys.c.hash == digest, keys.c.previous_hash == digest)
-        row = await self._db.row(select(keys).where(found))
+        row = await self._db.row(KEYS.where(found))
         if row is None:
             self._cache.pop(digest, None)
             return None
@@ -150,17 +155,25 @@ class Keys:
             self._used = used | self._used
             raise
 
-    async def get(self, key_id: str) -> KeyRecord:
-        """Return a key; raises `NotFound`."""
-        return await self._db.read(lambda connection: get_key(connection, key_id))
+    async def get(self, key_id: str, *, by: KeyRecord | None = None) -> KeyRecord:
+        """Return a key that `by` reaches; raises `NotFound`."""
+        return await self._db.read(lambda connection: get_key(connection, key_id, by))
 
-    async def list(self, *, cursor: str | None = None, limit: int = 50) -> tuple[list[KeyRecord], str | None]:
+    async def list(
+        self, team_id: str | None = None, *, cursor: str | None = None, limit: int = 50
+    ) -> tuple[list[KeyRecord], str | None]:
         """Return a page of keys, newest first, and the cursor of the next page (None on the last one).
+
+        Args:
+            team_id: Of this team; None for those of all teams.
+            cursor: Where the page begins.
+            limit: Most of one page.
 
         Raises:
             InvalidInput: The cursor is none that was given out.
         """
-        return await self._db.page(select(keys), keys.c.id, key_record, cursor, limit, prefix="key")
+        query = KEYS if team_id is None else KEYS.where(keys.c.team_id == team_id)
+        return await self._db.page(query, keys.c.id, key_record, cursor, limit, prefix="key")
 
     # -- changing ---------------------------------------------------------------------------------
 
@@ -169,23 +182,34 @@ class Keys:
         name: str,
         scopes: Iterable[str],
         *,
+        team_id: str = FIRST_TEAM,
         expires_at: int | None = None,
         quota: dict[str, float] | None = None,
+        by: KeyRecord | None = None,
     ) -> tuple[KeyRecord, str]:
         """Make a key. Returns it with its secret, which cannot be shown again.
 
         Args:
             name: For people.
-            scopes: Of `read`, `run`, `admin`; `admin` implies `run`, which implies `read`.
+            scopes: Of `read`, `run`, `admin`, `operator`; each implies those before it.
+            team_id: Its team, for good; the one that every installation has, if not given.
             expires_at: Microseconds since the epoch from which on it is refused; None for never.
-            quota: What differs from the settings, by the names of `QuotaSettings`.
+            quota: By what it is narrower than its team's, by the names of `QuotaSettings`.
+            by: Whoever makes it; None for the service itself.
 
         Raises:
+            NotAllowed: It would have a scope that `by` has not, or another team.
+            NotFound: There is no such team.
             InvalidInput: No scope, or an unknown one; an unknown quota; an expiry that has passed.
         """
+        scopes = list(scopes)
+        if by is not None:
+            check_grants(by, scopes)
+            team_of_list(by, team_id)
         secret, digest = _new_secret()
         values = {
             "id": new_id("key"),
+            "team_id": team_id,
             "name": name,
             "hash": digest,
             "hint": secret[-4:],
@@ -195,18 +219,20 @@ class Keys:
             "expires_at": in_future(expires_at),
         }
         async with self._db.writing() as connection:
-            created = await connection.execute(insert(keys).values(values).returning(keys))
-            record = key_record(created.mappings().one())
+            await get_team(connection, team_id)
+            await connection.execute(insert(keys).values(values))
+            record = await get_key(connection, str(values["id"]))
         _log.info("key created", extra={"action": "keys.created", "key_id": record.id})
         return record, secret
 
-    async def update(self, key_id: str, **changes: Any) -> KeyRecord:
+    async def update(self, key_id: str, *, by: KeyRecord | None = None, **changes: Any) -> KeyRecord:
         """Change `name`, `scopes`, `expires_at` or `quota`, each as `create` takes it; the others stay.
 
         Raises:
             NotFound: There is no such key.
+            NotAllowed: It has, or would have, a scope that `by` has not.
             InvalidInput: As of `create`.
-            Conflict: The key was revoked, or it is the last admin key and would be none, or not for ever.
+            Conflict: The key was revoked, or it is the last operator's and would be none, or not for ever.
         """
         convert: dict[str, Callable[[Any], Any]] = {
             "scopes": scopes_column,
@@ -215,31 +241,37 @@ class Keys:
             "name": str,
         }
         values = {name: convert[name](value) for name, value in changes.items()}
+        if by is not None:
+            check_grants(by, changes.get("scopes", ()))
         async with self._db.writing() as connection:
-            before = await get_active_key(connection, key_id)
-            loses = "scopes" in values and "admin" not in values["scopes"].split()
+            before = await get_active_key(connection, key_id, by)
+            loses = "scopes" in values and "operator" not in values["scopes"].split()
             ends = values.get("expires_at") is not None and before.expires_at is None
             if loses or ends:
-                await check_not_last_admin(connection, before)
+                await check_not_last_operator(connection, before)
             record = await change_key(connection, key_id, values) if values else before
         return self._changed("updated", record)
 
-    async def rotate(self, key_id: str, grace_s: float = 0.0) -> tuple[KeyRecord, str]:
+    async def rotate(
+        self, key_id: str, grace_s: float = 0.0, *, by: KeyRecord | None = None
+    ) -> tuple[KeyRecord, str]:
         """Give a key another secret. Returns both; the secret cannot be shown again.
 
         Args:
             key_id: Of the key.
             grace_s: Seconds for which the secret until now stays good, at most `GRACE_S`. One that
                 was rotated away before ends at once.
+            by: Whoever does it; None for the service itself.
 
         Raises:
             NotFound: There is no such key.
+            NotAllowed: It has a scope that `by` has not.
             Conflict: It was revoked.
         """
         secret, digest = _new_secret()
         until = now_us() + int(min(max(grace_s, 0.0), GRACE_S) * 1e6)
         async with self._db.writing() as connection:
-            await get_active_key(connection, key_id)
+            await get_active_key(connection, key_id, by)
             values = {
                 "previous_hash": keys.c.hash,
                 "previous_until_at": until,
@@ -249,27 +281,32 @@ class Keys:
             record = await change_key(connection, key_id, values)
         return self._changed("rotated", record), secret
 
-    async def revoke(self, key_id: str) -> KeyRecord:
+    async def revoke(self, key_id: str, *, by: KeyRecord | None = None) -> KeyRecord:
         """End a key for good: at once in this process, within `CACHE_S` in others. Repeating changes nothing.
 
         Raises:
             NotFound: There is no such key.
-            Conflict: It is the last active admin key.
+            NotAllowed: It has a scope that `by` has not.
+            Conflict: It is the last active key of an operator.
         """
         async with self._db.writing() as connection:
-            record = await get_key(connection, key_id)
+            record = await get_managed_key(connection, key_id, by)
             if record.revoked_at is None:
-                await check_not_last_admin(connection, record)
+                await check_not_last_operator(connection, record)
                 record = await change_key(connection, key_id, {"revoked_at": now_us()})
         return self._changed("revoked", record)
 
-    async def has_admin(self) -> bool:
-        """Return whether there is an active admin key."""
-        return bool(await self._db.read(active_admins))
+    async def has_operator(self) -> bool:
+        """Return whether there is an active key of an operator."""
+        return bool(await self._db.read(active_operators))
 
-    def _changed(self, how: str, record: KeyRecord) -> KeyRecord:
+    def forget(self) -> None:
+        """Look each key up again at its next use: what is known of them, or of their teams, has changed."""
         self._generation += 1
         self._cache.clear()
+
+    def _changed(self, how: str, record: KeyRecord) -> KeyRecord:
+        self.forget()
         _log.info("key %s", how, extra={"action": f"keys.{how}", "key_id": record.id})
         return record
 

@@ -12,6 +12,7 @@ from emberbox.ids import is_id
 from emberbox.service.jobs.logs.format import LogParser, Position
 from emberbox.service.jobs.rows import delete_jobs, find_job
 from emberbox.service.jobs.running.live import JobOutput, LiveJobs, output_of
+from emberbox.service.ownership import listed, reaches
 from emberbox.store.records import JobRecord, KeyRecord, Record
 from emberbox.store.tables import attempts, jobs, results
 
@@ -38,7 +39,7 @@ class AttemptRecord(Record):
 
 
 class Jobs:
-    """All jobs, as their keys see them.
+    """All jobs, as the keys of their teams see them, and operators.
 
     Args:
         db: Their rows.
@@ -68,9 +69,9 @@ class Jobs:
     # -- looking ----------------------------------------------------------------------------------
 
     async def get(self, key: KeyRecord, job_id: str) -> JobRecord:
-        """Return a job of this key. Raises `NotFound`."""
+        """Return a job that this key reaches. Raises `NotFound`."""
         job = await self.find(job_id)
-        if job.key_id != key.id:
+        if not reaches(key, job):
             raise _not_found(job_id)
         return job
 
@@ -93,6 +94,7 @@ class Jobs:
         self,
         key: KeyRecord,
         *,
+        team: str | None = None,
         cursor: str | None = None,
         limit: int = 50,
         status: str | None = None,
@@ -100,13 +102,24 @@ class Jobs:
         script_id: str | None = None,
         label: tuple[str, str] | None = None,
     ) -> tuple[list[JobRecord], str | None]:
-        """Return a page of a key's jobs, newest first, and the cursor of the next page.
+        """Return a page of a team's jobs, newest first, and the cursor of the next page.
+
+        Args:
+            key: The caller's.
+            team: As `team_of_list` takes it.
+            cursor: Where the page begins.
+            limit: Most of one page.
+            status: Those in this state alone.
+            runtime: Those of this runtime alone.
+            script_id: Those of this script alone.
+            label: Those with this label and value alone.
 
         Raises:
-            InvalidInput: `cursor` is none of this list.
+            NotAllowed: The key may not see that team's.
+            InvalidInput: `cursor` is none of this list, or `team` no team's id.
         """
         filters = ((jobs.c.status, status), (jobs.c.runtime, runtime), (jobs.c.script_id, script_id))
-        query = select(jobs).where(jobs.c.key_id == key.id)
+        query = select(jobs).where(listed(key, jobs, team))
         query = query.where(*(column == value for column, value in filters if value is not None))
         if label is not None:
             query = query.where(jobs.c.labels[label[0]].as_string() == label[1])
@@ -138,7 +151,7 @@ class Jobs:
         """Cancel a job: one that waits never starts, one that runs is ended soon. Repeating is harmless.
 
         Raises:
-            NotFound: This key has no such job.
+            NotFound: This key reaches no such job.
             Conflict: It has ended otherwise.
         """
         await self.get(key, job_id)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, delete, func, select
 
-from emberbox.service.accounts.holdings import release
+from emberbox.service.accounts.holdings import Refund
 from emberbox.store.records import JobRecord
 from emberbox.store.tables import artifacts, attempts, idempotency, jobs, results
 
@@ -45,15 +44,11 @@ async def delete_jobs(connection: AsyncConnection, job_ids: Sequence[str]) -> De
     ]
     for table in (artifacts, results, attempts, idempotency):
         await connection.execute(delete(table).where(table.c.job_id.in_(job_ids)))
-    gone = (
-        delete(jobs).where(jobs.c.id.in_(job_ids)).returning(jobs.c.team_id, jobs.c.storage_bytes, *_DIGESTS)
-    )
-    uses: Counter[tuple[str, str]] = Counter()
-    freed: Counter[str] = Counter()
-    for team_id, size, *digests in (await connection.execute(gone)).all():
-        freed[team_id] += size
-        uses.update((team_id, digest) for digest in digests if digest is not None)
-    return Deleted(blob_keys, await release(connection, uses, freed))
+    gone = delete(jobs).where(jobs.c.id.in_(job_ids)).returning(*_CHARGED)
+    refund = Refund()
+    for row in (await connection.execute(gone)).all():
+        refund.add(row, (row.content_sha, row.files_sha, row.stdin_sha), row.storage_bytes)
+    return Deleted(blob_keys, await refund.write(connection))
 
 
 def log_bytes() -> ColumnElement[int]:
@@ -62,4 +57,6 @@ def log_bytes() -> ColumnElement[int]:
     return results.c.log_bytes + stdout + stderr
 
 
-_DIGESTS = (jobs.c.content_sha, jobs.c.files_sha, jobs.c.stdin_sha)
+_CHARGED = tuple(
+    jobs.c[name] for name in ("team_id", "key_id", "storage_bytes", "content_sha", "files_sha", "stdin_sha")
+)

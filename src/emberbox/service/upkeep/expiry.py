@@ -7,14 +7,13 @@ blobs afterwards: what a crash leaves between the two is a blob without a row, w
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from emberbox.service.accounts.holdings import charge, release
+from emberbox.service.accounts.holdings import Refund
 from emberbox.service.jobs.rows import delete_jobs, log_bytes
 from emberbox.service.uploads.contents import remove_unheld
 from emberbox.store.tables import artifacts, contents, deliveries, idempotency, jobs, results, scripts
@@ -107,10 +106,14 @@ async def expire_artifacts(db: Database, before: int) -> Expired:
 async def expire_scripts(db: Database, before: int) -> Expired:
     """Delete scripts that were uploaded before a time. Their jobs stay."""
     some = select(scripts.c.id).where(scripts.c.created_at < before).limit(BATCH)
-    gone = delete(scripts).where(scripts.c.id.in_(some)).returning(scripts.c.team_id, scripts.c.content_sha)
+    charged = (scripts.c.team_id, scripts.c.key_id, scripts.c.content_sha)
+    gone = delete(scripts).where(scripts.c.id.in_(some)).returning(*charged)
+    refund = Refund()
     async with db.writing() as connection:
         found = (await connection.execute(gone)).all()
-        loose = await release(connection, Counter((row.team_id, row.content_sha) for row in found), {})
+        for row in found:
+            refund.add(row, [row.content_sha])
+        loose = await refund.write(connection)
     return Expired(len(found), await remove_unheld(db, loose))
 
 
@@ -162,14 +165,15 @@ async def _ids(connection: AsyncConnection, query: Any, limit: int = BATCH) -> S
 
 
 async def _shrink(connection: AsyncConnection, job_ids: Sequence[str], size: Any) -> None:
-    """Give back bytes of jobs to their teams."""
+    """Give back bytes of jobs to those who stored them."""
     these = jobs.c.id.in_(job_ids)
-    less: Counter[str] = Counter()
-    for team_id, bytes_ in await connection.execute(select(jobs.c.team_id, size).where(these)):
-        less[team_id] -= bytes_ or 0
+    refund = Refund()
+    sized = select(jobs.c.team_id, jobs.c.key_id, size.label("freed")).where(these)
+    for row in await connection.execute(sized):
+        refund.add(row, freed=row.freed or 0)
     left = jobs.c.storage_bytes - func.coalesce(size, 0)
     await connection.execute(update(jobs).where(these).values(storage_bytes=left))
-    await charge(connection, less)
+    await refund.write(connection)
 
 
 async def _expire(

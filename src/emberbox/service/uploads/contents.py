@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from sqlalchemy import delete, exists, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from emberbox.errors import BlobError, NotFound
+from emberbox.errors import BlobError, EmberboxError, NotFound
 from emberbox.service.recent import Recent
 from emberbox.service.uploads.bundles import BundleFile, Plan, PlannedFile, plan
 from emberbox.store.database import Database, now_us
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from emberbox.blobs import BlobStore
+
+_log = logging.getLogger(__name__)
 
 INLINE_BYTES = 64 * 1024
 """Up to this size a content lies in its row."""
@@ -78,9 +81,10 @@ class Contents:
 
     @contextlib.asynccontextmanager
     async def prepared(self, plans: Sequence[Plan]) -> AsyncIterator[list[NewContent]]:
-        """Put the bytes of large contents where they stay, for `insert_contents` in a transaction of the block.
+        """Put the bytes of large contents where they stay; within the block their rows are written.
 
-        Those that no row refers to at the end of the block are deleted. May be cancelled and repeated.
+        `insert_contents` does that. Those that no row refers to at the end of the block are deleted.
+        May be cancelled and repeated.
 
         Raises:
             NoSpace: The disk is full; nothing was stored.
@@ -90,7 +94,7 @@ class Contents:
         made: list[NewContent] = []
         try:
             for planned in plans:
-                made.append(await self._prepare(planned))
+                made.append(await self._prepare(planned))  # noqa: PERF401  what a failure leaves is discarded
             yield made
         except BaseException:
             await shielded(self._discard_unused(made))
@@ -110,10 +114,17 @@ class Contents:
         return NewContent(planned, None, blob_key)
 
     async def _discard_unused(self, made: Sequence[NewContent]) -> None:
-        if keys := [content.blob_key for content in made if content.blob_key is not None]:
+        keys = [content.blob_key for content in made if content.blob_key is not None]
+        if not keys:
+            return
+        try:
             rows = await self._db.rows(select(table.c.blob_key).where(table.c.blob_key.in_(keys)))
             used = {row["blob_key"] for row in rows}
             await self._blobs.delete([key for key in keys if key not in used])
+        except EmberboxError as error:
+            # What stays is found by the sweeper.
+            facts = {"action": "contents.discard_failed"}
+            _log.warning("contents that were refused could not be deleted: %s", error, extra=facts)
 
     def _remember(self, made: Sequence[NewContent]) -> None:
         for content in made:
@@ -168,9 +179,10 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class NewContent:
-    """A content whose row is about to be written, unless it is there: bytes lie in `data`, or under `blob_key`.
+    """A content whose row is about to be written, unless it is there.
 
-    Both are None for a large one that was there when it was looked for.
+    Its bytes lie in `data`, or under `blob_key`. Both are None for a large one that was there when it
+    was looked for.
     """
 
     plan: Plan

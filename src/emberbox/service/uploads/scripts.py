@@ -1,10 +1,9 @@
-"""Scripts: uploads that can be run again and again. Each belongs to one key."""
+"""Scripts: uploads that can be run again and again. Each belongs to one team."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -15,7 +14,8 @@ from emberbox.errors import InvalidInput, NotFound
 from emberbox.files.paths import has_controls
 from emberbox.ids import is_id, new_id
 from emberbox.schemas.base import Labels
-from emberbox.service.accounts.holdings import Ledger, release
+from emberbox.service.accounts.holdings import Ledger, Refund, owners
+from emberbox.service.ownership import listed, within_reach
 from emberbox.service.uploads.contents import insert_contents
 from emberbox.service.uploads.entries import find_entry
 from emberbox.store.database import Database, now_us
@@ -39,7 +39,7 @@ MAX_PAGE = 1000
 
 
 class Scripts:
-    """Stores scripts and hands them out. A script of another key is not found, like one that does not exist.
+    """Stores scripts and hands them out. What a key does not reach is not found, like what is not there.
 
     Args:
         db: The database.
@@ -63,9 +63,9 @@ class Scripts:
         self._quotas = quotas
         self._reservations = reservations
 
-    async def reserve(self, key: KeyRecord) -> Reservation:
+    def reserve(self, key: KeyRecord) -> Reservation:
         """Return a promise of room for an upload, to be used by `with`; nothing is promised yet."""
-        return await self._reservations.begin(key.team_id, self._quotas.of(key, "storage_bytes"))
+        return self._reservations.begin(self._quotas.shares(key, "storage_bytes"))
 
     async def create(
         self,
@@ -81,7 +81,7 @@ class Scripts:
         """Store an upload as a script. Its files are stored when this returns; its scratch folder may go.
 
         Args:
-            key: Whose it is.
+            key: Who uploads it; its team owns it.
             upload: The files.
             room: What is promised for it.
             runtime: Name or alias; None tells it by the file that is run.
@@ -92,7 +92,7 @@ class Scripts:
         Raises:
             InvalidInput: The name or a label cannot be used, or no file can be told to be the one to run.
             UnknownRuntime: There is no such runtime, or none for the file.
-            QuotaExceeded: The key's storage is used up.
+            QuotaExceeded: The storage of the key or its team is used up.
             NoSpace: The disk is full.
             StoreError: The database failed.
             BlobError: The blob store failed.
@@ -131,7 +131,7 @@ class Scripts:
     async def get(self, key: KeyRecord, script_id: str) -> ScriptRecord:
         """Return a script. Raises `NotFound`."""
         if is_id(script_id, "scr"):
-            row = await self._db.row(select(table).where(*_own(key, script_id)))
+            row = await self._db.row(select(table).where(*_reached(key, script_id)))
             if row is not None:
                 return ScriptRecord.from_row(row)
         raise _not_found()
@@ -140,16 +140,18 @@ class Scripts:
         self,
         key: KeyRecord,
         *,
+        team: str | None = None,
         cursor: str | None,
         limit: int,
         runtime: str | None = None,
         name: str | None = None,
         label: tuple[str, str] | None = None,
     ) -> tuple[list[ScriptRecord], str | None]:
-        """Return a page of the key's scripts, newest first, and the cursor of the next page, if there is one.
+        """Return a page of a team's scripts, newest first, and the cursor of the next page, if there is one.
 
         Args:
-            key: Whose scripts.
+            key: The caller's.
+            team: As `team_of_list` takes it.
             cursor: None for the first page, else what the page before returned.
             limit: Most scripts of the page, 1 to `MAX_PAGE`; cut to it.
             runtime: Only those of this runtime, by name or alias.
@@ -157,11 +159,12 @@ class Scripts:
             label: Only those with this label and value.
 
         Raises:
-            InvalidInput: The cursor was not given out by a page.
+            NotAllowed: The key may not see that team's.
+            InvalidInput: The cursor was not given out by a page, or `team` is no team's id.
             UnknownRuntime: There is no such runtime.
         """
         limit = min(max(limit, 1), MAX_PAGE)
-        query = select(table).where(table.c.key_id == key.id)
+        query = select(table).where(listed(key, table, team))
         if runtime is not None:
             query = query.where(table.c.runtime == self._runtimes.get(runtime).name)
         if name is not None:
@@ -182,13 +185,15 @@ class Scripts:
         """
 
         async def write(connection: AsyncConnection) -> list[str] | None:
-            digest = await connection.scalar(
-                delete(table).where(*_own(key, script_id)).returning(table.c.content_sha)
-            )
-            if digest is None:
+            gone = (await connection.execute(mine)).first()
+            if gone is None:
                 return None
-            return await release(connection, Counter({(key.team_id, digest): 1}), {})
+            refund = Refund()
+            refund.add(gone, [gone.content_sha])
+            return await refund.write(connection)
 
+        charged = (table.c.team_id, table.c.key_id, table.c.content_sha)
+        mine = delete(table).where(*_reached(key, script_id)).returning(*charged)
         loose = await self._db.write(write) if is_id(script_id, "scr") else None
         if loose is None:
             raise _not_found()
@@ -206,16 +211,19 @@ class Scripts:
         return await self._contents.plan_bundle(upload.files)
 
     async def _write(self, key: KeyRecord, record: ScriptRecord, planned: Plan) -> None:
-        """Write a script's row with its content, charged to its team. Raises `QuotaExceeded`: nothing is kept."""
+        """Write a script's row with its content, charged to its team.
+
+        Raises `QuotaExceeded`: nothing is kept.
+        """
         parts = {planned.sha256: planned.size}
-        bound = self._quotas.of(key, "storage_bytes")
+        shares = self._quotas.shares(key, "storage_bytes")
         async with self._contents.prepared([planned]) as made:
 
             async def write(connection: AsyncConnection) -> None:
                 ledger = Ledger(connection)
-                await ledger.open([key.team_id], parts)
-                ledger.check(key.team_id, parts, 0, bound)
-                ledger.add(key.team_id, parts, parts, 0)
+                await ledger.open(owners(record), parts)
+                ledger.check(shares, parts, 0)
+                ledger.add(record, parts, parts, 0)
                 await insert_contents(connection, made)
                 await connection.execute(insert(table), record.to_row())
                 await ledger.write()
@@ -243,8 +251,8 @@ def _check_labels(labels: dict[str, str]) -> dict[str, str]:
         ) from None
 
 
-def _own(key: KeyRecord, script_id: str) -> tuple[Any, ...]:
-    return table.c.id == script_id, table.c.key_id == key.id
+def _reached(key: KeyRecord, script_id: str) -> tuple[Any, ...]:
+    return table.c.id == script_id, within_reach(key, table)
 
 
 def _not_found() -> NotFound:

@@ -112,13 +112,15 @@ class Dispatcher:
         now, first = now_us(), await self._outbox.next_at()
         if first is None or first > now:
             return _until(first)
-        full_lanes, full_keys = self._lanes.full()
-        picked = self._lanes.pick(await self._outbox.due(now, _CANDIDATES, lanes=full_lanes, keys=full_keys))
+        full_lanes, full_teams = self._lanes.full()
+        picked = self._lanes.pick(
+            await self._outbox.due(now, _CANDIDATES, lanes=full_lanes, teams=full_teams)
+        )
         if not picked:
-            # What is due waits for its lane or key: the end of another attempt wakes this loop.
+            # What is due waits for its lane or team: the end of another attempt wakes this loop.
             return _until(await self._outbox.next_at(after=now))
         for claimed in await self._outbox.claim([one.id for one in picked], self._lease_s):
-            self._lanes.enter(claimed.lane, claimed.key_id)
+            self._lanes.enter(claimed.lane, claimed.team_id)
             attempts.start(self._attempt(sender, claimed), f"webhook-{claimed.id}")
         return 0.0
 
@@ -135,7 +137,7 @@ class Dispatcher:
             good = reply.error is None
             await shielded(self._record(claimed, reply))
         finally:
-            self._lanes.leave(claimed.lane, claimed.key_id, good=good, took_s=time.monotonic() - began)
+            self._lanes.leave(claimed.lane, claimed.team_id, good=good, took_s=time.monotonic() - began)
             self._woken.set()
 
     async def _send(self, sender: Sender, claimed: ClaimedDelivery) -> Reply:

@@ -1,4 +1,4 @@
-"""Fair shares: one slow or broken destination, or one key with many, does not hold up the others."""
+"""Fair shares: one slow or broken destination, or one team with many, does not hold up the others."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _REMEMBERED = 10_000
 
 
 class Lanes:
-    """Counts what is under way to each destination (lane) and for each key.
+    """Counts what is under way to each destination (lane) and for each team.
 
-    A lane gets half of all, and one at a time while its last attempt failed or was slow; a key gets
-    three quarters.
+    A lane gets half of all, and one at a time while its last attempt failed or was slow; a team gets
+    half of all, however many lanes it has.
 
     Args:
         concurrency: Deliveries under way at once, over all.
@@ -29,9 +29,9 @@ class Lanes:
     def __init__(self, concurrency: int) -> None:
         self._concurrency = concurrency
         self._lane_share = max(1, concurrency // 2)
-        self._key_share = max(1, concurrency * 3 // 4)
+        self._team_share = max(1, concurrency // 2)
         self._in_lane: Counter[str] = Counter()
-        self._of_key: Counter[str] = Counter()
+        self._of_team: Counter[str] = Counter()
         self._bad: Recent[str, None] = Recent(_REMEMBERED)
 
     @property
@@ -40,31 +40,31 @@ class Lanes:
         return self._concurrency - self._in_lane.total()
 
     def full(self) -> tuple[set[str], set[str]]:
-        """Return the lanes and the keys of which no more may begin now."""
+        """Return the lanes and the teams of which no more may begin now."""
         lanes = {lane for lane, count in self._in_lane.items() if count >= self._share(lane)}
-        return lanes, {key for key, count in self._of_key.items() if count >= self._key_share}
+        return lanes, {team for team, count in self._of_team.items() if count >= self._team_share}
 
     def pick(self, found: Iterable[Due]) -> list[Due]:
         """Return those that may begin now, in the order given, within all shares."""
-        lanes, keys = self._in_lane.copy(), self._of_key.copy()
+        lanes, teams = self._in_lane.copy(), self._of_team.copy()
         picked: list[Due] = []
         for one in found:
             if len(picked) >= self.free:
                 break
-            if lanes[one.lane] < self._share(one.lane) and keys[one.key_id] < self._key_share:
+            if lanes[one.lane] < self._share(one.lane) and teams[one.team_id] < self._team_share:
                 lanes[one.lane] += 1
-                keys[one.key_id] += 1
+                teams[one.team_id] += 1
                 picked.append(one)
         return picked
 
-    def enter(self, lane: str, key_id: str) -> None:
+    def enter(self, lane: str, team_id: str) -> None:
         """Count one that begins."""
         self._in_lane[lane] += 1
-        self._of_key[key_id] += 1
+        self._of_team[team_id] += 1
 
-    def leave(self, lane: str, key_id: str, *, good: bool, took_s: float) -> None:
+    def leave(self, lane: str, team_id: str, *, good: bool, took_s: float) -> None:
         """Count one that ended, and remember how it went with its lane."""
-        for counter, name in ((self._in_lane, lane), (self._of_key, key_id)):
+        for counter, name in ((self._in_lane, lane), (self._of_team, team_id)):
             counter[name] -= 1
             if counter[name] <= 0:
                 del counter[name]

@@ -28,7 +28,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def enqueue_for_job(connection: AsyncConnection, job: JobRecord) -> int:
-    """Put the news that a job has ended into the outbox, for its own webhook and for those of its key.
+    """Put the news that a job has ended into the outbox, for its own webhook and for those of its team.
 
     Args:
         connection: Of the transaction that writes the job's terminal state.
@@ -40,7 +40,7 @@ async def enqueue_for_job(connection: AsyncConnection, job: JobRecord) -> int:
     event = f"job.{job.status}"
     targets: list[dict[str, str]] = [
         {"url": hook.url, "webhook_id": hook.id}
-        for hook in await connection.execute(_HOOKS, {"whose": job.key_id})
+        for hook in await connection.execute(_HOOKS, {"whose": job.team_id})
         if wants(hook.events, event)
     ]
     if job.webhook is not None:
@@ -48,7 +48,7 @@ async def enqueue_for_job(connection: AsyncConnection, job: JobRecord) -> int:
     if targets:
         data = _data(job)
         rows = [
-            delivery_row(key_id=job.key_id, event=event, data=data, job_id=job.id, **target)
+            delivery_row(team_id=job.team_id, event=event, data=data, job_id=job.id, **target)
             for target in targets
         ]
         await connection.execute(insert(deliveries), rows)
@@ -56,7 +56,7 @@ async def enqueue_for_job(connection: AsyncConnection, job: JobRecord) -> int:
 
 
 _HOOKS = select(webhooks.c.id, webhooks.c.url, webhooks.c.events).where(
-    webhooks.c.key_id == bindparam("whose"), webhooks.c.active.is_(True)
+    webhooks.c.team_id == bindparam("whose"), webhooks.c.active.is_(True)
 )
 
 
@@ -68,7 +68,7 @@ def wants(events: Iterable[str], event: str) -> bool:
 
 def delivery_row(
     *,
-    key_id: str,
+    team_id: str,
     event: str,
     data: dict[str, Any],
     url: str,
@@ -79,7 +79,7 @@ def delivery_row(
     """Return a row of `deliveries` that is due at once.
 
     Args:
-        key_id: Whose news it is.
+        team_id: Whose news it is.
         event: Such as `job.succeeded`.
         data: The payload's own part, JSON-ready.
         url: Where to.
@@ -97,11 +97,11 @@ def delivery_row(
     }
     return {
         "id": delivery_id,
-        "key_id": key_id,
+        "team_id": team_id,
         "webhook_id": webhook_id,
         "job_id": job_id,
         "event": event,
-        "lane": webhook_id or _lane(key_id, url),
+        "lane": webhook_id or _lane(team_id, url),
         "url": url,
         "secret": secret,
         "payload": json.dumps(payload, separators=(",", ":")),
@@ -119,10 +119,10 @@ def iso_time(time_us: int) -> str:
     return (_EPOCH + timedelta(microseconds=time_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _lane(key_id: str, url: str) -> str:
-    # One lane for a key and a host: what another key does to the same host does not count.
+def _lane(team_id: str, url: str) -> str:
+    # One lane for a team and a host: what another team does to the same host does not count.
     host = url.partition("://")[2].partition("/")[0].lower().encode()
-    return f"{key_id}/{hashlib.sha256(host).hexdigest()[:32]}"
+    return f"{team_id}/{hashlib.sha256(host).hexdigest()[:32]}"
 
 
 def _data(job: JobRecord) -> dict[str, Any]:

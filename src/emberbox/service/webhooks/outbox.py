@@ -28,7 +28,7 @@ class Due:
 
     id: str
     lane: str
-    key_id: str
+    team_id: str
 
 
 class Outbox:
@@ -37,12 +37,12 @@ class Outbox:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def due(self, now: int, limit: int, *, lanes: Collection[str], keys: Collection[str]) -> list[Due]:
-        """Return deliveries that are due by now, the longest due first, but none of these lanes and keys."""
+    async def due(self, now: int, limit: int, *, lanes: Collection[str], teams: Collection[str]) -> list[Due]:
+        """Return deliveries that are due by now, the longest due first, but none of these lanes and teams."""
         query = (
-            select(deliveries.c.id, deliveries.c.lane, deliveries.c.key_id)
+            select(deliveries.c.id, deliveries.c.lane, deliveries.c.team_id)
             .where(deliveries.c.status == "pending", deliveries.c.next_at <= now)
-            .where(deliveries.c.lane.not_in(lanes), deliveries.c.key_id.not_in(keys))
+            .where(deliveries.c.lane.not_in(lanes), deliveries.c.team_id.not_in(teams))
             .order_by(deliveries.c.next_at)
             .limit(limit)
         )

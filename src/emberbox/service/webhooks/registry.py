@@ -10,11 +10,12 @@ from sqlalchemy import RowMapping, Table, delete, func, insert, select, update
 
 from emberbox.errors import Conflict, NotFound, QuotaExceeded
 from emberbox.ids import is_id, new_id
+from emberbox.service.ownership import check_own, listed, within_reach
 from emberbox.service.webhooks.news import delivery_row
 from emberbox.service.webhooks.targets import check_url
 from emberbox.store.database import Database, now_us
 from emberbox.store.records import DeliveryRecord, KeyRecord, WebhookRecord
-from emberbox.store.tables import deliveries, keys, webhooks
+from emberbox.store.tables import deliveries, teams, webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,11 +28,13 @@ _WebhookPage = tuple[list[WebhookRecord], str | None]
 _DeliveryPage = tuple[list[DeliveryRecord], str | None]
 
 MOST_WEBHOOKS = 50
-"""Webhooks that one key may have."""
+"""Webhooks that one team may have."""
 
 
 class Webhooks:
-    """The webhooks of keys. Each key sees its own alone; `NotFound` is raised for another's as for none.
+    """The webhooks of teams. `NotFound` is raised for what a key does not reach, as for what is not there.
+
+    Changing one, testing it and delivering again raise `NotAllowed` for another team's.
 
     Args:
         db: The database.
@@ -58,12 +61,13 @@ class Webhooks:
 
         Raises:
             InvalidInput: The URL cannot be called, or may not be.
-            QuotaExceeded: The key has `MOST_WEBHOOKS` already.
+            QuotaExceeded: The team has `MOST_WEBHOOKS` already.
         """
         target, now = self.check_url(url), now_us()
         secret = _new_secret()
         row: dict[str, Any] = {
             "id": new_id("whk"),
+            "team_id": key.team_id,
             "key_id": key.id,
             "url": target,
             "description": description,
@@ -75,21 +79,23 @@ class Webhooks:
         }
         async with self._db.writing() as connection:
             # Two at once would both find room; PostgreSQL lets the second wait here.
-            await connection.execute(select(keys.c.id).where(keys.c.id == key.id).with_for_update())
+            await connection.execute(select(teams.c.id).where(teams.c.id == key.team_id).with_for_update())
             count = await connection.scalar(
-                select(func.count()).select_from(webhooks).where(webhooks.c.key_id == key.id)
+                select(func.count()).select_from(webhooks).where(webhooks.c.team_id == key.team_id)
             )
             if (count or 0) >= MOST_WEBHOOKS:
-                raise QuotaExceeded(f"a key may have {MOST_WEBHOOKS} webhooks; delete one first")
+                raise QuotaExceeded(f"a team may have {MOST_WEBHOOKS} webhooks; delete one first")
             await connection.execute(insert(webhooks).values(**row))
         return WebhookRecord.from_row(row), secret
 
-    async def list(self, key: KeyRecord, *, cursor: str | None = None, limit: int = 50) -> _WebhookPage:
-        """Return a page of the key's webhooks, newest first, and the cursor of the next one.
+    async def list(
+        self, key: KeyRecord, *, team: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> _WebhookPage:
+        """Return a page of a team's webhooks, newest first, and the cursor of the next one.
 
-        Raises `InvalidInput`.
+        `team` is as `team_of_list` takes it. Raises `NotAllowed`, `InvalidInput`.
         """
-        query = select(webhooks).where(webhooks.c.key_id == key.id)
+        query = select(webhooks).where(listed(key, webhooks, team))
         make = WebhookRecord.from_row
         return await self._db.page(query, webhooks.c.id, make, cursor, limit, prefix="whk")
 
@@ -136,11 +142,11 @@ class Webhooks:
         Raises `NotFound`, and `Conflict` when it is not active.
         """
         async with self._db.writing() as connection:
-            hook = await _webhook(connection, key, webhook_id)
+            hook = await _own_webhook(connection, key, webhook_id)
             _check_active(hook)
             data = {"webhook_id": hook.id}
             row = delivery_row(
-                key_id=key.id, event="webhook.test", data=data, url=hook.url, webhook_id=hook.id
+                team_id=hook.team_id, event="webhook.test", data=data, url=hook.url, webhook_id=hook.id
             )
             await connection.execute(insert(deliveries).values(**row))
         self._wake()
@@ -150,16 +156,18 @@ class Webhooks:
         self,
         key: KeyRecord,
         *,
+        team: str | None = None,
         webhook_id: str | None = None,
         job_id: str | None = None,
         status: str | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> _DeliveryPage:
-        """Return a page of the key's deliveries, newest first, and the cursor of the next one.
+        """Return a page of a team's deliveries, newest first, and the cursor of the next one.
 
         Args:
-            key: Whose.
+            key: The caller's.
+            team: As `team_of_list` takes it.
             webhook_id: Of this webhook alone.
             job_id: About this job alone.
             status: `pending`, `delivered` or `dead`.
@@ -168,9 +176,10 @@ class Webhooks:
 
         Raises:
             NotFound: The webhook is not there.
-            InvalidInput: The cursor is none.
+            NotAllowed: The key may not see that team's.
+            InvalidInput: The cursor is none, or `team` is no team's id.
         """
-        query = select(deliveries).where(deliveries.c.key_id == key.id)
+        query = select(deliveries).where(listed(key, deliveries, team))
         if webhook_id is not None:
             await self.get(key, webhook_id)
             query = query.where(deliveries.c.webhook_id == webhook_id)
@@ -194,6 +203,7 @@ class Webhooks:
         """
         async with self._db.writing() as connection:
             found = await _delivery(connection, key, delivery_id)
+            check_own(key, found)
             if found.status == "pending":
                 raise Conflict("the delivery is still being tried; see next_attempt_at")
             if found.webhook_id is not None:
@@ -213,13 +223,19 @@ class Webhooks:
     async def _change(self, key: KeyRecord, webhook_id: str, values: dict[str, Any]) -> WebhookRecord:
         values["updated_at"] = now_us()
         async with self._db.writing() as connection:
-            before = await _webhook(connection, key, webhook_id)
+            before = await _own_webhook(connection, key, webhook_id)
             await connection.execute(update(webhooks).where(webhooks.c.id == webhook_id).values(**values))
         return WebhookRecord.from_row({**before.to_row(), **values})
 
 
 async def _webhook(connection: AsyncConnection, key: KeyRecord, webhook_id: str) -> WebhookRecord:
     return WebhookRecord.from_row(await _one(connection, webhooks, key, webhook_id, "whk", "webhook"))
+
+
+async def _own_webhook(connection: AsyncConnection, key: KeyRecord, webhook_id: str) -> WebhookRecord:
+    hook = await _webhook(connection, key, webhook_id)
+    check_own(key, hook)
+    return hook
 
 
 async def _delivery(connection: AsyncConnection, key: KeyRecord, delivery_id: str) -> DeliveryRecord:
@@ -229,7 +245,7 @@ async def _delivery(connection: AsyncConnection, key: KeyRecord, delivery_id: st
 async def _one(
     connection: AsyncConnection, table: Table, key: KeyRecord, row_id: str, prefix: str, noun: str
 ) -> RowMapping:
-    query = select(table).where(table.c.id == row_id, table.c.key_id == key.id)
+    query = select(table).where(table.c.id == row_id, within_reach(key, table))
     if is_id(row_id, prefix) and (row := (await connection.execute(query)).mappings().first()) is not None:
         return row
     raise NotFound(f"there is no such {noun}")

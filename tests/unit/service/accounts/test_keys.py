@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select, update
 
-from emberbox.errors import Conflict, InvalidInput, NotAuthenticated, NotFound, StoreError
+from emberbox.errors import Conflict, InvalidInput, NotAllowed, NotAuthenticated, NotFound, StoreError
 from emberbox.service.accounts.keys import Keys
+from emberbox.service.accounts.teams import Teams
 from emberbox.store.database import Database, now_us
+from emberbox.store.tables import FIRST_TEAM, metadata
 from emberbox.store.tables import keys as table
-from emberbox.store.tables import metadata
 from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -63,7 +64,13 @@ async def test_other_secrets_are_refused(keys: Keys, secret: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "granted"), [("read", {"read"}), ("run", {"run", "read"}), ("admin", {"admin", "run", "read"})]
+    ("given", "granted"),
+    [
+        ("read", {"read"}),
+        ("run", {"run", "read"}),
+        ("admin", {"admin", "run", "read"}),
+        ("operator", {"operator", "admin", "run", "read"}),
+    ],
 )
 async def test_scopes_imply_lesser_ones(keys: Keys, given: str, granted: set[str]) -> None:
     record, _ = await keys.create("k", [given])
@@ -194,36 +201,86 @@ async def test_changes_show_at_once(keys: Keys) -> None:
     assert (await keys.update(record.id, expires_at=None)).expires_at is None
 
 
-async def test_the_last_admin_key_stays(keys: Keys) -> None:
-    admin, _ = await keys.create("admin", ["admin"])
+async def test_the_last_operators_key_stays(keys: Keys) -> None:
+    first, _ = await keys.create("operator", ["operator"])
     await keys.create("run", ["run"])
     with pytest.raises(Conflict):
-        await keys.revoke(admin.id)
+        await keys.revoke(first.id)
     with pytest.raises(Conflict):
-        await keys.update(admin.id, scopes=["run"])
+        await keys.update(first.id, scopes=["run"])
     with pytest.raises(Conflict):
-        await keys.update(admin.id, expires_at=now_us() + 10**9)
-    other, _ = await keys.create("other admin", ["admin"])
-    await keys.revoke(admin.id)
+        await keys.update(first.id, expires_at=now_us() + 10**9)
+    other, _ = await keys.create("other", ["operator"])
+    await keys.revoke(first.id)
     with pytest.raises(Conflict):
         await keys.revoke(other.id)
-    assert await keys.has_admin()
+    assert await keys.has_operator()
 
 
-async def test_of_two_admin_keys_revoked_at_once_one_stays(keys: Keys) -> None:
-    ids = [(await keys.create("admin", ["admin"]))[0].id for _ in range(2)]
+async def test_of_two_operators_keys_revoked_at_once_one_stays(keys: Keys) -> None:
+    ids = [(await keys.create("operator", ["operator"]))[0].id for _ in range(2)]
     outcomes = await asyncio.gather(*(keys.revoke(key_id) for key_id in ids), return_exceptions=True)
     assert sum(isinstance(outcome, Conflict) for outcome in outcomes) == 1
 
 
-async def test_an_expired_admin_key_does_not_count(keys: Keys, db: Database) -> None:
-    first, _ = await keys.create("admin", ["admin"])
-    second, _ = await keys.create("expired", ["admin"])
+async def test_an_expired_operators_key_does_not_count(keys: Keys, db: Database) -> None:
+    first, _ = await keys.create("operator", ["operator"])
+    second, _ = await keys.create("expired", ["operator"])
     async with db.writing() as connection:
         await connection.execute(update(table).where(table.c.id == second.id).values(expires_at=now_us() - 1))
     with pytest.raises(Conflict):
         await keys.revoke(first.id)
     await keys.revoke(second.id)
+
+
+async def test_the_last_admin_key_of_a_team_may_go(keys: Keys) -> None:
+    await keys.create("operator", ["operator"])
+    admin, _ = await keys.create("admin", ["admin"])
+    assert (await keys.revoke(admin.id)).revoked_at is not None
+
+
+async def test_a_key_of_no_team_is_not_made(keys: Keys) -> None:
+    for team_id in ("team_01jxq4cw3m8x3c7dyzv5m4k9rt", "x"):
+        with pytest.raises(NotFound):
+            await keys.create("k", ["run"], team_id=team_id)
+
+
+async def test_an_admin_manages_keys_of_the_team_and_no_greater_ones(keys: Keys, db: Database) -> None:
+    other = await Teams(db, keys.forget).create("other")
+    operator, _ = await keys.create("operator", ["operator"])
+    admin, _ = await keys.create("admin", ["admin"])
+    mine, _ = await keys.create("mine", ["run"], by=admin)
+    theirs, _ = await keys.create("theirs", ["run"], team_id=other.id, by=operator)
+    for call in (
+        keys.create("k", ["operator"], by=admin),
+        keys.create("k", ["run"], team_id=other.id, by=admin),
+        keys.update(mine.id, scopes=["operator"], by=admin),
+        keys.update(operator.id, name="mine now", by=admin),
+        keys.rotate(operator.id, by=admin),
+        keys.revoke(operator.id, by=admin),
+    ):
+        with pytest.raises(NotAllowed):
+            await call
+    for call in (
+        keys.get(theirs.id, by=admin),
+        keys.update(theirs.id, name="x", by=admin),
+        keys.rotate(theirs.id, by=admin),
+        keys.revoke(theirs.id, by=admin),
+    ):
+        with pytest.raises(NotFound):
+            await call
+    assert (await keys.update(mine.id, name="x", by=admin)).name == "x"
+    assert (await keys.get(operator.id, by=admin)).name == "operator"
+    assert (await keys.revoke(theirs.id, by=operator)).revoked_at is not None
+
+
+async def test_a_list_holds_one_teams_keys(keys: Keys, db: Database) -> None:
+    other = await Teams(db, keys.forget).create("other")
+    mine, _ = await keys.create("mine", ["run"])
+    theirs, _ = await keys.create("theirs", ["run"], team_id=other.id)
+    assert [key.id for key in (await keys.list(FIRST_TEAM))[0]] == [mine.id]
+    assert [key.id for key in (await keys.list(other.id))[0]] == [theirs.id]
+    assert len((await keys.list())[0]) == 2
 
 
 async def test_pages_hold_each_key_once_newest_first(keys: Keys) -> None:

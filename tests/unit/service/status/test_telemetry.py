@@ -18,6 +18,7 @@ SECOND = 1_000_000
 def _job(**changes: object) -> JobRecord:
     values: dict[str, object] = {
         "id": "job_x",
+        "team_id": "team_x",
         "key_id": "key_x",
         "script_id": None,
         "rerun_of": None,

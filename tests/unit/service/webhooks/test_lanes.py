@@ -1,4 +1,4 @@
-"""Shares: no destination and no key can take them all."""
+"""Shares: no destination and no team can take them all."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from emberbox.service.webhooks.lanes import Lanes
 from emberbox.service.webhooks.outbox import Due
 
 
-def due(lane: str, count: int, key: str = "k") -> list[Due]:
-    return [Due(f"{lane}-{number}", lane, key) for number in range(count)]
+def due(lane: str, count: int, team: str = "t") -> list[Due]:
+    return [Due(f"{lane}-{number}", lane, team) for number in range(count)]
 
 
 def enter(lanes: Lanes, picked: list[Due]) -> None:
     for one in picked:
-        lanes.enter(one.lane, one.key_id)
+        lanes.enter(one.lane, one.team_id)
 
 
-def test_one_destination_gets_half_and_one_key_three_quarters() -> None:
+def test_one_destination_gets_half_and_one_team_three_quarters() -> None:
     lanes = Lanes(8)
     picked = lanes.pick(due("a", 20) + due("b", 20))
     assert [one.lane for one in picked] == ["a"] * 4 + ["b"] * 2
     enter(lanes, picked)
-    assert lanes.full() == ({"a"}, {"k"})
-    assert [one.id for one in lanes.pick(due("c", 5) + due("d", 5, key="other"))] == ["d-0", "d-1"]
+    assert lanes.full() == ({"a"}, {"t"})
+    assert [one.id for one in lanes.pick(due("c", 5) + due("d", 5, team="other"))] == ["d-0", "d-1"]
 
 
 def test_a_destination_that_failed_or_is_slow_gets_one_at_a_time_until_it_does_well() -> None:
     for good, took_s in ((False, 0.1), (True, 5.0)):
         lanes = Lanes(8)
         enter(lanes, lanes.pick(due("a", 1)))
-        lanes.leave("a", "k", good=good, took_s=took_s)
+        lanes.leave("a", "t", good=good, took_s=took_s)
         assert len(lanes.pick(due("a", 9))) == 1
         enter(lanes, due("a", 1))
         assert lanes.full() == ({"a"}, set())
-        lanes.leave("a", "k", good=True, took_s=0.1)
+        lanes.leave("a", "t", good=True, took_s=0.1)
         assert len(lanes.pick(due("a", 9))) == 4
 
 
@@ -45,7 +45,7 @@ def test_a_single_slot_goes_to_anyone() -> None:
     assert len(picked) == 1
     enter(lanes, picked)
     assert lanes.free == 0
-    lanes.leave("a", "k", good=True, took_s=0)
+    lanes.leave("a", "t", good=True, took_s=0)
     assert (lanes.free, lanes.full()) == (1, (set(), set()))
 
 
@@ -55,12 +55,12 @@ def test_a_single_slot_goes_to_anyone() -> None:
 )
 def test_shares_hold_whatever_comes(concurrency: int, steps: list[tuple[str, str, bool]]) -> None:
     lanes, running = Lanes(concurrency), list[Due]()
-    for lane, key, good in steps:
-        picked = lanes.pick(due(lane, 3, key))
+    for lane, team, good in steps:
+        picked = lanes.pick(due(lane, 3, team))
         enter(lanes, picked)
         running += picked
         assert len(running) == concurrency - lanes.free <= concurrency
-        assert sum(one.key_id == key for one in running) <= max(1, concurrency * 3 // 4)
+        assert sum(one.team_id == team for one in running) <= max(1, concurrency * 3 // 4)
         if good and running:
             ended = running.pop(0)
-            lanes.leave(ended.lane, ended.key_id, good=good, took_s=0)
+            lanes.leave(ended.lane, ended.team_id, good=good, took_s=0)

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from emberbox.service.accounts.quota import Share
     from emberbox.store.records import JobRecord
 
 Places = Callable[[str, int], int]
-"""Returns the next place in line, given a key's id and a priority. Each call takes that place."""
+"""Returns a team's next turn, given its id and a precedence. Each call takes that turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,14 @@ class QueueDepth:
 
     def _count(self, wanted: str) -> int:
         return sum(count for (status, _), count in self.counts.items() if status == wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many jobs wait, and what they are made of in bytes."""
+
+    jobs: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,10 +114,11 @@ class WorkerList(Protocol):
 class JobQueue(Protocol):
     """Hands each queued job to one worker at a time.
 
-    Order: higher priority first; within a priority, keys take turns, however many jobs each has
-    queued; within a key, first come first served. A key at its bound of running jobs is passed
-    over. A claimed job is leased: a worker that stops renewing loses it. All methods are safe to
-    repeat; a cancelled call has either happened whole or not at all.
+    Order: higher precedence first, which is what the operator grants; within a precedence, teams
+    take turns, however many jobs each has queued; within a team, higher priority first, and then
+    first come first served. A team or key at its bound of running jobs is passed over. A claimed
+    job is leased: a worker that stops renewing loses it. All methods are safe to repeat; a
+    cancelled call has either happened whole or not at all.
 
     A method that takes a `connection` does its part within the caller's transaction, and waits for
     nothing else.
@@ -121,15 +131,17 @@ class JobQueue(Protocol):
     # -- coming in --------------------------------------------------------------------------------
 
     async def places(self, connection: AsyncConnection, wanted: Collection[tuple[str, int]]) -> Places:
-        """Return how places in line are given to new jobs; they become the rows' `fair_order`.
+        """Return how turns are given to new jobs; they become the rows' `fair_order`.
+
+        A turn is the team's: whichever of its jobs of that precedence comes first takes it.
 
         Args:
             connection: Of the transaction that inserts the rows.
-            wanted: The keys' ids and priorities for which there are new jobs.
+            wanted: The teams' ids and precedences for which there are new jobs.
         """
 
-    async def waiting(self, connection: AsyncConnection, key_id: str) -> int:
-        """Count the jobs of a key that wait."""
+    async def waiting(self, connection: AsyncConnection, share: Share | None) -> Waiting:
+        """Count the jobs of a team or of one key that wait; None counts those of all teams."""
 
     async def put(self, jobs: Sequence[JobRecord]) -> None:
         """Offer jobs whose rows say `queued`. Offering one twice is harmless."""

@@ -5,11 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, and_, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, insert, literal, or_, select, update
 
 from emberbox.service.accounts.quota import Bounds
-from emberbox.service.jobs.queue.base import CancelRequests, Places, QueueDepth, Reclaimed
-from emberbox.service.jobs.queue.statements import COUNTS, OLDEST, PLACE, WAITING, active, claiming, ending
+from emberbox.service.jobs.queue.base import CancelRequests, Places, QueueDepth, Reclaimed, Waiting
+from emberbox.service.jobs.queue.statements import (
+    CLAIM,
+    COUNTS,
+    NEXT,
+    OLDEST,
+    RUNNING,
+    SWAP,
+    TURN,
+    WAITING,
+    active,
+    ending,
+)
 from emberbox.service.jobs.queue.workers import DatabaseWorkers
 from emberbox.service.jobs.rows import find_job
 from emberbox.store.database import Database, now_us
@@ -22,7 +33,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from emberbox.service.accounts.quota import Share
 
+MISSES = 20
+"""How often a claim looks again after another worker was faster."""
 FOREIGN_S = 1.0
 """Jobs that another process put are seen after this long at the latest."""
 
@@ -30,43 +44,45 @@ FOREIGN_S = 1.0
 class DatabaseQueue:
     """A `JobQueue` on the jobs' own rows.
 
-    Within a priority, keys take turns by start-time fair queueing: each job gets, when it is
-    inserted, a place `fair_order` behind its key's latest and not before the job that started last.
-    What is claimed is then the lowest place, by an index.
+    Teams take turns by start-time fair queueing: with each job that is inserted its team gets a turn
+    `fair_order`, behind its latest and not before the turn that started last. The lowest turn is
+    next. It goes to the team's first job by priority, which so costs no other team anything; the job
+    that came with that turn gets the other's.
 
     Args:
         db: The database.
-        bounds: Called before each claim for the keys' bounds of running jobs.
+        bounds: Called before each claim for the bounds of running jobs.
     """
 
     def __init__(self, db: Database, bounds: Callable[[], Bounds] = Bounds) -> None:
         self._db = db
         self._bounds = bounds
         self._news = asyncio.Event()
-        self._claim = claiming(db.sqlite, Bounds())
         self.workers = DatabaseWorkers(db)
         """See `JobQueue`."""
 
     async def places(self, connection: AsyncConnection, wanted: Collection[tuple[str, int]]) -> Places:
-        """See `JobQueue`: behind the key's latest job, and not before the one that began last.
+        """See `JobQueue`: behind the team's latest turn, and not before the one that began last.
 
-        Each priority has places of its own.
+        Each precedence has turns of its own.
         """
         last: dict[tuple[str, int], int] = {}
-        for key_id, priority in wanted:
-            values = {"key_id": key_id, "priority": priority}
-            started, first, latest = (await connection.execute(PLACE, values)).one()
-            last[key_id, priority] = max(started if started is not None else (first or 1) - 1, latest or 0)
+        for team_id, precedence in wanted:
+            values = {"team_id": team_id, "precedence": precedence}
+            started, first, latest = (await connection.execute(TURN, values)).one()
+            last[team_id, precedence] = max(started if started is not None else (first or 1) - 1, latest or 0)
 
-        def take(key_id: str, priority: int) -> int:
-            last[key_id, priority] += 1
-            return last[key_id, priority]
+        def take(team_id: str, precedence: int) -> int:
+            last[team_id, precedence] += 1
+            return last[team_id, precedence]
 
         return take
 
-    async def waiting(self, connection: AsyncConnection, key_id: str) -> int:
+    async def waiting(self, connection: AsyncConnection, share: Share | None) -> Waiting:
         """See `JobQueue`."""
-        return int((await connection.execute(WAITING, {"key_id": key_id})).scalar_one())
+        query = WAITING[None if share is None else share.whose]
+        count, size = (await connection.execute(query, {"whose": share and share.id})).one()
+        return Waiting(count, int(size))
 
     async def put(self, jobs: Sequence[JobRecord]) -> None:
         """See `JobQueue`: the rows are there; waiting workers are told."""
@@ -77,20 +93,27 @@ class DatabaseQueue:
         await set_within(self._news, min(timeout_s, FOREIGN_S))
 
     async def claim(self, worker_id: str, count: int, lease_s: float) -> list[JobRecord]:
-        """See `JobQueue`: one statement finds, marks and returns the jobs."""
+        """See `JobQueue`: one transaction, in which each job sees those taken before it."""
         self._news.clear()
-        now = now_us()
-        bounds = self._bounds()
-        statement = self._claim if not bounds else claiming(self._db.sqlite, bounds)
-        values = {
-            # Where bounds hold, jobs are taken one at a time, so that each sees those taken before it.
-            "most": 1 if bounds else count,
-            "now": now,
-            "v_worker": worker_id,
-            "v_lease": now + int(lease_s * 1e6),
-        }
-        claimed = [JobRecord.from_row(row) for row in await self._db.changed(statement, values)]
-        return sorted(claimed, key=lambda job: (-job.priority, job.fair_order, job.id))
+        now, bounds = now_us(), self._bounds()
+        lease = {"v_worker": worker_id, "v_lease": now + int(lease_s * 1e6), "v_now": now}
+
+        async def take(connection: AsyncConnection) -> list[JobRecord]:
+            running: list[Any] = list(await connection.execute(RUNNING)) if bounds else []
+            taken: list[JobRecord] = []
+            # Another worker may take what was found, on PostgreSQL; that is looked past, within a bound.
+            for _ in range(2 * count + MISSES):
+                if len(taken) == count:
+                    break
+                teams, keys = bounds.full([*running, *taken])
+                found = (await connection.execute(NEXT, _named(now, teams, keys))).first()
+                if found is None:
+                    break
+                if (job := await _claimed(connection, found, lease)) is not None:
+                    taken.append(job)
+            return taken
+
+        return await self._db.write(take)
 
     async def renew(self, worker_id: str, lease_s: float, job_ids: Collection[str]) -> Collection[str]:
         """See `JobQueue`."""
@@ -180,6 +203,22 @@ class DatabaseQueue:
         return QueueDepth(
             counts=counts, oldest_s=0.0 if since is None else max(0.0, (now_us() - since) / 1e6)
         )
+
+
+def _named(now: int, full_teams: set[str], full_keys: set[str]) -> dict[str, Any]:
+    return {"now": now, "full_teams": sorted(full_teams), "full_keys": sorted(full_keys)}
+
+
+async def _claimed(connection: AsyncConnection, found: Row[Any], lease: dict[str, Any]) -> JobRecord | None:
+    """Claim a job that was found to be next; None where another worker did."""
+    values = {**lease, "w_id": found.id, "v_turn": found.turn}
+    row = (await connection.execute(CLAIM, values)).mappings().first()
+    if row is None:
+        return None
+    if found.fair_order != found.turn:
+        whose = {"w_team": found.team_id, "w_precedence": found.precedence, "w_turn": found.turn}
+        await connection.execute(SWAP, {**whose, "v_later": found.fair_order})
+    return JobRecord.from_row(row)
 
 
 def _held_by(job: JobRecord) -> ColumnElement[bool]:

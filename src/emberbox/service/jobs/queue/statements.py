@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Integer, bindparam, case, func, literal, select, update
+from sqlalchemy import CTE, BigInteger, ColumnElement, bindparam, func, select, text, update
 
 from emberbox.store.tables import jobs
-
-if TYPE_CHECKING:
-    from emberbox.service.accounts.quota import Bounds
 
 
 def active() -> ColumnElement[bool]:
@@ -18,23 +15,32 @@ def active() -> ColumnElement[bool]:
     return jobs.c.status.in_(("queued", "running"))
 
 
-def _one(place: ColumnElement[int], status: str, *more: ColumnElement[bool]) -> ColumnElement[int]:
+def _one(turn: ColumnElement[int], status: str, *more: ColumnElement[bool]) -> ColumnElement[int]:
     # One place each: an index has it at its end, however many jobs wait.
     return (
-        select(place)
-        .where(jobs.c.status == status, jobs.c.priority == bindparam("priority"), *more)
+        select(turn)
+        .where(jobs.c.status == status, jobs.c.precedence == bindparam("precedence"), *more)
         .scalar_subquery()
     )
 
 
-PLACE = select(
+TURN = select(
     _one(func.max(jobs.c.fair_order), "running"),
     _one(func.min(jobs.c.fair_order), "queued"),
-    _one(func.max(jobs.c.fair_order), "queued", jobs.c.key_id == bindparam("key_id")),
+    _one(func.max(jobs.c.fair_order), "queued", jobs.c.team_id == bindparam("team_id")),
 )
-"""Of a priority: the latest place that runs, the first that waits, and the key's latest that waits."""
-WAITING = select(func.count()).where(jobs.c.key_id == bindparam("key_id"), jobs.c.status == "queued")
-"""How many jobs of a key wait."""
+"""Of a precedence: the latest turn that runs, the first that waits, and the team's latest that waits."""
+_WAITING = select(func.count(), func.coalesce(func.sum(jobs.c.input_bytes), 0)).where(
+    jobs.c.status == "queued"
+)
+WAITING = {
+    None: _WAITING,
+    "team": _WAITING.where(jobs.c.team_id == bindparam("whose")),
+    "key": _WAITING.where(jobs.c.key_id == bindparam("whose")),
+}
+"""How many jobs of all, of a team or of a key wait, and their bytes."""
+RUNNING = select(jobs.c.team_id, jobs.c.key_id).where(jobs.c.status == "running")
+"""Whose jobs run."""
 COUNTS = (
     select(jobs.c.status, jobs.c.runtime, func.count().label("count"))
     .where(active())
@@ -61,59 +67,87 @@ def ending(columns: tuple[str, ...]) -> Any:
     return update(jobs).where(*held).values({**values, jobs.c.lease_until_at: None})
 
 
-def claiming(sqlite: bool, bounds: Bounds) -> Any:
-    """Return the statement that claims jobs.
+def _next() -> Any:
+    """Return the statement that finds the job to be claimed next, and the turn that it takes.
 
-    It is made once where it can be: composing it takes longer than carrying it out.
-
-    Args:
-        sqlite: Whether it is for SQLite, which has one writer at a time.
-        bounds: How many jobs each key may run.
+    It goes from team to team by an index, and looks at the first job and the first turn of each:
+    however many jobs a team has waiting, and whether or not it may run more of them, it costs as much.
     """
-    waiting = [
-        jobs.c.status == "queued",
-        jobs.c.available_at <= bindparam("now", type_=BigInteger),
-        jobs.c.cancel_at.is_(None),
-    ]
-    if bounds:
-        waiting.append(_within_bounds(bounds))
-    order = (jobs.c.priority.desc(), jobs.c.fair_order, jobs.c.id)
-    candidates = select(jobs.c.id).where(*waiting).order_by(*order).limit(bindparam("most", type_=Integer))
-    if not sqlite:
-        candidates = candidates.with_for_update(skip_locked=True)
-    # As a subquery PostgreSQL may evaluate it more than once, and take more than the limit.
-    chosen = candidates.cte("chosen")
+    team = _teams_that_wait()
+    mine, job, turns = jobs.alias("mine"), jobs.alias("job"), jobs.alias("turns")
+    first = (
+        select(mine.c.id)
+        .where(
+            mine.c.status == "queued",
+            mine.c.team_id == team.c.team_id,
+            mine.c.available_at <= bindparam("now", type_=BigInteger),
+            mine.c.cancel_at.is_(None),
+            mine.c.key_id.not_in(bindparam("full_keys", expanding=True)),
+        )
+        .order_by(mine.c.precedence.desc(), mine.c.priority.desc(), mine.c.id)
+        .limit(1)
+        .scalar_subquery()
+    )
+    firsts = (
+        select(team.c.team_id, first.label("id"))
+        .where(team.c.team_id.not_in(bindparam("full_teams", expanding=True)))
+        .cte("firsts")
+    )
+    turn = (
+        select(func.min(turns.c.fair_order))
+        .where(
+            turns.c.team_id == firsts.c.team_id,
+            turns.c.status == "queued",
+            turns.c.precedence == job.c.precedence,
+        )
+        .scalar_subquery()
+    )
+    found = select(job.c.id, job.c.team_id, job.c.precedence, job.c.fair_order, turn.label("turn"))
     return (
-        update(jobs)
-        # Nothing besides the ids: SQLite would look for them among all that wait.
-        .where(jobs.c.id.in_(select(chosen.c.id)))
-        .values(
-            status="running",
-            worker_id=bindparam("v_worker"),
-            lease_until_at=bindparam("v_lease", type_=BigInteger),
-            attempt=jobs.c.attempt + 1,
-            claimed_at=bindparam("now", type_=BigInteger),
-            started_at=None,
-            ended_at=None,
-        )
-        .returning(*jobs.c)
+        found.join(firsts, firsts.c.id == job.c.id)
+        .order_by(job.c.precedence.desc(), text("turn"), job.c.id)
+        .limit(1)
     )
 
 
-def _within_bounds(bounds: Bounds) -> ColumnElement[bool]:
-    """Pass over keys that run as many jobs as they may."""
-    running = jobs.alias("running")
-    unbounded = 2_000_000_000
-    bound: ColumnElement[int] = literal(bounds.default or unbounded)
-    if bounds.of:
-        bound = case(
-            *((running.c.key_id == key, literal(of or unbounded)) for key, of in bounds.of.items()),
-            else_=bound,
-        )
-    full = (
-        select(running.c.key_id)
-        .where(running.c.status == "running")
-        .group_by(running.c.key_id)
-        .having(func.count() >= func.min(bound))
+def _teams_that_wait() -> CTE:
+    """Return the teams that have jobs waiting, each found from the one before by a seek in an index."""
+    queued = jobs.c.status == "queued"
+    first = select(func.min(jobs.c.team_id).label("team_id")).where(queued)
+    found = first.cte("waiting_teams", recursive=True)
+    following = select(func.min(jobs.c.team_id)).where(queued, jobs.c.team_id > found.c.team_id)
+    return found.union_all(select(following.scalar_subquery()).where(found.c.team_id.is_not(None)))
+
+
+NEXT = _next()
+"""The job to be claimed next, if any; see `_next`."""
+CLAIM = (
+    update(jobs)
+    # The status for PostgreSQL, where another worker may have been faster.
+    .where(jobs.c.id == bindparam("w_id"), jobs.c.status == "queued")
+    .values(
+        status="running",
+        worker_id=bindparam("v_worker"),
+        lease_until_at=bindparam("v_lease", type_=BigInteger),
+        attempt=jobs.c.attempt + 1,
+        claimed_at=bindparam("v_now", type_=BigInteger),
+        started_at=None,
+        ended_at=None,
+        fair_order=bindparam("v_turn", type_=BigInteger),
     )
-    return jobs.c.key_id.not_in(full)
+    .returning(*jobs.c)
+)
+"""Claims a job that waits; it takes a turn of its team."""
+_PASSED_OVER = (
+    select(jobs.c.id)
+    .where(
+        jobs.c.team_id == bindparam("w_team"),
+        jobs.c.status == "queued",
+        jobs.c.precedence == bindparam("w_precedence"),
+        jobs.c.fair_order == bindparam("w_turn", type_=BigInteger),
+    )
+    .limit(1)
+    .scalar_subquery()
+)
+SWAP = update(jobs).where(jobs.c.id == _PASSED_OVER).values(fair_order=bindparam("v_later", type_=BigInteger))
+"""Gives a job whose turn another job of its team took the turn of that one."""

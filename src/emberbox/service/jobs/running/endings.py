@@ -156,7 +156,7 @@ class Endings:
                 await connection.execute(
                     insert(artifacts), [artifact.to_row() for artifact in outcome.artifacts]
                 )
-            await charge(connection, {job.team_id: stored})
+            await charge(connection, job, stored)
             return done, await _account(connection, done)
 
         return await self._db.write(write)
@@ -244,6 +244,7 @@ async def _account(connection: AsyncConnection, job: JobRecord) -> int:
     metrics = job.metrics or {}
     await record_usage(
         connection,
+        team_id=job.team_id,
         key_id=job.key_id,
         day=datetime.now(UTC).date().isoformat(),
         succeeded=job.status == "succeeded",

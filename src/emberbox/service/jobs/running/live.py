@@ -56,11 +56,13 @@ class LiveJob:
     Args:
         job: As claimed.
         log: Its output.
+        room: What is promised for what the attempt leaves, until its end is written.
     """
 
-    def __init__(self, job: JobRecord, log: LogWriter) -> None:
+    def __init__(self, job: JobRecord, log: LogWriter, room: Reservation) -> None:
         self.job = job
         self.log = log
+        self.room = room
         self.cancelled = asyncio.Event()
         self.begun_s = time.perf_counter()
         """When the attempt began, on the monotonic clock."""
@@ -69,19 +71,7 @@ class LiveJob:
         self.sandbox: Sandbox | None = None
         self.process: Process | None = None
         """The program, while it runs."""
-        self.room: Reservation | None = None
-        """What is promised for what the attempt leaves, until its end is written."""
-        self.room: Reservation | None = None
-        """What is promised for what the attempt leaves, until its end is written."""
         self._begun = asyncio.Event()
-
-    def reserve(self, more: int) -> None:
-        """Have bytes promised for what the attempt leaves. Raises `QuotaExceeded`.
-
-        For an attempt without a room nothing is: it never came to a program.
-        """
-        if self.room is not None:
-            self.room.keep(self.room.kept + more)
 
     def begin(self, process: Process, started_at: int) -> None:
         """Note that the program was started, at `started_at` µs."""

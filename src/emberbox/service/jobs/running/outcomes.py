@@ -116,8 +116,9 @@ async def _stored(blobs: BlobStore, live: LiveJob, *, whole: bool = True) -> tup
     heads = {} if small else {stream: bytes(head) for stream, head in log.heads.items()}
     key = None if small else f"logs/{job.id}/{job.attempt}"
     stored = StoredLog(size=log.size, data=log.data, key=key, **heads)
+    await live.room.look()
     try:
-        live.reserve(stored.stored_bytes)
+        live.room.keep(live.room.kept + stored.stored_bytes)
     except QuotaExceeded as error:
         return StoredLog(), f"its output is not kept: {error.message}"
     if key is not None:

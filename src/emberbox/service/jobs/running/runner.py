@@ -26,12 +26,9 @@ from emberbox.store.database import now_us
 from emberbox.tasks import TaskKeeper, undone_on_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from emberbox.blobs import BlobStore
     from emberbox.runtimes import Runtime
     from emberbox.sandbox import Engine, Process, Sandbox
-    from emberbox.service.accounts.reservations import Reservation
     from emberbox.service.jobs.running.endings import Outcome
     from emberbox.service.jobs.running.live import LiveJob
     from emberbox.service.uploads.contents import Contents
@@ -53,24 +50,16 @@ class Runner:
         contents: Scripts and files.
         blobs: Takes large logs.
         artifacts: Takes what is kept.
-        room: Promises a job's team the room for what the job leaves.
         keeper: Ends sandboxes in the background.
     """
 
     def __init__(
-        self,
-        engine: Engine,
-        contents: Contents,
-        blobs: BlobStore,
-        artifacts: Artifacts,
-        room: Callable[[JobRecord], Awaitable[Reservation]],
-        keeper: TaskKeeper,
+        self, engine: Engine, contents: Contents, blobs: BlobStore, artifacts: Artifacts, keeper: TaskKeeper
     ) -> None:
         self._engine = engine
         self._contents = contents
         self._blobs = blobs
         self._artifacts = artifacts
-        self._room = room
         self._keeper = keeper
 
     async def run(self, live: LiveJob) -> Outcome:
@@ -94,14 +83,13 @@ class Runner:
 
     async def _run(self, live: LiveJob) -> Outcome:
         job = live.job
-        live.room = room = await self._room(job)
         try:
             runtime = self._engine.runtimes.get(job.runtime)
             packages = await self._packages(job, runtime)
             # All output is taken as it comes, and bounded by the job's own limit.
             limits = replace(runtime.limits.of_runs(), keep_bytes=None)
             sandbox = await self._engine.open_sandbox(
-                job.runtime, job.spec.options, limits=limits, scope=job.key_id, packages=packages
+                job.runtime, job.spec.options, limits=limits, scope=job.team_id, packages=packages
             )
         except PackagesFailed as error:
             return await outcomes.without_packages(self._blobs, live, error)
@@ -118,7 +106,8 @@ class Runner:
         ended_at = now_us()
         collected = Collected(records=[], notes=[])
         if result.status not in (RunStatus.VM_DIED, RunStatus.CANCELLED) and not sandbox.closed:
-            collected = await self._artifacts.collect(sandbox, job, room, left_files=result.left_files)
+            await live.room.look()
+            collected = await self._artifacts.collect(sandbox, job, live.room, left_files=result.left_files)
         async with undone_on_failure(partial(self._artifacts.discard, collected)):
             return await outcomes.ended(self._blobs, live, result, collected, ended_at)
 
@@ -127,8 +116,7 @@ class Runner:
 
         Its sandbox is ended in the background: that would slow the end down.
         """
-        if live.room is not None:
-            live.room.end()
+        live.room.end()
         sandbox, live.sandbox = live.sandbox, None
         if sandbox is not None:
             self._keeper.start(sandbox.close(), f"close-{sandbox.id}")

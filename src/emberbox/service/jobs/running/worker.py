@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
     from emberbox.config import WorkerSettings
     from emberbox.service.accounts.quota import Quotas
+    from emberbox.service.accounts.reservations import Reservation
     from emberbox.service.jobs.queue.base import JobQueue
     from emberbox.service.jobs.running.endings import Endings
     from emberbox.service.jobs.running.runner import Runner
+    from emberbox.store.records import JobRecord
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class Worker:
         endings: Writes their ends, also of those that were lost too often, or wait and are cancelled.
         live: Holds those that run.
         quotas: Kept fresh for the queue.
+        room: Promises room for what a job leaves.
         settings: Lease, heartbeat, bounds.
         lost: Called for each attempt that was lost with its VM or its worker.
         concurrency: Jobs at once.
@@ -59,6 +62,7 @@ class Worker:
         endings: Endings,
         live: LiveJobs,
         quotas: Quotas,
+        room: Callable[[JobRecord], Reservation],
         settings: WorkerSettings,
         *,
         lost: Callable[[], None],
@@ -73,6 +77,7 @@ class Worker:
         self._endings = endings
         self._live = live
         self._quotas = quotas
+        self._room = room
         self._settings = settings
         self._count_loss = lost
         self._scratch = scratch
@@ -143,7 +148,8 @@ class Worker:
     async def _claim(self, count: int) -> int:
         claimed = await self._queue.claim(self.id, count, self._settings.lease_s)
         for job in claimed:
-            live = LiveJob(job, LogWriter(job.attempt, self._scratch / f"{job.id}-{job.attempt}.log"))
+            log = LogWriter(job.attempt, self._scratch / f"{job.id}-{job.attempt}.log")
+            live = LiveJob(job, log, self._room(job))
             self._live.add(live)
             self._running[live] = self._keeper.start(self._run(live), f"job-{job.id}")
         return len(claimed)

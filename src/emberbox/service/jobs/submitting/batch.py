@@ -71,7 +71,7 @@ class Batch:
     Args:
         connection: Its connection.
         queue: Gives new jobs their places.
-        quotas: What each team may use.
+        quotas: What each team and key may use.
         line: Whether one more job may wait; kept up to date.
     """
 
@@ -95,7 +95,7 @@ class Batch:
         self._contents: dict[str, NewContent] = {}
 
     async def write(self, requests: list[Request]) -> list[Answer]:
-        """Write those of the requests that may be accepted, with their contents; returns an answer to each."""
+        """Write those that may be accepted, with their contents; returns an answer to each request."""
         await self._read(requests)
         wanted = {(request.key.team_id, self._precedence(request)) for request in requests}
         places = await self._queue.places(self._connection, wanted)
@@ -124,7 +124,8 @@ class Batch:
     async def _read(self, requests: list[Request]) -> None:
         await self._read_names(requests)
         digests = {digest for request in requests for digest in request.order.digests}
-        await self._ledger.open({request.key.team_id for request in requests}, digests)
+        keys = {(request.key.team_id, request.key.id) for request in requests}
+        await self._ledger.open({owner for pair in keys for owner in pair}, digests)
 
     def _precedence(self, request: Request) -> int:
         return self._quotas.precedence(request.key, request.order.priority)
@@ -149,7 +150,7 @@ class Batch:
         size = row_bytes + sum(parts.values())
         await self._line.check(self._connection, key, size, self._made.values())
         await self._check_cpu(key)
-        self._ledger.check(key.team_id, parts, row_bytes, self._quotas.of(key, "storage_bytes"))
+        self._ledger.check(self._quotas.shares(key, "storage_bytes"), parts, row_bytes)
         return None
 
     def _add(self, request: Request, places: Places, parts: dict[str, int]) -> JobRecord:
@@ -161,8 +162,9 @@ class Batch:
             "input_bytes": row_bytes + sum(parts.values()),
             "storage_bytes": row_bytes,
         }
-        self._line.add(key, row["input_bytes"])
-        self._ledger.add(key.team_id, parts, order.digests, row_bytes)
+        self._made[row["id"]] = job = JobRecord(**{**row, "spec": order.spec})
+        self._line.add(job)
+        self._ledger.add(job, parts, order.digests, row_bytes)
         new = (content for content in request.contents if not self._ledger.knows(content.plan.sha256))
         self._contents.update({content.plan.sha256: content for content in new})
         self._rows.append(row)
@@ -178,7 +180,6 @@ class Batch:
                     "created_at": self._now,
                 }
             )
-        self._made[row["id"]] = job = JobRecord(**{**row, "spec": order.spec})
         return job
 
     async def _read_names(self, requests: list[Request]) -> None:
@@ -206,18 +207,17 @@ class Batch:
         return job
 
     async def _check_cpu(self, key: KeyRecord) -> None:
-        """Raise `QuotaExceeded` when the team has used its CPU time of today."""
-        if not (bound := self._quotas.of(key, "cpu_s_day")):
-            return
+        """Raise `QuotaExceeded` when the team or the key has used its CPU time of today."""
         now = datetime.now(UTC)
-        used = await cpu_s_today(self._connection, key.id, now.date().isoformat())
-        if used >= bound:
-            midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
-            raise QuotaExceeded(
-                f"your team has used {used:.0f} CPU seconds today (UTC); its share is {bound:.0f}. "
-                "Come back tomorrow, or ask the operator for more (cpu_s_day)",
-                retry_after_s=(midnight - now).total_seconds(),
-            )
+        for share in self._quotas.shares(key, "cpu_s_day"):
+            used = await cpu_s_today(self._connection, share, now.date().isoformat())
+            if used >= share.bound:
+                midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
+                raise QuotaExceeded(
+                    f"this {share.whose} has used {used:.0f} CPU seconds today (UTC); "
+                    f"its share is {share.bound:.0f}. Come back tomorrow, or ask for more (cpu_s_day)",
+                    retry_after_s=(midnight - now).total_seconds(),
+                )
 
 
 def check_same(earlier_hash: str, request_hash: str) -> None:

@@ -1,4 +1,4 @@
-"""How much waits, as far as this process knows: of each team, and of all together."""
+"""How much waits, as far as this process knows: of each team and key, and of all together."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from emberbox.service.accounts.quota import Quotas
+    from emberbox.service.accounts.quota import Quotas, Share
     from emberbox.service.jobs.queue.base import JobQueue
     from emberbox.store.records import JobRecord, KeyRecord
 
 RECOUNT_S = 1.0
 """What waits is counted again after this long: it runs, and another process may take some in."""
-_ALL = None
-_FULL_S = 0.2
+FULL_S = 0.2
 """How soon all that waits is counted again where there seems to be no room: that takes a while."""
+_ALL = ""
 
 
 @dataclass(slots=True)
@@ -31,6 +31,10 @@ class _Standing:
     counted: float
     jobs: int
     bytes: int
+
+    def over(self, name: str, bound: float, size: int) -> bool:
+        """Return whether one more job of `size` bytes is too much for a bound of that name."""
+        return self.jobs + 1 > bound if name == "queued_jobs" else self.bytes + size > bound
 
 
 class Line:
@@ -44,7 +48,7 @@ class Line:
     def __init__(self, queue: JobQueue, quotas: Quotas) -> None:
         self._queue = queue
         self._quotas = quotas
-        self._known: dict[str | None, _Standing] = {}
+        self._known: dict[str, _Standing] = {}
 
     async def check(
         self, connection: AsyncConnection, key: KeyRecord, size: int, made: Collection[JobRecord]
@@ -58,64 +62,51 @@ class Line:
             made: Jobs of the same transaction, which the queue does not count yet.
 
         Raises:
-            QuotaExceeded: The team has as many jobs or bytes waiting as it may.
+            QuotaExceeded: The team or the key has as many jobs or bytes waiting as it may.
             CapacityExhausted: All teams together have.
         """
-        jobs, most = self._quotas.of(key, "queued_jobs"), self._quotas.of(key, "queued_bytes")
-        if jobs or most:
-            own = await self._standing(connection, key.team_id, jobs, most, size, made)
-            if what := _full(own, jobs, most, size):
-                raise QuotaExceeded(
-                    f"{what} of your team wait already, as many as may (queued_jobs, queued_bytes): "
-                    "wait until some have run"
-                )
-        ceiling = self._quotas.ceiling
-        if ceiling.queued_jobs or ceiling.queued_bytes:
-            limits = (ceiling.queued_jobs, ceiling.queued_bytes)
-            everybody = await self._standing(connection, _ALL, *limits, size, made)
-            if what := _full(everybody, *limits, size):
-                raise CapacityExhausted(
-                    f"{what} of all teams wait already, as many as may: try again later; "
-                    "the operator may raise ceiling.queued_jobs or ceiling.queued_bytes"
-                )
+        for name in ("queued_jobs", "queued_bytes"):
+            for share in self._quotas.shares(key, name):
+                known = await self._standing(connection, share, made, (name, share.bound, size))
+                if known.over(name, share.bound, size):
+                    raise QuotaExceeded(
+                        f"{known.jobs} jobs of this {share.whose} wait already, with {known.bytes} bytes, as "
+                        f"many as may ({name}: {share.bound:.0f}); wait until some of them have run"
+                    )
+            if bound := getattr(self._quotas.ceiling, name):
+                known = await self._standing(connection, None, made, (name, bound, size))
+                if known.over(name, bound, size):
+                    raise CapacityExhausted(
+                        f"{known.jobs} jobs of all teams wait already, with {known.bytes} bytes, as many as "
+                        f"may; try again later. The operator may raise ceiling.{name}"
+                    )
 
-    def add(self, key: KeyRecord, size: int) -> None:
+    def add(self, job: JobRecord) -> None:
         """Count a job that waits from now on."""
-        for owner in (key.team_id, _ALL):
+        for owner in (job.team_id, job.key_id, _ALL):
             if (standing := self._known.get(owner)) is not None:
                 standing.jobs += 1
-                standing.bytes += size
+                standing.bytes += job.input_bytes
 
     async def _standing(
         self,
         connection: AsyncConnection,
-        owner: str | None,
-        jobs: float,
-        most: float,
-        size: int,
+        share: Share | None,
         made: Collection[JobRecord],
+        wanted: tuple[str, float, int],
     ) -> _Standing:
-        known = self._known.get(owner)
-        age_s = float("inf") if known is None else time.monotonic() - known.counted
-        if (
-            known is None
-            or age_s > RECOUNT_S
-            or (_full(known, jobs, most, size) and (owner is not _ALL or age_s > _FULL_S))
-        ):
-            waiting = await self._queue.waiting(connection, owner)
-            mine = [job for job in made if owner in (_ALL, job.team_id)]
-            known = self._known[owner] = _Standing(
-                time.monotonic(),
-                waiting.jobs + len(mine),
-                waiting.bytes + sum(job.input_bytes for job in mine),
-            )
-        return known
-
-
-def _full(standing: _Standing, jobs: float, most: float, size: int) -> str:
-    """Return what is too much with one more job of `size` bytes; empty where nothing is."""
-    if jobs and standing.jobs >= jobs:
-        return f"{standing.jobs} jobs"
-    if most and standing.bytes + size > most:
-        return f"jobs with {standing.bytes} bytes"
-    return ""
+        """Return what waits of a share, or of all: counted anew where it is old, or seems to be too much."""
+        owner = _ALL if share is None else share.id
+        if (known := self._known.get(owner)) is not None:
+            age_s = time.monotonic() - known.counted
+            good_s = (FULL_S if share is None else 0.0) if known.over(*wanted) else RECOUNT_S
+            if age_s <= good_s:
+                return known
+        waiting = await self._queue.waiting(connection, share)
+        mine = [job for job in made if share is None or getattr(job, share.column) == share.id]
+        self._known[owner] = _Standing(
+            time.monotonic(),
+            waiting.jobs + len(mine),
+            waiting.bytes + sum(job.input_bytes for job in mine),
+        )
+        return self._known[owner]

@@ -14,6 +14,7 @@ from emberbox.model import RunOptions
 from emberbox.schemas.jobs import EncodedFile, SubmitJob
 from emberbox.schemas.jobs import RunOptions as AskedOptions
 from emberbox.service.jobs.submitting.order import JobOrder
+from emberbox.service.ownership import check_own
 from emberbox.service.uploads.bundles import BundleFile
 from emberbox.store.records import JOB_OPTIONS, JobSpec, KeyRecord
 
@@ -81,8 +82,12 @@ class Orders:
         )
 
     async def for_script(self, key: KeyRecord, script_id: str, body: AskedOptions) -> JobOrder:
-        """Return the order for a run of a script. Raises `NotFound` and what `for_code` raises."""
+        """Return the order for a run of a script of the key's team.
+
+        Raises `NotFound`, `NotAllowed` and what `for_code` raises.
+        """
         script = await self._scripts.get(key, script_id)
+        check_own(key, script)
         runtime = self._runtimes.get(script.runtime)
         spec = _spec(self._settings, runtime, body)
         return await self._order(

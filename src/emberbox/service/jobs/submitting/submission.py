@@ -18,6 +18,7 @@ from emberbox.service.jobs.rows import find_job
 from emberbox.service.jobs.submitting.batch import NAMED, Answer, Batch, Request, check_same
 from emberbox.service.jobs.submitting.line import Line
 from emberbox.service.jobs.submitting.order import JobOrder
+from emberbox.service.ownership import check_own
 from emberbox.service.uploads.contents import INLINE_BYTES
 from emberbox.tasks import TaskKeeper, shielded
 
@@ -45,7 +46,7 @@ class Submission:
     Args:
         db: Their rows.
         queue: Gives them their places, and is told of new ones.
-        quotas: What each team may use.
+        quotas: What each team and key may use.
         contents: Takes what jobs are made of.
         reservations: Promises of room for what is too large for a row.
         check_ready: Called before a job is accepted; raises what speaks against it.
@@ -81,7 +82,7 @@ class Submission:
         """Accept a job: once this returns it will be run, whatever befalls the service.
 
         Args:
-            key: Whose job it is.
+            key: Who submits it; its team owns the job.
             order: What to run.
             idempotency: The request's Idempotency-Key and a hash of the request; None without.
 
@@ -119,7 +120,8 @@ class Submission:
             batch = self._batch(connection)
             return await batch.check(request), batch.new_bytes(request)
 
-        with await self._reservations.begin(key.team_id, self._quotas.of(key, "storage_bytes")) as room:
+        with self._reservations.begin(self._quotas.shares(key, "storage_bytes")) as room:
+            await room.look()
             earlier, size = await self._db.write(look)
             if earlier is not None:
                 return earlier
@@ -163,7 +165,8 @@ class Submission:
         return await shielded(request.answer)
 
     async def rerun(self, key: KeyRecord, job: JobRecord) -> JobRecord:
-        """Submit the same job again. Raises as `submit` does."""
+        """Submit the same job again. Raises as `submit` does, and `NotAllowed` for another team's."""
+        check_own(key, job)
         return (await self.submit(key, JobOrder.again(job)))[0]
 
     async def settle(self) -> None:

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from emberbox.service.jobs.submitting.order import JobOrder, new_row
-from emberbox.store.records import JobRecord, JobSpec, KeyRecord
+from emberbox.store.records import JobRecord, JobSpec
 from emberbox.store.tables import jobs
+from tests.accounts import key_record
 
-KEY = KeyRecord(
-    id="key_x",
-    name="x",
-    hint="",
-    scopes=frozenset({"run"}),
-    quota={},
-    created_at=0,
-    expires_at=None,
-    last_used_at=None,
-    revoked_at=None,
-)
+KEY = key_record(id="key_x", team_id="team_x")
 ORDER = JobOrder(
     runtime="bash",
     entry="main.sh",
@@ -39,7 +30,8 @@ def job() -> JobRecord:
 def test_a_row_has_every_column_and_waits() -> None:
     row = new_row(KEY, ORDER, 7)
     assert set(row) == {column.name for column in jobs.c}
-    assert (row["status"], row["key_id"], row["attempt"], row["available_at"]) == ("queued", "key_x", 0, 7)
+    assert (row["status"], row["attempt"], row["available_at"]) == ("queued", 0, 7)
+    assert (row["team_id"], row["key_id"]) == ("team_x", "key_x")
 
 
 def test_an_order_comes_through_its_row() -> None:
