@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, cast
 
 import pytest
 from sqlalchemy import insert, update
 
-from emberbox.config import QuotaSettings
-from emberbox.service.accounts.quota import Bounds, Quotas
+from emberbox.service.accounts.quota import Bounds
 from emberbox.service.jobs.queue.database import DatabaseQueue
 from emberbox.service.jobs.submitting.order import JobOrder, new_row
 from emberbox.service.jobs.submitting.submission import Submission
+from emberbox.service.uploads.contents import Contents
 from emberbox.store import Database
 from emberbox.store.database import now_us
 from emberbox.store.records import JobRecord, JobSpec
 from emberbox.store.tables import contents, jobs
+from emberbox.testing import MemoryBlobs
 from emberbox.testing.queue import MemoryQueue
 from tests.accounts import key_record
 from tests.integration.conftest import (  # noqa: F401
@@ -28,6 +30,7 @@ from tests.integration.conftest import (  # noqa: F401
     sqlite_template,
     sqlite_url,
 )
+from tests.storing import quotas_of, reservations_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,10 +44,11 @@ if TYPE_CHECKING:
 SHA = "0" * 64
 
 
-def key(name: str) -> KeyRecord:
-    """A key of a team of its own, or for `team/key` one of a team's keys."""
+def key(name: str, granted: int = 0) -> KeyRecord:
+    """A key of a team of its own, or for `team/key` one of a team's keys; with a priority that is granted."""
     team, _, own = name.partition("/")
-    return key_record(id=f"key_{own or team}", team_id=f"team_{team}")
+    record = key_record(id=f"key_{own or team}", team_id=f"team_{team}")
+    return replace(record, team_quota={"priority": granted})
 
 
 class Bench(Protocol):
@@ -55,7 +59,7 @@ class Bench(Protocol):
 
     bounds: Bounds
 
-    async def job(self, owner: str = "a", *, priority: int = 0) -> JobRecord: ...
+    async def job(self, owner: str = "a", *, priority: int = 0, granted: int = 0) -> JobRecord: ...
 
     async def expire_leases(self) -> None: ...
 
@@ -75,17 +79,15 @@ class MemoryBench:
         self.bounds = Bounds()
         self.queue = MemoryQueue(lambda: self.bounds)
 
-    async def job(self, owner: str = "a", *, priority: int = 0) -> JobRecord:
-        record = key(owner)
-        places = await self.queue.places(None, {(record.team_id, priority)})
-        row = {**new_row(record, order(priority), now_us()), "fair_order": places(record.team_id, priority)}
-        job = JobRecord.from_row(row)
+    async def job(self, owner: str = "a", *, priority: int = 0, granted: int = 0) -> JobRecord:
+        record, precedence = key(owner, granted), max(0, min(priority, granted))
+        places = await self.queue.places(None, {(record.team_id, precedence)})
+        turn = {"precedence": precedence, "fair_order": places(record.team_id, precedence)}
+        job = JobRecord.from_row({**new_row(record, order(priority), now_us()), **turn, "input_bytes": 5})
         await self.queue.put([job])
         return job
 
     async def expire_leases(self) -> None:
-        from dataclasses import replace
-
         self.queue.jobs = {
             name: replace(job, lease_until_at=0) if job.lease_until_at else job
             for name, job in self.queue.jobs.items()
@@ -106,13 +108,15 @@ class DatabaseBench:
         self.submission = Submission(
             db,
             self.queue,
-            Quotas(db, QuotaSettings()),
+            quotas_of(db),
+            Contents(db, MemoryBlobs()),
+            reservations_of(db),
             check_ready=lambda: None,
             accepted=lambda job: None,
         )
 
-    async def job(self, owner: str = "a", *, priority: int = 0) -> JobRecord:
-        return (await self.submission.submit(key(owner), order(priority)))[0]
+    async def job(self, owner: str = "a", *, priority: int = 0, granted: int = 0) -> JobRecord:
+        return (await self.submission.submit(key(owner, granted), order(priority)))[0]
 
     async def expire_leases(self) -> None:
         async with self.db.writing() as connection:

@@ -7,7 +7,7 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from emberbox.service.accounts.quota import Bounds
+from emberbox.service.accounts.quota import Bounds, Share
 from emberbox.service.jobs.queue.base import CancelRequests
 from tests.patience import PATIENCE_S
 
@@ -61,19 +61,46 @@ async def test_teams_take_turns(bench: Bench) -> None:
     assert first.count("team_modest") == 4, "the modest team does not wait behind the greedy one's twenty"
 
 
-async def test_turns_are_taken_within_each_priority(bench: Bench) -> None:
-    """What a team has waiting or running at one priority costs nobody a turn at another."""
-    for _ in range(20):
+async def test_a_priority_orders_a_teams_own_jobs_alone(bench: Bench) -> None:
+    """Who gives all its jobs the highest priority comes no earlier beside others."""
+    for _ in range(3):
         await bench.job("greedy")
-    await bench.job("greedy", priority=5)
-    (urgent,) = await bench.queue.claim("w", 1, LEASE_S)
-    assert urgent.priority == 5
-    await bench.job("modest")
-    assert "team_modest" in {job.team_id for job in await bench.queue.claim("w", 2, LEASE_S)}
-    for _ in range(10):
-        await bench.job("modest", priority=5)
-    await bench.job("greedy", priority=5)
-    assert "team_greedy" in {job.team_id for job in await bench.queue.claim("w", 2, LEASE_S)}
+    for _ in range(20):
+        await bench.job("greedy", priority=10)
+    for _ in range(4):
+        await bench.job("modest", priority=-10)
+    first = await bench.queue.claim("w", 8, LEASE_S)
+    assert [job.team_id for job in first].count("team_modest") == 4
+    assert {job.priority for job in first if job.team_id == "team_greedy"} == {10}
+
+
+async def test_a_turn_that_was_passed_on_is_not_lost(bench: Bench) -> None:
+    """What was passed over within its team waits no longer than what came after it."""
+    low = [(await bench.job("a")).id for _ in range(3)]
+    for _ in range(3):
+        await bench.job("b")
+    high = [(await bench.job("a", priority=1)).id for _ in range(2)]
+    claimed = [job for _ in range(8) for job in await bench.queue.claim("w", 1, LEASE_S)]
+    assert [job.id for job in claimed if job.team_id == "team_a"] == [*high, *low]
+    assert [job.team_id for job in claimed].count("team_b") == 3
+    assert {job.team_id for job in claimed[:2]} == {"team_a", "team_b"}
+    assert {job.team_id for job in claimed[2:4]} == {"team_a", "team_b"}
+    turns = [job.fair_order for job in claimed if job.team_id == "team_a"]
+    assert turns == sorted(set(turns)), "each turn is taken once, in order"
+
+
+async def test_what_the_operator_grants_counts_against_others(bench: Bench) -> None:
+    for _ in range(20):
+        await bench.job("usual", priority=10)
+    await bench.job("granted", priority=10, granted=5)
+    other = await bench.job("granted")
+    await bench.job("also", priority=5, granted=5)
+    first = await bench.queue.claim("w", 2, LEASE_S)
+    assert {job.team_id for job in first} == {"team_granted", "team_also"}
+    assert {job.precedence for job in first} == {5}
+    assert other.id not in {job.id for job in first}
+    (third,) = await bench.queue.claim("w", 1, LEASE_S)
+    assert third.team_id == "team_usual", "what was granted costs no turn at what was not"
 
 
 async def test_turns_hold_while_jobs_run_and_come(bench: Bench) -> None:
@@ -239,13 +266,15 @@ async def test_only_the_attempt_that_is_held_ends(bench: Bench) -> None:
     assert await bench.now(job) == again
 
 
-async def test_those_that_wait_are_counted_by_key(bench: Bench) -> None:
-    for owner in ("a", "a", "a", "b"):
+async def test_those_that_wait_are_counted_with_what_they_are_made_of(bench: Bench) -> None:
+    for owner in ("a", "a/own", "a", "b"):
         await bench.job(owner)
     await bench.queue.claim("w", 1, LEASE_S)
+    shares = [Share("team", "team_a", 1), Share("key", "key_own", 1), Share("team", "team_c", 1), None]
     async with bench.transaction() as connection:
-        counts = [await bench.queue.waiting(connection, key) for key in ("team_a", "team_b", "team_c")]
-    assert counts == [2, 1, 0]
+        waiting = [await bench.queue.waiting(connection, share) for share in shares]
+    assert [one.jobs for one in waiting] == [2, 1, 0, 3]
+    assert [one.bytes > 0 for one in waiting] == [True, True, False, True]
 
 
 async def test_workers_come_and_go(bench: Bench) -> None:

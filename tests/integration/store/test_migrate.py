@@ -48,7 +48,7 @@ def _differences(connection: Connection) -> list[Any]:
 
     # Of SQLite's indexes Alembic does not see which columns go downwards; `_shape` has the columns
     # of all indexes.
-    downwards = {"ix_jobs_queue"} if connection.dialect.name == "sqlite" else set()
+    downwards = {"ix_jobs_line"} if connection.dialect.name == "sqlite" else set()
     options = {
         "compare_type": True,
         "compare_server_default": True,
@@ -57,7 +57,7 @@ def _differences(connection: Connection) -> list[Any]:
     context = MigrationContext.configure(connection, opts=options)
     with warnings.catch_warnings():
         warnings.filterwarnings(
-            "ignore", "autogenerate skipping metadata-specified expression-based index 'ix_jobs_queue'"
+            "ignore", "autogenerate skipping metadata-specified expression-based index 'ix_jobs_line'"
         )
         found: list[Any] = compare_metadata(context, metadata)
     return found

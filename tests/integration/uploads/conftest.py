@@ -11,12 +11,11 @@ from sqlalchemy import func, insert, select
 from emberbox.config import Settings
 from emberbox.ids import new_id
 from emberbox.runtimes import RuntimeCatalog, builtin_folder, discover
-from emberbox.service.uploads.contents import Contents
-from emberbox.service.uploads.scripts import Scripts
 from emberbox.store.records import JobRecord, JobSpec
 from emberbox.store.tables import jobs
 from emberbox.testing import MemoryBlobs
 from tests.accounts import key_record
+from tests.storing import StoredContents, scripts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Table
 
+    from emberbox.service.uploads.scripts import Scripts
     from emberbox.store import Database
     from emberbox.store.records import KeyRecord
 
@@ -39,8 +39,8 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def contents(database: Database, blobs: MemoryBlobs) -> Contents:
-    return Contents(database, blobs)
+def contents(database: Database, blobs: MemoryBlobs) -> StoredContents:
+    return StoredContents(database, blobs)
 
 
 @pytest.fixture(scope="session")
@@ -49,8 +49,8 @@ def runtimes() -> RuntimeCatalog:
 
 
 @pytest.fixture
-def scripts(database: Database, contents: Contents, runtimes: RuntimeCatalog, settings: Settings) -> Scripts:
-    return Scripts(database, contents, runtimes, settings)
+def scripts(database: Database, contents: StoredContents, runtimes: RuntimeCatalog) -> Scripts:
+    return scripts_of(database, contents, runtimes)
 
 
 @pytest.fixture
@@ -83,7 +83,9 @@ def make_job(database: Database) -> Callable[..., Any]:
         labels={},
         webhook=None,
         priority=0,
+        precedence=0,
         fair_order=0,
+        input_bytes=0,
         status="succeeded",
         reason="exited",
         message=None,

@@ -19,14 +19,15 @@ from emberbox.service.jobs.running.artifacts import Artifacts, Collected
 from emberbox.store.records import JobRecord, JobSpec
 from emberbox.store.tables import artifacts as table
 from emberbox.testing.engine import HostEngine
+from tests.storing import boundless
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from emberbox.sandbox.sandbox import Sandbox
-    from emberbox.service.uploads.contents import Contents
     from emberbox.store import Database
     from emberbox.testing import MemoryBlobs
+    from tests.storing import StoredContents
 
 BOUNDS = JobSettings(artifact_bytes=1_000_000, artifact_files=5)
 
@@ -50,12 +51,12 @@ def artifacts(database: Database, blobs: MemoryBlobs, settings: Settings) -> Art
 
 @pytest.fixture
 async def collect(
-    artifacts: Artifacts, sandbox: Sandbox, contents: Contents, make_job: Callable[..., Any]
+    artifacts: Artifacts, sandbox: Sandbox, contents: StoredContents, make_job: Callable[..., Any]
 ) -> Callable[..., Any]:
     async def collect(*patterns: str, source: Any = None) -> Collected:
         job: JobRecord = await make_job((await contents.put_file("a", b"x")).sha256)
         job = replace(job, spec=JobSpec(artifacts=list(patterns)))
-        return await artifacts.collect(sandbox if source is None else source, job)
+        return await artifacts.collect(sandbox if source is None else source, job, boundless())
 
     return collect
 

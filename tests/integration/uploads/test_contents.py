@@ -9,15 +9,14 @@ import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import select, update
 
 from emberbox.errors import BlobError, InvalidPath, NoSpace, NotFound
 from emberbox.service.uploads.bundles import BundleFile
-from emberbox.service.uploads.contents import INLINE_BYTES, Contents
-from emberbox.store.database import now_us
+from emberbox.service.uploads.contents import INLINE_BYTES
 from emberbox.store.tables import contents as table
 from emberbox.testing import MemoryBlobs
 from tests.integration.uploads.conftest import count
+from tests.storing import StoredContents
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,7 +33,7 @@ SIZES = [0, 1, INLINE_BYTES, INLINE_BYTES + 1, 5_000_000]
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_a_file_comes_back(contents: Contents, blobs: MemoryBlobs, size: int) -> None:
+async def test_a_file_comes_back(contents: StoredContents, blobs: MemoryBlobs, size: int) -> None:
     data = os.urandom(size)
     stored = await contents.put_file("main.py", data)
     found = await contents.get(stored.sha256)
@@ -47,7 +46,7 @@ async def test_a_file_comes_back(contents: Contents, blobs: MemoryBlobs, size: i
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_a_bundle_comes_back_as_a_tar(contents: Contents, tmp_path: Path, size: int) -> None:
+async def test_a_bundle_comes_back_as_a_tar(contents: StoredContents, tmp_path: Path, size: int) -> None:
     data = os.urandom(size)
     (tmp_path / "spooled").write_bytes(data)
     stored = await contents.put_bundle(
@@ -76,7 +75,7 @@ async def test_a_bundle_comes_back_as_a_tar(contents: Contents, tmp_path: Path, 
 
 
 async def test_the_same_is_stored_once_in_any_order(
-    contents: Contents, blobs: MemoryBlobs, database: Database
+    contents: StoredContents, blobs: MemoryBlobs, database: Database
 ) -> None:
     files = [BundleFile(f"{number}.py", bytes([number]) * 10_000) for number in range(20)]
     first = await contents.put_bundle(files)
@@ -85,7 +84,7 @@ async def test_the_same_is_stored_once_in_any_order(
     assert (await count(database, table), len(blobs.blobs)) == (2, 1)
 
 
-async def test_names_modes_and_kinds_make_a_difference(contents: Contents) -> None:
+async def test_names_modes_and_kinds_make_a_difference(contents: StoredContents) -> None:
     made = [
         await contents.put_file("a", b"x"),
         await contents.put_file("b", b"x"),
@@ -101,7 +100,7 @@ async def test_names_modes_and_kinds_make_a_difference(contents: Contents) -> No
 
 
 async def test_many_uploads_of_the_same_at_once(
-    contents: Contents, blobs: MemoryBlobs, database: Database
+    contents: StoredContents, blobs: MemoryBlobs, database: Database
 ) -> None:
     data = os.urandom(INLINE_BYTES * 2)
     stored = await asyncio.gather(*(contents.put_file("a", data) for _ in range(20)))
@@ -111,21 +110,8 @@ async def test_many_uploads_of_the_same_at_once(
     assert await count(database, table) == 1
 
 
-async def test_asking_again_keeps_it_alive(
-    contents: Contents, database: Database, blobs: MemoryBlobs
-) -> None:
-    stored = await contents.put_file("a", b"x")
-    async with database.writing() as connection:
-        await connection.execute(update(table).values(touched_at=1))
-    await Contents(database, blobs).put_file("a", b"x")
-    async with database.reading() as connection:
-        touched = (await connection.execute(select(table.c.touched_at))).scalar_one()
-    assert touched > now_us() - 60_000_000
-    assert (await contents.get(stored.sha256)).sha256 == stored.sha256
-
-
 async def test_a_new_upload_never_shares_the_key_of_an_old_one(
-    contents: Contents, blobs: MemoryBlobs, database: Database
+    contents: StoredContents, blobs: MemoryBlobs, database: Database
 ) -> None:
     data = os.urandom(INLINE_BYTES + 1)
     first = await contents.put_file("a", data)
@@ -137,30 +123,32 @@ async def test_a_new_upload_never_shares_the_key_of_an_old_one(
     assert await contents.read(second) == data
 
 
-async def test_failures_leave_no_row(contents: Contents, blobs: MemoryBlobs, database: Database) -> None:
+async def test_failures_leave_no_row(
+    contents: StoredContents, blobs: MemoryBlobs, database: Database
+) -> None:
     blobs.failing.add("put")
     with pytest.raises(BlobError):
         await contents.put_file("a", bytes(INLINE_BYTES + 1))
-    full = Contents(database, MemoryBlobs(capacity_bytes=10))
+    full = StoredContents(database, MemoryBlobs(capacity_bytes=10))
     with pytest.raises(NoSpace):
         await full.put_bundle([BundleFile("a", bytes(INLINE_BYTES + 1))])
     assert await count(database, table) == 0
 
 
 @pytest.mark.parametrize("path", ["../a", "/a", "", "a/../../b", "a\0"])
-async def test_paths_that_lead_out_are_refused(contents: Contents, path: str) -> None:
+async def test_paths_that_lead_out_are_refused(contents: StoredContents, path: str) -> None:
     with pytest.raises(InvalidPath):
         await contents.put_file(path, b"x")
     with pytest.raises(InvalidPath):
         await contents.put_bundle([BundleFile("ok", b""), BundleFile(path, b"x")])
 
 
-async def test_paths_that_exclude_each_other_are_refused(contents: Contents) -> None:
+async def test_paths_that_exclude_each_other_are_refused(contents: StoredContents) -> None:
     for pair in (("a", "./a"), ("a", "a/b")):
         with pytest.raises(InvalidPath):
             await contents.put_bundle([BundleFile(path, b"") for path in pair])
 
 
-async def test_what_is_not_there_is_not_found(contents: Contents) -> None:
+async def test_what_is_not_there_is_not_found(contents: StoredContents) -> None:
     with pytest.raises(NotFound):
         await contents.get("0" * 64)

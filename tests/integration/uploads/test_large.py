@@ -17,8 +17,8 @@ from emberbox.errors import PayloadTooLarge
 from emberbox.model import MIB
 from emberbox.service.uploads.contents import Contents
 from emberbox.service.uploads.intake import UploadPart, receive, scratch_folder
-from emberbox.service.uploads.scripts import Scripts
-from tests.integration.uploads.conftest import make_key
+from tests.accounts import key_record
+from tests.storing import boundless, scripts_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -76,14 +76,17 @@ async def test_100_mib_go_in_and_come_out(
     packed: bool,
 ) -> None:
     contents = Contents(database, store)
-    scripts, key = Scripts(database, contents, runtimes, settings), make_key("large")
+    scripts, key = scripts_of(database, contents, runtimes), key_record()
     async with scratch_folder(tmp_path) as scratch:
         digest = await asyncio.to_thread(spool, scratch / "spooled", packed=packed)
         tracemalloc.start()
         try:
             name = "app.zip" if packed else "data.bin"
-            upload = await receive([UploadPart(name, scratch / "spooled")], ServerSettings(), scratch)
-            script = await scripts.create(key, upload, runtime="python", entry=None, name=None, labels={})
+            parts = [UploadPart(name, scratch / "spooled")]
+            upload = await receive(parts, ServerSettings(), scratch, boundless())
+            script = await scripts.create(
+                key, upload, boundless(), runtime="python", entry=None, name=None, labels={}
+            )
             _, content = await scripts.content(key, script.id)
             found = hashlib.sha256()
             async for piece in contents.stream_file(content, "data.bin"):
@@ -101,6 +104,5 @@ async def test_more_than_may_be_is_refused_before_it_is_stored(tmp_path: Path) -
     async with scratch_folder(tmp_path) as scratch:
         await asyncio.to_thread(spool, scratch / "spooled", packed=False)
         with pytest.raises(PayloadTooLarge, match="at most"):
-            await receive(
-                [UploadPart("data.bin", scratch / "spooled")], ServerSettings(upload_bytes=SIZE - 1), scratch
-            )
+            parts = [UploadPart("data.bin", scratch / "spooled")]
+            await receive(parts, ServerSettings(upload_bytes=SIZE - 1), scratch, boundless())

@@ -25,6 +25,7 @@ from emberbox.store.tables import contents as contents_table
 from emberbox.store.tables import scripts as scripts_table
 from tests.integration.uploads.conftest import count
 from tests.patience import PATIENCE_S
+from tests.storing import StoredContents, boundless
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +56,7 @@ class Stored:
         self,
         db: Database,
         blobs: MemoryBlobs,
-        contents: Contents,
+        contents: StoredContents,
         make_job: Callable[..., Any],
         settings: Settings,
     ) -> None:
@@ -157,7 +158,7 @@ class Stored:
 def stored(
     database: Database,
     blobs: MemoryBlobs,
-    contents: Contents,
+    contents: StoredContents,
     make_job: Callable[..., Any],
     settings: Settings,
 ) -> Stored:
@@ -254,12 +255,14 @@ async def test_scripts_and_what_nothing_refers_to(
         await connection.execute(
             update(scripts_table).where(scripts_table.c.id == old).values(created_at=ago(10))
         )
+    assert await count(database, contents_table) == 4
     report = await stored.sweep(scripts_s=5 * 86_400)
-    assert (report.scripts, report.contents) == (1, 0), "contents stay for an hour after they were touched"
+    assert (report.scripts, report.contents) == (1, 0), "what is loose may be about to be referred to"
+    assert await count(database, contents_table) == 3, "a script's content goes with it"
     async with database.writing() as connection:
         await connection.execute(update(contents_table).values(touched_at=ago(1)))
     report = await stored.sweep(scripts_s=5 * 86_400)
-    assert report.contents == 2
+    assert report.contents == 1
     fresh = Contents(database, stored.blobs)
     with pytest.raises(NotFound):
         await fresh.get(loose.sha256)
@@ -277,16 +280,6 @@ async def test_what_a_job_refers_to_stays(stored: Stored, column: str, database:
     await stored.sweep()
     if column != "content_sha":
         assert (await Contents(database, stored.blobs).get(content.sha256)).data == b"needed"
-
-
-async def test_an_upload_right_before_the_sweep_survives_it(stored: Stored, database: Database) -> None:
-    content = await stored.contents.put_file("x", b"1")
-    async with database.writing() as connection:
-        await connection.execute(update(contents_table).values(touched_at=1))
-    again = Contents(database, stored.blobs)
-    await again.put_file("x", b"1")
-    assert (await stored.sweep()).contents == 0
-    await stored.job(files_sha=content.sha256)
 
 
 async def test_orphan_blobs_are_found_and_nothing_else_is(stored: Stored, blobs: MemoryBlobs) -> None:
@@ -377,4 +370,5 @@ async def put_script(scripts: Scripts, key: KeyRecord, code: bytes) -> str:
     from emberbox.service.uploads.intake import Upload
 
     upload = Upload([BundleFile("main.py", code)], archive=False, name="main.py")
-    return (await scripts.create(key, upload, runtime=None, entry=None, name=None, labels={})).id
+    made = await scripts.create(key, upload, boundless(), runtime=None, entry=None, name=None, labels={})
+    return made.id

@@ -7,21 +7,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from emberbox.config import QuotaSettings
 from emberbox.errors import InvalidInput, NotFound, QuotaExceeded, UnknownRuntime
 from emberbox.ids import new_id
 from emberbox.service.uploads.bundles import BundleFile
 from emberbox.service.uploads.intake import Upload
-from emberbox.service.uploads.scripts import Scripts
 from emberbox.store.tables import contents as contents_table
 from emberbox.store.tables import scripts as table
 from tests.integration.uploads.conftest import count
+from tests.storing import StoredContents, boundless, scripts_of
 
 if TYPE_CHECKING:
-    from emberbox.config import Settings
     from emberbox.runtimes import RuntimeCatalog
-    from emberbox.service.uploads.contents import Contents
+    from emberbox.service.uploads.scripts import Scripts
     from emberbox.store import Database
     from emberbox.store.records import KeyRecord, ScriptRecord
+    from emberbox.testing import MemoryBlobs
 
 
 def upload(**files: bytes) -> Upload:
@@ -42,6 +43,7 @@ async def create(
     return await scripts.create(
         key,
         given or upload(main_py=b"print(1)"),
+        boundless(),
         runtime=runtime,
         entry=entry,
         name=name,
@@ -49,7 +51,7 @@ async def create(
     )
 
 
-async def test_a_script_is_found_again(scripts: Scripts, key: KeyRecord, contents: Contents) -> None:
+async def test_a_script_is_found_again(scripts: Scripts, key: KeyRecord, contents: StoredContents) -> None:
     made = await create(scripts, key, upload(main_py=b"print(1)", util_py=b""), labels={"team": "data"})
     assert (made.name, made.runtime, made.entry, made.size, made.file_count) == (
         "main.py",
@@ -196,22 +198,14 @@ async def test_names_in_every_script_of_unicode(scripts: Scripts, key: KeyRecord
 
 
 async def test_refusals_store_nothing(
-    database: Database, contents: Contents, runtimes: RuntimeCatalog, settings: Settings, key: KeyRecord
+    database: Database, contents: StoredContents, runtimes: RuntimeCatalog, blobs: MemoryBlobs, key: KeyRecord
 ) -> None:
-    asked: list[int] = []
-
-    async def quota(key: KeyRecord, size: int) -> None:
-        asked.append(size)
-        raise QuotaExceeded("too much")
-
-    with pytest.raises(QuotaExceeded):
-        await create(
-            Scripts(database, contents, runtimes, settings, quota=quota),
-            key,
-            upload(a_py=b"123", b_py=b"4"),
-            entry="a.py",
-        )
-    assert asked == [4]
+    narrow = scripts_of(database, contents, runtimes, QuotaSettings(storage_bytes=100_000))
+    for size in (100_001, 60_000):
+        files = {f"a{number}_py": bytes(size) for number in range(2 if size < 100_000 else 1)}
+        with pytest.raises(QuotaExceeded, match="stores 0 bytes"):
+            await create(narrow, key, upload(**files), entry="a0.py")
     with pytest.raises(InvalidInput):
-        await create(Scripts(database, contents, runtimes, settings), key, upload(a_py=b"1", b_py=b"2"))
+        await create(scripts_of(database, contents, runtimes), key, upload(a_py=b"1", b_py=b"2"))
     assert await count(database, table) == await count(database, contents_table) == 0
+    assert blobs.blobs == {}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from emberbox.config import CeilingSettings, Settings
+from tests import accounts
 from tests.unit.api.fakes import (
     HEADERS,
     SECRET,
@@ -107,3 +110,32 @@ async def test_a_rate_of_zero_is_no_bound() -> None:
         answers = [await client.get("/v1/me") for _ in range(5)]
     assert {answer.status_code for answer in answers} == {200}
     assert "ratelimit" not in answers[0].headers
+
+
+async def test_all_teams_together_have_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = replace(Settings(), ceiling=CeilingSettings(requests_per_s=0.01, burst=3))
+    service = fake_service(settings=settings)
+    keys = iter(accounts.key_record(id=f"key_{n}", team_id=f"team_{n}") for n in range(5))
+
+    async def authenticate(secret: str) -> object:
+        return next(keys)
+
+    monkeypatch.setattr(service.keys, "authenticate", authenticate)
+    async with client_of(echo_app(service), headers=HEADERS) as client:
+        answers = [await client.get("/v1/things/a") for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+    assert answers[-1].json()["code"] == "rate_limited"
+    assert "ceiling.requests_per_s" in answers[-1].json()["detail"]
+    assert 90 <= int(answers[-1].headers["retry-after"]) <= 101
+
+
+async def test_what_a_teams_own_rate_refuses_costs_the_others_nothing() -> None:
+    record = key_record(burst=2, requests_per_s=0.01)
+    settings = replace(Settings(), ceiling=CeilingSettings(requests_per_s=0.01, burst=3))
+    service = fake_service(record, settings)
+    app = echo_app(service)
+    async with client_of(app, headers=HEADERS) as client:
+        statuses = [(await client.get("/v1/things/a")).status_code for _ in range(10)]
+        assert statuses == [200, 200, *[429] * 8]
+        service.keys.record = accounts.key_record(id="key_other", team_id="team_other")
+        assert (await client.get("/v1/things/a")).status_code == 200

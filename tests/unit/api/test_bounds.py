@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emberbox.api import bounds
+from emberbox.api import bodies
 from tests.unit.api.fakes import (
     HEADERS,
     app_of,
@@ -51,7 +51,7 @@ async def test_a_json_body_that_is_too_large_is_said_to_be() -> None:
 
 
 async def test_a_body_that_stalls_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "STALLED_S", 0.05)
+    monkeypatch.setattr(bodies, "STALLED_S", 0.05)
 
     async def pieces() -> AsyncIterator[bytes]:
         yield b"{"

@@ -12,9 +12,12 @@ from starlette.requests import Request
 
 from emberbox.api.multipart import FIELD_BYTES, Form, read_form
 from emberbox.errors import InvalidInput, PayloadTooLarge
+from tests.storing import boundless
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from emberbox.service.accounts.reservations import Reservation
 
 FILENAMES = [
     "main.py",
@@ -41,10 +44,25 @@ def _request(body: bytes, content_type: str, piece: int) -> Request:
     return Request({"type": "http", "headers": [(b"content-type", content_type.encode())]}, receive)
 
 
-async def _read(body: bytes, content_type: str, folder: Path, *, piece: int = 1000, **bounds: int) -> Form:
+async def _read(
+    body: bytes,
+    content_type: str,
+    folder: Path,
+    *,
+    piece: int = 1000,
+    room: Reservation | None = None,
+    **bounds: int,
+) -> Form:
     limits = {"max_bytes": 10_000_000, "max_files": 20} | bounds
     request = _request(body, content_type, piece)
-    return await read_form(request, folder, files=("file", "script"), fields=("runtime", "name"), **limits)
+    return await read_form(
+        request,
+        folder,
+        files=("file", "script"),
+        fields=("runtime", "name"),
+        room=room or boundless(),
+        **limits,
+    )
 
 
 def _encode(

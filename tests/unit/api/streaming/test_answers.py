@@ -9,7 +9,9 @@ import pytest
 
 from emberbox.api.streaming.answers import StreamAnswer
 from emberbox.api.streaming.followers import Followers
+from emberbox.config import Settings
 from emberbox.errors import InvalidInput
+from tests.accounts import key_record
 from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -61,8 +63,9 @@ async def test_who_leaves_ends_it() -> None:
         finally:
             closed.append(True)
 
-    followers = Followers(1, leaving=asyncio.Event())
-    await answered(StreamAnswer(chunks(), media_type="text/plain", followers=followers), leave_after=2)
+    followers = Followers(Settings(), leaving=asyncio.Event())
+    follower = followers.one(key_record())
+    await answered(StreamAnswer(chunks(), media_type="text/plain", follower=follower), leave_after=2)
     assert closed == [True]
     assert followers.count == 0
 
@@ -103,8 +106,7 @@ async def test_a_follower_is_let_go_when_all_should_leave() -> None:
         leaving.set()
         await asyncio.Event().wait()
 
-    sent = await answered(
-        StreamAnswer(chunks(), media_type="text/plain", followers=Followers(1, leaving=leaving))
-    )
+    follower = Followers(Settings(), leaving=leaving).one(key_record())
+    sent = await answered(StreamAnswer(chunks(), media_type="text/plain", follower=follower))
     assert [m.get("body") for m in sent] == [None, b"a", b""]
     assert sent[-1]["more_body"] is False

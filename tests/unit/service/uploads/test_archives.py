@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from emberbox.errors import EmberboxError, InvalidArchive, PayloadTooLarge
 from emberbox.model import MIB
 from emberbox.service.uploads.archives import ArchiveBounds, archive_kind, unpack
+from tests.storing import boundless
 from tests.unit.blobs.mounts import small_disk
 from tests.unit.files.tar_builders import make_tar, raw_header, tar_info, tar_of
 from tests.unit.service.uploads.archive_builders import make_zip, raw_zip, zip_entry
@@ -56,7 +57,7 @@ class Opener:
         kind = archive_kind(path)
         assert kind is not None, "it is not recognised"
         found: dict[str, bytes] = {}
-        for file in unpack(path, kind, target, bounds):
+        for file in unpack(path, kind, target, bounds, boundless()):
             assert not isinstance(file.source, bytes)
             assert file.source.parent == target
             found[file.path] = file.source.read_bytes()
@@ -124,7 +125,10 @@ def test_executable_files_stay_so(tmp_path: Path) -> None:
         path.write_bytes(data)
         target = tmp_path / f"{number}.out"
         target.mkdir()
-        modes = {file.path: file.mode for file in unpack(path, archive_kind(path) or "", target, BOUNDS)}
+        modes = {
+            file.path: file.mode
+            for file in unpack(path, archive_kind(path) or "", target, BOUNDS, boundless())
+        }
         assert modes["run"] == 0o755
         assert modes.get("not", 0o644) == 0o644
 
@@ -469,7 +473,7 @@ def test_damage_of_any_kind_is_refused_or_harmless(
     if recognised is None:
         return
     try:
-        unpack(path, recognised, target, BOUNDS)
+        unpack(path, recognised, target, BOUNDS, boundless())
     except (InvalidArchive, PayloadTooLarge):
         return
 
@@ -484,7 +488,7 @@ def test_noise_is_refused(tmp_path_factory: pytest.TempPathFactory, body: bytes,
     )
     target.mkdir()
     try:
-        unpack(path, kind, target, BOUNDS)
+        unpack(path, kind, target, BOUNDS, boundless())
     except (InvalidArchive, PayloadTooLarge):
         return
 
@@ -495,7 +499,7 @@ def test_a_full_disk_is_not_the_archives_fault(tmp_path: Path) -> None:
         make_zip({"a": zlib.compress(bytes(range(256)) * 100) * 40_000}, compression=zipfile.ZIP_STORED)
     )
     with small_disk(tmp_path / "disk", mib=1) as disk, pytest.raises(OSError, match="No space"):
-        unpack(path, "zip", disk, BOUNDS)
+        unpack(path, "zip", disk, BOUNDS, boundless())
 
 
 def test_memory_stays_bounded(opened: Opener) -> None:
@@ -508,7 +512,7 @@ def test_memory_stays_bounded(opened: Opener) -> None:
         path, target = opened.folder / "big", opened.folder / "big.out"
         path.write_bytes(packed)
         target.mkdir()
-        unpack(path, "zip", target, BOUNDS)
+        unpack(path, "zip", target, BOUNDS, boundless())
         assert tracemalloc.get_traced_memory()[1] < 4 * MIB
     finally:
         tracemalloc.stop()

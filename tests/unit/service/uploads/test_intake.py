@@ -12,6 +12,7 @@ from emberbox.errors import EmberboxError, InvalidArchive, InvalidInput, Invalid
 from emberbox.model import MIB
 from emberbox.service.uploads.intake import Upload, UploadPart, receive, scratch_folder
 from tests.patience import PATIENCE_S
+from tests.storing import boundless
 from tests.unit.blobs.mounts import small_disk
 from tests.unit.files.tar_builders import make_tar, tar_info, tar_of
 from tests.unit.service.uploads.archive_builders import make_zip
@@ -28,7 +29,7 @@ async def upload(tmp_path: Path, *files: tuple[str, bytes], settings: ServerSett
         spooled = tmp_path / f"part-{number}"
         spooled.write_bytes(data)
         parts.append(UploadPart(name, spooled))
-    return await receive(parts, settings, tmp_path)
+    return await receive(parts, settings, tmp_path, boundless())
 
 
 def contents(upload: Upload) -> dict[str, bytes]:
@@ -108,7 +109,7 @@ async def test_an_empty_upload_says_so(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="empty"):
         await upload(tmp_path, ("main.py", b""))
     with pytest.raises(InvalidInput, match="no files"):
-        await receive([], SETTINGS, tmp_path)
+        await receive([], SETTINGS, tmp_path, boundless())
     for data in (make_zip({}), make_zip({"folder/": b""})):
         with pytest.raises(InvalidArchive, match="no files"):
             await upload(tmp_path, ("x.zip", data))
@@ -198,5 +199,5 @@ async def test_a_full_disk_says_so(tmp_path: Path) -> None:
             async with scratch_folder(disk) as scratch:
                 spooled = tmp_path / "x.zip"
                 spooled.write_bytes(make_zip({"a": bytes(4 * MIB)}))
-                await receive([UploadPart("x.zip", spooled)], SETTINGS, scratch)
+                await receive([UploadPart("x.zip", spooled)], SETTINGS, scratch, boundless())
         assert list((disk / "uploads").iterdir()) == []
