@@ -24,6 +24,7 @@ from emberbox.api.routes import (
     scripts,
     stream,
     system,
+    teams,
     usage,
     webhooks,
 )
@@ -41,6 +42,7 @@ ROUTERS = (
     artifacts.router,
     stream.router,
     runtimes.router,
+    teams.router,
     keys.router,
     webhooks.router,
     usage.router,

@@ -19,6 +19,7 @@ from emberbox.config import ServerSettings
 from emberbox.sandbox import Engine
 from emberbox.sandbox.machines.book import MachineBook
 from emberbox.service.accounts.keys import Keys
+from emberbox.service.accounts.teams import Teams
 from emberbox.service.accounts.usage import Usage
 from emberbox.service.jobs.jobs import Jobs
 from emberbox.service.jobs.logs.reading import Logs
@@ -66,6 +67,7 @@ ReadyCheck = Annotated[Callable[[], None], _part(lambda service: service.check_r
 ScriptsPart = Annotated[Scripts, _part(lambda service: service.scripts)]
 ServerPart = Annotated[ServerSettings, _part(lambda service: service.settings.server)]
 SubmissionPart = Annotated[Submission, _part(lambda service: service.submission)]
+TeamsPart = Annotated[Teams, _part(lambda service: service.teams)]
 TelemetryPart = Annotated[Telemetry, _part(lambda service: service.telemetry)]
 UploadsPart = Annotated[
     Uploads, _part(lambda service: Uploads(service.scripts, service.settings, service.check_ready))

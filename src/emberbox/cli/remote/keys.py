@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from emberbox.cli.commands import argument, group, option
 from emberbox.cli.failures import say
-from emberbox.cli.remote.remote import LISTED, Limit, Remote, command, identifier
+from emberbox.cli.remote.remote import LISTED, Limit, Remote, TeamFilter, command, identifier
 from emberbox.cli.tables import moment
 from emberbox.errors import InvalidInput
 
@@ -35,14 +35,17 @@ async def create(
     there: Remote,
     name: Annotated[str, argument("NAME", "For people.")],
     scopes: Annotated[
-        list[str] | None, option("--scope", "read, run or admin. [usual: run]", "SCOPE")
+        list[str] | None, option("--scope", "read, run, admin or operator. [usual: run]", "SCOPE")
+    ] = None,
+    team: Annotated[
+        str | None, option("--team", "Of another team; needs the scope operator.", "TEAM")
     ] = None,
     days: Days = None,
     quotas: Quotas = None,
 ) -> None:
     """Make a key. Its secret is shown this once."""
     made = await there.client.keys.create(
-        name, scopes or ["run"], expires_at=_after(days), quota=_quotas(quotas)
+        name, scopes or ["run"], team=team, expires_at=_after(days), quota=quotas_of(quotas)
     )
     _print_secret(there, made)
 
@@ -51,7 +54,8 @@ def _after(days: float | None) -> datetime | None:
     return None if days is None else datetime.now(UTC) + timedelta(days=days)
 
 
-def _quotas(given: list[str] | None) -> dict[str, float]:
+def quotas_of(given: list[str] | None) -> dict[str, float]:
+    """Return quotas by name. Raises `InvalidInput` for one that cannot be."""
     return dict(_quota(text) for text in given or ())
 
 
@@ -70,7 +74,14 @@ def _quota(text: str) -> tuple[str, float]:
 
 
 def _fields(key: Key) -> tuple[tuple[str, object], ...]:
-    return ("id", key.id), ("name", key.name), ("scopes", " ".join(key.scopes)), ("state", _state(key))
+    scopes = " ".join(key.scopes)
+    return (
+        ("id", key.id),
+        ("team", key.team_id),
+        ("name", key.name),
+        ("scopes", scopes),
+        ("state", _state(key)),
+    )
 
 
 def _print_secret(there: Remote, key: KeyWithSecret) -> None:
@@ -79,10 +90,10 @@ def _print_secret(there: Remote, key: KeyWithSecret) -> None:
 
 
 @command()
-async def list_(there: Remote, limit: Limit = LISTED) -> None:
+async def list_(there: Remote, team: TeamFilter = None, limit: Limit = LISTED) -> None:
     """List keys, newest first, revoked ones as well."""
     columns = ("ID", "NAME", "SECRET", "SCOPES", "STATE", "LAST USED", "CREATED")
-    await there.print_list(there.client.keys.list(limit=limit or None), columns, _row)
+    await there.print_list(there.client.keys.list(team=team, limit=limit or None), columns, _row)
 
 
 def _row(key: Key) -> tuple[str, ...]:
@@ -103,7 +114,7 @@ async def update(
     there: Remote,
     key_id: KeyId,
     name: Annotated[str | None, option("--name", "For people.", "TEXT")] = None,
-    scopes: Annotated[list[str] | None, option("--scope", "read, run or admin.", "SCOPE")] = None,
+    scopes: Annotated[list[str] | None, option("--scope", "read, run, admin or operator.", "SCOPE")] = None,
     days: Days = None,
     forever: Annotated[bool, option("--forever", "Let it not end by itself.")] = False,
     quotas: Quotas = None,
@@ -111,7 +122,7 @@ async def update(
     """Change a key; what is left out stays. Scopes and quotas that are given are all that it has then."""
     if forever and days is not None:
         raise InvalidInput("--days and --forever do not go together")
-    given = {"name": name, "scopes": scopes, "expires_at": _after(days), "quota": _quotas(quotas) or None}
+    given = {"name": name, "scopes": scopes, "expires_at": _after(days), "quota": quotas_of(quotas) or None}
     changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     if forever:
         changes["expires_at"] = None

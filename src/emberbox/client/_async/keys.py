@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 
 class AsyncKeys(AsyncPart):
-    """All keys of the service: `client.keys`."""
+    """The keys of a team: `client.keys`."""
 
     async def create(
         self,
         name: str,
         scopes: Sequence[Scope | str] = (Scope.RUN,),
         *,
+        team: str | None = None,
         expires_at: datetime | None = None,
         quota: Mapping[str, float] | None = None,
     ) -> KeyWithSecret:
@@ -29,21 +30,24 @@ class AsyncKeys(AsyncPart):
         Args:
             name: For people.
             scopes: See `Scope`.
+            team: Id of another team, which needs the scope `operator`; None for this key's.
             expires_at: When it ends, with its time zone; None for never.
-            quota: What differs from the settings; see `Quota`.
+            quota: By what it is narrower than its team's; see `Quota`.
         """
         body: dict[str, Any] = {
             "name": name,
             "scopes": [str(scope) for scope in scopes],
             "quota": dict(quota or {}),
         }
+        if team is not None:
+            body["team_id"] = team
         if expires_at is not None:
             body["expires_at"] = expires_at.isoformat()
         return await self._transport.post(KeyWithSecret, "/v1/keys", body)
 
-    def list(self, *, limit: int | None = None) -> AsyncIterator[Key]:
-        """Yield keys, newest first, revoked ones as well."""
-        return self._transport.pages(Key, "/v1/keys", limit=limit)
+    def list(self, *, team: str | None = None, limit: int | None = None) -> AsyncIterator[Key]:
+        """Yield keys, newest first, revoked ones as well. `team` as of `jobs.list`."""
+        return self._transport.pages(Key, "/v1/keys", limit=limit, team=team)
 
     async def get(self, key_id: str) -> Key:
         """Return a key, without its secret. Raises `NotFound`."""
@@ -54,7 +58,7 @@ class AsyncKeys(AsyncPart):
 
         Raises:
             NotFound: There is no such key.
-            Conflict: It was revoked, or it is the last admin key and would be none.
+            Conflict: It was revoked, or it is the last that manages teams and would not.
         """
         expires_at: Any = changes.get("expires_at")
         if expires_at is not None:
@@ -77,5 +81,5 @@ class AsyncKeys(AsyncPart):
         )
 
     async def revoke(self, key_id: str) -> Key:
-        """End a key for good; safe to repeat. Raises `NotFound`, or `Conflict` for the last admin key."""
+        """End a key for good; safe to repeat. Raises `NotFound`, or `Conflict` for the last that manages teams."""
         return await self._transport.post(Key, path_of("keys", key_id, "revoke"))

@@ -23,6 +23,7 @@ from emberbox.errors import NotAuthenticated, StoreError
 from emberbox.ids import new_id
 from emberbox.service.accounts.key_rows import (
     KEYS,
+    MANAGING,
     active_operators,
     change_key,
     check_grants,
@@ -191,7 +192,7 @@ class Keys:
 
         Args:
             name: For people.
-            scopes: Of `read`, `run`, `admin`, `operator`; each implies those before it.
+            scopes: Of `read`, `run`, `admin`, `operator`; see `IMPLIED`.
             team_id: Its team, for good; the one that every installation has, if not given.
             expires_at: Microseconds since the epoch from which on it is refused; None for never.
             quota: By what it is narrower than its team's, by the names of `QuotaSettings`.
@@ -232,7 +233,7 @@ class Keys:
             NotFound: There is no such key.
             NotAllowed: It has, or would have, a scope that `by` has not.
             InvalidInput: As of `create`.
-            Conflict: The key was revoked, or it is the last operator's and would be none, or not for ever.
+            Conflict: The key was revoked, or is the last that manages teams and would not, or not for ever.
         """
         convert: dict[str, Callable[[Any], Any]] = {
             "scopes": scopes_column,
@@ -245,7 +246,7 @@ class Keys:
             check_grants(by, changes.get("scopes", ()))
         async with self._db.writing() as connection:
             before = await get_active_key(connection, key_id, by)
-            loses = "scopes" in values and "operator" not in values["scopes"].split()
+            loses = "scopes" in values and not set(MANAGING) <= set(values["scopes"].split())
             ends = values.get("expires_at") is not None and before.expires_at is None
             if loses or ends:
                 await check_not_last_operator(connection, before)
@@ -287,7 +288,7 @@ class Keys:
         Raises:
             NotFound: There is no such key.
             NotAllowed: It has a scope that `by` has not.
-            Conflict: It is the last active key of an operator.
+            Conflict: It is the last active key that manages teams.
         """
         async with self._db.writing() as connection:
             record = await get_managed_key(connection, key_id, by)
@@ -297,7 +298,7 @@ class Keys:
         return self._changed("revoked", record)
 
     async def has_operator(self) -> bool:
-        """Return whether there is an active key of an operator."""
+        """Return whether there is an active key that manages teams."""
         return bool(await self._db.read(active_operators))
 
     def forget(self) -> None:
