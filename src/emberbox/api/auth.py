@@ -37,7 +37,8 @@ _NO_KEY = "this needs an API key: send it as 'Authorization: Bearer KEY' or 'X-A
 class Authentication:
     """Refuses requests without a good key, or above its rate, before their body is read. Pure ASGI.
 
-    Leaves the `KeyRecord` in the scope's state as `key`, where `Reader` and its like find it.
+    Leaves the `KeyRecord` in the scope's state as `key`, where `Reader` and its like find it, and as
+    `hold` what tells those that go on for long when the key is no longer good.
 
     Args:
         app: What is wrapped.
@@ -86,7 +87,9 @@ class Authentication:
             if secret is None:
                 raise NotAuthenticated(_NO_KEY)
             scope["state"]["key_given"] = True
-            return await self._keys.authenticate(secret)
+            key = await self._keys.authenticate(secret)
+            scope["state"]["hold"] = self._keys.hold(secret, key)
+            return key
         except NotAuthenticated as error:
             allowance = self._failures.take(address_of(scope), FAILURES_PER_S, FAILURES_AT_ONCE)
             if not allowance.granted:

@@ -24,6 +24,13 @@ class Scope(StrEnum):
     OPERATOR = "operator"
 
 
+class Running(StrEnum):
+    """What becomes of the running jobs of a key that is revoked."""
+
+    END = "end"
+    KEEP = "keep"
+
+
 class Quota(Request):
     """Quotas of a team or a key.
 

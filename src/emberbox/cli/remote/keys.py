@@ -26,8 +26,8 @@ Quotas = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    text = "Make, change, rotate, and revoke the API keys of a server."
-    group(app, "keys", text, create, list_, update, rotate, revoke, me)
+    text = "Make, change, rotate, suspend and revoke the API keys of a team."
+    group(app, "keys", text, create, list_, update, rotate, suspend, resume, revoke, me)
 
 
 @command()
@@ -104,6 +104,8 @@ def _row(key: Key) -> tuple[str, ...]:
 def _state(key: Key) -> str:
     if key.revoked_at is not None:
         return "revoked"
+    if key.suspended_at is not None:
+        return "suspended"
     if key.expires_at is None:
         return "active"
     return f"until {moment(key.expires_at)}" if key.expires_at > datetime.now(UTC) else "expired"
@@ -143,9 +145,30 @@ async def rotate(
 
 
 @command()
-async def revoke(there: Remote, key_id: KeyId) -> None:
-    """End a key for good, at once."""
-    key = await there.client.keys.revoke(key_id)
+async def revoke(
+    there: Remote,
+    key_id: KeyId,
+    running: Annotated[
+        str, option("--running", "end its running jobs, or keep them for the team.", "end|keep")
+    ] = "end",
+) -> None:
+    """End a key for good, at once. Its jobs that wait are cancelled."""
+    _print_state(there, await there.client.keys.revoke(key_id, running=running))
+
+
+@command()
+async def suspend(there: Remote, key_id: KeyId) -> None:
+    """Let a key do nothing until it is resumed. Its jobs go on."""
+    _print_state(there, await there.client.keys.suspend(key_id))
+
+
+@command()
+async def resume(there: Remote, key_id: KeyId) -> None:
+    """Let a suspended key be used again."""
+    _print_state(there, await there.client.keys.resume(key_id))
+
+
+def _print_state(there: Remote, key: Key) -> None:
     there.print_one(key, (("id", key.id), ("state", _state(key))))
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from emberbox.client._async.transport import AsyncPart
 from emberbox.client.paths import path_of
-from emberbox.schemas.keys import Key, KeyWithSecret, Scope
+from emberbox.schemas.keys import Key, KeyWithSecret, Running, Scope
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -80,6 +80,30 @@ class AsyncKeys(AsyncPart):
             KeyWithSecret, path_of("keys", key_id, "rotate"), {"grace_s": grace_s}
         )
 
-    async def revoke(self, key_id: str) -> Key:
-        """End a key for good; safe to repeat. Raises `NotFound`, or `Conflict` for the last that manages teams."""
-        return await self._transport.post(Key, path_of("keys", key_id, "revoke"))
+    async def revoke(self, key_id: str, *, running: Running | str = Running.END) -> Key:
+        """End a key for good, and cancel its jobs that wait; safe to repeat.
+
+        Args:
+            key_id: The key.
+            running: `end` its running jobs, or `keep` them: they go on for their team.
+
+        Raises:
+            NotFound: There is no such key.
+            Conflict: It is the last that manages teams.
+        """
+        query = {"running": str(running)}
+        return await self._transport.post(Key, path_of("keys", key_id, "revoke"), query=query)
+
+    async def suspend(self, key_id: str) -> Key:
+        """Let a key do nothing until it is resumed; its jobs go on. Safe to repeat.
+
+        Raises `NotFound`, or `Conflict` for one that was revoked or is the last that manages teams.
+        """
+        return await self._transport.post(Key, path_of("keys", key_id, "suspend"))
+
+    async def resume(self, key_id: str) -> Key:
+        """Let a suspended key be used again; safe to repeat.
+
+        Raises `NotFound`, or `Conflict` for one that was revoked.
+        """
+        return await self._transport.post(Key, path_of("keys", key_id, "resume"))

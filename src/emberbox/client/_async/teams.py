@@ -16,11 +16,14 @@ class AsyncTeams(AsyncPart):
     """All teams of the service: `client.teams`. Making and changing them needs the scope `admin` as well."""
 
     async def create(self, name: str, *, quota: Mapping[str, float] | None = None) -> Team:
-        """Make a team. Its first key is made by `keys.create` with its id. Raises `Conflict` for a name taken.
+        """Make a team; its first key is made by `keys.create` with its id.
 
         Args:
             name: Lower-case letters, digits and hyphens, up to 63; its own.
             quota: What differs from the settings; see `Quota`.
+
+        Raises:
+            Conflict: Another team has the name.
         """
         return await self._transport.post(Team, "/v1/teams", {"name": name, "quota": dict(quota or {})})
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, insert, or_, update
 
-from emberbox.errors import NotAuthenticated, StoreError
+from emberbox.errors import KeySuspended, NotAllowed, NotAuthenticated, StoreError
 from emberbox.ids import new_id
 from emberbox.service.accounts.key_rows import (
     KEYS,
@@ -37,26 +37,35 @@ from emberbox.service.accounts.key_rows import (
     scopes_column,
 )
 from emberbox.service.accounts.team_rows import get_team
+from emberbox.service.accounts.watch import Hold, KeyWatch
 from emberbox.service.ownership import team_of_list
 from emberbox.store.database import Database, now_us
 from emberbox.store.tables import FIRST_TEAM, keys
 from emberbox.tasks import TaskKeeper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+    from sqlalchemy import RowMapping
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from emberbox.errors import EmberboxError
     from emberbox.store.records import KeyRecord
 
 _log = logging.getLogger(__name__)
 
 CACHE_S = 5.0
-"""How long another process's change to a key may go unnoticed."""
+"""How long another process's change to a key may go unnoticed by new requests; connections that are
+open notice sooner (`WATCH_S`), and no job is accepted of a key that may not be used."""
 CACHED_KEYS = 10_000
 USED_S = 30.0
 """Interval at which times of last use are written."""
 GRACE_S = 7 * 86_400.0
 """Longest time for which a rotated secret stays good."""
 
+_LOOKED_UP = 500
+"""Keys that one question asks the database for."""
+_HASHES = ("hash", "previous_hash")
 _PREFIX = "ember_"
 _SECRET = re.compile(r"ember_[A-Za-z0-9_-]{43}")
 
@@ -85,6 +94,8 @@ class Keys:
         self._used: dict[str, int] = {}
         self._written = time.monotonic()
         self._keeper = TaskKeeper()
+        self.watch = KeyWatch(self._judge)
+        """Tells those who hold connections open of the ends of their keys; runs while the service does."""
 
     # -- asking -----------------------------------------------------------------------------------
 
@@ -94,15 +105,30 @@ class Keys:
         Raises:
             NotAuthenticated: No key has that secret, or it expired, was revoked or was rotated
                 away. The message does not say which.
+            KeySuspended: It may do nothing for now.
         """
         known = await self._known(_digest(secret)) if _SECRET.fullmatch(secret) else None
-        now = now_us()
-        if known is None or known.record.revoked_at is not None or now >= known.good_until_us:
-            raise NotAuthenticated(
-                "the API key is not known, has expired or was revoked; ask an administrator for another one"
-            )
-        self._note_use(known.record.id, now)
+        if known is None:
+            raise _unknown()
+        if (refusal := _refusal(known)) is not None:
+            raise refusal
+        self._note_use(known.record.id, now_us())
         return known.record
+
+    def hold(self, secret: str, record: KeyRecord) -> Hold:
+        """Return what tells when the key that `secret` was good for is so no longer."""
+        return Hold(self.watch, _digest(secret), record.scopes)
+
+    async def _judge(self, holds: Sequence[Hold]) -> list[EmberboxError | None]:
+        """Return of each hold what speaks against it, by a look at the database; see `KeyWatch`."""
+        found: dict[str, _Known] = {}
+        digests = sorted({hold.digest for hold in holds})
+        for start in range(0, len(digests), _LOOKED_UP):
+            some = digests[start : start + _LOOKED_UP]
+            query = KEYS.where(or_(keys.c.hash.in_(some), keys.c.previous_hash.in_(some)))
+            for row in await self._db.rows(query):
+                found |= {row[name]: _known_by(row, row[name]) for name in _HASHES if row[name] is not None}
+        return [_verdict(found.get(hold.digest), hold.scopes) for hold in holds]
 
     async def _known(self, digest: str) -> _Known | None:
         known = self._cache.get(digest)
@@ -114,10 +140,7 @@ class Keys:
         if row is None:
             self._cache.pop(digest, None)
             return None
-        good_until = math.inf if row["expires_at"] is None else row["expires_at"]
-        if row["hash"] != digest:
-            good_until = min(good_until, row["previous_until_at"] or 0)
-        known = _Known(key_record(row), good_until, time.monotonic())
+        known = _known_by(row, digest)
         # A row that was read before a change, and arrives after it, must not be remembered.
         if generation == self._generation:
             if len(self._cache) >= CACHED_KEYS:
@@ -282,8 +305,19 @@ class Keys:
             record = await change_key(connection, key_id, values)
         return self._changed("rotated", record), secret
 
-    async def revoke(self, key_id: str, *, by: KeyRecord | None = None) -> KeyRecord:
-        """End a key for good: at once in this process, within `CACHE_S` in others. Repeating changes nothing.
+    async def revoke(
+        self,
+        key_id: str,
+        *,
+        by: KeyRecord | None = None,
+        also: Callable[[AsyncConnection], Awaitable[None]] | None = None,
+    ) -> KeyRecord:
+        """End a key for good: at once in this process, within `CACHE_S` in others. Safe to repeat.
+
+        Args:
+            key_id: Of the key.
+            by: Whoever does it; None for the service itself.
+            also: What is done in the same transaction, also when the key was revoked before.
 
         Raises:
             NotFound: There is no such key.
@@ -295,21 +329,87 @@ class Keys:
             if record.revoked_at is None:
                 await check_not_last_operator(connection, record)
                 record = await change_key(connection, key_id, {"revoked_at": now_us()})
+            if also is not None:
+                await also(connection)
         return self._changed("revoked", record)
+
+    async def suspend(self, key_id: str, *, by: KeyRecord | None = None) -> KeyRecord:
+        """Let a key do nothing until it is resumed. Its jobs go on: they are its team's.
+
+        It shows as soon as a revocation does. Safe to repeat.
+
+        Raises:
+            NotFound: There is no such key.
+            NotAllowed: It has a scope that `by` has not.
+            Conflict: It was revoked, or is the last active key that manages teams.
+        """
+        async with self._db.writing() as connection:
+            record = await get_active_key(connection, key_id, by)
+            if record.suspended_at is None:
+                await check_not_last_operator(connection, record)
+                record = await change_key(connection, key_id, {"suspended_at": now_us()})
+        return self._changed("suspended", record)
+
+    async def resume(self, key_id: str, *, by: KeyRecord | None = None) -> KeyRecord:
+        """Let a suspended key be used again. Safe to repeat.
+
+        Raises:
+            NotFound, NotAllowed: As of `suspend`.
+            Conflict: It was revoked.
+        """
+        async with self._db.writing() as connection:
+            await get_active_key(connection, key_id, by)
+            record = await change_key(connection, key_id, {"suspended_at": None})
+        return self._changed("resumed", record)
 
     async def has_operator(self) -> bool:
         """Return whether there is an active key that manages teams."""
         return bool(await self._db.read(active_operators))
 
     def forget(self) -> None:
-        """Look each key up again at its next use: what is known of them, or of their teams, has changed."""
+        """Look each key up again: what is known of them, or of their teams, has changed."""
         self._generation += 1
         self._cache.clear()
+        self.watch.look()
 
     def _changed(self, how: str, record: KeyRecord) -> KeyRecord:
         self.forget()
         _log.info("key %s", how, extra={"action": f"keys.{how}", "key_id": record.id})
         return record
+
+
+def _known_by(row: RowMapping, digest: str) -> _Known:
+    """Return what is known of the key that a secret belongs to, given the secret's digest."""
+    good_until = math.inf if row["expires_at"] is None else row["expires_at"]
+    if row["hash"] != digest:
+        good_until = min(good_until, row["previous_until_at"] or 0)
+    return _Known(key_record(row), good_until, time.monotonic())
+
+
+def _unknown() -> NotAuthenticated:
+    return NotAuthenticated(
+        "the API key is not known, has expired or was revoked; ask an administrator for another one"
+    )
+
+
+def _refusal(known: _Known) -> EmberboxError | None:
+    """Return what speaks against the use of a key now; None for nothing."""
+    if known.record.revoked_at is not None or now_us() >= known.good_until_us:
+        return _unknown()
+    if known.record.suspended_at is not None:
+        return KeySuspended("this key is suspended; ask an administrator of its team to resume it")
+    return None
+
+
+def _verdict(known: _Known | None, scopes: frozenset[str]) -> EmberboxError | None:
+    """Return what speaks against going on with a key that once had these scopes; None for nothing."""
+    if known is None:
+        return _unknown()
+    if (refusal := _refusal(known)) is not None:
+        return refusal
+    if missing := sorted(scopes - known.record.scopes):
+        return NotAllowed(f"this key has lost the scope {missing[0]!r} meanwhile; connect again")
+    return None
 
 
 def _new_secret() -> tuple[str, str]:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select, bindparam, insert, select
 
-from emberbox.errors import EmberboxError, IdempotencyMismatch, NotFound, QuotaExceeded
+from emberbox.errors import EmberboxError, IdempotencyMismatch, NotAllowed, NotFound, QuotaExceeded
 from emberbox.service.accounts.usage import cpu_s_today
 from emberbox.service.jobs.rows import find_job
 from emberbox.service.jobs.submitting.order import JobOrder, new_row
 from emberbox.store.database import now_us
 from emberbox.store.records import JobRecord, KeyRecord
-from emberbox.store.tables import idempotency, jobs
+from emberbox.store.tables import idempotency, jobs, keys
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -36,6 +36,11 @@ NAMED: Select[tuple[str, str, str]] = select(
 )
 """The jobs for which `idempotency_keys` of the API key `key_id` stand, and what was asked for then."""
 
+_KEYS = (
+    select(keys.c.id, keys.c.revoked_at, keys.c.suspended_at)
+    .where(keys.c.id.in_(bindparam("key_ids", expanding=True)))
+    .with_for_update(read=True)
+)
 Answer = tuple[JobRecord, bool] | EmberboxError
 """The job and whether it is new, or why it was refused."""
 
@@ -95,6 +100,7 @@ class Batch:
         self._quotas = quotas
         self._waiting = waiting
         self._now = now_us()
+        self._ended: set[str] = set()
         self._named: dict[tuple[str, str], tuple[str, str]] = {}
         self._rows: list[dict[str, Any]] = []
         self._idempotency_rows: list[dict[str, Any]] = []
@@ -103,6 +109,7 @@ class Batch:
     async def write(self, requests: list[Request]) -> list[Answer]:
         """Write those of the requests that may be accepted; returns an answer to each."""
         await self._read_names(requests)
+        await self._read_ended_keys(requests)
         wanted = {(request.key.team_id, request.order.priority) for request in requests}
         places = await self._queue.places(self._connection, wanted)
         answers = [await self._answer(request, places) for request in requests]
@@ -116,6 +123,7 @@ class Batch:
         try:
             if (earlier := await self._earlier(request)) is not None:
                 return earlier, False
+            self._check_key(request.key)
             await self._check_cpu(request.key)
             await self._check_waiting(request.key)
         except EmberboxError as error:
@@ -150,6 +158,20 @@ class Batch:
             values = {"key_id": key_id, "idempotency_keys": named}
             for row in await self._connection.execute(NAMED, values):
                 self._named[key_id, row.idempotency_key] = (row.request_hash, row.job_id)
+
+    async def _read_ended_keys(self, requests: list[Request]) -> None:
+        """Note which keys were revoked or suspended meanwhile.
+
+        Their rows are held until the transaction ends: who revokes a key afterwards sees its jobs.
+        """
+        values = {"key_ids": list({request.key.id for request in requests})}
+        for row in await self._connection.execute(_KEYS, values):
+            if row.revoked_at is not None or row.suspended_at is not None:
+                self._ended.add(row.id)
+
+    def _check_key(self, key: KeyRecord) -> None:
+        if key.id in self._ended:
+            raise NotAllowed("this key was revoked or suspended just now; no job of it is accepted any more")
 
     async def _earlier(self, request: Request) -> JobRecord | None:
         """Return the job that the request's Idempotency-Key stands for already."""
