@@ -11,7 +11,8 @@ from emberbox.errors import Conflict, InvalidInput, NotAllowed, NotAuthenticated
 from emberbox.service.accounts.keys import Keys
 from emberbox.service.accounts.teams import Teams
 from emberbox.store.database import Database, now_us
-from emberbox.store.tables import FIRST_TEAM, metadata
+from emberbox.store.migrate import create
+from emberbox.store.tables import FIRST_TEAM
 from emberbox.store.tables import keys as table
 from tests.patience import PATIENCE_S
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 async def db(tmp_path: Path) -> AsyncIterator[Database]:
     database = Database(f"sqlite+aiosqlite:///{tmp_path / 'service.db'}")
     async with database.writing() as connection:
-        await connection.run_sync(metadata.create_all)
+        await connection.run_sync(create)
     yield database
     await database.close()
 
