@@ -138,7 +138,8 @@ async def test_a_look_up_that_overlaps_a_revocation_is_not_remembered(
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Stop the clock that keys are judged by; what is returned sets it forward by so many microseconds."""
     now = [now_us()]
-    monkeypatch.setattr("emberbox.service.accounts.keys.now_us", lambda: now[0])
+    for module in ("keys", "known_keys"):
+        monkeypatch.setattr(f"emberbox.service.accounts.{module}.now_us", lambda: now[0])
 
     def forward(by_us: int) -> None:
         now[0] += by_us
