@@ -70,4 +70,4 @@ def _row(team: Team) -> tuple[str, ...]:
 
 
 def _quota(team: Team) -> str:
-    return " ".join(f"{name}={value:g}" for name, value in sorted(team.quota.items())) or "usual"
+    return " ".join(f"{name}={value:.15g}" for name, value in sorted(team.quota.items())) or "usual"
