@@ -209,7 +209,7 @@ class CompileSettings:
     """Compiled programs that are kept, so that the same source is compiled once.
 
     Args:
-        cache_mib: Room for all of them; 0 keeps none. One API key's programs get half of it at most.
+        cache_mib: Room for all of them; 0 keeps none. One team's programs get half of it at most.
         cache_age_s: A program that was not used for this long is removed; 0 keeps it as long as
             there is room.
     """
@@ -390,7 +390,7 @@ class JobSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaSettings:
-    """What each team may use, unless its own quota says otherwise. 0 means no bound.
+    """What each team may use, all its keys together, unless it has a quota of its own. 0 means no bound.
 
     Args:
         requests_per_s: Rate at which requests are refilled.

@@ -37,12 +37,13 @@
     ├── DataFolderBusy          another process holds what cannot be shared
     ├── CapacityExhausted       all slots are in use, and waiting was bounded
     ├── NotAuthenticated        no key, or one that is unknown, expired or revoked
-    ├── NotAllowed              the key lacks the scope
-    ├── NotFound                no such thing, or not of this key
+    ├── NotAllowed              the key lacks the scope, or it is another team's
+    │   └── KeySuspended        the key is good, but may do nothing for now
+    ├── NotFound                no such thing, or not of this team
     ├── Conflict                what is there does not allow it
     │   └── IdempotencyMismatch the same Idempotency-Key with another request
     ├── RateLimited             too many requests; `retry_after_s` says when to come back
-    ├── QuotaExceeded           the team's share is used up; `retry_after_s` as above
+    ├── QuotaExceeded           the share of the key or its team is used up; `retry_after_s` as above
     ├── ServiceStopping         the service takes no new work, since it ends
     ├── NotReady                the service is starting, or a part of it is not well
     ├── StoreError              the database failed
@@ -350,13 +351,19 @@ class NotAuthenticated(EmberboxError):
 
 
 class NotAllowed(EmberboxError):
-    """The key lacks the scope that the call needs."""
+    """The key lacks the scope that the call needs, or what it is about belongs to another team."""
 
     code = "not_allowed"
 
 
+class KeySuspended(NotAllowed):
+    """The key is suspended: it may do nothing until it is resumed."""
+
+    code = "key_suspended"
+
+
 class NotFound(EmberboxError):
-    """There is no such thing, or it belongs to another key: the two are not told apart."""
+    """There is no such thing, or it belongs to another team: the two are not told apart."""
 
     code = "not_found"
 

@@ -204,7 +204,7 @@ def make_key(service: Service) -> Callable[..., Awaitable[str]]:
 @pytest.fixture
 async def admin_key(make_key: Callable[..., Awaitable[str]]) -> str:
     """The secret of a key with every scope."""
-    return await make_key("operator", name="operator")
+    return await make_key("admin", "operator", name="operator")
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from emberbox.api.routes import (
     scripts,
     stream,
     system,
+    teams,
     usage,
     webhooks,
 )
@@ -42,6 +43,7 @@ ROUTERS = (
     artifacts.router,
     stream.router,
     runtimes.router,
+    teams.router,
     keys.router,
     webhooks.router,
     usage.router,

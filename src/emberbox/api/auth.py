@@ -14,7 +14,7 @@ from starlette.requests import HTTPConnection  # noqa: TC002  FastAPI looks at i
 
 from emberbox.api.problems import answer_to
 from emberbox.api.ratelimit import Allowance, Limiter, address_of
-from emberbox.errors import EmberboxError, NotAllowed, NotAuthenticated, RateLimited
+from emberbox.errors import EmberboxError, NotAllowed, NotAuthenticated, RateLimited, StoreError
 from emberbox.store.records import KeyRecord
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from emberbox.service.accounts.keys import Keys
 
 PUBLIC = frozenset({"/healthz", "/readyz", "/openapi.json"})
-"""Addresses that are answered without a key."""
+"""Addresses that are answered without a key. Those who send one are known there as elsewhere."""
 
 FAILURES_PER_S = 5.0
 FAILURES_AT_ONCE = 100
@@ -37,7 +37,8 @@ _NO_KEY = "this needs an API key: send it as 'Authorization: Bearer KEY' or 'X-A
 class Authentication:
     """Refuses requests without a good key, or above its rate, before their body is read. Pure ASGI.
 
-    Leaves the `KeyRecord` in the scope's state as `key`, where `Reader` and its like find it.
+    Leaves the `KeyRecord` in the scope's state as `key`, where `Reader` and its like find it, and as
+    `hold` what tells those that go on for long when the key is no longer good.
 
     Args:
         app: What is wrapped.
@@ -57,11 +58,17 @@ class Authentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
-        if scope["type"] not in ("http", "websocket") or scope["path"] in PUBLIC:
+        if scope["type"] not in ("http", "websocket"):
+            return await self._app(scope, receive, send)
+        public = scope["path"] in PUBLIC
+        if public and _secret(scope) is None:
             return await self._app(scope, receive, send)
         try:
             key = await self._key(scope)
         except EmberboxError as error:
+            if public and isinstance(error, StoreError):
+                # That the database is gone is to be told, not suffered.
+                return await self._app(scope, receive, send)
             return await answer_to(error, scope)(scope, receive, send)
         scope["state"]["key"] = key
         allowance = self._take(key)
@@ -86,7 +93,9 @@ class Authentication:
             if secret is None:
                 raise NotAuthenticated(_NO_KEY)
             scope["state"]["key_given"] = True
-            return await self._keys.authenticate(secret)
+            key = await self._keys.authenticate(secret)
+            scope["state"]["hold"] = self._keys.hold(secret, key)
+            return key
         except NotAuthenticated as error:
             allowance = self._failures.take(address_of(scope), FAILURES_PER_S, FAILURES_AT_ONCE)
             if not allowance.granted:
@@ -151,20 +160,26 @@ def _secret(scope: Scope) -> str | None:
     return next((name.removeprefix("bearer.") for name in offered if name.startswith("bearer.")), None)
 
 
-class Needs:
-    """A dependency that yields the caller's key if it has a scope, and raises `NotAllowed` else."""
+def caller_of(scope: Scope) -> KeyRecord | None:
+    """Return the key that a request came with; None where it came without one."""
+    key: KeyRecord | None = scope["state"].get("key")
+    return key
 
-    def __init__(self, scope: str) -> None:
-        self.scope = scope
+
+class Needs:
+    """A dependency that yields the caller's key if it has all `scopes`, and raises `NotAllowed` else."""
+
+    def __init__(self, *scopes: str) -> None:
+        self.scopes = scopes
 
     async def __call__(self, connection: HTTPConnection) -> KeyRecord:
         """Return the caller's key; raises `NotAllowed`."""
-        key: KeyRecord | None = connection.scope["state"].get("key")
+        key = caller_of(connection.scope)
         if key is None:
             raise NotAuthenticated(_NO_KEY)
-        if self.scope not in key.scopes:
+        if missing := [scope for scope in self.scopes if scope not in key.scopes]:
             has = ", ".join(sorted(key.scopes))
-            raise NotAllowed(f"this needs a key with the scope {self.scope!r}; this one has {has}")
+            raise NotAllowed(f"this needs a key with the scope {missing[0]!r}; this one has {has}")
         return key
 
 
@@ -175,4 +190,6 @@ Runner = Annotated[KeyRecord, Depends(Needs("run"))]
 Admin = Annotated[KeyRecord, Depends(Needs("admin"))]
 """The caller's key; it may manage its team's keys."""
 Operator = Annotated[KeyRecord, Depends(Needs("operator"))]
+"""The caller's key; it may look at the whole installation."""
+Manager = Annotated[KeyRecord, Depends(Needs("operator", "admin"))]
 """The caller's key; it may manage teams and the installation."""

@@ -29,38 +29,39 @@ TAGS = [
     {"name": "logs", "description": "What jobs wrote, as it was written or while it is."},
     {"name": "artifacts", "description": "Files that jobs left behind."},
     {"name": "runtimes", "description": "The languages that can be run."},
+    {"name": "teams", "description": "To whom everything belongs, and what each may use."},
     {"name": "keys", "description": "API keys, and what each may do."},
     {"name": "webhooks", "description": "News of jobs, delivered by HTTP."},
-    {"name": "usage", "description": "What each key used, by day."},
+    {"name": "usage", "description": "What each team and its keys used, by day."},
     {"name": "machines", "description": "The virtual machines of this node, for its operator."},
     {"name": "system", "description": "The service itself: its health, its state, what it keeps ready."},
     {"name": OTHERS, "description": "The calls of two earlier services, for programs that know them."},
 ]
 
 DESCRIPTION = """\
-Send a key with each request: `Authorization: Bearer KEY` or `X-API-Key: KEY`. No key sees what
-another key makes.
+Send a key with each request: `Authorization: Bearer KEY` or `X-API-Key: KEY`. All that is made
+with a key belongs to its team, whose keys share it. No team sees what another one has.
 
 Lists come in pages: `next_cursor` is the `cursor` of the next one. Times are in UTC.
 
 Errors are problem documents (RFC 9457). `code` is stable, `detail` says what to do, and `retryable`
 tells whether the same request may succeed later.
 
-Each answer carries its `X-Request-Id` and the key's rate (`RateLimit`, `RateLimit-Policy`). Where
-waiting helps, it also carries `Retry-After`.
+Each answer carries its `X-Request-Id` and the rate of the key or its team (`RateLimit`,
+`RateLimit-Policy`). Where waiting helps, it also carries `Retry-After`.
 """
 
 _PROBLEMS = {
     400: ("Malformed", "The request cannot be understood."),
     401: ("NotAuthenticated", "There is no key, or one that is unknown, expired or revoked."),
-    403: ("NotAllowed", "The key lacks the scope."),
-    404: ("NotFound", "There is no such thing, or it is another key's."),
+    403: ("NotAllowed", "The key lacks the scope, or is suspended."),
+    404: ("NotFound", "There is no such thing, or it is another team's."),
     408: ("RequestTimeout", "Nothing more came of the body for too long."),
     409: ("Conflict", "What is there does not allow it."),
     413: ("PayloadTooLarge", "The body, a file or what an archive holds is above its bound."),
     415: ("UnsupportedMediaType", "The body is of another type."),
     422: ("InvalidInput", "A value cannot be used; `errors` lists the fields."),
-    429: ("RateLimited", "Too many requests, or the key's share is used up."),
+    429: ("RateLimited", "Too many requests, or the share of the key or its team is used up."),
     500: ("Internal", "Something went wrong inside; the log tells more under the request's id."),
     503: ("Unavailable", "Not now; it may work in a moment."),
     507: ("NoSpace", "The service's disk is full."),
@@ -68,10 +69,10 @@ _PROBLEMS = {
 _TEXT = {"schema": {"type": "string"}}
 _HEADERS = {
     "RateLimit": {
-        "description": "What is left of the key's rate (draft-ietf-httpapi-ratelimit-headers).",
+        "description": "What is left of the key's or team's rate (draft-ietf-httpapi-ratelimit-headers).",
         **_TEXT,
     },
-    "RateLimit-Policy": {"description": "The key's rate.", **_TEXT},
+    "RateLimit-Policy": {"description": "That rate.", **_TEXT},
 }
 _EXTRA_HEADERS = {
     401: {"WWW-Authenticate": {"description": "How to authenticate.", **_TEXT}},
@@ -131,10 +132,10 @@ def document(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-def scope_of(route: Any) -> str | None:
-    """Return the scope that a route's key needs; None where no key is needed."""
+def scopes_of(route: Any) -> tuple[str, ...]:
+    """Return the scopes that a route's key needs; none where no key is needed."""
     return next(
-        (part.call.scope for part in route.dependant.dependencies if isinstance(part.call, Needs)), None
+        (part.call.scopes for part in route.dependant.dependencies if isinstance(part.call, Needs)), ()
     )
 
 
@@ -149,14 +150,15 @@ def _complete(made: dict[str, Any], routes: list[APIRoute]) -> None:
     components["responses"] = {name: _response(status) for status, (name, _) in _PROBLEMS.items()}
     for route in routes:
         for method in route.methods or ():
-            _complete_operation(made["paths"][route.path_format][method.lower()], method, scope_of(route))
+            _complete_operation(made["paths"][route.path_format][method.lower()], method, scopes_of(route))
 
 
-def _complete_operation(operation: dict[str, Any], method: str, scope: str | None) -> None:
-    operation["security"] = [] if scope is None else [{"bearer": []}, {"apiKey": []}]
-    if scope is not None:
+def _complete_operation(operation: dict[str, Any], method: str, scopes: tuple[str, ...]) -> None:
+    operation["security"] = [{"bearer": []}, {"apiKey": []}] if scopes else []
+    if scopes:
+        needed = " and ".join(f"`{scope}`" for scope in scopes)
         operation["description"] = (
-            f"{operation.get('description', '').strip()}\n\nNeeds the scope `{scope}`.".strip()
+            f"{operation.get('description', '').strip()}\n\nNeeds the scope {needed}.".strip()
         )
         for response in operation["responses"].values():
             response["headers"] = {
@@ -164,13 +166,13 @@ def _complete_operation(operation: dict[str, Any], method: str, scope: str | Non
             } | response.get("headers", {})
     if "422" in operation["responses"] and "HTTPValidationError" in str(operation["responses"]["422"]):
         del operation["responses"]["422"]
-    for status in _statuses(operation, method, scope):
+    for status in _statuses(operation, method, scopes):
         _add_problem(operation["responses"], status)
 
 
-def _statuses(operation: dict[str, Any], method: str, scope: str | None) -> Iterator[int]:
+def _statuses(operation: dict[str, Any], method: str, scopes: tuple[str, ...]) -> Iterator[int]:
     yield from (500, 503)
-    if scope is not None:
+    if scopes:
         yield from (400, 401, 403, 404, 429)
     if "parameters" in operation or "requestBody" in operation:
         yield from (400, 422)

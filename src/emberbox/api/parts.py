@@ -19,9 +19,11 @@ from emberbox.config import ServerSettings
 from emberbox.sandbox import Engine
 from emberbox.sandbox.machines.book import MachineBook
 from emberbox.service.accounts.keys import Keys
+from emberbox.service.accounts.teams import Teams
 from emberbox.service.accounts.usage import Usage
 from emberbox.service.jobs.jobs import Jobs
 from emberbox.service.jobs.logs.reading import Logs
+from emberbox.service.jobs.revoking import Revocations
 from emberbox.service.jobs.running.artifacts import Artifacts
 from emberbox.service.jobs.running.live import LiveJobs
 from emberbox.service.jobs.submitting.orders import Orders
@@ -63,9 +65,11 @@ NodePart = Annotated[NodeStatus, _part(lambda service: service.node)]
 OrdersPart = Annotated[Orders, _part(lambda service: service.orders)]
 ReadyCheck = Annotated[Callable[[], None], _part(lambda service: service.check_ready)]
 """Raises what speaks against taking new work."""
+RevocationsPart = Annotated[Revocations, _part(lambda service: service.revocations)]
 ScriptsPart = Annotated[Scripts, _part(lambda service: service.scripts)]
 ServerPart = Annotated[ServerSettings, _part(lambda service: service.settings.server)]
 SubmissionPart = Annotated[Submission, _part(lambda service: service.submission)]
+TeamsPart = Annotated[Teams, _part(lambda service: service.teams)]
 TelemetryPart = Annotated[Telemetry, _part(lambda service: service.telemetry)]
 UploadsPart = Annotated[
     Uploads, _part(lambda service: Uploads(service.scripts, service.settings, service.check_ready))

@@ -19,6 +19,7 @@ from emberbox.api.statuses import STATUSES
 from emberbox.errors import (
     CapacityExhausted,
     EmberboxError,
+    KeySuspended,
     NoSpace,
     NotAllowed,
     NotAuthenticated,
@@ -42,6 +43,7 @@ _TITLES = {
     "internal": "Internal error",
     NotAuthenticated.code: "A valid API key is needed",
     NotAllowed.code: "The API key's scopes do not allow this",
+    KeySuspended.code: "The API key is suspended",
     NotFound.code: "Not found",
     RateLimited.code: "Too many requests",
     PayloadTooLarge.code: "Too large",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _CODES = {
     401: ("not_authenticated",),
-    403: ("not_allowed",),
+    403: ("not_allowed", "key_suspended"),
     404: ("not_found", "unknown_runtime"),
     409: ("conflict", "idempotency_mismatch", "sandbox_closed"),
     413: ("payload_too_large",),

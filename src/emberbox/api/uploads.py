@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, ValidationError, field_validator
 
 from emberbox.api.multipart import read_form
+from emberbox.api.streaming.ending import while_good
 from emberbox.errors import InvalidInput, UnknownRuntime
 from emberbox.schemas.base import Labels, Request, bounded
 from emberbox.service.uploads.intake import receive, scratch_folder
@@ -88,7 +89,7 @@ class Uploads:
     ) -> ScriptRecord:
         bounds = self.settings.server
         async with scratch_folder(self.settings.data) as scratch:
-            form = await read_form(
+            reading = read_form(
                 request,
                 scratch,
                 files=FILE_FIELDS,
@@ -97,6 +98,7 @@ class Uploads:
                 max_files=bounds.upload_files,
                 room=room,
             )
+            form = await while_good(request.scope, reading)
             fields = _check(form.fields)
             upload = await receive(form.files, bounds, scratch, room)
             create = partial(

@@ -39,6 +39,7 @@ MODULES = {
     "scripts": "remote.jobs.scripts",
     "jobs": "remote.jobs.jobs",
     "logs": "remote.jobs.logs",
+    "teams": "remote.teams",
     "keys": "remote.keys",
     "webhooks": "remote.webhooks",
     "usage": "remote.usage",

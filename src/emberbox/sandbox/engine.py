@@ -42,7 +42,7 @@ class SandboxParameters(RunParameters, total=False):
 
     - `limits`: bounds of runs where the options name none; None for the runtime's defaults.
     - `script_drive`: raw image of a file system, mounted read-only at /mnt/script; implies a cold boot.
-    - `scope`: whose compiled programs and packages may be used again, such as the id of an API key; None for
+    - `scope`: whose compiled programs and packages may be used again, such as the id of a team; None for
       this library user's own.
     - `packages`: what its programs may import besides: a requirements.txt or package.json, as a path or its
       text, or `{"pip": ["numpy==1.26.4"]}`. Installed once, by a VM of its own, and kept.

@@ -155,7 +155,7 @@ class JobMetrics(Answer):
 class CompileReport(Answer):
     """The stage before a compiled program's run, which has limits of its own. Both streams are cut to 64 KiB.
 
-    `reason`: `compiled`, `cached` (this key's programs of the same source are kept), `failed` (the
+    `reason`: `compiled`, `cached` (this team's programs of the same source are kept), `failed` (the
     compiler's verdict), `timed_out`, `cpu_limit`, `out_of_memory`, `output_limit`, `cancelled` or
     `vm_died`. `exit_code` is the compiler's. A cached program comes with what its compiler said
     when it ran. With its log, a job loses `stdout` and `stderr` here as well.
@@ -212,6 +212,8 @@ class Job(Answer):
     """A job. Lists leave out `stdout`, `stderr`, `compile`, `attempts` and `artifacts`."""
 
     id: str
+    team_id: str
+    key_id: str = Field(description="The key that submitted it.")
     script_id: str | None = None
     rerun_of: str | None = None
     name: str | None = None

@@ -1,4 +1,4 @@
-"""API keys, as they cross the wire."""
+"""API keys and the teams that they belong to, as they cross the wire."""
 
 from __future__ import annotations
 
@@ -12,15 +12,23 @@ from emberbox.schemas.base import Answer, Integer, Number, Request, bounded
 
 
 class Scope(StrEnum):
-    """What a key may do; each implies those before it.
+    """What a key may do. `admin` implies `run`, which implies `read`.
 
-    All but `operator` are rights in the key's team. `operator` is for who runs the installation.
+    These three are rights in the key's team. `operator` is for who runs the installation: it lets
+    the others reach beyond the team, and implies `read`.
     """
 
     READ = "read"
     RUN = "run"
     ADMIN = "admin"
     OPERATOR = "operator"
+
+
+class Running(StrEnum):
+    """What becomes of the running jobs of a key that is revoked."""
+
+    END = "end"
+    KEEP = "keep"
 
 
 class Quota(Request):
@@ -47,12 +55,43 @@ class Quota(Request):
 
 
 TeamId = Annotated[str, Field(pattern=r"^team_[0-9a-hjkmnp-tv-z]{26}$")]
+TeamName = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        description="Lower-case letters, digits and hyphens; no two teams have the same.",
+        examples=["data"],
+    ),
+]
 KeyName = Annotated[str, bounded(200, 1)]
 Scopes = Annotated[list[Scope], Field(min_length=1, max_length=4)]
 ExpiresAt = Annotated[
     AwareDatetime | None,
     Field(description="When it ends, with its time zone; must lie ahead. Null for never."),
 ]
+
+
+class CreateTeam(Request):
+    """A team to be made."""
+
+    name: TeamName
+    quota: Quota = Field(default_factory=Quota)
+
+
+class UpdateTeam(Request):
+    """Changes to a team; what is not given stays as it is. `quota` replaces the whole quota."""
+
+    name: TeamName | None = None
+    quota: Quota | None = None
+
+
+class Team(Answer):
+    """A team. `quota` holds what differs from the settings."""
+
+    id: str
+    name: str
+    quota: dict[str, float]
+    created_at: datetime
 
 
 class CreateKey(Request):

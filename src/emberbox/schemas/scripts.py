@@ -17,13 +17,15 @@ class ScriptFile(Answer):
 
 
 class Script(Answer):
-    """An uploaded script. Lists leave out `files`.
+    """An uploaded script. `key_id` is the key that uploaded it. Lists leave out `files`.
 
     `sha256` names the content as a whole, with the paths and modes of its files: scripts with the
     same one run the same code.
     """
 
     id: str
+    team_id: str
+    key_id: str
     name: str
     runtime: str
     entry: str

@@ -61,9 +61,14 @@ class UpdateWebhook(Request):
 
 
 class Webhook(Answer):
-    """A webhook. `active` is false when it was switched off, by its owner or by its receiver's `410 Gone`."""
+    """A webhook; `key_id` is the key that made it.
+
+    `active` is false when it was switched off, by its owner or by its receiver's `410 Gone`.
+    """
 
     id: str
+    team_id: str
+    key_id: str
     url: str
     events: list[WebhookEvent]
     description: str

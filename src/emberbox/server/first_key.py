@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from emberbox.service.accounts.key_rows import MANAGING
+
 if TYPE_CHECKING:
     from emberbox.service.accounts.keys import Keys
     from emberbox.service.folder import ServiceFolder
@@ -15,7 +17,7 @@ NAME = "first admin key"
 
 
 async def ensure_admin_key(keys: Keys, folder: ServiceFolder, *, renew: bool = False) -> str | None:
-    """Make an admin key when there is none, and keep it in the data folder.
+    """Make a key that manages teams when there is none, and keep it in the data folder.
 
     A start that was killed between the two left a key that nobody knows: it is given another secret.
 
@@ -33,7 +35,7 @@ async def ensure_admin_key(keys: Keys, folder: ServiceFolder, *, renew: bool = F
             return None
         _, secret = await keys.rotate(lost)
     else:
-        record, secret = await keys.create(NAME, ["operator"])
+        record, secret = await keys.create(NAME, MANAGING)
         _log.info("made an admin key", extra={"action": "keys.first", "key_id": record.id})
     folder.keep_admin_key(secret)
     return secret

@@ -21,6 +21,7 @@ from emberbox.service.accounts.usage import Usage
 from emberbox.service.jobs.jobs import Jobs
 from emberbox.service.jobs.logs.reading import Logs
 from emberbox.service.jobs.queue.database import DatabaseQueue
+from emberbox.service.jobs.revoking import Revocations
 from emberbox.service.jobs.running.artifacts import Artifacts
 from emberbox.service.jobs.running.endings import Endings
 from emberbox.service.jobs.running.live import LiveJobs
@@ -151,6 +152,7 @@ class Service:
         self.queue = DatabaseQueue(db, self.quotas.bounds)
         self.endings = Endings(db, self.queue, self.live, ended=self._ended)
         self.jobs = Jobs(db, self.blobs, self.queue, self.endings, self.live, self.contents)
+        self.revocations = Revocations(self.keys, self.queue, self.endings, self.live, self._closings)
         self.waits = JobWaits(self.jobs.find, self.live, longest_s=settings.server.wait_s)
         self.logs = Logs(db, self.blobs, self.live)
         self.orders = Orders(
@@ -214,6 +216,7 @@ class Service:
             ("sweeper", self.sweeper.run),
             ("webhooks", self.dispatcher.run),
             ("keys", self._flush_keys),
+            ("key-watch", self.keys.watch.run),
         ]
         for name, run in loops:
             self._loops.start(_lasting(name, run), f"service-{name}")

@@ -21,7 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from emberbox.errors import NoSpace, SchemaMismatch, StoreError
-from emberbox.store.tables import metadata
+from emberbox.store.database import now_us
+from emberbox.store.tables import FIRST_TEAM, FIRST_TEAM_NAME, metadata, teams
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -103,13 +104,15 @@ def _bring_forward(connection: Connection) -> None:
 
 
 def create(connection: Connection) -> None:
-    """Make the tables in an empty database. Raises `SchemaMismatch` when it is not."""
+    """Make the tables in an empty database, and the first team. Raises `SchemaMismatch` when it is not."""
     if taken := sorted(set(inspect(connection).get_table_names()) & set(metadata.tables)):
         raise SchemaMismatch(
             f"the database holds tables that are not Emberbox's ({', '.join(taken[:3])}); "
             "let store.url name an empty one"
         )
     metadata.create_all(connection)
+    first = {"id": FIRST_TEAM, "name": FIRST_TEAM_NAME, "quota": {}, "created_at": now_us()}
+    connection.execute(teams.insert(), first)
     connection.execute(
         text(
             "CREATE TABLE alembic_version "

@@ -6,16 +6,13 @@ time (`emberbox.ids`).
 
 from __future__ import annotations
 
-import time
 from functools import partial
-from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
-    Connection,
     Float,
     ForeignKey,
     Index,
@@ -26,7 +23,6 @@ from sqlalchemy import (
     Table,
     Text,
     desc,
-    event,
     text,
 )
 
@@ -64,13 +60,6 @@ from the settings."""
 FIRST_TEAM = "team_00000000000000000000000000"
 """The team that every database has, from its beginning."""
 FIRST_TEAM_NAME = "main"
-
-
-@event.listens_for(teams, "after_create")
-def _add_first_team(_: Table, connection: Connection, **kwargs: Any) -> None:
-    first = {"id": FIRST_TEAM, "name": FIRST_TEAM_NAME, "quota": {}, "created_at": time.time_ns() // 1000}
-    connection.execute(teams.insert(), first)
-
 
 keys = Table(
     "keys",

@@ -198,6 +198,16 @@ class MemoryQueue:
             self.jobs[job_id] = replace(job, cancel_at=now_us())
         return self.jobs.get(job_id)
 
+    async def request_cancel_of(self, connection: object, key_id: str, *, running: bool) -> CancelRequests:
+        """See `JobQueue`."""
+        asked: dict[str, list[str]] = {"queued": [], "running": []}
+        for status in ("queued", "running") if running else ("queued",):
+            for job in self._in(status):
+                if job.key_id == key_id:
+                    self.jobs[job.id] = replace(job, cancel_at=job.cancel_at or now_us())
+                    asked[status].append(job.id)
+        return CancelRequests(queued=tuple(asked["queued"]), held=tuple(asked["running"]))
+
     async def cancel_requests(self, worker_id: str) -> CancelRequests:
         """See `JobQueue`."""
         queued = (job.id for job in self._in("queued") if job.cancel_at is not None)

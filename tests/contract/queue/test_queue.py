@@ -424,3 +424,16 @@ async def test_depth(bench: Bench) -> None:
     assert (depth.queued, depth.running) == (2, 1)
     assert depth.counts == {("queued", "bash"): 2, ("running", "bash"): 1}
     assert 0.02 <= depth.oldest_s <= time.time() - begun
+
+
+async def test_all_jobs_of_a_key_are_to_be_cancelled(bench: Bench) -> None:
+    first, second = await bench.job("a/held"), await bench.job("a/held")
+    third, mate = await bench.job("b/held"), await bench.job("b/other")
+    assert {job.id for job in await bench.queue.claim("w", 2, LEASE_S)} == {first.id, third.id}
+    for running, held in ((False, set()), (True, {first.id, third.id})):
+        async with bench.transaction() as connection:
+            asked = await bench.queue.request_cancel_of(connection, "key_held", running=running)
+        assert (asked.queued, set(asked.held)) == ((second.id,), held)
+        requests = await bench.queue.cancel_requests("w")
+        assert (requests.queued, set(requests.held)) == ((second.id,), held)
+    assert [job.id for job in await bench.queue.claim("w", 9, LEASE_S)] == [mate.id]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fastapi.routing import APIRoute, APIWebSocketRoute
 
-from emberbox.api.openapi import scope_of
+from emberbox.api.openapi import scopes_of
 from emberbox.ids import new_id
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ PREFIXES = {
     "script_id": "scr",
     "artifact_id": "art",
     "key_id": "key",
+    "team_id": "team",
     "webhook_id": "whk",
     "delivery_id": "dlv",
 }
@@ -28,11 +29,11 @@ PREFIXES = {
 
 @dataclass(frozen=True)
 class Address:
-    """One method at one path; `scope` is what its key needs, None where no key is asked for."""
+    """One method at one path; `scopes` are what its key needs, none where no key is asked for."""
 
     method: str
     template: str
-    scope: str | None
+    scopes: tuple[str, ...]
 
     def path(self, **values: str) -> str:
         """The path with identifiers put in: those given, else such as could be."""
@@ -48,9 +49,9 @@ def addresses(app: FastAPI) -> list[Address]:
     found: list[Address] = []
     for route in app.routes:
         if isinstance(route, APIWebSocketRoute):
-            found.append(Address("WEBSOCKET", route.path, scope_of(route)))
+            found.append(Address("WEBSOCKET", route.path, scopes_of(route)))
         elif isinstance(route, APIRoute):
-            found += [Address(method, route.path, scope_of(route)) for method in sorted(route.methods or ())]
+            found += [Address(method, route.path, scopes_of(route)) for method in sorted(route.methods or ())]
         else:
-            found.append(Address("GET", str(getattr(route, "path", "?")), None))
+            found.append(Address("GET", str(getattr(route, "path", "?")), ()))
     return found

@@ -112,7 +112,7 @@ async def test_the_last_operators_key_cannot_be_lost(app_client: httpx.AsyncClie
         app_client.patch(f"/v1/keys/{mine}", json={"expires_at": "2100-01-01T00:00:00Z"}),
     ):
         assert (await attempt).status_code == 409
-    other = await _create(app_client, scopes=["operator"])
+    other = await _create(app_client, scopes=["admin", "operator"])
     assert (await app_client.post(f"/v1/keys/{mine}/revoke")).status_code == 200
     assert (await app_client.get("/v1/keys", headers=_with(other.secret))).status_code == 200
 
@@ -158,7 +158,7 @@ async def test_of_two_operators_keys_that_are_revoked_at_once_one_stays(
     app_client: httpx.AsyncClient,
 ) -> None:
     mine = (await app_client.get("/v1/me")).json()["id"]
-    other = await _create(app_client, scopes=["operator"])
+    other = await _create(app_client, scopes=["admin", "operator"])
     answers = await asyncio.gather(
         *(app_client.post(f"/v1/keys/{key_id}/revoke") for key_id in (mine, other.id))
     )

@@ -21,6 +21,7 @@ from emberbox.api import auth
 from emberbox.api.openapi import document
 from emberbox.errors import ImageError
 from emberbox.service.service import Service
+from emberbox.store.tables import FIRST_TEAM
 from emberbox.testing.engine import HostEngine
 from tests.integration.api.samples import make_some_of_each
 from tests.integration.serving import serving
@@ -88,7 +89,8 @@ async def service(
 async def test_nothing_is_found(
     app: FastAPI, service: Service, engine: _Engine, database_kind: str, tmp_path: Path
 ) -> None:
-    _, secret = await service.keys.create("fuzzing", ["admin"], quota={"requests_per_s": 0})
+    await service.teams.update(FIRST_TEAM, quota={"requests_per_s": 0})
+    _, secret = await service.keys.create("fuzzing", ["admin"])
     async with serving(app) as url:
         async with httpx.AsyncClient(
             base_url=url, headers={"X-API-Key": secret}, timeout=PATIENCE_S

@@ -153,7 +153,20 @@ async def test_keys_webhooks_usage_status(emberbox: Command) -> None:
     assert limited["expires_at"] is not None
     both = await emberbox(*update, "--days", "3", "--forever")
     assert (both.code, "--forever" in both.err) == (2, True)
-    assert "revoked" in (await emberbox("keys", "revoke", made["id"])).out
+    assert "suspended" in (await emberbox("keys", "suspend", made["id"])).out
+    resting = await emberbox("jobs", "list", EMBERBOX_API_KEY=made["secret"])
+    assert (resting.code, "revoked" in resting.err) == (2, True), "the secret was rotated away"
+    assert "until" in (await emberbox("keys", "resume", made["id"])).out
+    assert "revoked" in (await emberbox("keys", "revoke", made["id"], "--running", "keep")).out
+    team = json.loads((await emberbox("teams", "create", "data", "--quota", "queued_jobs=7", "--json")).out)
+    assert team["quota"] == {"queued_jobs": 7}
+    assert "data" in (await emberbox("teams", "list")).out
+    assert "queued_jobs=7" in (await emberbox("teams", "show", team["id"])).out
+    assert "science" in (await emberbox("teams", "update", team["id"], "--name", "science")).out
+    assert "usual" in (await emberbox("teams", "update", team["id"], "--usual-quota")).out
+    assert team["id"] in (await emberbox("keys", "create", "theirs", "--team", team["id"])).out
+    assert "theirs" in (await emberbox("keys", "list", "--team", team["id"])).out
+    assert (await emberbox("jobs", "list", "--team", "all")).code == 0
     assert "admin" in (await emberbox("keys", "me")).out
     hook = json.loads(
         (await emberbox("webhooks", "create", "http://127.0.0.1:9/x", "--event", "job.failed", "--json")).out

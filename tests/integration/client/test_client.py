@@ -19,6 +19,7 @@ from emberbox.errors import (
     IdempotencyMismatch,
     InvalidArchive,
     InvalidInput,
+    KeySuspended,
     NotAllowed,
     NotAuthenticated,
     NotFound,
@@ -267,6 +268,43 @@ async def test_keys(client: AsyncClient, served: Served) -> None:
     assert (await client.keys.get(made.id)).hint == rotated.secret[-4:]
 
 
+async def test_teams(client: AsyncClient, served: Served) -> None:
+    team = await client.teams.create("data", quota={"queued_jobs": 5})
+    with pytest.raises(Conflict):
+        await client.teams.create("data")
+    changed = await client.teams.update(team.id, name="science")
+    assert (changed.name, changed.quota) == ("science", {"queued_jobs": 5})
+    assert (await client.teams.update(team.id, quota={})).quota == {}
+    assert [one.name async for one in client.teams.list()] == ["science", "main"]
+    made = await client.keys.create("k", team=team.id)
+    assert [key.id async for key in client.keys.list(team=team.id)] == [made.id]
+    async with AsyncClient(served.url, made.secret) as theirs:
+        assert (await theirs.teams.get(team.id)).name == "science"
+        job = await theirs.run("1", runtime="python")
+        script = await theirs.scripts.upload(b"print(1)", filename="a.py")
+        hook = await theirs.webhooks.create("http://127.0.0.1:9/hook")
+    assert [one.id async for one in client.jobs.list()] == []
+    assert [one.id async for one in client.jobs.list(team=team.id)] == [job.id]
+    assert [one.id async for one in client.scripts.list(team="all")] == [script.id]
+    assert [one.id async for one in client.webhooks.list(team=team.id)] == [hook.id]
+    assert (await client.usage(team=team.id)).jobs == 1
+
+
+async def test_a_key_that_is_suspended_resumed_and_revoked(client: AsyncClient, served: Served) -> None:
+    made = await client.keys.create("k")
+    async with AsyncClient(served.url, made.secret) as theirs:
+        job = await theirs.jobs.submit("sleep 600", runtime="bash")
+        assert (await client.keys.suspend(made.id)).suspended_at is not None
+        with pytest.raises(KeySuspended):
+            await theirs.me()
+        assert (await client.keys.resume(made.id)).suspended_at is None
+        assert (await theirs.me()).id == made.id
+    await client.keys.revoke(made.id, running="keep")
+    assert (await client.jobs.get(job.id)).status in ("queued", "running", "cancelled")
+    await client.keys.revoke(made.id)
+    assert (await client.jobs.wait(job.id)).status == "cancelled"
+
+
 async def test_webhooks(client: AsyncClient) -> None:
     made = await client.webhooks.create("http://127.0.0.1:9/hook", ["job.failed"], description="mine")
     assert made.secret
@@ -291,7 +329,7 @@ async def test_the_service_itself(client: AsyncClient) -> None:
     assert {"python", "bash"} <= {runtime.name for runtime in await client.runtimes()}
     assert (await client.node()).state == "ready"
     assert isinstance(await client.pools(), list)
-    report = await client.usage(all_keys=True)
+    report = await client.usage(team="all")
     assert (report.jobs, report.until) == (1, datetime.now(UTC).date())
     assert (await client.usage(date(2020, 1, 1), date(2020, 1, 2))).jobs == 0
 

@@ -262,7 +262,7 @@ async def test_watchers_may_not_speak(
     async with caller(served) as client:
         job = await start(client)
         watcher = await service.keys.authenticate(served.secret)
-        await make_key("operator")
+        await make_key("admin", "operator")
         await service.keys.update(watcher.id, scopes=["read"])
         async with stream(served, job) as socket:
             await output(socket, "ready\n")

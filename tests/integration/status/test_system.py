@@ -59,29 +59,36 @@ async def test_health_and_readiness_need_no_key(app_client: httpx.AsyncClient) -
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/v1/node", "/v1/pools"])
-async def test_the_rest_needs_one(
+async def test_the_rest_is_the_operators(
     path: str, app_client: httpx.AsyncClient, make_key: Callable[..., Awaitable[str]]
 ) -> None:
-    reader = await make_key("read")
-    assert (await app_client.get(path, headers={"Authorization": f"Bearer {reader}"})).status_code == 200
+    for scope, status in (("operator", 200), ("admin", 403)):
+        key = {"Authorization": f"Bearer {await make_key(scope)}"}
+        assert (await app_client.get(path, headers=key)).status_code == status
     del app_client.headers["Authorization"]
     assert (await app_client.get(path)).status_code == 401
 
 
-async def test_pools_are_set_by_admins_alone(
+async def test_pools_are_set_by_managers_alone(
     app_client: httpx.AsyncClient, make_key: Callable[..., Awaitable[str]]
 ) -> None:
-    runner = await make_key("run")
-    refused = await app_client.put(
-        "/v1/pools/bash", json={"ready": 1}, headers={"Authorization": f"Bearer {runner}"}
-    )
-    assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed")
+    for scope in ("admin", "operator"):
+        refused = await app_client.put(
+            "/v1/pools/bash",
+            json={"ready": 1},
+            headers={"Authorization": f"Bearer {await make_key(scope)}"},
+        )
+        assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed")
 
 
 @pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize("part", ["database", "blobs", "engine", "disk", "slow"])
 async def test_a_part_that_is_not_well_is_named(
-    part: str, app_client: httpx.AsyncClient, service: Service, monkeypatch: pytest.MonkeyPatch
+    part: str,
+    app_client: httpx.AsyncClient,
+    service: Service,
+    make_key: Callable[..., Awaitable[str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def fail() -> None:
         errors = {"database": StoreError, "blobs": BlobError, "engine": EngineClosed, "disk": NoSpace}
@@ -98,6 +105,11 @@ async def test_a_part_that_is_not_well_is_named(
     named = "database: did not answer" if part == "slow" else f"{part}: it broke"
     assert answer.json()["detail"].startswith(named)
     assert "internal" not in answer.text
+    for secret in (None, await make_key("admin")):
+        app_client.headers = {} if secret is None else {"X-API-Key": secret}
+        answer = await app_client.get("/readyz")
+        assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+        assert answer.json()["detail"].startswith(f"not well: {'database' if part == 'slow' else part};")
     monkeypatch.undo()
 
 

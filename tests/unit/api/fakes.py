@@ -43,6 +43,9 @@ class FakeKeys:
             raise NotAuthenticated("no such key")
         return self.record
 
+    def hold(self, secret: str, record: KeyRecord) -> None:
+        return None
+
 
 class FakeTelemetry:
     """Remembers what it was told."""

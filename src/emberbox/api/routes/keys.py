@@ -1,17 +1,17 @@
-"""API keys: made, looked at, changed, rotated and revoked by a team's keys with the scope `admin`."""
+"""API keys: made, looked at, changed and ended by keys of their team with the scope `admin`."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
 from emberbox.api.auth import Admin, Reader
-from emberbox.api.parts import KeysPart
+from emberbox.api.parts import KeysPart, RevocationsPart
 from emberbox.api.requests import Limit, Responses, TeamFilter, cursor_of, identifier, location
 from emberbox.api.views import answer, page, shown
 from emberbox.errors import InvalidInput
 from emberbox.schemas.base import Page
-from emberbox.schemas.keys import CreateKey, Key, KeyWithSecret, RotateKey, Scope, UpdateKey
+from emberbox.schemas.keys import CreateKey, Key, KeyWithSecret, RotateKey, Running, Scope, UpdateKey
 from emberbox.service.ownership import team_of_list
 from emberbox.store.records import KeyRecord
 
@@ -75,7 +75,7 @@ async def get_key(key_id: KeyId, admin: Admin, keys: KeysPart) -> Response:
 async def update_key(key_id: KeyId, body: UpdateKey, admin: Admin, keys: KeysPart) -> Response:
     """Change the values that are given, from now on.
 
-    The last key of an operator keeps its scope and gets no end.
+    The last key that manages teams keeps its scopes and gets no end.
     """
     return answer(_key(await keys.update(key_id, by=admin, **_changes(body))))
 
@@ -88,12 +88,35 @@ async def rotate_key(key_id: KeyId, admin: Admin, keys: KeysPart, body: RotateKe
 
 
 @router.post("/v1/keys/{key_id}/revoke", response_model=Key, summary="Revoke a key")
-async def revoke_key(key_id: KeyId, admin: Admin, keys: KeysPart) -> Response:
-    """End a key for good, at once. What it made stays until it expires.
+async def revoke_key(
+    key_id: KeyId,
+    admin: Admin,
+    revocations: RevocationsPart,
+    running: Annotated[
+        Running, Query(description="`end` its running jobs, or `keep` them: they go on for their team.")
+    ] = Running.END,
+) -> Response:
+    """End a key for good, at once. Its jobs that wait are cancelled, and its open connections are closed.
 
-    The last key of an operator cannot be revoked.
+    Connections to other processes of the service are closed within a second or so. What the key
+    made stays its team's. The last key that manages teams cannot be revoked.
     """
-    return answer(_key(await keys.revoke(key_id, by=admin)))
+    return answer(_key(await revocations.revoke(key_id, by=admin, keep_running=running is Running.KEEP)))
+
+
+@router.post("/v1/keys/{key_id}/suspend", response_model=Key, summary="Suspend a key")
+async def suspend_key(key_id: KeyId, admin: Admin, keys: KeysPart) -> Response:
+    """Let a key do nothing until it is resumed: its holder is answered 403 `key_suspended`.
+
+    Its open connections are closed as by a revocation. Its jobs go on, also those that wait.
+    """
+    return answer(_key(await keys.suspend(key_id, by=admin)))
+
+
+@router.post("/v1/keys/{key_id}/resume", response_model=Key, summary="Resume a key")
+async def resume_key(key_id: KeyId, admin: Admin, keys: KeysPart) -> Response:
+    """Let a suspended key be used again."""
+    return answer(_key(await keys.resume(key_id, by=admin)))
 
 
 def _changes(body: UpdateKey) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from emberbox.api.auth import Admin
+from emberbox.api.auth import Manager
 from emberbox.api.parts import MachinesPart
 from emberbox.api.requests import TEXT, Responses
 from emberbox.api.views import answer, shown
@@ -32,13 +32,13 @@ _TEXT: Responses = {
 
 
 @router.get("/v1/machines", response_model=MachineList, summary="List machines")
-async def list_machines(_: Admin, machines: MachinesPart) -> Response:
+async def list_machines(_: Manager, machines: MachinesPart) -> Response:
     """Return this node's machines that live, and the latest that ended badly (`vmm.kept_machines`)."""
     return answer(MachineList(items=[_view(entry) for entry in await machines.entries()]))
 
 
 @router.get("/v1/machines/{machine_id}", response_model=Machine, summary="Look at a machine")
-async def get_machine(_: Admin, machines: MachinesPart, machine_id: MachineId) -> Response:
+async def get_machine(_: Manager, machines: MachinesPart, machine_id: MachineId) -> Response:
     """Return one machine."""
     return answer(_view(await machines.get(machine_id)))
 
@@ -50,7 +50,7 @@ async def get_machine(_: Admin, machines: MachinesPart, machine_id: MachineId) -
     summary="Read a machine's console",
 )
 async def get_machine_console(
-    _: Admin, machines: MachinesPart, machine_id: MachineId, tail: Tail = None
+    _: Manager, machines: MachinesPart, machine_id: MachineId, tail: Tail = None
 ) -> Response:
     """Return the end of what the guest's kernel printed.
 
@@ -64,7 +64,7 @@ async def get_machine_console(
     "/v1/machines/{machine_id}/log", response_class=Response, responses=_TEXT, summary="Read a VMM's log"
 )
 async def get_machine_log(
-    _: Admin, machines: MachinesPart, machine_id: MachineId, tail: Tail = None
+    _: Manager, machines: MachinesPart, machine_id: MachineId, tail: Tail = None
 ) -> Response:
     """Return what the machine's VMM logged, the last 64 KiB of it. `vmm.log_level` says how much that is."""
     return _text(await machines.vmm_log(machine_id), tail)

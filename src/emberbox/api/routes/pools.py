@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
-from emberbox.api.auth import Admin, Reader
+from emberbox.api.auth import Manager, Operator
 from emberbox.api.parts import EnginePart, ReadyCheck
 from emberbox.api.views import answer
 from emberbox.schemas.system import Pool, PoolChanged, PoolOrder, Pools
@@ -13,7 +13,7 @@ router = APIRouter(tags=["system"])
 
 
 @router.get("/v1/pools", response_model=Pools, summary="List pools")
-async def list_pools(_: Reader, engine: EnginePart) -> Response:
+async def list_pools(_: Operator, engine: EnginePart) -> Response:
     """Return what each pool of this node holds. There is one for each runtime and size that was used."""
     pools = [Pool.model_validate(pool, from_attributes=True) for pool in engine.pools()]
     return answer(Pools(items=pools, maximum=engine.settings.pool.maximum))
@@ -21,7 +21,7 @@ async def list_pools(_: Reader, engine: EnginePart) -> Response:
 
 @router.put("/v1/pools/{runtime}", response_model=PoolChanged, summary="Keep VMs ready")
 async def keep_ready(
-    _: Admin,
+    _: Manager,
     check_ready: ReadyCheck,
     engine: EnginePart,
     runtime: Annotated[str, Path(max_length=64, description="Name or alias.")],

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from emberbox.api.auth import Reader
+from emberbox.api.auth import Operator, caller_of
 from emberbox.api.parts import NodePart, TelemetryPart
 from emberbox.api.problems import problem
 from emberbox.api.requests import TEXT
@@ -10,6 +10,7 @@ from emberbox.api.statuses import STATUSES
 from emberbox.api.views import answer
 from emberbox.errors import NotReady, ServiceStopping
 from emberbox.schemas.system import Health, Node, Readiness
+from emberbox.service.ownership import is_operator
 from emberbox.service.status.telemetry import CONTENT_TYPE
 
 router = APIRouter(tags=["system"])
@@ -25,16 +26,18 @@ async def get_health() -> Response:
 async def get_readiness(request: Request, node: NodePart) -> Response:
     """Look at database, blob store, engine and disk. 503 while the service starts or stops, or a part fails.
 
-    Needs no key.
+    Needs no key. What is wrong with a part is told to keys with the scope `operator` alone.
     """
     try:
         return answer(Readiness(checks=await node.check_ready()))
     except (NotReady, ServiceStopping) as error:
         # An answer and no failure: whoever asks every second must not fill the log.
+        key = caller_of(request.scope)
+        told = error.detail if key is not None and is_operator(key) else None
         return problem(
             status=STATUSES[error.code],
             code=error.code,
-            detail=error.message,
+            detail=told or error.message,
             retryable=True,
             headers={"Retry-After": "1"},
             scope=request.scope,
@@ -52,15 +55,15 @@ async def get_readiness(request: Request, node: NodePart) -> Response:
     },
     summary="Read the metrics",
 )
-async def get_metrics(_: Reader, telemetry: TelemetryPart) -> Response:
+async def get_metrics(_: Operator, telemetry: TelemetryPart) -> Response:
     """Return everything that is counted and measured, for Prometheus.
 
-    No label names a key, a job or a script.
+    No label names a team, a key, a job or a script.
     """
     return Response(await telemetry.scrape(), media_type=CONTENT_TYPE)
 
 
 @router.get("/v1/node", response_model=Node, summary="Look at the node")
-async def get_node(_: Reader, node: NodePart) -> Response:
+async def get_node(_: Operator, node: NodePart) -> Response:
     """Return what the service runs on, how much of it is used, the queue's length and the workers."""
     return answer(await node.read())

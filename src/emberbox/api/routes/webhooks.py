@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 
 from emberbox.api.auth import Reader, Runner
 from emberbox.api.parts import WebhooksPart
-from emberbox.api.requests import Limit, Responses, cursor_of, identifier, location
+from emberbox.api.requests import Limit, Responses, TeamFilter, cursor_of, identifier, location
 from emberbox.api.views import answer, moment, moment_or_none, page, shown
 from emberbox.schemas.base import Page
 from emberbox.schemas.webhooks import (
@@ -46,7 +46,7 @@ _QUEUED: Responses = {
     summary="Create a webhook",
 )
 async def create_webhook(body: CreateWebhook, key: Runner, webhooks: WebhooksPart) -> Response:
-    """Ask to be told of this key's jobs. The answer holds the secret that signs the deliveries, this once."""
+    """Ask to be told of the team's jobs. The answer holds the secret that signs the deliveries, this once."""
     record, secret = await webhooks.create(
         key, url=body.url, events=body.events, description=body.description
     )
@@ -55,10 +55,14 @@ async def create_webhook(body: CreateWebhook, key: Runner, webhooks: WebhooksPar
 
 @router.get("/v1/webhooks", response_model=Page[Webhook], summary="List webhooks")
 async def list_webhooks(
-    key: Reader, webhooks: WebhooksPart, cursor: WebhookCursor = None, limit: Limit = 50
+    key: Reader,
+    webhooks: WebhooksPart,
+    team: TeamFilter = None,
+    cursor: WebhookCursor = None,
+    limit: Limit = 50,
 ) -> Response:
-    """List this key's webhooks, newest first."""
-    records, following = await webhooks.list(key, cursor=cursor, limit=limit)
+    """List the team's webhooks, newest first."""
+    records, following = await webhooks.list(key, team=team, cursor=cursor, limit=limit)
     return page(Page[Webhook], [_webhook(record) for record in records], following)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import Response
 
-from emberbox.api.streaming.ending import first_of, gone
+from emberbox.api.streaming.ending import first_of, gone, key_lost
 from emberbox.api.streaming.pulse import Pulse
 
 if TYPE_CHECKING:
@@ -70,13 +70,16 @@ class StreamAnswer(Response):
                 await send(
                     {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
                 )
-                await self._go_on(first, receive, send)
+                await self._go_on(first, scope, receive, send)
 
-    async def _go_on(self, first: bytes, receive: Receive, send: Send) -> None:
-        """Send until the end, the reader's leaving, or the service's end."""
+    async def _go_on(self, first: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until the end, the reader's leaving, or the end of its key or of the service.
+
+        Without its key a stream ends as one that breaks: it must not look complete.
+        """
         pulse = Pulse()
         heartbeat = None if self._heartbeat is None else partial(_send_chunk, send, self._heartbeat)
-        work = [self._send_all(first, send, pulse), gone(receive), pulse.beat(heartbeat)]
+        work = [self._send_all(first, send, pulse), gone(receive), pulse.beat(heartbeat), key_lost(scope)]
         # What follows nothing ends by itself, and is not cut short.
         leaving = None if self._follower is None else self._follower.leaving
         await first_of(*work, *([] if leaving is None else [leaving.wait()]))

@@ -12,13 +12,15 @@ connection.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from fastapi import WebSocketDisconnect
 
 from emberbox.api.statuses import STATUSES
-from emberbox.api.streaming.ending import first_of
+from emberbox.api.streaming.ending import first_of, while_good
 from emberbox.api.streaming.pulse import Pulse
 from emberbox.api.views import compact_json, encoded, timestamp
 from emberbox.errors import EmberboxError, InvalidInput, PayloadTooLarge
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from emberbox.api.full_jobs import FullJobs
     from emberbox.api.streaming.incoming import Inbox
 
+_REFUSAL_S = 10.0
+"""How long the other end may take to hear why the conversation ends."""
 NORMAL, UNSUITED, NOT_PERMITTED, TOO_BIG, FAILED, AGAIN = 1000, 1003, 1008, 1009, 1011, 1013
 
 
@@ -63,12 +67,13 @@ class Conversation:
         self._pulse = Pulse()
 
     async def run(self) -> None:
-        """Talk until the job has ended or the other end has left.
+        """Talk until the job has ended, the other end has left, or its key is no longer good.
 
         Safe to cancel; a job goes on without its listeners.
         """
+        talk = first_of(self._tell(), self._listen(), self._pulse.beat(self._heartbeat))
         try:
-            await first_of(self._tell(), self._listen(), self._pulse.beat(self._heartbeat))
+            await while_good(self._socket.scope, talk)
         except WebSocketDisconnect:
             return
         except EmberboxError as error:
@@ -109,12 +114,11 @@ class Conversation:
         await self._socket.send_text('{"type":"heartbeat"}')
 
     async def _refuse(self, error: EmberboxError) -> None:
-        """Say what is wrong and close."""
-        try:
-            await self._say(error)
-            await self._socket.close(_close_code(error))
-        except (WebSocketDisconnect, RuntimeError):
-            return
+        """Say what is wrong and close; whoever does not hear it in time is not waited for."""
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+            async with asyncio.timeout(_REFUSAL_S):
+                await self._say(error)
+                await self._socket.close(_close_code(error))
 
     async def _say(self, error: EmberboxError) -> None:
         await self._send(

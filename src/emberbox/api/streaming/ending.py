@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from emberbox.errors import EmberboxError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from starlette.requests import Request
-    from starlette.types import Receive
+    from starlette.types import Receive, Scope
 
+    from emberbox.service.accounts.watch import Hold
     from emberbox.service.jobs.waiting import JobWaits
     from emberbox.store.records import JobRecord
+
+
+_T = TypeVar("_T")
 
 
 async def first_of(*work: Coroutine[Any, Any, Any]) -> Any:
@@ -39,6 +45,30 @@ async def gone(receive: Receive) -> None:
         pass
 
 
+async def key_lost(scope: Scope) -> EmberboxError:
+    """Return once the key that a request came with is no longer good, with the error that says why.
+
+    Never returns for a request without a key.
+    """
+    hold: Hold | None = scope.get("state", {}).get("hold")
+    if hold is None:
+        never: asyncio.Future[EmberboxError] = asyncio.get_running_loop().create_future()
+        return await never
+    return await hold.lost()
+
+
+async def while_good(scope: Scope, work: Coroutine[Any, Any, _T]) -> _T:
+    """Return what `work` does; it is cancelled when the key that the request came with is no longer good.
+
+    Raises what `work` raises, or why the key is not.
+    """
+    ended = await first_of(work, key_lost(scope))
+    if isinstance(ended, EmberboxError):
+        raise ended
+    result: _T = ended
+    return result
+
+
 async def end_of(job: JobRecord, wait_s: float | None, request: Request, waits: JobWaits) -> JobRecord:
     """Return the job as it is at its end, or after `wait_s` at the latest.
 
@@ -49,7 +79,11 @@ async def end_of(job: JobRecord, wait_s: float | None, request: Request, waits: 
         wait_s: Cut to what the server allows; None does not wait.
         request: The caller's, whose body was read.
         waits: Tells of the job's end.
+
+    Raises:
+        NotAuthenticated, NotAllowed: The key was revoked, suspended and so on meanwhile.
     """
     if not wait_s or job.terminal:
         return job
-    return await first_of(waits.wait(job.id, wait_s), gone(request.receive)) or job
+    waiting = first_of(waits.wait(job.id, wait_s), gone(request.receive))
+    return await while_good(request.scope, waiting) or job

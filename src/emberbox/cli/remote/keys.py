@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from emberbox.cli.commands import argument, group, option
 from emberbox.cli.failures import say
-from emberbox.cli.remote.remote import LISTED, Limit, Remote, command, identifier
+from emberbox.cli.remote.remote import LISTED, Limit, Remote, TeamFilter, command, identifier
 from emberbox.cli.tables import moment
 from emberbox.errors import InvalidInput
 
@@ -26,8 +26,8 @@ Quotas = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    text = "Make, change, rotate, and revoke the API keys of a server."
-    group(app, "keys", text, create, list_, update, rotate, revoke, me)
+    text = "Make, change, rotate, suspend and revoke the API keys of a team."
+    group(app, "keys", text, create, list_, update, rotate, suspend, resume, revoke, me)
 
 
 @command()
@@ -35,14 +35,17 @@ async def create(
     there: Remote,
     name: Annotated[str, argument("NAME", "For people.")],
     scopes: Annotated[
-        list[str] | None, option("--scope", "read, run or admin. [usual: run]", "SCOPE")
+        list[str] | None, option("--scope", "read, run, admin or operator. [usual: run]", "SCOPE")
+    ] = None,
+    team: Annotated[
+        str | None, option("--team", "Of another team; needs the scope operator.", "TEAM")
     ] = None,
     days: Days = None,
     quotas: Quotas = None,
 ) -> None:
     """Make a key. Its secret is shown this once."""
     made = await there.client.keys.create(
-        name, scopes or ["run"], expires_at=_after(days), quota=_quotas(quotas)
+        name, scopes or ["run"], team=team, expires_at=_after(days), quota=quotas_of(quotas)
     )
     _print_secret(there, made)
 
@@ -51,7 +54,8 @@ def _after(days: float | None) -> datetime | None:
     return None if days is None else datetime.now(UTC) + timedelta(days=days)
 
 
-def _quotas(given: list[str] | None) -> dict[str, float]:
+def quotas_of(given: list[str] | None) -> dict[str, float]:
+    """Return quotas by name. Raises `InvalidInput` for one that cannot be."""
     return dict(_quota(text) for text in given or ())
 
 
@@ -70,7 +74,14 @@ def _quota(text: str) -> tuple[str, float]:
 
 
 def _fields(key: Key) -> tuple[tuple[str, object], ...]:
-    return ("id", key.id), ("name", key.name), ("scopes", " ".join(key.scopes)), ("state", _state(key))
+    scopes = " ".join(key.scopes)
+    return (
+        ("id", key.id),
+        ("team", key.team_id),
+        ("name", key.name),
+        ("scopes", scopes),
+        ("state", _state(key)),
+    )
 
 
 def _print_secret(there: Remote, key: KeyWithSecret) -> None:
@@ -79,10 +90,10 @@ def _print_secret(there: Remote, key: KeyWithSecret) -> None:
 
 
 @command()
-async def list_(there: Remote, limit: Limit = LISTED) -> None:
+async def list_(there: Remote, team: TeamFilter = None, limit: Limit = LISTED) -> None:
     """List keys, newest first, revoked ones as well."""
     columns = ("ID", "NAME", "SECRET", "SCOPES", "STATE", "LAST USED", "CREATED")
-    await there.print_list(there.client.keys.list(limit=limit or None), columns, _row)
+    await there.print_list(there.client.keys.list(team=team, limit=limit or None), columns, _row)
 
 
 def _row(key: Key) -> tuple[str, ...]:
@@ -93,6 +104,8 @@ def _row(key: Key) -> tuple[str, ...]:
 def _state(key: Key) -> str:
     if key.revoked_at is not None:
         return "revoked"
+    if key.suspended_at is not None:
+        return "suspended"
     if key.expires_at is None:
         return "active"
     return f"until {moment(key.expires_at)}" if key.expires_at > datetime.now(UTC) else "expired"
@@ -103,7 +116,7 @@ async def update(
     there: Remote,
     key_id: KeyId,
     name: Annotated[str | None, option("--name", "For people.", "TEXT")] = None,
-    scopes: Annotated[list[str] | None, option("--scope", "read, run or admin.", "SCOPE")] = None,
+    scopes: Annotated[list[str] | None, option("--scope", "read, run, admin or operator.", "SCOPE")] = None,
     days: Days = None,
     forever: Annotated[bool, option("--forever", "Let it not end by itself.")] = False,
     quotas: Quotas = None,
@@ -111,7 +124,7 @@ async def update(
     """Change a key; what is left out stays. Scopes and quotas that are given are all that it has then."""
     if forever and days is not None:
         raise InvalidInput("--days and --forever do not go together")
-    given = {"name": name, "scopes": scopes, "expires_at": _after(days), "quota": _quotas(quotas) or None}
+    given = {"name": name, "scopes": scopes, "expires_at": _after(days), "quota": quotas_of(quotas) or None}
     changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     if forever:
         changes["expires_at"] = None
@@ -132,9 +145,30 @@ async def rotate(
 
 
 @command()
-async def revoke(there: Remote, key_id: KeyId) -> None:
-    """End a key for good, at once."""
-    key = await there.client.keys.revoke(key_id)
+async def revoke(
+    there: Remote,
+    key_id: KeyId,
+    running: Annotated[
+        str, option("--running", "end its running jobs, or keep them for the team.", "end|keep")
+    ] = "end",
+) -> None:
+    """End a key for good, at once. Its jobs that wait are cancelled."""
+    _print_state(there, await there.client.keys.revoke(key_id, running=running))
+
+
+@command()
+async def suspend(there: Remote, key_id: KeyId) -> None:
+    """Let a key do nothing until it is resumed. Its jobs go on."""
+    _print_state(there, await there.client.keys.suspend(key_id))
+
+
+@command()
+async def resume(there: Remote, key_id: KeyId) -> None:
+    """Let a suspended key be used again."""
+    _print_state(there, await there.client.keys.resume(key_id))
+
+
+def _print_state(there: Remote, key: Key) -> None:
     there.print_one(key, (("id", key.id), ("state", _state(key))))
 
 

@@ -20,7 +20,7 @@ Tail = Annotated[int | None, option("--tail -n", "Only the last so many lines.",
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    text = "Look at the machines of a server; needs a key with the scope admin."
+    text = "Look at the machines of a server; needs a key with the scopes operator and admin."
     group(app, "machines", text, list_, console, log)
 
 

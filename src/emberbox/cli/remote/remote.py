@@ -34,6 +34,9 @@ RETRIES = 2
 LISTED = 50
 
 Limit = Annotated[int, option("--limit", "Most to list; 0 for all.", "N", min=0)]
+TeamFilter = Annotated[
+    str | None, option("--team", "Another team's id, or all; needs the scope operator.", "TEAM")
+]
 LabelFilter = Annotated[str | None, option("--label -l", "Only with this label.", "NAME=VALUE")]
 
 

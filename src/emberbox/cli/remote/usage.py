@@ -6,7 +6,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
 from emberbox.cli.commands import option
-from emberbox.cli.remote.remote import Remote, as_json, command
+from emberbox.cli.remote.remote import Remote, TeamFilter, as_json, command
 from emberbox.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ async def usage(
         str | None, option("--since", "First day (UTC); usually 29 days ago.", "YYYY-MM-DD")
     ] = None,
     until: Annotated[str | None, option("--until", "Last day; usually today.", "YYYY-MM-DD")] = None,
-    team: Annotated[
-        str | None, option("--team", "Another team's, or all; needs the scope operator.", "TEAM")
-    ] = None,
+    team: TeamFilter = None,
 ) -> None:
     """Show jobs and CPU time by day, newest first."""
     from emberbox.cli.tables import print_json, print_table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 from emberbox.cli.commands import argument, group, option
-from emberbox.cli.remote.remote import LISTED, Limit, Remote, command, identifier
+from emberbox.cli.remote.remote import LISTED, Limit, Remote, TeamFilter, command, identifier
 from emberbox.cli.tables import moment
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ async def create(
 
 
 @command()
-async def list_(there: Remote, limit: Limit = LISTED) -> None:
+async def list_(there: Remote, team: TeamFilter = None, limit: Limit = LISTED) -> None:
     """List webhooks, newest first."""
     nothing = "there are no webhooks; add one with: emberbox webhooks create URL"
-    found = there.client.webhooks.list(limit=limit or None)
+    found = there.client.webhooks.list(team=team, limit=limit or None)
     await there.print_list(found, _COLUMNS, _row, nothing=nothing)
 
 

@@ -8,6 +8,7 @@ from emberbox.client._async.jobs import AsyncJobs
 from emberbox.client._async.keys import AsyncKeys
 from emberbox.client._async.machines import AsyncMachines
 from emberbox.client._async.scripts import AsyncScripts
+from emberbox.client._async.teams import AsyncTeams
 from emberbox.client._async.transport import AsyncTransport
 from emberbox.client._async.webhooks import AsyncWebhooks
 from emberbox.client.paths import path_of
@@ -70,6 +71,7 @@ class AsyncClient:
         self._transport = AsyncTransport(self.place, timeout_s=timeout_s, policy=policy, network=network)
         self.jobs = AsyncJobs(self._transport)
         self.scripts = AsyncScripts(self._transport, self.jobs)
+        self.teams = AsyncTeams(self._transport)
         self.keys = AsyncKeys(self._transport)
         self.webhooks = AsyncWebhooks(self._transport)
         self.machines = AsyncMachines(self._transport)
@@ -125,15 +127,17 @@ class AsyncClient:
         )
 
     async def node(self) -> Node:
-        """Return the state of the service and of the machine that it runs on."""
+        """Return the state of the service and of its machine. Needs the scope `operator`."""
         return await self._transport.get(Node, "/v1/node")
 
     async def pools(self) -> list[Pool]:
-        """Return what is kept ready."""
+        """Return what is kept ready. Needs the scope `operator`."""
         return (await self._transport.get(Pools, "/v1/pools")).items
 
     async def keep_ready(self, runtime: str, ready: int, *, wait_s: float = 0.0) -> PoolChanged:
-        """Have `ready` VMs of a runtime kept ready, which needs the scope `admin`; 0 leaves it to demand.
+        """Have `ready` VMs of a runtime kept ready; 0 leaves it to demand.
+
+        Needs the scopes `operator` and `admin`.
 
         Args:
             runtime: Name or alias.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from emberbox.client._async.transport import AsyncPart
 from emberbox.client.paths import path_of
-from emberbox.schemas.keys import Key, KeyWithSecret, Scope
+from emberbox.schemas.keys import Key, KeyWithSecret, Running, Scope
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 
 class AsyncKeys(AsyncPart):
-    """All keys of the service: `client.keys`."""
+    """The keys of a team: `client.keys`."""
 
     async def create(
         self,
         name: str,
         scopes: Sequence[Scope | str] = (Scope.RUN,),
         *,
+        team: str | None = None,
         expires_at: datetime | None = None,
         quota: Mapping[str, float] | None = None,
     ) -> KeyWithSecret:
@@ -29,21 +30,24 @@ class AsyncKeys(AsyncPart):
         Args:
             name: For people.
             scopes: See `Scope`.
+            team: Id of another team, which needs the scope `operator`; None for this key's.
             expires_at: When it ends, with its time zone; None for never.
-            quota: What differs from the settings; see `Quota`.
+            quota: By what it is narrower than its team's; see `Quota`.
         """
         body: dict[str, Any] = {
             "name": name,
             "scopes": [str(scope) for scope in scopes],
             "quota": dict(quota or {}),
         }
+        if team is not None:
+            body["team_id"] = team
         if expires_at is not None:
             body["expires_at"] = expires_at.isoformat()
         return await self._transport.post(KeyWithSecret, "/v1/keys", body)
 
-    def list(self, *, limit: int | None = None) -> AsyncIterator[Key]:
-        """Yield keys, newest first, revoked ones as well."""
-        return self._transport.pages(Key, "/v1/keys", limit=limit)
+    def list(self, *, team: str | None = None, limit: int | None = None) -> AsyncIterator[Key]:
+        """Yield keys, newest first, revoked ones as well. `team` as of `jobs.list`."""
+        return self._transport.pages(Key, "/v1/keys", limit=limit, team=team)
 
     async def get(self, key_id: str) -> Key:
         """Return a key, without its secret. Raises `NotFound`."""
@@ -54,7 +58,7 @@ class AsyncKeys(AsyncPart):
 
         Raises:
             NotFound: There is no such key.
-            Conflict: It was revoked, or it is the last admin key and would be none.
+            Conflict: It was revoked, or it is the last that manages teams and would not.
         """
         expires_at: Any = changes.get("expires_at")
         if expires_at is not None:
@@ -76,6 +80,30 @@ class AsyncKeys(AsyncPart):
             KeyWithSecret, path_of("keys", key_id, "rotate"), {"grace_s": grace_s}
         )
 
-    async def revoke(self, key_id: str) -> Key:
-        """End a key for good; safe to repeat. Raises `NotFound`, or `Conflict` for the last admin key."""
-        return await self._transport.post(Key, path_of("keys", key_id, "revoke"))
+    async def revoke(self, key_id: str, *, running: Running | str = Running.END) -> Key:
+        """End a key for good, and cancel its jobs that wait; safe to repeat.
+
+        Args:
+            key_id: The key.
+            running: `end` its running jobs, or `keep` them: they go on for their team.
+
+        Raises:
+            NotFound: There is no such key.
+            Conflict: It is the last that manages teams.
+        """
+        query = {"running": str(running)}
+        return await self._transport.post(Key, path_of("keys", key_id, "revoke"), query=query)
+
+    async def suspend(self, key_id: str) -> Key:
+        """Let a key do nothing until it is resumed; its jobs go on. Safe to repeat.
+
+        Raises `NotFound`, or `Conflict` for one that was revoked or is the last that manages teams.
+        """
+        return await self._transport.post(Key, path_of("keys", key_id, "suspend"))
+
+    async def resume(self, key_id: str) -> Key:
+        """Let a suspended key be used again; safe to repeat.
+
+        Raises `NotFound`, or `Conflict` for one that was revoked.
+        """
+        return await self._transport.post(Key, path_of("keys", key_id, "resume"))

@@ -24,9 +24,11 @@ IMPLIED = {
     "read": frozenset({"read"}),
     "run": frozenset({"run", "read"}),
     "admin": frozenset({"admin", "run", "read"}),
-    "operator": frozenset({"operator", "admin", "run", "read"}),
+    "operator": frozenset({"operator", "read"}),
 }
 """What each scope grants."""
+MANAGING = ("admin", "operator")
+"""The scopes of a key that manages teams and all keys, as they are sorted in the column."""
 KEYS = select(keys, teams.c.quota.label("team_quota")).join(teams, teams.c.id == keys.c.team_id)
 """Keys with what their records tell of their teams."""
 _QUOTAS = frozenset(field.name for field in fields(QuotaSettings))
@@ -111,18 +113,22 @@ async def change_key(connection: AsyncConnection, key_id: str, values: dict[str,
 
 
 async def check_not_last_operator(connection: AsyncConnection, record: KeyRecord) -> None:
-    """Raise `Conflict` if there is no active operator's key besides this one, which is one."""
+    """Raise `Conflict` if no other active key manages teams, and this one does."""
     if await active_operators(connection) == [record.id]:
         raise Conflict(
-            "this is the last active key of an operator; create another one first, "
+            "this is the last active key with the scopes admin and operator; create another one first, "
             "or nobody could manage teams and their keys"
         )
 
 
 async def active_operators(connection: AsyncConnection) -> list[str]:
-    """Return the ids of all operators' keys that work, and hold their rows until the transaction ends."""
+    """Return the ids of all keys that work and manage teams.
+
+    Their rows are held until the transaction ends.
+    """
     unexpired = or_(keys.c.expires_at.is_(None), keys.c.expires_at > now_us())
     working = and_(keys.c.revoked_at.is_(None), keys.c.suspended_at.is_(None), unexpired)
-    query = select(keys.c.id).where(working, keys.c.scopes.like("%operator%"))
+    managing = keys.c.scopes.like(f"%{MANAGING[0]}%{MANAGING[1]}%")
+    query = select(keys.c.id).where(working, managing)
     # Locked in one order, so that of the last two only one can be revoked when both are at once.
     return list((await connection.execute(query.order_by(keys.c.id).with_for_update())).scalars())

@@ -1,28 +1,17 @@
-"""API keys: who may call the service, and what for.
-
-A key is `ember_` and 43 characters that hold 256 random bits. The database holds its SHA-256 alone:
-nobody can guess 256 random bits, however fast the hash, so a slow hash as for passwords would only
-cost time at each request. A key is found by its hash in an index: how long that takes tells nothing
-about the key, since the hash of a guess does not get nearer to the right one.
-"""
+"""API keys: made, changed, rotated, suspended and revoked."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import math
-import re
 import secrets
-import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, insert, or_, update
+from sqlalchemy import insert
 
-from emberbox.errors import NotAuthenticated, StoreError
 from emberbox.ids import new_id
 from emberbox.service.accounts.key_rows import (
     KEYS,
+    MANAGING,
     active_operators,
     change_key,
     check_grants,
@@ -35,125 +24,31 @@ from emberbox.service.accounts.key_rows import (
     quota_column,
     scopes_column,
 )
+from emberbox.service.accounts.known_keys import KnownKeys, digest_of
 from emberbox.service.accounts.team_rows import get_team
 from emberbox.service.ownership import team_of_list
-from emberbox.store.database import Database, now_us
+from emberbox.store.database import now_us
 from emberbox.store.tables import FIRST_TEAM, keys
-from emberbox.tasks import TaskKeeper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from emberbox.store.records import KeyRecord
 
 _log = logging.getLogger(__name__)
 
-CACHE_S = 5.0
-"""How long another process's change to a key may go unnoticed."""
-CACHED_KEYS = 10_000
-USED_S = 30.0
-"""Interval at which times of last use are written."""
 GRACE_S = 7 * 86_400.0
 """Longest time for which a rotated secret stays good."""
-
 _PREFIX = "ember_"
-_SECRET = re.compile(r"ember_[A-Za-z0-9_-]{43}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    record: KeyRecord
-    good_until_us: float
-    looked_up: float
+class Keys(KnownKeys):
+    """The keys of a database, for those who manage them as well.
 
-
-class Keys:
-    """The keys of a database.
-
-    Args:
-        db: Holds them.
-        cache_s: How long a key that was looked up is trusted without another look, in seconds.
-            Changes made through this object show at once.
+    A change shows at once in this process, and in others as `CACHE_S` says.
     """
-
-    def __init__(self, db: Database, *, cache_s: float = CACHE_S) -> None:
-        self._db = db
-        self._cache_s = cache_s
-        self._cache: dict[str, _Known] = {}
-        self._generation = 0
-        self._used: dict[str, int] = {}
-        self._written = time.monotonic()
-        self._keeper = TaskKeeper()
-
-    # -- asking -----------------------------------------------------------------------------------
-
-    async def authenticate(self, secret: str) -> KeyRecord:
-        """Return the key that a secret belongs to, and note its use.
-
-        Raises:
-            NotAuthenticated: No key has that secret, or it expired, was revoked or was rotated
-                away. The message does not say which.
-        """
-        known = await self._known(_digest(secret)) if _SECRET.fullmatch(secret) else None
-        now = now_us()
-        if known is None or known.record.revoked_at is not None or now >= known.good_until_us:
-            raise NotAuthenticated(
-                "the API key is not known, has expired or was revoked; ask an administrator for another one"
-            )
-        self._note_use(known.record.id, now)
-        return known.record
-
-    async def _known(self, digest: str) -> _Known | None:
-        known = self._cache.get(digest)
-        if known is not None and time.monotonic() - known.looked_up <= self._cache_s:
-            return known
-        generation = self._generation
-        found = or_(keys.c.hash == digest, keys.c.previous_hash == digest)
-        row = await self._db.row(KEYS.where(found))
-        if row is None:
-            self._cache.pop(digest, None)
-            return None
-        good_until = math.inf if row["expires_at"] is None else row["expires_at"]
-        if row["hash"] != digest:
-            good_until = min(good_until, row["previous_until_at"] or 0)
-        known = _Known(key_record(row), good_until, time.monotonic())
-        # A row that was read before a change, and arrives after it, must not be remembered.
-        if generation == self._generation:
-            if len(self._cache) >= CACHED_KEYS:
-                self._cache.clear()
-            self._cache[digest] = known
-        return known
-
-    def _note_use(self, key_id: str, now: int) -> None:
-        self._used[key_id] = now
-        if time.monotonic() - self._written > USED_S:
-            self._written = time.monotonic()
-            self._keeper.start(self._write_uses(), "keys-last-used")
-
-    async def flush(self) -> None:
-        """Write the times of last use that are not written yet, and wait for those being written.
-
-        Safe to repeat.
-        """
-        self._written = time.monotonic()
-        await self._keeper.settle()
-        await self._write_uses()
-
-    async def _write_uses(self) -> None:
-        used, self._used = self._used, {}
-        if not used:
-            return
-        later = or_(keys.c.last_used_at.is_(None), keys.c.last_used_at < bindparam("used"))
-        statement = (
-            update(keys).where(keys.c.id == bindparam("key"), later).values(last_used_at=bindparam("used"))
-        )
-        try:
-            await self._db.change(
-                statement, [{"key": key_id, "used": used[key_id]} for key_id in sorted(used)]
-            )
-        except StoreError:
-            self._used = used | self._used
-            raise
 
     async def get(self, key_id: str, *, by: KeyRecord | None = None) -> KeyRecord:
         """Return a key that `by` reaches; raises `NotFound`."""
@@ -191,7 +86,7 @@ class Keys:
 
         Args:
             name: For people.
-            scopes: Of `read`, `run`, `admin`, `operator`; each implies those before it.
+            scopes: Of `read`, `run`, `admin`, `operator`; see `IMPLIED`.
             team_id: Its team, for good; the one that every installation has, if not given.
             expires_at: Microseconds since the epoch from which on it is refused; None for never.
             quota: By what it is narrower than its team's, by the names of `QuotaSettings`.
@@ -232,7 +127,7 @@ class Keys:
             NotFound: There is no such key.
             NotAllowed: It has, or would have, a scope that `by` has not.
             InvalidInput: As of `create`.
-            Conflict: The key was revoked, or it is the last operator's and would be none, or not for ever.
+            Conflict: The key was revoked, or is the last that manages teams and would not, or not for ever.
         """
         convert: dict[str, Callable[[Any], Any]] = {
             "scopes": scopes_column,
@@ -245,7 +140,7 @@ class Keys:
             check_grants(by, changes.get("scopes", ()))
         async with self._db.writing() as connection:
             before = await get_active_key(connection, key_id, by)
-            loses = "scopes" in values and "operator" not in values["scopes"].split()
+            loses = "scopes" in values and not set(MANAGING) <= set(values["scopes"].split())
             ends = values.get("expires_at") is not None and before.expires_at is None
             if loses or ends:
                 await check_not_last_operator(connection, before)
@@ -281,29 +176,66 @@ class Keys:
             record = await change_key(connection, key_id, values)
         return self._changed("rotated", record), secret
 
-    async def revoke(self, key_id: str, *, by: KeyRecord | None = None) -> KeyRecord:
-        """End a key for good: at once in this process, within `CACHE_S` in others. Repeating changes nothing.
+    async def revoke(
+        self,
+        key_id: str,
+        *,
+        by: KeyRecord | None = None,
+        also: Callable[[AsyncConnection], Awaitable[None]] | None = None,
+    ) -> KeyRecord:
+        """End a key for good: at once in this process, within `CACHE_S` in others. Safe to repeat.
+
+        Args:
+            key_id: Of the key.
+            by: Whoever does it; None for the service itself.
+            also: What is done in the same transaction, also when the key was revoked before.
 
         Raises:
             NotFound: There is no such key.
             NotAllowed: It has a scope that `by` has not.
-            Conflict: It is the last active key of an operator.
+            Conflict: It is the last active key that manages teams.
         """
         async with self._db.writing() as connection:
             record = await get_managed_key(connection, key_id, by)
             if record.revoked_at is None:
                 await check_not_last_operator(connection, record)
                 record = await change_key(connection, key_id, {"revoked_at": now_us()})
+            if also is not None:
+                await also(connection)
         return self._changed("revoked", record)
 
-    async def has_operator(self) -> bool:
-        """Return whether there is an active key of an operator."""
-        return bool(await self._db.read(active_operators))
+    async def suspend(self, key_id: str, *, by: KeyRecord | None = None) -> KeyRecord:
+        """Let a key do nothing until it is resumed. Its jobs go on: they are its team's.
 
-    def forget(self) -> None:
-        """Look each key up again at its next use: what is known of them, or of their teams, has changed."""
-        self._generation += 1
-        self._cache.clear()
+        It shows as soon as a revocation does. Safe to repeat.
+
+        Raises:
+            NotFound: There is no such key.
+            NotAllowed: It has a scope that `by` has not.
+            Conflict: It was revoked, or is the last active key that manages teams.
+        """
+        async with self._db.writing() as connection:
+            record = await get_active_key(connection, key_id, by)
+            if record.suspended_at is None:
+                await check_not_last_operator(connection, record)
+                record = await change_key(connection, key_id, {"suspended_at": now_us()})
+        return self._changed("suspended", record)
+
+    async def resume(self, key_id: str, *, by: KeyRecord | None = None) -> KeyRecord:
+        """Let a suspended key be used again. Safe to repeat.
+
+        Raises:
+            NotFound, NotAllowed: As of `suspend`.
+            Conflict: It was revoked.
+        """
+        async with self._db.writing() as connection:
+            await get_active_key(connection, key_id, by)
+            record = await change_key(connection, key_id, {"suspended_at": None})
+        return self._changed("resumed", record)
+
+    async def has_operator(self) -> bool:
+        """Return whether there is an active key that manages teams."""
+        return bool(await self._db.read(active_operators))
 
     def _changed(self, how: str, record: KeyRecord) -> KeyRecord:
         self.forget()
@@ -313,8 +245,4 @@ class Keys:
 
 def _new_secret() -> tuple[str, str]:
     secret = _PREFIX + secrets.token_urlsafe(32)
-    return secret, _digest(secret)
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return secret, digest_of(secret)

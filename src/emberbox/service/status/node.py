@@ -85,7 +85,8 @@ class NodeStatus:
 
         Raises:
             ServiceStopping: The service is about to end.
-            NotReady: It is still starting, or a part is not well; the message says which and why.
+            NotReady: It is still starting, or a part is not well; the message says which, and its detail
+                why.
         """
         if self._state() == "draining":
             raise ServiceStopping("the service is about to stop and takes no new work")
@@ -96,7 +97,10 @@ class NodeStatus:
                 self._failures = await self._check_all()
                 self._checked_at = time.monotonic()
         if self._failures:
-            raise NotReady("; ".join(f"{name}: {message}" for name, message in self._failures.items()))
+            raise NotReady(
+                f"not well: {', '.join(self._failures)}; ask with a key that has the scope operator for why",
+                detail="; ".join(f"{name}: {message}" for name, message in self._failures.items()),
+            )
         return dict.fromkeys(self._checks(), "ok")
 
     def _checks(self) -> dict[str, Callable[[], Awaitable[object]]]:

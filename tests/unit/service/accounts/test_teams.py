@@ -8,7 +8,8 @@ from emberbox.errors import Conflict, InvalidInput, NotFound
 from emberbox.service.accounts.keys import Keys
 from emberbox.service.accounts.teams import Teams
 from emberbox.store.database import Database
-from emberbox.store.tables import FIRST_TEAM, metadata
+from emberbox.store.migrate import create
+from emberbox.store.tables import FIRST_TEAM
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 async def db(tmp_path: Path) -> AsyncIterator[Database]:
     database = Database(f"sqlite+aiosqlite:///{tmp_path / 'service.db'}")
     async with database.writing() as connection:
-        await connection.run_sync(metadata.create_all)
+        await connection.run_sync(create)
     yield database
     await database.close()
 

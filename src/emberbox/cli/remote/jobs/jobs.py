@@ -17,6 +17,7 @@ from emberbox.cli.remote.remote import (
     LabelFilter,
     Limit,
     Remote,
+    TeamFilter,
     command,
     identifier,
     label_of,
@@ -47,10 +48,12 @@ async def list_(
     runtime: Annotated[str | None, option("--runtime -r", "Only of this runtime.", "NAME")] = None,
     script: Annotated[str | None, option("--script", "Only of this script.", "ID")] = None,
     label: LabelFilter = None,
+    team: TeamFilter = None,
     limit: Limit = LISTED,
 ) -> None:
     """List jobs, newest first."""
     jobs = there.client.jobs.list(
+        team=team,
         status=status,
         runtime=runtime,
         script_id=script,

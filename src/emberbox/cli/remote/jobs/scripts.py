@@ -13,6 +13,7 @@ from emberbox.cli.remote.remote import (
     LabelFilter,
     Limit,
     Remote,
+    TeamFilter,
     Work,
     command,
     identifier,
@@ -45,10 +46,13 @@ async def list_(
     runtime: Annotated[str | None, option("--runtime -r", "Only of this runtime.", "NAME")] = None,
     name: Annotated[str | None, option("--name", "Only of this name.", "TEXT")] = None,
     label: LabelFilter = None,
+    team: TeamFilter = None,
     limit: Limit = LISTED,
 ) -> None:
     """List scripts, newest first."""
-    wanted = there.client.scripts.list(runtime=runtime, name=name, label=label_of(label), limit=limit or None)
+    wanted = there.client.scripts.list(
+        team=team, runtime=runtime, name=name, label=label_of(label), limit=limit or None
+    )
     columns = ("ID", "NAME", "RUNTIME", "ENTRY", "FILES", "SIZE", "CREATED")
     nothing = "there are no such scripts; upload one with: emberbox scripts upload FILE"
     await there.print_list(wanted, columns, _row, right=("FILES", "SIZE"), nothing=nothing)

@@ -217,8 +217,22 @@ class JobQueue(Protocol):
             The job as it is now; None when there is none.
         """
 
+    async def request_cancel_of(
+        self, connection: AsyncConnection, key_id: str, *, running: bool
+    ) -> CancelRequests:
+        """Note that all jobs of a key that wait are to be cancelled, as `request_cancel` does.
+
+        Args:
+            connection: Of the caller's transaction.
+            key_id: Who submitted them.
+            running: Those that run as well.
+
+        Returns:
+            The jobs: those that wait, and those that any worker holds.
+        """
+
     async def cancel_requests(self, worker_id: str) -> CancelRequests:
-        """Return the jobs to be cancelled that have not ended: all that wait, and those of the worker."""
+        """Return jobs to be cancelled that have not ended: some that wait, and all of the worker's."""
 
     # -- looking ----------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Row, and_, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, func, insert, literal, or_, select, update
 
 from emberbox.service.accounts.quota import Bounds
 from emberbox.service.jobs.queue.base import CancelRequests, Places, QueueDepth, Reclaimed, Waiting
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 MISSES = 20
 """How often a claim looks again after another worker was faster."""
+CANCELLED_AT_ONCE = 1000
+"""Waiting jobs that are to be cancelled of which one heartbeat is told; it must not take too long."""
 FOREIGN_S = 1.0
 """Jobs that another process put are seen after this long at the latest."""
 
@@ -187,13 +189,31 @@ class DatabaseQueue:
             )
             return await find_job(connection, job_id)
 
-    async def cancel_requests(self, worker_id: str) -> CancelRequests:
+    async def request_cancel_of(
+        self, connection: AsyncConnection, key_id: str, *, running: bool
+    ) -> CancelRequests:
         """See `JobQueue`."""
-        asked = select(jobs.c.id, jobs.c.worker_id).where(active(), jobs.c.cancel_at.is_not(None))
-        found = await self._db.rows(asked)
+        asked = active() if running else jobs.c.status == "queued"
+        statement = (
+            update(jobs)
+            .where(jobs.c.key_id == key_id, asked)
+            .values(cancel_at=func.coalesce(jobs.c.cancel_at, now_us()))
+            .returning(jobs.c.id, jobs.c.status)
+        )
+        found = (await connection.execute(statement)).all()
         return CancelRequests(
-            queued=tuple(row["id"] for row in found if row["worker_id"] is None),
-            held=tuple(row["id"] for row in found if row["worker_id"] == worker_id),
+            queued=tuple(row.id for row in found if row.status == "queued"),
+            held=tuple(row.id for row in found if row.status == "running"),
+        )
+
+    async def cancel_requests(self, worker_id: str) -> CancelRequests:
+        """See `JobQueue`: at most `CANCELLED_AT_ONCE` of those that wait."""
+        asked = select(jobs.c.id).where(jobs.c.cancel_at.is_not(None))
+        queued = asked.where(jobs.c.status == "queued").limit(CANCELLED_AT_ONCE)
+        held = asked.where(jobs.c.status == "running", jobs.c.worker_id == worker_id)
+        return CancelRequests(
+            queued=tuple(row["id"] for row in await self._db.rows(queued)),
+            held=tuple(row["id"] for row in await self._db.rows(held)),
         )
 
     async def depth(self) -> QueueDepth:

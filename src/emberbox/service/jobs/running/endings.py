@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert
@@ -17,7 +18,7 @@ from emberbox.store.database import Database, now_us
 from emberbox.store.tables import artifacts, attempts, results
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+ENDED_TOGETHER = 100
+"""Waiting jobs that one transaction cancels."""
 _STREAMS = ("stdout", "stderr")
 
 
@@ -117,13 +120,28 @@ class Endings:
 
     async def end_queued(self, job_id: str) -> JobRecord | None:
         """Cancel a job that waits; None when it does not wait any more."""
+        return next(iter(await self.end_all_queued([job_id])), None)
+
+    async def end_all_queued(self, job_ids: Sequence[str]) -> list[JobRecord]:
+        """Cancel those of the jobs that wait still, some of them in each transaction; returns them."""
+        ended: list[JobRecord] = []
+        for start in range(0, len(job_ids), ENDED_TOGETHER):
+            some = job_ids[start : start + ENDED_TOGETHER]
+            done = await self._db.write(partial(self._end_some_queued, some))
+            for job, news in done:
+                self._tell(job, news, output_of(job))
+            ended += [job for job, _ in done]
+        return ended
+
+    async def _end_some_queued(
+        self, job_ids: Sequence[str], connection: AsyncConnection
+    ) -> list[tuple[JobRecord, int]]:
         outcome = Outcome(status="cancelled", reason="cancelled", message="cancelled while it waited")
-        async with self._db.writing() as connection:
-            done = await self._queue.end_queued(connection, job_id, _terminal(outcome, now_us()))
-            if done is None:
-                return None
-            news = await _account(connection, done)
-        self._tell(done, news, output_of(done))
+        done: list[tuple[JobRecord, int]] = []
+        for job_id in job_ids:
+            job = await self._queue.end_queued(connection, job_id, _terminal(outcome, now_us()))
+            if job is not None:
+                done.append((job, await _account(connection, job)))
         return done
 
     async def _end(self, job: JobRecord, outcome: Outcome, stdout: bytes = b"", stderr: bytes = b"") -> bool:

@@ -159,6 +159,11 @@ class LiveJobs:
         live = self._jobs.get(job_id)
         return None if live is None else live.log
 
+    def cancel_here(self, job_id: str) -> None:
+        """Have a job ended if it runs here; where it runs, it is ended at the next heartbeat."""
+        if live := self._jobs.get(job_id):
+            live.cancelled.set()
+
     def cancel(self, job_id: str) -> None:
         """Have a running job ended; one that was claimed this very moment is ended as soon as it is here."""
         if live := self._jobs.get(job_id):

@@ -185,8 +185,7 @@ class Worker:
     async def _heed_cancellations(self) -> None:
         """End jobs whose cancellation was asked for in another process, or while they were handed back."""
         requests = await self._queue.cancel_requests(self.id)
-        for job_id in requests.queued:
-            await self._endings.end_queued(job_id)
+        await self._endings.end_all_queued(requests.queued)
         for job_id in requests.held:
             self._live.cancel(job_id)
 

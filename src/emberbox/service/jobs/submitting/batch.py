@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select, bindparam, insert, select
 
-from emberbox.errors import EmberboxError, IdempotencyMismatch, NotFound, QuotaExceeded
+from emberbox.errors import EmberboxError, IdempotencyMismatch, NotAllowed, NotFound, QuotaExceeded
 from emberbox.service.accounts.holdings import Ledger
 from emberbox.service.accounts.usage import cpu_s_today
 from emberbox.service.jobs.rows import find_job
@@ -18,7 +18,7 @@ from emberbox.service.jobs.submitting.order import JobOrder, new_row
 from emberbox.service.uploads.contents import NewContent, insert_contents
 from emberbox.store.database import now_us
 from emberbox.store.records import JobRecord, KeyRecord
-from emberbox.store.tables import idempotency, jobs
+from emberbox.store.tables import idempotency, jobs, keys
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -35,6 +35,11 @@ NAMED: Select[tuple[str, str, str]] = select(
 )
 """The jobs for which `idempotency_keys` of the API key `key_id` stand, and what was asked for then."""
 
+_KEYS = (
+    select(keys.c.id, keys.c.revoked_at, keys.c.suspended_at)
+    .where(keys.c.id.in_(bindparam("key_ids", expanding=True)))
+    .with_for_update(read=True)
+)
 Answer = tuple[JobRecord, bool] | EmberboxError
 """The job and whether it is new, or why it was refused."""
 
@@ -88,6 +93,7 @@ class Batch:
         self._line = line
         self._ledger = Ledger(connection)
         self._now = now_us()
+        self._ended: set[str] = set()
         self._named: dict[tuple[str, str], tuple[str, str]] = {}
         self._rows: list[dict[str, Any]] = []
         self._idempotency_rows: list[dict[str, Any]] = []
@@ -123,6 +129,7 @@ class Batch:
 
     async def _read(self, requests: list[Request]) -> None:
         await self._read_names(requests)
+        await self._read_ended_keys(requests)
         digests = {digest for request in requests for digest in request.order.digests}
         keys = {(request.key.team_id, request.key.id) for request in requests}
         await self._ledger.open({owner for pair in keys for owner in pair}, digests)
@@ -147,6 +154,7 @@ class Batch:
         if (earlier := await self._earlier(request)) is not None:
             return earlier, False
         key, row_bytes = request.key, request.order.row_bytes
+        self._check_key(key)
         size = row_bytes + sum(parts.values())
         await self._line.check(self._connection, key, size, self._made.values())
         await self._check_cpu(key)
@@ -191,6 +199,20 @@ class Batch:
             values = {"key_id": key_id, "idempotency_keys": named}
             for row in await self._connection.execute(NAMED, values):
                 self._named[key_id, row.idempotency_key] = (row.request_hash, row.job_id)
+
+    async def _read_ended_keys(self, requests: list[Request]) -> None:
+        """Note which keys were revoked or suspended meanwhile.
+
+        Their rows are held until the transaction ends: who revokes a key afterwards sees its jobs.
+        """
+        values = {"key_ids": list({request.key.id for request in requests})}
+        for row in await self._connection.execute(_KEYS, values):
+            if row.revoked_at is not None or row.suspended_at is not None:
+                self._ended.add(row.id)
+
+    def _check_key(self, key: KeyRecord) -> None:
+        if key.id in self._ended:
+            raise NotAllowed("this key was revoked or suspended just now; no job of it is accepted any more")
 
     async def _earlier(self, request: Request) -> JobRecord | None:
         """Return the job that the request's Idempotency-Key stands for already."""

@@ -1,0 +1,44 @@
+"""Teams, for those with the scope `operator`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from emberbox.client._async.transport import AsyncPart
+from emberbox.client.paths import path_of
+from emberbox.schemas.keys import Team
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+
+class AsyncTeams(AsyncPart):
+    """All teams of the service: `client.teams`. Making and changing them needs the scope `admin` as well."""
+
+    async def create(self, name: str, *, quota: Mapping[str, float] | None = None) -> Team:
+        """Make a team; its first key is made by `keys.create` with its id.
+
+        Args:
+            name: Lower-case letters, digits and hyphens, up to 63; its own.
+            quota: What differs from the settings; see `Quota`.
+
+        Raises:
+            Conflict: Another team has the name.
+        """
+        return await self._transport.post(Team, "/v1/teams", {"name": name, "quota": dict(quota or {})})
+
+    def list(self, *, limit: int | None = None) -> AsyncIterator[Team]:
+        """Yield teams, newest first."""
+        return self._transport.pages(Team, "/v1/teams", limit=limit)
+
+    async def get(self, team_id: str) -> Team:
+        """Return a team; every key may look at its own. Raises `NotFound`."""
+        return await self._transport.get(Team, path_of("teams", team_id))
+
+    async def update(
+        self, team_id: str, *, name: str | None = None, quota: Mapping[str, float] | None = None
+    ) -> Team:
+        """Change what is not None; `quota` replaces the whole quota. Raises `NotFound`, `Conflict`."""
+        body: dict[str, Any] = {"name": name, "quota": None if quota is None else dict(quota)}
+        wanted = {name: value for name, value in body.items() if value is not None}
+        return await self._transport.send(Team, "PATCH", path_of("teams", team_id), wanted)
