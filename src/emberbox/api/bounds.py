@@ -52,8 +52,10 @@ class Bounds:
             body = IncomingBody(receive, bound, place, slowest=self._bodies.slowest, in_memory=in_memory)
             return await self._app(scope, body.receive, send)
         except EmberboxError as error:
-            # Those of the application are answered within it.
-            return await answer_to(error, scope)(scope, receive, send)
+            # Those of the application are answered within it. What still comes of the body is not read.
+            response = answer_to(error, scope)
+            response.headers["connection"] = "close"
+            return await response(scope, receive, send)
         finally:
             place.leave()
 

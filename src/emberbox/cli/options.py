@@ -100,7 +100,9 @@ SUBMIT = (
     Option("stdin", "--stdin", "What it reads; '-' for standard input.", str, "FILE"),
     TIMEOUT,
     *SIZE,
-    Option("priority", "--priority", "-10 to 10; higher ones start first.", int, "N"),
+    Option(
+        "priority", "--priority", "-10 to 10; higher ones start first, among the team's own jobs.", int, "N"
+    ),
     Option("retries", "--retries", "Repeat when the program fails.", int, "N"),
     NAME,
     LABELS,
