@@ -407,6 +407,7 @@ class QuotaSettings:
         storage_bytes: Bytes of scripts, code, files, input, logs and artifacts together.
         cpu_s_day: CPU seconds in a day (UTC).
         followers: Streams of logs that are open at once.
+        waits: Requests that wait for a job's end at once; more are answered without waiting.
         open_bodies: Requests at once whose bodies have not come completely.
         body_bytes: Bytes of requests' bodies that lie in memory at once: eight of the largest by default.
     """
@@ -421,6 +422,7 @@ class QuotaSettings:
     storage_bytes: int = 10 * 1024 * MIB
     cpu_s_day: float = 0.0
     followers: int = 250
+    waits: int = 500
     open_bodies: int = 64
     body_bytes: int = 64 * MIB
 
@@ -442,6 +444,7 @@ class CeilingSettings:
         burst: Requests that may come at once.
         queued_jobs: Jobs waiting at once; more are refused.
         queued_bytes: Bytes of what the waiting jobs are made of; more are refused.
+        waits: Requests that wait for a job's end at once; more are answered without waiting.
         open_bodies: Requests at once whose bodies have not come completely.
         body_bytes: Bytes of requests' bodies that lie in memory at once. What a process takes is
             up to four times as much while they are read.
@@ -451,6 +454,7 @@ class CeilingSettings:
     burst: int = 2500
     queued_jobs: int = 100_000
     queued_bytes: int = 8 * 1024 * MIB
+    waits: int = 2000
     open_bodies: int = 512
     body_bytes: int = 256 * MIB
 

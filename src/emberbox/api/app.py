@@ -30,6 +30,7 @@ from emberbox.api.routes import (
     webhooks,
 )
 from emberbox.api.streaming.followers import Followers
+from emberbox.api.streaming.waiters import Waiters
 from emberbox.model import MIB
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def create_app(service: Service) -> FastAPI:
     app = bare_app()
     app.state.service = service
     app.state.followers = Followers(service.settings, leaving=service.live.closing)
+    app.state.waiters = Waiters(service.settings, service.waits)
     _wrap(app, service)
     return app
 

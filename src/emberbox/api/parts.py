@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection
 
 from emberbox.api.full_jobs import FullJobs
 from emberbox.api.streaming.followers import Followers
+from emberbox.api.streaming.waiters import Waiters
 from emberbox.api.uploads import Uploads
 from emberbox.config import ServerSettings
 from emberbox.sandbox import Engine
@@ -28,7 +29,6 @@ from emberbox.service.jobs.running.artifacts import Artifacts
 from emberbox.service.jobs.running.live import LiveJobs
 from emberbox.service.jobs.submitting.orders import Orders
 from emberbox.service.jobs.submitting.submission import Submission
-from emberbox.service.jobs.waiting import JobWaits
 from emberbox.service.service import Service
 from emberbox.service.status.node import NodeStatus
 from emberbox.service.status.telemetry import Telemetry
@@ -49,6 +49,11 @@ def _part(read: Callable[[Service], object]) -> Any:
 async def _followers(connection: HTTPConnection) -> Followers:
     followers: Followers = connection.app.state.followers
     return followers
+
+
+async def _waiters(connection: HTTPConnection) -> Waiters:
+    waiters: Waiters = connection.app.state.waiters
+    return waiters
 
 
 ArtifactsPart = Annotated[Artifacts, _part(lambda service: service.artifacts)]
@@ -75,5 +80,5 @@ UploadsPart = Annotated[
     Uploads, _part(lambda service: Uploads(service.scripts, service.settings, service.check_ready))
 ]
 UsagePart = Annotated[Usage, _part(lambda service: service.usage)]
-WaitsPart = Annotated[JobWaits, _part(lambda service: service.waits)]
+WaitersPart = Annotated[Waiters, Depends(_waiters)]
 WebhooksPart = Annotated[Webhooks, _part(lambda service: service.webhooks)]

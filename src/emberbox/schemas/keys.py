@@ -50,6 +50,7 @@ class Quota(Request):
     storage_bytes: Integer | None = Field(default=None, ge=0, le=1 << 60)
     cpu_s_day: Number | None = Field(default=None, ge=0, le=1e9)
     followers: Integer | None = Field(default=None, ge=0, le=1_000_000)
+    waits: Integer | None = Field(default=None, ge=0, le=1_000_000)
     open_bodies: Integer | None = Field(default=None, ge=0, le=1_000_000)
     body_bytes: Integer | None = Field(default=None, ge=0, le=1 << 60)
 

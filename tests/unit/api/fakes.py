@@ -68,6 +68,7 @@ def fake_service(record: KeyRecord | None = None, settings: Settings | None = No
         keys=FakeKeys(record or key_record()),
         telemetry=FakeTelemetry(),
         live=SimpleNamespace(closing=asyncio.Event()),
+        waits=None,
     )
 
 

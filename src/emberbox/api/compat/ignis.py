@@ -8,7 +8,7 @@ from pydantic import Field
 from emberbox.api.auth import Runner
 from emberbox.api.compat.failures import failure_of
 from emberbox.api.openapi import OTHERS
-from emberbox.api.parts import LogsPart, OrdersPart, ServerPart, SubmissionPart, WaitsPart
+from emberbox.api.parts import LogsPart, OrdersPart, ServerPart, SubmissionPart, WaitersPart
 from emberbox.api.streaming.ending import end_of
 from emberbox.api.views import answer, encoded
 from emberbox.model import MIB
@@ -54,7 +54,7 @@ class Executed(Answer):
 async def execute(
     body: Execute,
     key: Runner,
-    waits: WaitsPart,
+    waiters: WaitersPart,
     server: ServerPart,
     orders: OrdersPart,
     submission: SubmissionPart,
@@ -64,7 +64,7 @@ async def execute(
     """Run code and return what it wrote, how long it took and how much memory."""
     order = await orders.for_code(SubmitJob(runtime=body.language, code=body.code))
     job, _ = await submission.submit(key, order)
-    job = await end_of(job, server.wait_s, request, waits)
+    job = await end_of(job, server.wait_s, request, waiters)
     if not job.terminal:
         return answer(Executed(message="Running", job_id=job.id), 202)
     return answer(await _executed(logs, job), 200 if job.status == "succeeded" else 400)

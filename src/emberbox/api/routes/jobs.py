@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from emberbox.api.auth import Reader, Runner
 from emberbox.api.full_jobs import FullJobs
-from emberbox.api.parts import FullJobsPart, JobsPart, OrdersPart, SubmissionPart, WaitsPart
+from emberbox.api.parts import FullJobsPart, JobsPart, OrdersPart, SubmissionPart, WaitersPart
 from emberbox.api.requests import (
     IdempotencyKey,
     JobId,
@@ -25,10 +25,10 @@ from emberbox.api.requests import (
     script_id_of,
 )
 from emberbox.api.streaming.ending import end_of
+from emberbox.api.streaming.waiters import Waiters
 from emberbox.api.views import answer, job_page, job_view
 from emberbox.schemas.base import Page
 from emberbox.schemas.jobs import Job, JobStatus, RunOptions, SubmitJob
-from emberbox.service.jobs.waiting import JobWaits
 from emberbox.store.records import JobRecord
 
 router = APIRouter(tags=["jobs"])
@@ -55,7 +55,7 @@ _ACCEPTED: Responses = {202: {"model": Job, "description": "The job is accepted.
 async def submit_job(
     body: SubmitJob,
     key: Runner,
-    waits: WaitsPart,
+    waiters: WaitersPart,
     full_jobs: FullJobsPart,
     orders: OrdersPart,
     submission: SubmissionPart,
@@ -66,7 +66,7 @@ async def submit_job(
     """Run inline code, or files given with the request."""
     order = await orders.for_code(body)
     job, created = await submission.submit(key, order, idempotency=idempotency(idempotency_key, "jobs", body))
-    return await _started(job, wait, request, waits, full_jobs, replayed=not created)
+    return await _started(job, wait, request, waiters, full_jobs, replayed=not created)
 
 
 @router.post(
@@ -79,7 +79,7 @@ async def submit_job(
 async def run_script(
     script_id: ScriptId,
     key: Runner,
-    waits: WaitsPart,
+    waiters: WaitersPart,
     full_jobs: FullJobsPart,
     orders: OrdersPart,
     submission: SubmissionPart,
@@ -93,14 +93,14 @@ async def run_script(
     order = await orders.for_script(key, script_id_of(script_id), options)
     named = idempotency(idempotency_key, f"scripts/{script_id}/run", options)
     job, created = await submission.submit(key, order, idempotency=named)
-    return await _started(job, wait, request, waits, full_jobs, replayed=not created)
+    return await _started(job, wait, request, waiters, full_jobs, replayed=not created)
 
 
 async def _started(
     job: JobRecord,
     wait_s: float | None,
     request: Request,
-    waits: JobWaits,
+    waiters: Waiters,
     full_jobs: FullJobs,
     *,
     replayed: bool,
@@ -108,7 +108,7 @@ async def _started(
     headers = {"Location": f"/v1/jobs/{job.id}"} | ({"Idempotency-Replayed": "true"} if replayed else {})
     if wait_s is None:
         return answer(job_view(job), 202, headers)
-    job = await end_of(job, wait_s, request, waits)
+    job = await end_of(job, wait_s, request, waiters)
     return answer(await full_jobs.view(job), 200 if job.terminal else 202, headers)
 
 
@@ -143,13 +143,13 @@ async def get_job(
     job_id: JobId,
     key: Reader,
     jobs: JobsPart,
-    waits: WaitsPart,
+    waiters: WaitersPart,
     full_jobs: FullJobsPart,
     request: Request,
     wait: Wait = None,
 ) -> Response:
     """Return a job with its attempts, and with its output and artifacts once it has ended."""
-    job = await end_of(await job_of(jobs, key, job_id), wait, request, waits)
+    job = await end_of(await job_of(jobs, key, job_id), wait, request, waiters)
     return answer(await full_jobs.view(job))
 
 

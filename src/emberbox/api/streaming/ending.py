@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope
 
+    from emberbox.api.streaming.waiters import Waiters
     from emberbox.service.accounts.watch import Hold
-    from emberbox.service.jobs.waiting import JobWaits
     from emberbox.store.records import JobRecord
 
 
@@ -69,7 +69,7 @@ async def while_good(scope: Scope, work: Coroutine[Any, Any, _T]) -> _T:
     return result
 
 
-async def end_of(job: JobRecord, wait_s: float | None, request: Request, waits: JobWaits) -> JobRecord:
+async def end_of(job: JobRecord, wait_s: float | None, request: Request, waiters: Waiters) -> JobRecord:
     """Return the job as it is at its end, or after `wait_s` at the latest.
 
     A caller who leaves is not waited for, and the job goes on.
@@ -78,12 +78,15 @@ async def end_of(job: JobRecord, wait_s: float | None, request: Request, waits: 
         job: As it was found.
         wait_s: Cut to what the server allows; None does not wait.
         request: The caller's, whose body was read.
-        waits: Tells of the job's end.
+        waiters: Has a place for the request, or does not: then it does not wait.
 
     Raises:
         NotAuthenticated, NotAllowed: The key was revoked, suspended and so on meanwhile.
     """
     if not wait_s or job.terminal:
         return job
-    waiting = first_of(waits.wait(job.id, wait_s), gone(request.receive))
-    return await while_good(request.scope, waiting) or job
+    with waiters.place(request.scope["state"]["key"]) as granted:
+        if not granted:
+            return job
+        waiting = first_of(waiters.waits.wait(job.id, wait_s), gone(request.receive))
+        return await while_good(request.scope, waiting) or job

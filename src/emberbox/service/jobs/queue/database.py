@@ -83,7 +83,8 @@ class DatabaseQueue:
     async def waiting(self, connection: AsyncConnection, share: Share | None) -> Waiting:
         """See `JobQueue`."""
         query = WAITING[None if share is None else share.whose]
-        count, size = (await connection.execute(query, {"whose": share and share.id})).one()
+        named = {} if share is None else {"whose": share.id}
+        count, size = (await connection.execute(query, named)).one()
         return Waiting(count, int(size))
 
     async def put(self, jobs: Sequence[JobRecord]) -> None:
