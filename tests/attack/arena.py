@@ -20,7 +20,7 @@ import httpx
 from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 
 ROOT = Path(__file__).parents[2]
 WORKERS = 4
@@ -141,7 +141,7 @@ class Arena:
         self,
         way: str,
         load: Callable[[Tenant], Awaitable[Sequence[float]]],
-        attack: Callable[[Tenant], Awaitable[None]],
+        attack: Callable[[Tenant], Coroutine[None, None, None]],
     ) -> Outcome:
         """Measure a load alone with half the workers, and then under attack.
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, union
 
+from emberbox.service.jobs.rows import log_bytes
 from emberbox.service.uploads.intake import UPLOADS
 from emberbox.store.tables import artifacts, contents, held_contents, holdings, jobs, results, scripts
 
@@ -45,23 +46,18 @@ class Stored:
     async def counted(self, key: KeyRecord) -> int:
         """The same of a key's team, added up anew from all that belongs to it."""
         db, mine = self.service.db, jobs.c.team_id == key.team_id
-        digests = {
-            digest
-            for column in (jobs.c.content_sha, jobs.c.files_sha, jobs.c.stdin_sha)
-            for row in await db.rows(select(column).where(mine))
-            if (digest := row[0]) is not None
-        }
-        owned = await db.rows(select(scripts.c.content_sha).where(scripts.c.team_id == key.team_id))
-        digests |= {row[0] for row in owned}
-        sizes = await db.rows(select(contents.c.size).where(contents.c.sha256.in_(digests)))
-        kept = select(func.sum(artifacts.c.size)).join(jobs, jobs.c.id == artifacts.c.job_id).where(mine)
-        logs = await db.rows(
-            select(results.c.log_bytes, results.c.stdout, results.c.stderr)
-            .join(jobs, jobs.c.id == results.c.job_id)
-            .where(mine)
+        own = scripts.c.team_id == key.team_id
+        referred = union(
+            *(
+                select(column).where(mine)
+                for column in (jobs.c.content_sha, jobs.c.files_sha, jobs.c.stdin_sha)
+            ),
+            select(scripts.c.content_sha).where(own),
         )
-        left = sum(row[0] + len(row[1] or b"") + len(row[2] or b"") for row in logs)
-        return sum(row[0] for row in sizes) + int(await db.scalar(kept) or 0) + left
+        sizes = select(func.sum(contents.c.size)).where(contents.c.sha256.in_(referred))
+        kept = select(func.sum(artifacts.c.size)).join(jobs, jobs.c.id == artifacts.c.job_id).where(mine)
+        logs = select(func.sum(log_bytes())).join(jobs, jobs.c.id == results.c.job_id).where(mine)
+        return sum([int(await db.scalar(query) or 0) for query in (sizes, kept, logs)])
 
     async def rows_of(self, key: KeyRecord) -> int:
         """What is charged of a key's team besides what `counted` adds up: the rows of its jobs."""

@@ -178,7 +178,7 @@ async def test_a_content_that_was_deleted_at_this_moment_comes_with_the_next_job
     code = padded("true")
     job = await caller.run(code)
     order = await service.orders.for_code(SubmitJob(runtime="bash", code=code))
-    prepare, calls = service.contents._prepare, []
+    prepare, calls = service.contents._prepare, list[Any]()
 
     async def late(planned: Any) -> Any:
         made = await prepare(planned)

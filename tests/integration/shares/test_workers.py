@@ -37,8 +37,8 @@ async def test_a_team_alone_takes_all_and_half_beside_another(service: Service) 
 
 async def test_the_places_of_all_workers_count(service: Service) -> None:
     team = await service.teams.create("other")
-    for team_id in (team.id, None):
-        await service.keys.create("k", ["run"], **({"team_id": team_id} if team_id else {}))
+    await service.keys.create("ours", ["run"])
+    await service.keys.create("theirs", ["run"], team_id=team.id)
     await service.db.change(workers.delete())
     for number in range(3):
         row = {"id": f"w{number}", "node": f"n{number}", "concurrency": 4, "started_at": 0, "seen_at": 0}

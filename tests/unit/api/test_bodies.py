@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 OTHER = {"Authorization": "Bearer ember_" + "o" * 43}
 
 
-def app_with(*, slowest: int = 0, ceiling: CeilingSettings | None = None, **quota: int) -> FastAPI:
+def app_with(
+    *, slowest: int = 0, quota: QuotaSettings | None = None, ceiling: CeilingSettings | None = None
+) -> FastAPI:
     """The API with a key of one team, and one of another."""
     settings = replace(
         Settings(data=Path("/nonexistent")),
         server=ServerSettings(body_bytes=1000, body_bytes_per_s=slowest),
-        quota=QuotaSettings(**quota),  # type: ignore[arg-type]
+        quota=quota or QuotaSettings(),
         ceiling=ceiling or CeilingSettings(),
     )
     service = fake_service(settings=settings)
@@ -82,17 +84,17 @@ async def stalled(app: FastAPI, headers: dict[str, str] = HEADERS) -> AsyncItera
 
 @pytest.mark.parametrize(
     "bound",
-    [{"open_bodies": 3}, {"body_bytes": 1500}],
-    ids=["how many", "how much is announced"],
+    [QuotaSettings(open_bodies=3), QuotaSettings(body_bytes=1500)],
+    ids=["open_bodies", "body_bytes"],
 )
-async def test_a_team_holds_its_share_of_open_bodies(bound: dict[str, int]) -> None:
-    app = app_with(**bound)
+async def test_a_team_holds_its_share_of_open_bodies(bound: QuotaSettings) -> None:
+    app = app_with(quota=bound)
     async with stalled(app) as held:
         for _ in range(3):
             await held.add(1, announced=500)
         answer = await held.client.post("/v1/echo", content=b"x" * 500)
         assert (answer.status_code, answer.json()["code"]) == (429, "quota_exceeded")
-        assert next(iter(bound)) in answer.json()["detail"]
+        assert ("open_bodies" if bound.open_bodies == 3 else "body_bytes") in answer.json()["detail"]
         assert int(answer.headers["retry-after"]) >= 1
         async with client_of(app, headers=OTHER) as other:
             assert (await other.post("/v1/echo", content=b"x" * 500)).status_code == 200
@@ -104,7 +106,7 @@ async def test_a_team_holds_its_share_of_open_bodies(bound: dict[str, int]) -> N
 
 
 async def test_what_comes_in_pieces_counts_as_it_comes() -> None:
-    app = app_with(body_bytes=1500)
+    app = app_with(quota=QuotaSettings(body_bytes=1500))
     async with stalled(app) as held:
         await held.add(900)
         await held.add(500)

@@ -122,8 +122,8 @@ class Orders:
         return JobOrder(
             **facts,
             plans=tuple(plan for plan in (*plans, beside, stdin) if plan is not None),
-            files_sha=beside and beside.sha256,
-            stdin_sha=stdin and stdin.sha256,
+            files_sha=None if beside is None else beside.sha256,
+            stdin_sha=None if stdin is None else stdin.sha256,
             webhook=None if hook is None else {"url": str(hook.url), "secret": hook.secret},
             priority=body.priority,
             name=body.name,
