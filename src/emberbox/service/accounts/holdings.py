@@ -98,7 +98,7 @@ class Ledger:
 
     def add(self, of: Charged, parts: Mapping[str, int], uses: Iterable[str], more: int) -> None:
         """Charge what is stored: `uses` are digests, one for each reference; see `check` for the others."""
-        counted = Counter(uses)
+        counted = Counter(iter(uses))
         for owner in owners(of):
             self._more[owner] += self.new_bytes(owner, parts) + more
             self._held.update((owner, digest) for digest in parts)
@@ -147,10 +147,11 @@ class Refund:
         await _locked(connection, {owner for owner, _ in self._uses} | set(self._freed))
         for (owner, digest), count in sorted(self._uses.items()):
             this = {"owner": owner, "digest": digest}
-            left = await connection.scalar(_FEWER, {**this, "count": count})
+            left = (await connection.execute(_FEWER, {**this, "count": count})).scalar()
             if left is not None and left <= 0:
                 await connection.execute(_DROP, this)
-                less[owner] -= int(await connection.scalar(_SIZE, {"digest": digest}) or 0)
+                size = (await connection.execute(_SIZE, {"digest": digest})).scalar()
+                less[owner] -= int(size or 0)
                 loose.add(digest)
         await _move(connection, less)
         return sorted(loose)
