@@ -38,7 +38,15 @@ class JobOrder:
 
 _FIELDS = tuple(field.name for field in fields(JobOrder))
 _COLUMNS = tuple(column.name for column in jobs.c)
-_COUNTS = ("attempt", "failures", "losses", "stdout_bytes", "stderr_bytes", "storage_bytes")
+_COUNTS = (
+    "attempt",
+    "failures",
+    "losses",
+    "interruptions",
+    "stdout_bytes",
+    "stderr_bytes",
+    "storage_bytes",
+)
 
 
 def new_row(key: KeyRecord, order: JobOrder, now: int) -> dict[str, Any]:
