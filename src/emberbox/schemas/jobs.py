@@ -50,7 +50,10 @@ class Reason(StrEnum):
     PACKAGES_FAILED = "packages_failed"
     """The packages that it brings along could not be installed; its log says what the tool said."""
     CANCELLED = "cancelled"
+    VM_LOST = "vm_lost"
+    """Attempt after attempt was lost with the job's own VM."""
     WORKER_LOST = "worker_lost"
+    """Attempt after attempt was cut short by what is not the job's doing, such as a kill of the service."""
 
 
 Word = Annotated[str, bounded(131_072)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,14 @@ from emberbox.model import CompileResult, PackagesResult, RunMetrics, RunResult,
 from emberbox.service.jobs.running.endings import Outcome, StoredLog, cancelled
 
 if TYPE_CHECKING:
-    from emberbox.blobs import BlobStore
+    from pathlib import Path
+
     from emberbox.errors import CompileFailed, EmberboxError, PackagesFailed
     from emberbox.service.jobs.running.artifacts import Collected
     from emberbox.service.jobs.running.live import LiveJob
+
+Put = Callable[[str, "Path"], Awaitable[None]]
+"""Stores a file under a key. Raises `NoSpace` or `BlobError`."""
 
 _STATUS = {
     RunStatus.SUCCEEDED: ("succeeded", "exited"),
@@ -27,9 +32,7 @@ _STATUS = {
 }
 
 
-async def ended(
-    blobs: BlobStore, live: LiveJob, result: RunResult, collected: Collected, ended_at: int
-) -> Outcome:
+async def ended(put: Put, live: LiveJob, result: RunResult, collected: Collected, ended_at: int) -> Outcome:
     """Return the end of an attempt whose program ran, its log stored. Raises `NoSpace` or `BlobError`.
 
     `ended_at` is when the program ended, in µs since the epoch.
@@ -45,7 +48,7 @@ async def ended(
         started_at=live.started_at,
         ended_at=ended_at,
         metrics=_metrics(live, result.metrics, result.compile, result.packages),
-        log=await _stored(blobs, live),
+        log=await _stored(put, live),
         stdout_bytes=live.log.written["stdout"],
         stderr_bytes=live.log.written["stderr"],
         artifacts=tuple(collected.records),
@@ -53,7 +56,7 @@ async def ended(
     )
 
 
-async def not_compiled(blobs: BlobStore, live: LiveJob, error: CompileFailed) -> Outcome:
+async def not_compiled(put: Put, live: LiveJob, error: CompileFailed) -> Outcome:
     """Return the end of a job without a program. What its compiler said is its log, on standard error."""
     compiled: CompileResult = error.result
     live.log.append("stderr", compiled.stdout_data + compiled.stderr_data)
@@ -64,13 +67,13 @@ async def not_compiled(blobs: BlobStore, live: LiveJob, error: CompileFailed) ->
         reason={"failed": exited, "timed_out": "timeout"}.get(compiled.reason, compiled.reason),
         message=error.message,
         metrics=_metrics(live, error.metrics, compiled),
-        log=await _stored(blobs, live),
+        log=await _stored(put, live),
         stderr_bytes=live.log.written["stderr"],
         compile=compiled.to_dict(),
     )
 
 
-async def without_packages(blobs: BlobStore, live: LiveJob, error: PackagesFailed) -> Outcome:
+async def without_packages(put: Put, live: LiveJob, error: PackagesFailed) -> Outcome:
     """Return the end of a job without its packages.
 
     Its log is the package tool's output, on standard error.
@@ -80,14 +83,14 @@ async def without_packages(blobs: BlobStore, live: LiveJob, error: PackagesFaile
         status="failed",
         reason="packages_failed",
         message=error.message,
-        log=await _stored(blobs, live),
+        log=await _stored(put, live),
         stderr_bytes=live.log.written["stderr"],
     )
 
 
-async def cut_off(blobs: BlobStore, live: LiveJob) -> Outcome:
+async def cut_off(put: Put, live: LiveJob) -> Outcome:
     """Return the end of a job that was cancelled and has no result, with what there is of its log."""
-    return replace(cancelled(), log=await _stored(blobs, live, whole=False))
+    return replace(cancelled(), log=await _stored(put, live, whole=False))
 
 
 def refused(reason: str, error: EmberboxError) -> Outcome:
@@ -95,7 +98,7 @@ def refused(reason: str, error: EmberboxError) -> Outcome:
     return Outcome(status="failed", reason=reason, message=error.message)
 
 
-async def _stored(blobs: BlobStore, live: LiveJob, *, whole: bool = True) -> StoredLog:
+async def _stored(put: Put, live: LiveJob, *, whole: bool = True) -> StoredLog:
     """Put a log where it stays; with `whole`, only if no part of it is missing.
 
     Raises `NoSpace` or `BlobError`.
@@ -107,7 +110,7 @@ async def _stored(blobs: BlobStore, live: LiveJob, *, whole: bool = True) -> Sto
     if log.data is not None:
         return StoredLog(size=log.size, data=log.data)
     key = f"logs/{job.id}/{job.attempt}"
-    await blobs.put(key, log.path)
+    await put(key, log.path)
     heads = {stream: bytes(head) for stream, head in log.heads.items()}
     return StoredLog(size=log.size, data=None, key=key, **heads)
 
