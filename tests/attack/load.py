@@ -139,7 +139,7 @@ class Load:
             asyncio.timeout(SETTLE_S),
             self._service.client(await self._service.ready()) as client,
         ):
-            while not await _some(client, "succeeded"):
+            while not await _some(client, "succeeded"):  # noqa: ASYNC110  another process runs it
                 await asyncio.sleep(0.1)
 
     # -- afterwards -------------------------------------------------------------------------------
