@@ -351,7 +351,7 @@ class WorkerSettings:
         heartbeat_s: Interval at which a worker renews them.
         losses: How often a job may be lost with its own VM before it ends as `lost`.
         interruptions: How often an attempt may be cut short by what is not its job's doing, such as a kill of
-            the service or a full disk, before the job ends as `lost`. The pauses in between grow from 1 s to
+            the service or a full disk, before the job ends as `lost`. The pauses in between grow from 5 s to
             5 min, so the default lasts for about three hours of kills in a row.
         hold_s: How long what became of an attempt is kept in memory and tried again, in seconds, while the
             disk is full or the database or the blob store is away. Then the job is run again. An hour is time

@@ -36,9 +36,10 @@ _log = logging.getLogger(__name__)
 
 AGAIN = Backoff(first_s=1.0, longest_s=60.0)
 """When an attempt is repeated that failed by its own program or VM."""
-INTERRUPTED = Backoff(first_s=1.0, longest_s=300.0, jitter=0.5)
+INTERRUPTED = Backoff(first_s=5.0, longest_s=300.0, jitter=0.5)
 """When one is repeated that was cut short. Chance brings those apart that were cut short together: one
-that kills its worker each time does not take the same others along each time."""
+that kills its worker each time does not take the same others along each time. The first pauses are long
+enough that such a job does not use up the starts that systemd allows a service."""
 STOPPED = "the service stopped before it ended"
 
 
@@ -173,11 +174,9 @@ class Attempts:
         """Let the job be run again. Where not even that can be written, its lease runs out by itself."""
         facts = {"action": "job.end_dropped", "job": job.id, "code": error.code}
         _log.error("what became of a job could not be written, so it is run again: %s", error, extra=facts)
-        delay_s, message = (
-            INTERRUPTED.pause_s(job.interruptions + 1),
-            f"its end was not written: {told_of(error)}",
-        )
+        delay_s = INTERRUPTED.pause_s(job.interruptions + 1)
+        message = f"its end was not written: {told_of(error)}"
         try:
             await self._queue.give_back(job, delay_s=delay_s, outcome="interrupted", message=message)
-        except UNWRITTEN as again:
-            _log.warning("a job could not be handed back: %s", again, extra=facts)
+        except UNWRITTEN as failure:
+            _log.warning("a job could not be handed back: %s", failure, extra=facts)
