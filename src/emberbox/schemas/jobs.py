@@ -189,7 +189,11 @@ class JobLimits(Answer):
 
 
 class Attempt(Answer):
-    """How one attempt of a job ended."""
+    """How one attempt of a job ended.
+
+    `outcome` is the job's status where it ended it, or its program failed and is tried again; else `lost`
+    with its own VM, `interrupted` by what is not the job's doing, or `given_back` before it began.
+    """
 
     attempt: int
     claimed_at: datetime
