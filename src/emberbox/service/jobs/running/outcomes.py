@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from emberbox.service.jobs.running.artifacts import Collected
     from emberbox.service.jobs.running.live import LiveJob
 
-Put = Callable[[str, "Path"], Awaitable[None]]
+Put = Callable[[str, "Path"], Awaitable[object]]
 """Stores a file under a key. Raises `NoSpace` or `BlobError`."""
 
 _STATUS = {
