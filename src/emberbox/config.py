@@ -352,7 +352,13 @@ class WorkerSettings:
         concurrency: Jobs that run at once; 0 means two for each processor.
         lease_s: How long a worker that says nothing keeps its jobs.
         heartbeat_s: Interval at which a worker renews them.
-        losses: How often a job may be lost with its worker or its VM before it ends as `lost`.
+        losses: How often a job may be lost with its own VM before it ends as `lost`.
+        interruptions: How often an attempt may be cut short by what is not its job's doing, such as a kill of
+            the service or a full disk, before the job ends as `lost`. The pauses in between grow from 5 s to
+            5 min, so the default lasts for about three hours of kills in a row.
+        hold_s: How long what became of an attempt is kept in memory and tried again, in seconds, while the
+            disk is full or the database or the blob store is away. Then the job is run again. An hour is time
+            to free a disk.
         drain_s: How long running jobs may take to end when the service stops; then they are handed back.
     """
 
@@ -360,6 +366,8 @@ class WorkerSettings:
     lease_s: float = 30.0
     heartbeat_s: float = 5.0
     losses: int = 3
+    interruptions: int = 50
+    hold_s: float = 3600.0
     drain_s: float = 30.0
 
 

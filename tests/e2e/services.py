@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -13,7 +15,9 @@ from tests.e2e.command import EMBERBOX, environment
 from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
+
+ROOT = Path(__file__).parents[2]
 
 
 def service_folder(folder: Path, shared: Path) -> Path:
@@ -25,16 +29,23 @@ def service_folder(folder: Path, shared: Path) -> Path:
     return folder
 
 
+SERVE = (*EMBERBOX, "serve")
+SERVE_ON_HOST = (sys.executable, "-m", "tests.integration.serve_on_host")
+"""The same with the real agent on this host in the place of VMs."""
+
+
 class ServiceProcess:
     """`emberbox serve`, started and killed at will.
 
     Args:
         data: Its data folder.
+        command: How it is started, up to its options.
         settings: Environment variables.
     """
 
-    def __init__(self, data: Path, **settings: str) -> None:
+    def __init__(self, data: Path, command: Sequence[str] = SERVE, **settings: str) -> None:
         self.data = data
+        self._command = command
         self.log = data / "service.log"
         self._environment = environment(**settings)
         self._process: asyncio.subprocess.Process | None = None
@@ -45,10 +56,10 @@ class ServiceProcess:
         return self._process.pid
 
     async def start(self) -> None:
-        command = [*EMBERBOX, "serve", "--port", "0", "--data", str(self.data)]
+        command = [*self._command, "--port", "0", "--data", str(self.data)]
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *command, stdout=log, stderr=log, env=self._environment
+                *command, stdout=log, stderr=log, env=self._environment, cwd=ROOT
             )
 
     async def ready(self) -> str:

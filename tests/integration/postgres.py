@@ -45,19 +45,28 @@ def find_programs() -> Path | None:
     return Path(program).resolve().parent if program else None
 
 
-@contextmanager
-def postgres_server(programs: Path) -> Iterator[Path]:
-    """Run a server; yields the folder of its socket. Its superuser is `tests`, without a password."""
-    # /tmp and not pytest's folder: a socket's path has room for about a hundred characters, and
-    # others must be able to enter.
-    folder = Path(tempfile.mkdtemp(prefix="ember-pg-", dir="/tmp"))
-    process: subprocess.Popen[bytes] | None = None
-    try:
-        user = _give_away(folder)
-        _initialise(programs, folder, user)
-        process = _start(programs, folder, user)
-        yield folder
-    finally:
+class PostgresServer:
+    """A server that can be stopped and started again, with what it holds.
+
+    Args:
+        programs: The folder of its programs.
+        folder: Its data lie below it, and its socket in it.
+    """
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self.folder = folder
+        self._programs = programs
+        self._user = _give_away(folder)
+        self._process: subprocess.Popen[bytes] | None = None
+        _initialise(programs, folder, self._user)
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self._process = _start(self._programs, self.folder, self._user)
+
+    def stop(self) -> None:
+        """End it, and with it all its connections. Repeating is harmless."""
+        process, self._process = self._process, None
         if process is not None:
             process.send_signal(signal.SIGINT)
             try:
@@ -65,7 +74,30 @@ def postgres_server(programs: Path) -> Iterator[Path]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@contextmanager
+def running_server(programs: Path) -> Iterator[PostgresServer]:
+    """Run a server. Its superuser is `tests`, without a password."""
+    # /tmp and not pytest's folder: a socket's path has room for about a hundred characters, and
+    # others must be able to enter.
+    folder = Path(tempfile.mkdtemp(prefix="ember-pg-", dir="/tmp"))
+    server: PostgresServer | None = None
+    try:
+        server = PostgresServer(programs, folder)
+        server.start()
+        yield server
+    finally:
+        if server is not None:
+            server.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def postgres_server(programs: Path) -> Iterator[Path]:
+    """Run a server; yields the folder of its socket."""
+    with running_server(programs) as server:
+        yield server.folder
 
 
 def _give_away(folder: Path) -> int | None:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from emberbox.errors import EmberboxError, GuestError, SandboxClosed, VmmError
+from emberbox.errors import EmberboxError, GuestError, GuestGone, SandboxClosed, VmmError
 from emberbox.sandbox.files import SandboxFiles, SourceLog
 from emberbox.sandbox.outputs import Outputs, read_outputs
+from emberbox.vmm.base import BoundedMachine, MachineState
 from emberbox.vmm.boots.guest_text import last_lines
 
 if TYPE_CHECKING:
     from emberbox.guest import GuestClient
     from emberbox.model import GuestMetrics, RunResult
     from emberbox.sandbox.machines.live import LiveMachine
-    from emberbox.vmm.base import MachineState
 
 CONFIRM_S = 60.0
 _LAST_CODE_S = 1.0
 """How long the VMM of a lost agent may take to end, so that its exit code can be told."""
+_CLOSED_S = 10.0
+"""How long it may take where the agent's stream has ended: only a VMM that ends closes it."""
 
 
 class SandboxVm(SandboxFiles):
@@ -33,6 +36,7 @@ class SandboxVm(SandboxFiles):
     def __init__(self, live: LiveMachine, *, track_files: bool) -> None:
         self._live = live
         self._closed = False
+        self._overran = False
         self.sources = SourceLog(kept=track_files)
 
     async def __aenter__(self) -> Self:
@@ -107,14 +111,39 @@ class SandboxVm(SandboxFiles):
 
     async def death_reason(self, error: EmberboxError) -> str:
         """Say why the VM is gone, as far as it can be told."""
-        try:
-            async with asyncio.timeout(_LAST_CODE_S):
-                code = await self._live.machine.wait()
-        except TimeoutError:
+        code = await self._end_code(error)
+        if code is None:
             return f"lost the agent in the VM: {error.message}"
         console = last_lines(self._live.machine.console(), 1, 200)
         last = f"; its console ends in: {console[0]}" if console else ""
         return f"the VM ended under the run (exit code {code}, machine {self.id}){last}"
+
+    async def killed_from_outside(self, error: EmberboxError) -> bool:
+        """Return whether somebody on the host killed the VMM, after `error` told that the VM is lost.
+
+        That is SIGKILL, which this process did not send and no guest can: it comes from the kernel, for want
+        of the host's memory, or from an operator. A VMM that came to the bound of its own memory is not
+        meant: what its guest does leads there.
+        """
+        code = None if self._closed else await self._end_code(error)
+        machine = self._live.machine
+        if machine.poll() is not MachineState.EXITED:
+            return False
+        return (await machine.wait() if code is None else code) == -signal.SIGKILL and not self._overran
+
+    async def _end_code(self, error: EmberboxError) -> int | None:
+        """Return the exit code of a VMM that is about to end; None where it goes on.
+
+        Notes whether it came to its own bound of memory, which can be told until the sandbox is closed.
+        """
+        machine = self._live.machine
+        try:
+            async with asyncio.timeout(_CLOSED_S if isinstance(error, GuestGone) else _LAST_CODE_S):
+                code = await machine.wait()
+        except TimeoutError:
+            return None
+        self._overran = isinstance(machine, BoundedMachine) and machine.overran()
+        return code
 
     async def kill(self) -> None:
         """End the sandbox at once. Repeating is harmless; finishes even when cancelled."""

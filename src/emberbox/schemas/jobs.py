@@ -50,7 +50,10 @@ class Reason(StrEnum):
     PACKAGES_FAILED = "packages_failed"
     """The packages that it brings along could not be installed; its log says what the tool said."""
     CANCELLED = "cancelled"
+    VM_LOST = "vm_lost"
+    """Attempt after attempt was lost with the job's own VM."""
     WORKER_LOST = "worker_lost"
+    """Attempt after attempt was cut short by what is not the job's doing, such as a kill of the service."""
 
 
 Word = Annotated[str, bounded(131_072)]
@@ -188,7 +191,11 @@ class JobLimits(Answer):
 
 
 class Attempt(Answer):
-    """How one attempt of a job ended."""
+    """How one attempt of a job ended.
+
+    `outcome` is the job's status where it ended it, or its program failed and is tried again; else `lost`
+    with its own VM, `interrupted` by what is not the job's doing, or `given_back` before it began.
+    """
 
     attempt: int
     claimed_at: datetime

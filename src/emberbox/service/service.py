@@ -24,6 +24,7 @@ from emberbox.service.jobs.queue.database import DatabaseQueue
 from emberbox.service.jobs.revoking import Revocations
 from emberbox.service.jobs.running.artifacts import Artifacts
 from emberbox.service.jobs.running.endings import Endings
+from emberbox.service.jobs.running.held import HeldEnds
 from emberbox.service.jobs.running.live import LiveJobs
 from emberbox.service.jobs.running.runner import Runner
 from emberbox.service.jobs.running.worker import Worker
@@ -151,7 +152,8 @@ class Service:
         self.artifacts = Artifacts(db, self.blobs, settings)
         self.queue = DatabaseQueue(db, self.quotas.bounds)
         self.endings = Endings(db, self.queue, self.live, ended=self._ended)
-        self.jobs = Jobs(db, self.blobs, self.queue, self.endings, self.live, self.contents)
+        self.held = HeldEnds(settings.worker.hold_s)
+        self.jobs = Jobs(db, self.blobs, self.queue, self.endings, self.held, self.live, self.contents)
         self.revocations = Revocations(self.keys, self.queue, self.endings, self.live, self._closings)
         self.waits = JobWaits(self.jobs.find, self.live, longest_s=settings.server.wait_s)
         self.logs = Logs(db, self.blobs, self.live)
@@ -177,13 +179,14 @@ class Service:
         self.worker = Worker(
             new_id("worker"),
             self.queue,
-            Runner(self.engine, self.contents, self.blobs, self.artifacts, self._closings),
+            Runner(self.engine, self.contents, self.blobs, self.artifacts, self.held, self._closings),
             self.endings,
+            self.held,
             self.live,
             self.quotas,
             lambda job: self.reservations.begin(self.quotas.shares_of_job(job, "storage_bytes")),
             self.settings.worker,
-            lost=self.telemetry.job_lost,
+            repeated=self.telemetry.job_repeated,
             concurrency=concurrency(self.settings),
             scratch=self.scratch,
             node=_node(self.settings.data),
@@ -196,6 +199,7 @@ class Service:
             self.queue,
             self.engine,
             self.space,
+            self.held,
             self.settings,
             state=lambda: self.state,
             worker_id=self.worker.id,
@@ -205,6 +209,7 @@ class Service:
                 self.queue,
                 self.engine,
                 self.space,
+                self.held,
                 state=lambda: self.state,
                 pending=self.dispatcher.pending,
                 alive_s=self.settings.worker.lease_s,

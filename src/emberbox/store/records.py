@@ -89,6 +89,7 @@ class JobRecord(Record):
     attempt: int
     failures: int
     losses: int
+    interruptions: int
     worker_id: str | None
     lease_until_at: int | None
     cancel_at: int | None

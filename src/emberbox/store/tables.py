@@ -162,6 +162,7 @@ jobs = Table(
     _needed("attempt", Integer),
     _needed("failures", Integer),
     _needed("losses", Integer),
+    _needed("interruptions", Integer, server_default=text("0")),
     Column("worker_id", _ID, index=True),
     Column("lease_until_at", BigInteger),
     Column("cancel_at", BigInteger),
@@ -190,9 +191,10 @@ jobs = Table(
 """One run of a script or of inline code. It belongs to a team; `key_id` says who submitted it.
 
 `spec` holds arguments, environment, limits and what to keep (`emberbox.store.records.JobSpec`).
-`claimed_at`, `started_at` and `ended_at` are of the latest attempt: taken by a worker, program
-begun, program ended; `finished_at` is when the terminal state was written. `available_at` holds a
-job back that is to be tried again later.
+`failures`, `losses` and `interruptions` count its attempts that were repeated, by whose fault that
+was: its program's, its VM's, or none of the job's. `claimed_at`, `started_at` and `ended_at` are of
+the latest attempt: taken by a worker, program begun, program ended; `finished_at` is when the
+terminal state was written. `available_at` holds a job back that is to be tried again later.
 
 `priority` orders a team's own jobs; `precedence` is the part of it that counts against other teams'.
 `fair_order` is one of the team's turns, which whichever of its jobs comes first takes. `input_bytes`

@@ -52,6 +52,7 @@ class HostMachine:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+        self._killed = False
 
     @property
     def pid(self) -> int:
@@ -60,7 +61,9 @@ class HostMachine:
 
     def poll(self) -> MachineState:
         """Tell whether the agent runs."""
-        return MachineState.RUNNING if self._process.returncode is None else MachineState.EXITED
+        if self._process.returncode is None:
+            return MachineState.RUNNING
+        return MachineState.KILLED if self._killed else MachineState.EXITED
 
     async def wait(self) -> int:
         """Wait for the agent's end."""
@@ -71,6 +74,7 @@ class HostMachine:
         # Not Process.kill: that looks whether the process has ended, and so takes its exit code
         # away from the event loop.
         if self._process.returncode is None:
+            self._killed = True
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
         await self._process.wait()

@@ -15,6 +15,7 @@ from emberbox.service.jobs.queue.base import (
     Reclaimed,
     Waiting,
     WorkerRecord,
+    counter_of,
 )
 from emberbox.store.database import now_us
 from emberbox.tasks import set_within
@@ -150,31 +151,35 @@ class MemoryQueue:
         return now if held else None
 
     def _requeue(self, job: JobRecord, delay_s: float, outcome: str) -> None:
+        counter = counter_of(outcome)
+        counted = {} if counter is None else {counter: getattr(job, counter) + 1}
         self.jobs[job.id] = replace(
             job,
             status="queued",
             worker_id=None,
             lease_until_at=None,
             available_at=now_us() + int(delay_s * 1e6),
-            losses=job.losses + (outcome == "lost"),
-            failures=job.failures + (outcome not in ("lost", "given_back")),
+            **counted,
         )
         self._news.set()
 
-    async def reclaim(self, *, losses: int, workers: Collection[str] = ()) -> Reclaimed:
+    async def reclaim(
+        self, *, interruptions: int, pause_s: Callable[[int], float], workers: Collection[str] = ()
+    ) -> Reclaimed:
         """See `JobQueue`."""
         now = now_us()
         stale = [
             job for job in self._in("running") if (job.lease_until_at or 0) < now or job.worker_id in workers
         ]
-        for job in stale:
-            if job.losses < losses:
-                self._requeue(job, 0.0, "lost")
-            else:
-                self.jobs[job.id] = replace(job, losses=job.losses + 1, worker_id="nobody")
+        again = [job for job in stale if job.interruptions < interruptions]
+        too_often = [job for job in stale if job.interruptions >= interruptions]
+        for job in again:
+            self._requeue(job, pause_s(job.interruptions + 1), "interrupted")
+        for job in too_often:
+            self.jobs[job.id] = replace(job, interruptions=job.interruptions + 1, worker_id="nobody")
         return Reclaimed(
-            requeued=tuple(job.id for job in stale if job.losses < losses),
-            exhausted=tuple(self.jobs[job.id] for job in stale if job.losses >= losses),
+            requeued=tuple(job.id for job in again),
+            exhausted=tuple(self.jobs[job.id] for job in too_often),
         )
 
     async def end_held(self, connection: object, job: JobRecord, end: Mapping[str, Any]) -> bool:

@@ -288,6 +288,17 @@ class MeasuredMachine(Protocol):
 
 
 @runtime_checkable
+class BoundedMachine(Protocol):
+    """A machine whose VMM has a bound of its own for the host's memory."""
+
+    def overran(self) -> bool:
+        """Tell whether its VMM came to that bound, so that the kernel may have killed it for its own use.
+
+        False where that is not known, and after `Machine.kill`. Never raises.
+        """
+
+
+@runtime_checkable
 class PartingMachine(Protocol):
     """A machine whose guest learns apart from the data, and maybe later, who is at its channel."""
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from emberbox.tasks import UndoStack
     from emberbox.vmm.base import MachineSpec
+    from emberbox.vmm.process.cgroup import Cgroup
     from emberbox.vmm.process.process import VmmProcess
 
 
@@ -111,6 +112,11 @@ class VmmMachine(ABC):
             return self._explain_exit(await self._process.wait())
         return await self._explain_stop()
 
+    def overran(self) -> bool:
+        """Tell whether its VMM came to its control group's bound of memory (`BoundedMachine`)."""
+        group = self._group()
+        return group is not None and group.reached_bound()
+
     def running(self, state: MachineState = MachineState.RUNNING) -> None:
         """Note the guest's state, and write the record by which it is found again. Raises `OSError`."""
         self._state = state
@@ -127,6 +133,10 @@ class VmmMachine(ABC):
         """Raise `VmmDied` for a machine that has ended or is being ended."""
         if self._process.ended or self._ending:
             raise VmmDied(f"virtual machine {self._spec.id} has ended")
+
+    def _group(self) -> Cgroup | None:
+        """Return the VMM's control group; None where it has none."""
+        return None
 
     @abstractmethod
     def _explain_exit(self, code: int) -> str:

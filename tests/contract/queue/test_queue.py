@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from tests.contract.queue.conftest import Bench
 
 LEASE_S = 60.0
+
+
+def at_once(times: int) -> float:
+    """The pause of a job that need not wait."""
+    return 0.0
+
+
 END = {"status": "cancelled", "reason": "cancelled", "finished_at": 7}
 
 
@@ -316,26 +323,29 @@ async def test_giving_back(bench: Bench) -> None:
     (job,) = await bench.queue.claim("w", 1, LEASE_S)
     assert await bench.queue.give_back(job, delay_s=0, outcome="given_back", message="why")
     (again,) = await bench.queue.claim("x", 1, LEASE_S)
-    assert (again.id, again.attempt, again.losses, again.failures) == (job.id, 2, 0, 0)
+    assert (again.id, again.attempt) == (job.id, 2)
+    assert (again.losses, again.failures, again.interruptions) == (0, 0, 0)
     assert not await bench.queue.give_back(job, delay_s=0, outcome="lost", message="too late"), (
         "that attempt is not w's any more"
     )
     assert (await bench.now(job)).worker_id == "x"
 
 
-async def test_losses_and_failures_are_counted_apart(bench: Bench) -> None:
+async def test_losses_interruptions_and_failures_are_counted_apart(bench: Bench) -> None:
     await bench.job()
-    for outcome, losses, failures in (
-        ("lost", 1, 0),
-        ("failed", 1, 1),
-        ("timed_out", 1, 2),
-        ("given_back", 1, 2),
-        ("lost", 2, 2),
+    for outcome, losses, interruptions, failures in (
+        ("lost", 1, 0, 0),
+        ("failed", 1, 0, 1),
+        ("interrupted", 1, 1, 1),
+        ("timed_out", 1, 1, 2),
+        ("given_back", 1, 1, 2),
+        ("lost", 2, 1, 2),
+        ("interrupted", 2, 2, 2),
     ):
         (job,) = await bench.queue.claim("w", 1, LEASE_S)
         await bench.queue.give_back(job, delay_s=0, outcome=outcome, message=None)
         now = await bench.now(job)
-        assert (now.losses, now.failures) == (losses, failures)
+        assert (now.losses, now.interruptions, now.failures) == (losses, interruptions, failures)
 
 
 async def test_a_delay_is_kept(bench: Bench) -> None:
@@ -363,10 +373,10 @@ async def test_renewing_keeps_and_silence_loses(bench: Bench) -> None:
     (left,) = await bench.queue.claim("silent", 1, LEASE_S)
     await bench.expire_leases()
     assert set(await bench.queue.renew("living", LEASE_S, [kept.id, left.id])) == {kept.id}
-    assert (await bench.queue.reclaim(losses=3)).requeued == (left.id,)
+    assert (await bench.queue.reclaim(interruptions=3, pause_s=at_once)).requeued == (left.id,)
     assert set(await bench.queue.renew("silent", LEASE_S, [left.id])) == set()
     (again,) = await bench.queue.claim("living", 1, LEASE_S)
-    assert (again.id, again.attempt, again.losses) == (left.id, 2, 1)
+    assert (again.id, again.attempt, again.interruptions, again.losses) == (left.id, 2, 1, 0)
 
 
 async def test_what_a_worker_does_not_know_of_is_not_renewed(bench: Bench) -> None:
@@ -375,7 +385,7 @@ async def test_what_a_worker_does_not_know_of_is_not_renewed(bench: Bench) -> No
     known, unknown = await bench.queue.claim("w", 2, LEASE_S)
     await bench.expire_leases()
     assert set(await bench.queue.renew("w", LEASE_S, [known.id])) == {known.id}
-    assert (await bench.queue.reclaim(losses=3)).requeued == (unknown.id,)
+    assert (await bench.queue.reclaim(interruptions=3, pause_s=at_once)).requeued == (unknown.id,)
 
 
 async def test_the_dead_need_not_be_waited_for(bench: Bench) -> None:
@@ -383,24 +393,57 @@ async def test_the_dead_need_not_be_waited_for(bench: Bench) -> None:
         await bench.job()
     claimed = await bench.queue.claim("dead", 2, LEASE_S)
     await bench.queue.claim("living", 1, LEASE_S)
-    assert (await bench.queue.reclaim(losses=3)).requeued == ()
-    assert set((await bench.queue.reclaim(losses=3, workers=["dead"])).requeued) == {
+    assert (await bench.queue.reclaim(interruptions=3, pause_s=at_once)).requeued == ()
+    assert set((await bench.queue.reclaim(interruptions=3, pause_s=at_once, workers=["dead"])).requeued) == {
         job.id for job in claimed
     }
 
 
-async def test_lost_once_too_often(bench: Bench) -> None:
+async def test_interrupted_once_too_often(bench: Bench) -> None:
     await bench.job()
-    for loss in range(3):
+    for interruption in range(3):
         (job,) = await bench.queue.claim("w", 1, LEASE_S)
-        assert job.losses == loss
-        reclaimed = await bench.queue.reclaim(losses=2, workers=["w"])
-        if loss < 2:
+        assert job.interruptions == interruption
+        reclaimed = await bench.queue.reclaim(interruptions=2, pause_s=at_once, workers=["w"])
+        if interruption < 2:
             assert reclaimed.requeued == (job.id,)
     assert reclaimed.requeued == ()
     (exhausted,) = reclaimed.exhausted
-    assert (exhausted.id, exhausted.losses, exhausted.status) == (job.id, 3, "running")
+    assert (exhausted.id, exhausted.interruptions, exhausted.status) == (job.id, 3, "running")
+    assert exhausted.losses == 0
     assert await bench.queue.claim("x", 1, LEASE_S) == [], "it is not handed out any more"
+
+
+async def test_one_dead_worker_costs_each_of_its_jobs_what_it_should(bench: Bench) -> None:
+    """One job is at its end, one has been cut short before, one never: each gets its own pause or end."""
+    jobs = [await bench.job() for _ in range(3)]
+    for count in (2, 1):
+        for job in await bench.queue.claim("w", count, LEASE_S):
+            await bench.queue.give_back(job, delay_s=0, outcome="interrupted", message=None)
+    held = await bench.queue.claim("dead", 3, LEASE_S)
+    assert {job.id: job.interruptions for job in held} == {jobs[0].id: 2, jobs[1].id: 1, jobs[2].id: 0}
+    reclaimed = await bench.queue.reclaim(
+        interruptions=2, pause_s=lambda times: 1000.0 * times, workers=["dead"]
+    )
+    assert set(reclaimed.requeued) == {jobs[1].id, jobs[2].id}
+    assert [job.id for job in reclaimed.exhausted] == [jobs[0].id]
+    first, second = [(await bench.now(job)).available_at for job in (jobs[2], jobs[1])]
+    assert round((second - first) / 1e6) == 1000
+    assert await bench.queue.claim("w", 3, LEASE_S) == [], "they wait"
+
+
+async def test_two_services_take_back_what_died_once(bench: Bench) -> None:
+    jobs = {(await bench.job()).id for _ in range(8)}
+    await bench.queue.claim("dead", 8, LEASE_S)
+    answers = await asyncio.gather(
+        *(bench.queue.reclaim(interruptions=3, pause_s=at_once, workers=["dead"]) for _ in range(4))
+    )
+    taken = [job_id for answer in answers for job_id in answer.requeued]
+    assert len(taken) == len(set(taken))
+    # What one passed over, since another held it, is taken by the next.
+    rest = await bench.queue.reclaim(interruptions=3, pause_s=at_once, workers=["dead"])
+    assert {*taken, *rest.requeued} == jobs
+    assert {job.interruptions for job in await bench.queue.claim("w", 8, LEASE_S)} == {1}
 
 
 async def test_waiting_ends_with_news(bench: Bench) -> None:

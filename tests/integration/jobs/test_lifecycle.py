@@ -18,7 +18,6 @@ from emberbox.errors import (
     NotFound,
     QuotaExceeded,
     ServiceStopping,
-    VmmStartFailed,
 )
 from emberbox.runtimes import RuntimeCatalog
 from emberbox.service.jobs.logs.reading import JobEnded, LogRecord
@@ -337,38 +336,6 @@ async def test_pages(service: Service, caller: Caller, other: Caller) -> None:
         await service.jobs.list(caller.key, cursor="nonsense")
 
 
-async def test_an_engine_that_fails_is_tried_again(
-    service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, failures = service.engine.open_sandbox, iter([VmmStartFailed("no luck")])
-
-    async def sometimes(*arguments: object, **options: object) -> object:
-        for failure in failures:
-            raise failure
-        return await real(*arguments, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(service.engine, "open_sandbox", sometimes)
-    job = await caller.run("echo in the end")
-    assert (job.status, job.attempt, job.losses, job.failures) == ("succeeded", 2, 1, 0)
-    first, second = await service.jobs.attempts(job.id)
-    assert (first.outcome, first.message, second.outcome) == ("lost", "no luck", "succeeded")
-
-
-async def test_a_worker_that_breaks_does_not_lose_the_job(
-    service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, broken = service.contents.get, iter([RuntimeError("a mistake in the worker")])
-
-    async def sometimes(sha256: str) -> object:
-        for failure in broken:
-            raise failure
-        return await real(sha256)
-
-    monkeypatch.setattr(service.contents, "get", sometimes)
-    job = await caller.run("echo in the end")
-    assert (job.status, job.losses) == ("succeeded", 1)
-
-
 async def test_a_job_that_cannot_be_written_does_not_hold_up_others(service: Service, caller: Caller) -> None:
     done = await caller.run("true")
     order = JobOrder(runtime="bash", entry="main.sh", content_sha=done.content_sha, spec=JobSpec(), labels={})
@@ -464,9 +431,12 @@ class TestOneAtATime:
         await caller.running(job.id)
         await service.worker.stop()
         now = await service.jobs.get(caller.key, job.id)
-        assert (now.status, now.attempt, now.losses) == ("queued", 1, 0)
+        assert (now.status, now.attempt, now.losses, now.interruptions) == ("queued", 1, 0, 1)
         (attempt,) = await service.jobs.attempts(job.id)
-        assert attempt.outcome == "given_back"
+        assert (attempt.outcome, attempt.message) == (
+            "interrupted",
+            "the service stopped before it ended",
+        )
 
     async def test_stopping_lets_what_ends_end(self, service: Service, caller: Caller) -> None:
         job = await caller.submit("sleep 0.2; echo done")

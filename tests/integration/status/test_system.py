@@ -55,7 +55,7 @@ async def test_health_and_readiness_need_no_key(app_client: httpx.AsyncClient) -
     assert (await app_client.get("/healthz")).json() == {"status": "ok"}
     ready = await app_client.get("/readyz")
     assert (ready.status_code, ready.json()["status"]) == (200, "ready")
-    assert set(ready.json()["checks"]) == {"database", "blobs", "engine", "disk"}
+    assert set(ready.json()["checks"]) == {"database", "blobs", "engine", "disk", "ends"}
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/v1/node", "/v1/pools"])

@@ -94,6 +94,7 @@ def make_job(database: Database) -> Callable[..., Any]:
         attempt=1,
         failures=0,
         losses=0,
+        interruptions=0,
         worker_id=None,
         lease_until_at=None,
         cancel_at=None,

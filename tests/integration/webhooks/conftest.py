@@ -56,6 +56,7 @@ def ended_job(team_id: str, status: str = "succeeded", **changes: Any) -> JobRec
         "attempt": 1,
         "failures": 0,
         "losses": 0,
+        "interruptions": 0,
         "available_at": now,
         "created_at": now,
         "claimed_at": now,

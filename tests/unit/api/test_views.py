@@ -67,6 +67,7 @@ JOB = JobRecord(
     attempt=2,
     failures=1,
     losses=0,
+    interruptions=0,
     worker_id="worker_1",
     lease_until_at=None,
     cancel_at=None,

@@ -68,3 +68,12 @@ def test_the_unit_starts_what_there_is() -> None:
     command = get_command(make_app()).commands[words[0]]  # type: ignore[attr-defined]
     options = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in words[1:] if word.startswith("--")} <= options
+
+
+def test_a_job_that_kills_the_service_does_not_use_up_its_starts() -> None:
+    from emberbox.service.jobs.running.attempts import INTERRUPTED
+
+    said = dict(line.split("=", 1) for line in UNIT.read_text().splitlines() if re.match(r"[A-Za-z]+=", line))
+    starts, interval_s = int(said["StartLimitBurst"]), float(said["StartLimitIntervalSec"])
+    pauses_s = [INTERRUPTED.pause_s(number, chance=lambda: 0.0) for number in range(1, starts + 1)]
+    assert sum(pauses_s) > interval_s

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from emberbox.blobs import BlobStore
     from emberbox.service.jobs.queue.base import JobQueue
     from emberbox.service.jobs.running.endings import Endings
+    from emberbox.service.jobs.running.held import HeldEnds
     from emberbox.service.uploads.contents import Contents
     from emberbox.store import Database
 
@@ -46,6 +47,7 @@ class Jobs:
         blobs: Their large logs and artifacts.
         queue: Is told of those to be cancelled.
         endings: Ends those that wait.
+        held: Tells of those whose attempt ended and could not be written down.
         live: Those that run here, or ended here a moment ago.
         contents: What they are made of.
     """
@@ -56,6 +58,7 @@ class Jobs:
         blobs: BlobStore,
         queue: JobQueue,
         endings: Endings,
+        held: HeldEnds,
         live: LiveJobs,
         contents: Contents,
     ) -> None:
@@ -63,6 +66,7 @@ class Jobs:
         self._blobs = blobs
         self._queue = queue
         self._endings = endings
+        self._held = held
         self._live = live
         self._contents = contents
 
@@ -82,13 +86,16 @@ class Jobs:
         if is_id(job_id, "job"):
             job = await self._db.read(lambda connection: find_job(connection, job_id))
             if job is not None:
-                return self._with_times(job)
+                return self._as_it_is(job)
         raise _not_found(job_id)
 
-    def _with_times(self, job: JobRecord) -> JobRecord:
-        """Add when the program began, which the row tells only at the end."""
+    def _as_it_is(self, job: JobRecord) -> JobRecord:
+        """Add what the row tells only at the end: when the program began, and that its end waits."""
+        if job.status != "running":
+            return job
         live = self._live.get(job.id)
-        return replace(job, started_at=live.started_at) if live is not None and not job.terminal else job
+        started_at = job.started_at if live is None else live.started_at
+        return replace(job, started_at=started_at, message=self._held.told_of(job) or job.message)
 
     async def list(
         self,
@@ -126,7 +133,7 @@ class Jobs:
         return await self._db.page(
             query,
             jobs.c.id,
-            lambda row: self._with_times(JobRecord.from_row(row)),
+            lambda row: self._as_it_is(JobRecord.from_row(row)),
             cursor,
             limit,
             prefix="job",

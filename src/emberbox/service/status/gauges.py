@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from emberbox.sandbox import Engine
     from emberbox.sandbox.machines.standby import StandbyStatus
     from emberbox.sandbox.templates.pool import PoolStatus
+    from emberbox.service.jobs.running.held import HeldEnds
     from emberbox.service.upkeep.space import SpaceGuard
 
 _log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Gauges(Collector):
         queue: Whose depth and workers are told.
         engine: Whose machines and pools are told.
         space: Looks at the disk.
+        held: Counts the ends that could not be written.
         state: Returns the service's state, one of `STATES`.
         pending: Counts the deliveries that are still to be made.
         alive_s: A worker that was seen within so many seconds lives.
@@ -48,6 +50,7 @@ class Gauges(Collector):
         queue: JobQueue,
         engine: Engine,
         space: SpaceGuard,
+        held: HeldEnds,
         *,
         state: Callable[[], str],
         pending: Callable[[], Awaitable[int]],
@@ -56,6 +59,7 @@ class Gauges(Collector):
         self._queue = queue
         self._engine = engine
         self._space = space
+        self._held = held
         self._state = state
         self._count_pending = pending
         self._alive_s = alive_s
@@ -128,6 +132,9 @@ class Gauges(Collector):
         yield state
         yield GaugeMetricFamily(
             "emberbox_disk_free_bytes", "Free space under the data folder.", self._space.free_bytes()
+        )
+        yield GaugeMetricFamily(
+            "emberbox_ends_held", "Jobs that have ended and wait to be written down.", len(self._held)
         )
 
     def _of_engine(self) -> Iterator[Metric]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from emberbox.config import Settings
     from emberbox.sandbox import Engine
     from emberbox.service.jobs.queue.base import JobQueue
+    from emberbox.service.jobs.running.held import HeldEnds
     from emberbox.service.upkeep.space import SpaceGuard
 
 _log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class NodeStatus:
         queue: Whose depth and workers are told.
         engine: What jobs run on.
         space: Looks at the disk.
+        held: Tells of ends that could not be written.
         settings: The data folder, capacity, and the workers' leases.
         state: Returns the service's state: `starting`, `ready` or `draining`.
         worker_id: Of the worker of this process.
@@ -56,6 +58,7 @@ class NodeStatus:
         queue: JobQueue,
         engine: Engine,
         space: SpaceGuard,
+        held: HeldEnds,
         settings: Settings,
         *,
         state: Callable[[], State],
@@ -66,6 +69,7 @@ class NodeStatus:
         self._queue = queue
         self._engine = engine
         self._space = space
+        self._held = held
         self._settings = settings
         self._state = state
         self._worker_id = worker_id
@@ -109,6 +113,7 @@ class NodeStatus:
             "blobs": self._check_blobs,
             "engine": self._check_engine,
             "disk": self._check_disk,
+            "ends": self._held.check,
         }
 
     async def _check_all(self) -> dict[str, str]:

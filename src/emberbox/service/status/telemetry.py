@@ -41,9 +41,13 @@ class Telemetry:
         self._finished = counter(
             "emberbox_jobs_finished", "Jobs that reached a terminal state.", ["runtime", "status"]
         )
-        self._lost = counter(
-            "emberbox_job_attempts_lost", "Attempts that ended with their worker or VM and not by themselves."
-        )
+        self._repeated = {
+            "lost": counter("emberbox_job_attempts_lost", "Attempts that ended with their own VM."),
+            "interrupted": counter(
+                "emberbox_job_attempts_interrupted",
+                "Attempts that were cut short by what is not their job's doing.",
+            ),
+        }
         self._stages = histogram(
             "emberbox_job_stage_seconds",
             "Where the time of jobs went: wait (in the queue), slot (for a VM's place), "
@@ -88,9 +92,9 @@ class Telemetry:
         if job.metrics is not None:
             self._restores.labels(self._name("source", str(metrics.get("source", "")))).inc()
 
-    def job_lost(self) -> None:
-        """Count an attempt that was lost."""
-        self._lost.inc()
+    def job_repeated(self, outcome: str) -> None:
+        """Count an attempt that came to no end of its own: `lost` or `interrupted`."""
+        self._repeated[outcome].inc()
 
     def http(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request.

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from emberbox.vmm.base import MachineSpec
     from emberbox.vmm.firecracker.host import FirecrackerHost
     from emberbox.vmm.firecracker.requests.request import Request
+    from emberbox.vmm.process.cgroup import Cgroup
     from emberbox.vmm.process.process import VmmProcess
 
 CONSOLE = "console.fifo"
@@ -186,9 +187,14 @@ class JailedFirecracker:
                 undo=self.undo,
             )
 
+    @property
+    def group(self) -> Cgroup | None:
+        """Its control group, which the jailer made, if it has one."""
+        return None if self.host.cgroups is None else self.host.cgroups.find(self.spec.id)
+
     async def _remove_group(self) -> None:
-        if self.host.cgroups is not None:
-            await self.host.cgroups.find(self.spec.id).remove()
+        if (group := self.group) is not None:
+            await group.remove()
 
 
 def _bubblewrap(spec: MachineSpec, jail: MachineJail, tell: int, held: int) -> list[str]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from emberbox.vmm.firecracker.launch import JailedFirecracker
+    from emberbox.vmm.process.cgroup import Cgroup
 
 _BOOT_S = 3600.0
 """Whoever boots a machine has a closer look at it (`boots.watch`)."""
@@ -138,6 +139,9 @@ class FirecrackerMachine(VmmMachine):
             await self.launched.api.send(request)
         except VmmDied as error:
             raise await self._explained(error) from error
+
+    def _group(self) -> Cgroup | None:
+        return self.launched.group
 
     def _explain_exit(self, code: int) -> str:
         return explain_exit(code, "")

@@ -65,6 +65,19 @@ class Cgroup:
                     if (folder / name).exists():
                         (folder / name).write_text(str(min(most, max(2, round(usual * times)))))
 
+    def reached_bound(self) -> bool:
+        """Return whether memory was wanted beyond the group's own bound, and the kernel found none to free.
+
+        False where that cannot be told, as of a group that is removed. Version 1 counts as well what was
+        freed in time.
+        """
+        for folder in self.folders:
+            with contextlib.suppress(OSError, ValueError):
+                return _count(folder / "memory.events", "oom") > 0
+            with contextlib.suppress(OSError, ValueError):
+                return int((folder / "memory.failcnt").read_text()) > 0
+        return False
+
     async def remove(self) -> None:
         """Remove the group; its processes must have ended. Repeating is harmless.
 
@@ -190,6 +203,12 @@ class Cgroups:
     def _values(self, group: Cgroup, limits: CgroupLimits) -> list[tuple[Path, str]]:
         folders = dict(zip(_CONTROLLERS, group.folders * (3 if self.unified else 1), strict=True))
         return [(folders[name.partition(".")[0]] / name, value) for name, value in self.assignments(limits)]
+
+
+def _count(file: Path, name: str) -> int:
+    """Return one of a file's counters, which stand each on a line. Raises `OSError` or `ValueError`."""
+    counters = dict(line.split() for line in file.read_text("ascii").splitlines())
+    return int(counters.get(name, ""))
 
 
 def _remove(folder: Path) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from emberbox.vmm.base import TimerState
+    from emberbox.vmm.process.cgroup import Cgroup
     from emberbox.vmm.qemu.launch import ConfinedQemu
 
 _CONTROL_S = 10.0
@@ -121,6 +122,9 @@ class QemuMachine(VmmMachine):
             self._state = MachineState.PAUSED
         elif name == "VSERPORT_CHANGE" and data.get("open") is True:
             self._port_opened.set()
+
+    def _group(self) -> Cgroup | None:
+        return self._launched.group
 
     def _explain_exit(self, code: int) -> str:
         return explain_exit(code)

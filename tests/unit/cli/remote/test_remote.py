@@ -54,6 +54,7 @@ def _job(**changes: object) -> Job:
         ("failed", "start_failed", None, None, 127),
         ("cancelled", "cancelled", None, 9, 130),
         ("lost", "worker_lost", None, None, 70),
+        ("lost", "vm_lost", None, None, 70),
         ("failed", "vm_died", None, None, 70),
         ("failed", "refused", None, None, 70),
         ("failed", "input_failed", None, None, 70),
@@ -97,6 +98,17 @@ async def test_what_a_guest_wrote_does_not_steer_the_terminal(capsys: pytest.Cap
     told = capsys.readouterr().out
     assert not [character for character in told if not character.isprintable() and character != "\n"]
     assert "[bold]" in told
+
+
+def test_a_job_that_was_tried_again_tells_how_each_attempt_ended() -> None:
+    time = "2030-01-01T00:00:00Z"
+    ends = [
+        {"attempt": number, "claimed_at": time, "ended_at": time, "outcome": outcome, "message": message}
+        for number, (outcome, message) in enumerate((("interrupted", "why"), ("succeeded", None)), 1)
+    ]
+    told = dict(_fields(_job(attempt=2, attempts=ends)))
+    assert (told["attempt 1"], told["attempt 2"]) == ("interrupted: why", "succeeded")
+    assert not [name for name in dict(_fields(_job(attempt=1, attempts=ends[1:]))) if "attempt " in name]
 
 
 async def test_json_is_json_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:

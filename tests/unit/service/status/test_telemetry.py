@@ -43,6 +43,7 @@ def _job(**changes: object) -> JobRecord:
         "attempt": 1,
         "failures": 0,
         "losses": 0,
+        "interruptions": 0,
         "worker_id": "worker_x",
         "lease_until_at": None,
         "cancel_at": None,
@@ -110,7 +111,9 @@ def test_what_a_guest_reports_cannot_break_it() -> None:
 
 def test_all_families_have_help_and_are_ours() -> None:
     telemetry = Telemetry()
-    telemetry.job_lost()
+    telemetry.job_repeated("lost")
+    for _ in range(2):
+        telemetry.job_repeated("interrupted")
     telemetry.http("GET", "/v1/jobs/{job_id}", 200, 0.01)
     telemetry.delivery("delivered")
     telemetry.error("not_found")
@@ -125,6 +128,7 @@ def test_all_families_have_help_and_are_ours() -> None:
         == 1
     )
     assert _value(telemetry, "emberbox_job_attempts_lost_total") == 1
+    assert _value(telemetry, "emberbox_job_attempts_interrupted_total") == 2
 
 
 def test_labels_are_bounded() -> None:
@@ -140,5 +144,5 @@ def test_labels_are_bounded() -> None:
 
 def test_each_has_a_registry_of_its_own() -> None:
     first, second = Telemetry(), Telemetry()
-    first.job_lost()
+    first.job_repeated("lost")
     assert _value(second, "emberbox_job_attempts_lost_total") == 0

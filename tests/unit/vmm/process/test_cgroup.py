@@ -43,6 +43,29 @@ def test_a_group_weighs_what_it_is_told_to_and_no_more_than_there_is(
     Cgroup((tmp_path / "gone",)).weigh(100)
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "reached"),
+    [
+        ("memory.events", "low 0\nhigh 0\nmax 7\noom 0\noom_kill 1\n", False),  # the host ran out, not it
+        ("memory.events", "low 0\nhigh 0\nmax 9\noom 2\noom_kill 1\n", True),
+        ("memory.events", "low 0\n", False),
+        ("memory.failcnt", "0\n", False),
+        ("memory.failcnt", "3\n", True),
+        ("memory.failcnt", "", False),
+        ("cpu.shares", "1024", False),
+    ],
+)
+def test_a_group_tells_whether_it_came_to_its_bound(
+    tmp_path: Path, file: str, text: str, reached: bool
+) -> None:
+    """Each version of the interface has its own counter; see cgroup-v2 and cgroup-v1/memory."""
+    other = tmp_path / "pids"
+    other.mkdir()
+    (tmp_path / file).write_text(text)
+    assert Cgroup((other, tmp_path)).reached_bound() is reached
+    assert not Cgroup((tmp_path / "gone",)).reached_bound()
+
+
 def test_missing_controllers_are_told(tmp_path: Path) -> None:
     (tmp_path / "emberbox").mkdir()
     (tmp_path / "cgroup.controllers").write_text("cpu pids")

@@ -100,6 +100,7 @@ def _fields(job: Job) -> Iterator[tuple[str, object]]:
         "arguments": " ".join(job.args),
         "labels": shown_labels(job.labels),
         "attempt": f"{job.attempt}, with {job.retries} retries allowed" if job.retries else job.attempt,
+        **_repeated(job),
         "created": moment(job.times.created_at),
         "ended": job.times.ended_at and moment(job.times.ended_at),
     }.items()
@@ -110,6 +111,14 @@ def _fields(job: Job) -> Iterator[tuple[str, object]]:
     yield "output", f"{size(job.stdout_bytes)} to stdout, {size(job.stderr_bytes)} to stderr"
     for artifact in job.artifacts or ():
         yield "artifact", f"{artifact.path} ({size(artifact.size)})"
+
+
+def _repeated(job: Job) -> dict[str, str]:
+    """Return how each attempt ended, of a job that was tried more than once."""
+    ends = job.attempts or ()
+    if job.attempt < 2:
+        return {}
+    return {f"attempt {end.attempt}": ": ".join(filter(None, (end.outcome, end.message))) for end in ends}
 
 
 def _measured(times: JobMetrics) -> Iterator[tuple[str, str]]:

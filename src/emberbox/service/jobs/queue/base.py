@@ -20,6 +20,22 @@ if TYPE_CHECKING:
 Places = Callable[[str, int], int]
 """Returns a team's next turn, given its id and a precedence. Each call takes that turn."""
 
+SILENT = "its worker stopped without a word"
+"""Why an attempt ended of which nobody wrote the end: the service was killed, or its lease ran out."""
+
+
+def counter_of(outcome: str) -> str | None:
+    """Return the column that counts attempts which ended so and are repeated; None where none does.
+
+    Args:
+        outcome: `lost` with its own VM, `interrupted` by what is not the job's doing, `given_back` before it
+            began, or a status: its program failed.
+    """
+    return _COUNTERS.get(outcome, "failures")
+
+
+_COUNTERS = {"lost": "losses", "interrupted": "interruptions", "given_back": None}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueDepth:
@@ -57,7 +73,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reclaimed:
-    """Jobs taken from workers that said nothing: those that wait again, and those lost once too often."""
+    """Jobs taken from workers that said nothing: those that wait again, and those with one too many."""
 
     requeued: tuple[str, ...] = ()
     exhausted: tuple[JobRecord, ...] = ()
@@ -170,20 +186,24 @@ class JobQueue(Protocol):
         Args:
             job: As claimed.
             delay_s: For this long it is not handed out.
-            outcome: How the attempt ended: `given_back`, `lost`, which counts as a loss, or a
-                status, which counts as a failure.
+            outcome: How the attempt ended; `counter_of` says what it counts as.
             message: Why; kept with the attempt.
 
         Returns:
             False when the worker no longer held it: nothing was changed.
         """
 
-    async def reclaim(self, *, losses: int, workers: Collection[str] = ()) -> Reclaimed:
+    async def reclaim(
+        self, *, interruptions: int, pause_s: Callable[[int], float], workers: Collection[str] = ()
+    ) -> Reclaimed:
         """Take back jobs whose leases ran out, and all those of `workers`, which are known to be dead.
 
+        That is an interruption: what ended the worker is not known to be the job's doing.
+
         Args:
-            losses: A job lost more often than this does not wait again: it is returned as
-                exhausted, still leased to nobody.
+            interruptions: A job that was interrupted more often than this does not wait again: it is
+                returned as exhausted, still leased to nobody.
+            pause_s: Returns for how long a job is not handed out, given how often it was interrupted by now.
             workers: Ids of workers whose leases need not be waited for.
         """
 

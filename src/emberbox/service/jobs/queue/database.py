@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Row, and_, func, insert, literal, or_, select, update
 
 from emberbox.service.accounts.quota import Bounds
-from emberbox.service.jobs.queue.base import CancelRequests, Places, QueueDepth, Reclaimed, Waiting
+from emberbox.service.jobs.queue.base import (
+    SILENT,
+    CancelRequests,
+    Places,
+    QueueDepth,
+    Reclaimed,
+    Waiting,
+    counter_of,
+)
 from emberbox.service.jobs.queue.statements import (
     CLAIM,
     COUNTS,
@@ -137,7 +145,9 @@ class DatabaseQueue:
             self._news.set()
         return bool(given)
 
-    async def reclaim(self, *, losses: int, workers: Collection[str] = ()) -> Reclaimed:
+    async def reclaim(
+        self, *, interruptions: int, pause_s: Callable[[int], float], workers: Collection[str] = ()
+    ) -> Reclaimed:
         """See `JobQueue`."""
         stale: ColumnElement[bool] = or_(
             jobs.c.lease_until_at < now_us(), jobs.c.worker_id.in_(list(workers))
@@ -145,19 +155,24 @@ class DatabaseQueue:
         stale = and_(jobs.c.status == "running", stale)
         if await self._db.row(select(jobs.c.id).where(stale).limit(1)) is None:
             return Reclaimed()
+        requeued: list[str] = []
         async with self._db.writing() as connection:
-            requeued = await _requeue(
-                connection,
-                and_(stale, jobs.c.losses < losses),
-                delay_s=0.0,
-                outcome="lost",
-                message="its worker stopped without a word",
-            )
+            # Another service may be at it as well; what it takes back is locked.
+            again = select(*jobs.c).where(stale, jobs.c.interruptions < interruptions)
+            rows = await connection.execute(again.with_for_update(skip_locked=True))
+            for job in [JobRecord.from_row(row) for row in rows.mappings()]:
+                requeued += await _requeue(
+                    connection,
+                    _held_by(job),
+                    delay_s=pause_s(job.interruptions + 1),
+                    outcome="interrupted",
+                    message=SILENT,
+                )
             # The lease ends now: no worker holds what is about to be written off.
             rows = await connection.execute(
                 update(jobs)
-                .where(stale)
-                .values(losses=jobs.c.losses + 1, worker_id="nobody")
+                .where(stale, jobs.c.interruptions >= interruptions)
+                .values(interruptions=jobs.c.interruptions + 1, worker_id="nobody")
                 .returning(*jobs.c)
             )
             exhausted = tuple(JobRecord.from_row(row) for row in rows.mappings())
@@ -262,6 +277,8 @@ async def _requeue(
 ) -> list[str]:
     """Let claimed jobs wait again, and note how their attempts ended; returns their ids."""
     now = now_us()
+    counter = counter_of(outcome)
+    counted = {} if counter is None else {counter: jobs.c[counter] + 1}
     ended = select(
         jobs.c.id,
         jobs.c.attempt,
@@ -281,8 +298,7 @@ async def _requeue(
             worker_id=None,
             lease_until_at=None,
             available_at=now + int(delay_s * 1e6),
-            losses=jobs.c.losses + (1 if outcome == "lost" else 0),
-            failures=jobs.c.failures + (1 if outcome not in ("lost", "given_back") else 0),
+            **counted,
         )
         .returning(jobs.c.id)
     )

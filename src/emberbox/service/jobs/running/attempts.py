@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
+from functools import partial
 from typing import TYPE_CHECKING
 
-from emberbox.errors import BlobError, CapacityExhausted, EmberboxError, NoSpace, StoreError
+from emberbox.errors import CapacityExhausted, EmberboxError
 from emberbox.net.backoff import Backoff
-from emberbox.service.jobs.running.endings import Endings, Outcome, cancelled, warn_taken, written_off
+from emberbox.service.jobs.running.blame import UNWRITTEN, by_its_own_vm, told_of
+from emberbox.service.jobs.running.endings import (
+    Endings,
+    Outcome,
+    Repeatable,
+    cancelled,
+    times_by_now,
+    warn_taken,
+    written_off,
+)
 from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
@@ -17,15 +26,21 @@ if TYPE_CHECKING:
 
     from emberbox.config import WorkerSettings
     from emberbox.service.jobs.queue.base import JobQueue
+    from emberbox.service.jobs.running.held import HeldEnds
     from emberbox.service.jobs.running.live import LiveJob, LiveJobs
+    from emberbox.service.jobs.running.pace import Pace
     from emberbox.service.jobs.running.runner import Runner
     from emberbox.store.records import JobRecord
 
 _log = logging.getLogger(__name__)
 
 AGAIN = Backoff(first_s=1.0, longest_s=60.0)
-"""When an attempt is repeated."""
-WRITE_RETRY_S = 0.5
+"""When an attempt is repeated that failed by its own program or VM."""
+INTERRUPTED = Backoff(first_s=5.0, longest_s=300.0, jitter=0.5)
+"""When one is repeated that was cut short. Chance brings those apart that were cut short together: one
+that kills its worker each time does not take the same others along each time. The first pauses are long
+enough that such a job does not use up the starts that systemd allows a service."""
+STOPPED = "the service stopped before it ended"
 
 
 class Attempts:
@@ -35,9 +50,11 @@ class Attempts:
         runner: Runs an attempt.
         queue: Takes back what is to be repeated.
         endings: Writes the ends.
+        held: Keeps what cannot be written at once.
         live: Those that run here.
-        settings: Lease and losses.
-        lost: Called for each attempt that was lost with its VM or its worker.
+        pace: Is told what the disk and the stores fail at.
+        settings: How often a job may be repeated.
+        repeated: Called for each attempt that came to no end of its own, with `lost` or `interrupted`.
     """
 
     def __init__(
@@ -45,17 +62,21 @@ class Attempts:
         runner: Runner,
         queue: JobQueue,
         endings: Endings,
+        held: HeldEnds,
         live: LiveJobs,
+        pace: Pace,
         settings: WorkerSettings,
         *,
-        lost: Callable[[], None],
+        repeated: Callable[[str], None],
     ) -> None:
         self._runner = runner
         self._queue = queue
         self._endings = endings
+        self._held = held
         self._live = live
+        self._pace = pace
         self._settings = settings
-        self._count_loss = lost
+        self._count = repeated
 
     async def run(self, live: LiveJob) -> None:
         """Run one attempt and write what became of it. An attempt that is cancelled is handed back."""
@@ -70,12 +91,12 @@ class Attempts:
         try:
             outcome = await self._runner.run(live)
         except asyncio.CancelledError:
-            await shielded(self._again(live, 0.0, "the service stopped before it ended"))
+            await shielded(self._interrupted(live, STOPPED))
         except EmberboxError as error:
             await shielded(self._failed(live, error))
         except Exception as error:
             _log.exception("a job broke its worker", extra={"action": "job.broke", "job": live.job.id})
-            await shielded(self._lost(live, f"its worker failed: {type(error).__name__}"))
+            await shielded(self._interrupted(live, f"its worker failed: {type(error).__name__}"))
         else:
             await shielded(self._end(live, outcome))
 
@@ -84,62 +105,78 @@ class Attempts:
         job = live.job
         repeat = outcome.status in ("failed", "timed_out") and job.failures < job.spec.retries
         if repeat and outcome.reason not in ("refused", "input_failed"):
-            await self._give_back(live, AGAIN.pause_s(job.failures + 1), outcome.status, outcome.message)
+            delay_s = AGAIN.pause_s(job.failures + 1)
+            written = await self._give_back(live, delay_s, outcome.status, outcome.message)
             await self._runner.discard(outcome)
         else:
-            await self._write(live, outcome)
+            written = await self._write(live, outcome)
+        if written:
+            self._pace.ease()
 
     async def _failed(self, live: LiveJob, error: EmberboxError) -> None:
-        """Repeat an attempt that failed by no fault of its program, or write the job off."""
+        """Repeat an attempt that came to no end of its own, or write the job off."""
         facts = {"job": live.job.id, "code": error.code, "detail": error.detail}
         _log.warning("an attempt failed: %s", error, extra={"action": "job.attempt_failed", **facts})
         if isinstance(error, CapacityExhausted):
-            # The host is busy, and the job never began: it may wait as long as it takes.
-            await self._again(live, AGAIN.first_s, error.message)
-        elif isinstance(error, BlobError | StoreError):
-            # What keeps the service's bytes or rows is out of order: the job waits until that is mended.
-            await self._again(live, AGAIN.longest_s, error.message)
+            await self._wait(live, error.message)
+        elif await by_its_own_vm(error, live.sandbox):
+            await self._repeat(live, "lost", AGAIN, self._settings.losses, error.message)
         else:
-            await self._lost(live, error.message)
+            if isinstance(error, UNWRITTEN):
+                self._pace.hinder()
+            await self._interrupted(live, told_of(error))
 
-    async def _lost(self, live: LiveJob, message: str) -> None:
-        job = live.job
+    async def _wait(self, live: LiveJob, message: str) -> None:
+        """Let a job wait that the host was too busy to begin. It may do so as long as it takes."""
+        if live.cancelled.is_set():
+            await self._write(live, cancelled())
+        else:
+            await self._give_back(live, AGAIN.first_s, "given_back", message)
+
+    async def _interrupted(self, live: LiveJob, message: str) -> None:
+        await self._repeat(live, "interrupted", INTERRUPTED, self._settings.interruptions, message)
+
+    async def _repeat(
+        self, live: LiveJob, outcome: Repeatable, pauses: Backoff, most: int, message: str
+    ) -> None:
+        """Let a job wait for its next attempt, or write it off where `most` of them ended so already."""
         if live.cancelled.is_set():
             await self._write(live, cancelled())
             return
-        self._count_loss()
-        if job.losses < self._settings.losses:
-            await self._give_back(live, AGAIN.pause_s(job.losses + 1), "lost", message)
+        self._count(outcome)
+        times = times_by_now(live.job, outcome) + 1
+        if times <= most:
+            await self._give_back(live, pauses.pause_s(times), outcome, message)
         else:
-            await self._write(live, written_off(job, job.losses + 1, message))
+            await self._write(live, written_off(live.job, outcome, times, message))
 
-    async def _again(self, live: LiveJob, delay_s: float, message: str) -> None:
-        """Let a job wait again as if this attempt had not been, unless it is cancelled."""
-        if live.cancelled.is_set():
-            await self._write(live, cancelled())
-        else:
-            await self._give_back(live, delay_s, "given_back", message)
-
-    async def _give_back(self, live: LiveJob, delay_s: float, outcome: str, message: str | None) -> None:
+    async def _give_back(self, live: LiveJob, delay_s: float, outcome: str, message: str | None) -> bool:
         async def write() -> None:
             if not await self._queue.give_back(live.job, delay_s=delay_s, outcome=outcome, message=message):
                 warn_taken(live.job)
 
         self._live.remove(live)
-        await self._insist(live.job, write)
+        return await self._insist(live, write)
 
-    async def _write(self, live: LiveJob, outcome: Outcome) -> None:
-        await self._insist(live.job, lambda: self._endings.end_attempt(live, outcome))
+    async def _write(self, live: LiveJob, outcome: Outcome) -> bool:
+        return await self._insist(live, lambda: self._endings.end_attempt(live, outcome))
 
-    async def _insist(self, job: JobRecord, write: Callable[[], Awaitable[None]]) -> None:
-        """Repeat a write until it succeeds, or the lease is over and the job is somebody else's."""
-        deadline = time.monotonic() + self._settings.lease_s
-        while True:
-            try:
-                return await write()
-            except (StoreError, NoSpace) as error:
-                facts = {"action": "job.write_failed", "job": job.id}
-                _log.warning("a job's end could not be written: %s", error, extra=facts)
-                if time.monotonic() > deadline:
-                    return None
-                await asyncio.sleep(WRITE_RETRY_S)
+    async def _insist(self, live: LiveJob, write: Callable[[], Awaitable[None]]) -> bool:
+        """Write what became of an attempt; False where that cannot be, and the job is run again."""
+        try:
+            await self._held.insist(live.job, write, waiting=partial(self._runner.release, live))
+        except UNWRITTEN as error:
+            await self._drop(live.job, error)
+            return False
+        return True
+
+    async def _drop(self, job: JobRecord, error: EmberboxError) -> None:
+        """Let the job be run again. Where not even that can be written, its lease runs out by itself."""
+        facts = {"action": "job.end_dropped", "job": job.id, "code": error.code}
+        _log.error("what became of a job could not be written, so it is run again: %s", error, extra=facts)
+        delay_s = INTERRUPTED.pause_s(job.interruptions + 1)
+        message = f"its end was not written: {told_of(error)}"
+        try:
+            await self._queue.give_back(job, delay_s=delay_s, outcome="interrupted", message=message)
+        except UNWRITTEN as failure:
+            _log.warning("a job could not be handed back: %s", failure, extra=facts)

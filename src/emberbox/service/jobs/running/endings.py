@@ -6,12 +6,14 @@ import logging
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import insert
 
 from emberbox.service.accounts.holdings import charge
 from emberbox.service.accounts.usage import record_usage
+from emberbox.service.jobs.queue.base import SILENT
+from emberbox.service.jobs.rows import find_job
 from emberbox.service.jobs.running.live import JobOutput, LiveJob, LiveJobs, output_of
 from emberbox.service.webhooks.news import enqueue_for_job
 from emberbox.store.database import Database, now_us
@@ -30,6 +32,8 @@ _log = logging.getLogger(__name__)
 ENDED_TOGETHER = 100
 """Waiting jobs that one transaction cancels."""
 _STREAMS = ("stdout", "stderr")
+Repeatable = Literal["lost", "interrupted"]
+"""How an attempt ends that came to no end of its own: by its own VM, or by what is not its job's doing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,16 +111,26 @@ class Endings:
         self._ended = ended
 
     async def end_attempt(self, live: LiveJob, outcome: Outcome) -> None:
-        """Write the end of a job that ran here. Raises `StoreError` or `NoSpace`: nothing was written."""
-        heads = live.log.heads
-        if await self._end(live.job, outcome, bytes(heads["stdout"]), bytes(heads["stderr"])):
-            self._live.remove(live)
-        else:
-            warn_taken(live.job)
+        """Write the end of a job that ran here. Raises `StoreError` or `NoSpace`: nothing was written.
+
+        Repeating is harmless, also where it is not known whether an earlier call came through.
+        """
+        job, heads = live.job, live.log.heads
+        finished = await self._finish(job, outcome) or await self._finished_before(job)
+        if finished is None:
+            warn_taken(job)
+            return
+        done, news = finished
+        streams = bytes(heads["stdout"]), bytes(heads["stderr"])
+        self._tell(done, news, output_of(done, *streams, outcome.compile))
+        self._live.remove(live)
 
     async def end_reclaimed(self, job: JobRecord) -> None:
-        """Write off a job that was lost once too often with its worker."""
-        await self._end(job, written_off(job, job.losses, "its worker stopped without a word"))
+        """Write off a job that was interrupted once too often, the last time with its worker."""
+        outcome = written_off(job, "interrupted", job.interruptions, SILENT)
+        if (finished := await self._finish(job, outcome)) is not None:
+            done, news = finished
+            self._tell(done, news, output_of(done))
 
     async def end_queued(self, job_id: str) -> JobRecord | None:
         """Cancel a job that waits; None when it does not wait any more."""
@@ -144,15 +158,6 @@ class Endings:
                 done.append((job, await _account(connection, job)))
         return done
 
-    async def _end(self, job: JobRecord, outcome: Outcome, stdout: bytes = b"", stderr: bytes = b"") -> bool:
-        """End a claimed job; False when its worker no longer held that attempt."""
-        finished = await self._finish(job, outcome)
-        if finished is None:
-            return False
-        done, news = finished
-        self._tell(done, news, output_of(done, stdout, stderr, outcome.compile))
-        return True
-
     async def _finish(self, job: JobRecord, outcome: Outcome) -> tuple[JobRecord, int] | None:
         """Write the terminal state of an attempt, with log, artifacts, usage and news: all of it or nothing.
 
@@ -179,6 +184,12 @@ class Endings:
 
         return await self._db.write(write)
 
+    async def _finished_before(self, job: JobRecord) -> tuple[JobRecord, int] | None:
+        """Return the same where this very attempt has ended: an earlier write of it came through, unheard."""
+        now = await self._db.read(lambda connection: find_job(connection, job.id))
+        own = now is not None and (now.worker_id, now.attempt) == (job.worker_id, job.attempt)
+        return (now, 1) if now is not None and own and now.terminal else None
+
     def _tell(self, job: JobRecord, news: int, output: JobOutput) -> None:
         self._live.recent[job.id] = (job, output)
         self._live.notify(job.id)
@@ -187,13 +198,17 @@ class Endings:
         self._ended(job, news)
 
 
-def written_off(job: JobRecord, losses: int, message: str) -> Outcome:
-    """Return the end of a job that was lost once too often, `losses` times by now."""
+def times_by_now(job: JobRecord, outcome: Repeatable) -> int:
+    """Return how many earlier attempts of a job ended so."""
+    return job.losses if outcome == "lost" else job.interruptions
+
+
+def written_off(job: JobRecord, outcome: Repeatable, times: int, message: str) -> Outcome:
+    """Return the end of a job of which one attempt too many ended so, `times` of them by now."""
     if job.cancel_at is not None:
         return cancelled()
-    return Outcome(
-        status="lost", reason="worker_lost", message=f"lost {losses} times; the last time: {message}"
-    )
+    reason = "vm_lost" if outcome == "lost" else "worker_lost"
+    return Outcome(status="lost", reason=reason, message=f"{outcome} {times} times; the last time: {message}")
 
 
 def cancelled() -> Outcome:

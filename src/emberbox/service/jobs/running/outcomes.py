@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,14 @@ from emberbox.model import CompileResult, PackagesResult, RunMetrics, RunResult,
 from emberbox.service.jobs.running.endings import Outcome, StoredLog, cancelled
 
 if TYPE_CHECKING:
-    from emberbox.blobs import BlobStore
+    from pathlib import Path
+
     from emberbox.errors import CompileFailed, EmberboxError, PackagesFailed
     from emberbox.service.jobs.running.artifacts import Collected
     from emberbox.service.jobs.running.live import LiveJob
+
+Put = Callable[[str, "Path"], Awaitable[object]]
+"""Stores a file under a key. Raises `NoSpace` or `BlobError`."""
 
 _STATUS = {
     RunStatus.SUCCEEDED: ("succeeded", "exited"),
@@ -28,16 +33,14 @@ _STATUS = {
 }
 
 
-async def ended(
-    blobs: BlobStore, live: LiveJob, result: RunResult, collected: Collected, ended_at: int
-) -> Outcome:
+async def ended(put: Put, live: LiveJob, result: RunResult, collected: Collected, ended_at: int) -> Outcome:
     """Return the end of an attempt whose program ran, its log stored. Raises `NoSpace` or `BlobError`.
 
     `ended_at` is when the program ended, in µs since the epoch.
     """
     exited = "signalled" if result.signal is not None else "exited"
     status, reason = _STATUS.get(result.status, ("failed", exited))
-    log, note = await _stored(blobs, live)
+    log, note = await _stored(put, live)
     return Outcome(
         status=status,
         reason=reason,
@@ -55,12 +58,12 @@ async def ended(
     )
 
 
-async def not_compiled(blobs: BlobStore, live: LiveJob, error: CompileFailed) -> Outcome:
+async def not_compiled(put: Put, live: LiveJob, error: CompileFailed) -> Outcome:
     """Return the end of a job without a program. What its compiler said is its log, on standard error."""
     compiled: CompileResult = error.result
     live.log.append("stderr", compiled.stdout_data + compiled.stderr_data)
     exited = "signalled" if compiled.exit_code is None else "exited"
-    log, note = await _stored(blobs, live)
+    log, note = await _stored(put, live)
     return Outcome(
         # A VM's death is nobody's verdict on the source.
         status="failed" if compiled.reason == "vm_died" else "compile_failed",
@@ -73,13 +76,13 @@ async def not_compiled(blobs: BlobStore, live: LiveJob, error: CompileFailed) ->
     )
 
 
-async def without_packages(blobs: BlobStore, live: LiveJob, error: PackagesFailed) -> Outcome:
+async def without_packages(put: Put, live: LiveJob, error: PackagesFailed) -> Outcome:
     """Return the end of a job without its packages.
 
     Its log is the package tool's output, on standard error.
     """
     live.log.append("stderr", error.result.output_data)
-    log, note = await _stored(blobs, live)
+    log, note = await _stored(put, live)
     return Outcome(
         status="failed",
         reason="packages_failed",
@@ -89,9 +92,9 @@ async def without_packages(blobs: BlobStore, live: LiveJob, error: PackagesFaile
     )
 
 
-async def cut_off(blobs: BlobStore, live: LiveJob) -> Outcome:
+async def cut_off(put: Put, live: LiveJob) -> Outcome:
     """Return the end of a job that was cancelled and has no result, with what there is of its log."""
-    log, _ = await _stored(blobs, live, whole=False)
+    log, _ = await _stored(put, live, whole=False)
     return replace(cancelled(), log=log)
 
 
@@ -100,7 +103,7 @@ def refused(reason: str, error: EmberboxError) -> Outcome:
     return Outcome(status="failed", reason=reason, message=error.message)
 
 
-async def _stored(blobs: BlobStore, live: LiveJob, *, whole: bool = True) -> tuple[StoredLog, str | None]:
+async def _stored(put: Put, live: LiveJob, *, whole: bool = True) -> tuple[StoredLog, str | None]:
     """Put a log where it stays; with `whole`, only if no part of it is missing.
 
     Raises `NoSpace` or `BlobError`.
@@ -122,7 +125,7 @@ async def _stored(blobs: BlobStore, live: LiveJob, *, whole: bool = True) -> tup
     except QuotaExceeded as error:
         return StoredLog(), f"its output is not kept: {error.message}"
     if key is not None:
-        await blobs.put(key, log.path)
+        await put(key, log.path)
     return stored, None
 
 

@@ -26,10 +26,13 @@ from emberbox.store.database import now_us
 from emberbox.tasks import TaskKeeper, undone_on_failure
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from emberbox.blobs import BlobStore
     from emberbox.runtimes import Runtime
     from emberbox.sandbox import Engine, Process, Sandbox
     from emberbox.service.jobs.running.endings import Outcome
+    from emberbox.service.jobs.running.held import HeldEnds
     from emberbox.service.jobs.running.live import LiveJob
     from emberbox.service.uploads.contents import Contents
     from emberbox.store.records import ContentRecord, JobRecord
@@ -50,16 +53,24 @@ class Runner:
         contents: Scripts and files.
         blobs: Takes large logs.
         artifacts: Takes what is kept.
+        held: Keeps a large log that cannot be stored at once.
         keeper: Ends sandboxes in the background.
     """
 
     def __init__(
-        self, engine: Engine, contents: Contents, blobs: BlobStore, artifacts: Artifacts, keeper: TaskKeeper
+        self,
+        engine: Engine,
+        contents: Contents,
+        blobs: BlobStore,
+        artifacts: Artifacts,
+        held: HeldEnds,
+        keeper: TaskKeeper,
     ) -> None:
         self._engine = engine
         self._contents = contents
         self._blobs = blobs
         self._artifacts = artifacts
+        self._held = held
         self._keeper = keeper
 
     async def run(self, live: LiveJob) -> Outcome:
@@ -77,12 +88,12 @@ class Runner:
         except Exception:
             if not live.cancelled.is_set():
                 raise
-            return await outcomes.cut_off(self._blobs, live)
+            return await outcomes.cut_off(self._blobs.put, live)
         finally:
             await watchers.cancel()
 
     async def _run(self, live: LiveJob) -> Outcome:
-        job = live.job
+        job, put = live.job, partial(self._put, live)
         try:
             runtime = self._engine.runtimes.get(job.runtime)
             packages = await self._packages(job, runtime)
@@ -92,24 +103,26 @@ class Runner:
                 job.runtime, job.spec.options, limits=limits, scope=job.team_id, packages=packages
             )
         except PackagesFailed as error:
-            return await outcomes.without_packages(self._blobs, live, error)
+            return await outcomes.without_packages(put, live, error)
         except (InvalidInput, ImageError) as error:
             return outcomes.refused("refused", error)
         live.sandbox = sandbox
         try:
             process = await self._stage(sandbox, job)
         except CompileFailed as error:
-            return await outcomes.not_compiled(self._blobs, live, error)
+            if error.result.reason == "vm_died":
+                await _spare_the_program(sandbox, error.message)
+            return await outcomes.not_compiled(put, live, error)
         except (GuestRequestFailed, InvalidInput, NotFound) as error:
             return outcomes.refused("input_failed", error)
-        result = replace(await self._follow(live, process), packages=sandbox.packages)
+        result = replace(await self._follow(live, sandbox, process), packages=sandbox.packages)
         ended_at = now_us()
         collected = Collected(records=[], notes=[])
         if result.status not in (RunStatus.VM_DIED, RunStatus.CANCELLED) and not sandbox.closed:
             await live.room.look()
             collected = await self._artifacts.collect(sandbox, job, live.room, left_files=result.left_files)
         async with undone_on_failure(partial(self._artifacts.discard, collected)):
-            return await outcomes.ended(self._blobs, live, result, collected, ended_at)
+            return await outcomes.ended(put, live, result, collected, ended_at)
 
     def release(self, live: LiveJob) -> None:
         """Free what the attempt held, once its end is written.
@@ -160,7 +173,7 @@ class Runner:
             return await sandbox.start_script(code, name=job.entry, stdin=stdin)
         return await sandbox.start_file(job.entry, stdin=stdin)
 
-    async def _follow(self, live: LiveJob, process: Process) -> RunResult:
+    async def _follow(self, live: LiveJob, sandbox: Sandbox, process: Process) -> RunResult:
         """Run the program, with its output going to the log."""
         content = None if live.job.stdin_sha is None else await self._contents.get(live.job.stdin_sha)
         started_at = now_us()
@@ -173,8 +186,10 @@ class Runner:
                 async for piece in process.output():
                     live.log.append(piece.stream, piece.data)
                 result = await process.result()
-                if result.status is RunStatus.VM_DIED and process.pid is None:
-                    raise VmmDied("the VM ended before the program began", detail=result.message)
+                if result.status is RunStatus.VM_DIED:
+                    if process.pid is None:
+                        raise VmmDied("the VM ended before the program began", detail=result.message)
+                    await _spare_the_program(sandbox, result.message)
                 return result
         finally:
             live.end()
@@ -189,6 +204,12 @@ class Runner:
 
     # -- out --------------------------------------------------------------------------------------
 
+    async def _put(self, live: LiveJob, key: str, file: Path) -> None:
+        """Store a large log. While that cannot be, the file is kept, and the sandbox is not."""
+        await self._held.insist(
+            live.job, lambda: self._blobs.put(key, file), waiting=partial(self.release, live)
+        )
+
     async def discard(self, outcome: Outcome) -> None:
         """Delete what was stored of an attempt that is repeated.
 
@@ -198,6 +219,13 @@ class Runner:
         if outcome.log.key is not None:
             with contextlib.suppress(EmberboxError):
                 await self._blobs.delete([outcome.log.key])
+
+
+async def _spare_the_program(sandbox: Sandbox, message: str | None) -> None:
+    """Raise `VmmDied` where somebody on the host killed a VM: its program did not fail by itself."""
+    error = VmmDied("the VM was killed by the host for want of memory, or by an operator", detail=message)
+    if await sandbox.killed_from_outside(error):
+        raise error
 
 
 async def _cut_off(live: LiveJob, bound: asyncio.Timeout) -> None:

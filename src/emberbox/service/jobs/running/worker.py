@@ -11,9 +11,11 @@ import logging
 from typing import TYPE_CHECKING, NoReturn
 
 from emberbox.errors import EmberboxError
+from emberbox.net.backoff import Backoff
 from emberbox.service.jobs.logs.writer import LogWriter
-from emberbox.service.jobs.running.attempts import Attempts
+from emberbox.service.jobs.running.attempts import INTERRUPTED, Attempts
 from emberbox.service.jobs.running.live import LiveJob, LiveJobs
+from emberbox.service.jobs.running.pace import Pace
 from emberbox.tasks import TaskKeeper, shielded
 
 if TYPE_CHECKING:
@@ -25,12 +27,14 @@ if TYPE_CHECKING:
     from emberbox.service.accounts.reservations import Reservation
     from emberbox.service.jobs.queue.base import JobQueue
     from emberbox.service.jobs.running.endings import Endings
+    from emberbox.service.jobs.running.held import HeldEnds
     from emberbox.service.jobs.running.runner import Runner
     from emberbox.store.records import JobRecord
 
 _log = logging.getLogger(__name__)
 
-RETRY_S = 0.5
+RETRY = Backoff(first_s=0.5, longest_s=5.0)
+"""When something is tried again that failed for want of the database: well within a lease."""
 FORGOTTEN_S = 600.0
 """A worker that said nothing for so long is no longer listed."""
 
@@ -42,12 +46,13 @@ class Worker:
         worker_id: New for each worker.
         queue: Where jobs come from.
         runner: Runs their programs.
-        endings: Writes their ends, also of those that were lost too often, or wait and are cancelled.
+        endings: Writes their ends, also of those that were interrupted too often, or wait and are cancelled.
+        held: Keeps what cannot be written at once.
         live: Holds those that run.
         quotas: Kept fresh for the queue.
         room: Promises room for what a job leaves.
         settings: Lease, heartbeat, bounds.
-        lost: Called for each attempt that was lost with its VM or its worker.
+        repeated: Called for each attempt that came to no end of its own, with `lost` or `interrupted`.
         concurrency: Jobs at once.
         scratch: Where large logs grow.
         node: Names the data folder that this worker has for itself: an earlier worker of the same
@@ -60,12 +65,13 @@ class Worker:
         queue: JobQueue,
         runner: Runner,
         endings: Endings,
+        held: HeldEnds,
         live: LiveJobs,
         quotas: Quotas,
         room: Callable[[JobRecord], Reservation],
         settings: WorkerSettings,
         *,
-        lost: Callable[[], None],
+        repeated: Callable[[str], None],
         concurrency: int,
         scratch: Path,
         node: str,
@@ -73,13 +79,15 @@ class Worker:
         self.id = worker_id
         self.concurrency = concurrency
         self._queue = queue
-        self._attempts = Attempts(runner, queue, endings, live, settings, lost=lost)
+        self._pace = Pace()
+        self._attempts = Attempts(runner, queue, endings, held, live, self._pace, settings, repeated=repeated)
+        self._held = held
         self._endings = endings
         self._live = live
         self._quotas = quotas
         self._room = room
         self._settings = settings
-        self._count_loss = lost
+        self._count = repeated
         self._scratch = scratch
         self._node = node
         self._running: dict[LiveJob, asyncio.Task[None]] = {}
@@ -122,6 +130,7 @@ class Worker:
             facts = {"action": "worker.draining"}
             _log.info("waiting up to %g s for %d jobs", bound_s, len(self._running), extra=facts)
             await asyncio.wait(self._running.values(), timeout=bound_s)
+        self._held.give_up()
         await self._keeper.cancel()
         await self._beating.cancel()
         if self._listed:
@@ -136,6 +145,12 @@ class Worker:
         if free <= 0:
             self._free.clear()
             await self._free.wait()
+            return
+        if not await self._held.none(self._settings.heartbeat_s):
+            # What could not be written down is not begun.
+            return
+        if (pause_s := self._pace.pause_s) > 0:
+            await asyncio.sleep(pause_s)
             return
         await self._quotas.refresh()
         # Once jobs are claimed they are this worker's to run, also when it is told to stop at this
@@ -191,9 +206,11 @@ class Worker:
 
     async def reclaim(self, dead: Collection[str] = ()) -> None:
         """Take back what silent workers held, and what those of `dead` held, which need not be waited for."""
-        reclaimed = await self._queue.reclaim(losses=self._settings.losses, workers=dead)
+        reclaimed = await self._queue.reclaim(
+            interruptions=self._settings.interruptions, pause_s=INTERRUPTED.pause_s, workers=dead
+        )
         for _ in range(len(reclaimed.requeued) + len(reclaimed.exhausted)):
-            self._count_loss()
+            self._count("interrupted")
         if reclaimed.requeued:
             _log.warning(
                 "%d jobs of lost workers wait again",
@@ -206,11 +223,14 @@ class Worker:
 
 async def _lasting(step: Callable[[], Awaitable[None]], complaint: str, action: str) -> NoReturn:
     """Do a step again and again. If its failure ended the loop, the service would be without a worker."""
+    failures = 0
     while True:
         try:
             await step()
+            failures = 0
         except Exception as error:
+            failures += 1
             # What nobody expected is told with its place in the code.
             unexpected = not isinstance(error, EmberboxError)
             _log.warning("%s: %s", complaint, error, extra={"action": action}, exc_info=unexpected)
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(RETRY.pause_s(failures))

@@ -57,7 +57,7 @@ _COPIED = tuple(field.name for field in fields(JobOrder) if field.name != "plans
 _COLUMNS = tuple(column.name for column in jobs.c)
 _COUNTS = (
     *("precedence", "input_bytes", "storage_bytes"),
-    *("attempt", "failures", "losses", "stdout_bytes", "stderr_bytes"),
+    *("attempt", "failures", "losses", "interruptions", "stdout_bytes", "stderr_bytes"),
 )
 
 
