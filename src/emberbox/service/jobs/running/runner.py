@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,8 +18,10 @@ from emberbox.errors import (
     NotFound,
     PackagesFailed,
     VmmDied,
+    VmmTimeout,
 )
 from emberbox.model import RunResult, RunStatus
+from emberbox.sandbox.outputs import reading_bound_s
 from emberbox.sandbox.packages.requests import REQUEST_BYTES, PackageRequest, tool_of
 from emberbox.service.jobs.running import outcomes
 from emberbox.service.jobs.running.artifacts import Artifacts, Collected
@@ -26,6 +29,8 @@ from emberbox.store.database import now_us
 from emberbox.tasks import TaskKeeper, undone_on_failure
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from emberbox.blobs import BlobStore
     from emberbox.runtimes import Runtime
     from emberbox.sandbox import Engine, Process, Sandbox
@@ -34,8 +39,14 @@ if TYPE_CHECKING:
     from emberbox.service.uploads.contents import Contents
     from emberbox.store.records import ContentRecord, JobRecord
 
-CANCEL_S = 15.0
+CANCEL_S = 3.0
 """How long a cancelled program may take to end; then its VM is ended."""
+STAGE_S = 300.0
+"""How much longer than its limits (the compiler's and its own) a job may take for its files to be in its
+VM, compiled. A transfer that stands still is ended long before."""
+FOLLOW_S = 30.0
+"""How much longer than its own limit a job's program is followed. Its VM is ended before that, by a
+bound that can tell why; this one is the service's own, and asks nothing of it."""
 INLINE_BYTES = 65_536
 
 
@@ -97,16 +108,20 @@ class Runner:
             return outcomes.refused("refused", error)
         live.sandbox = sandbox
         try:
-            process = await self._stage(sandbox, job)
+            async with _bounded(sandbox, _stage_bound_s(sandbox), "did not have the job's files"):
+                process = await self._stage(sandbox, job)
         except CompileFailed as error:
             return await outcomes.not_compiled(self._blobs, live, error)
         except (GuestRequestFailed, InvalidInput, NotFound) as error:
             return outcomes.refused("input_failed", error)
-        result = replace(await self._follow(live, process), packages=sandbox.packages)
+        result = replace(await self._follow(live, sandbox, process), packages=sandbox.packages)
         ended_at = now_us()
         collected = Collected(records=[], notes=[])
         if result.status not in (RunStatus.VM_DIED, RunStatus.CANCELLED) and not sandbox.closed:
-            collected = await self._artifacts.collect(sandbox, job, left_files=result.left_files)
+            within_s = reading_bound_s(sandbox.limits)
+            collected = await self._artifacts.collect(
+                sandbox, job, left_files=result.left_files, within_s=within_s
+            )
         async with undone_on_failure(partial(self._artifacts.discard, collected)):
             return await outcomes.ended(self._blobs, live, result, collected, ended_at)
 
@@ -155,8 +170,15 @@ class Runner:
             return await sandbox.start_script(code, name=job.entry, stdin=stdin)
         return await sandbox.start_file(job.entry, stdin=stdin)
 
-    async def _follow(self, live: LiveJob, process: Process) -> RunResult:
+    async def _follow(self, live: LiveJob, sandbox: Sandbox, process: Process) -> RunResult:
         """Run the program, with its output going to the log."""
+        try:
+            async with _bounded(sandbox, _follow_bound_s(sandbox), "did not end the program"):
+                return await self._followed(live, process)
+        except VmmTimeout as error:
+            return RunResult(status=RunStatus.TIMED_OUT, message=error.message)
+
+    async def _followed(self, live: LiveJob, process: Process) -> RunResult:
         content = None if live.job.stdin_sha is None else await self._contents.get(live.job.stdin_sha)
         started_at = now_us()
         feeding = TaskKeeper()
@@ -193,6 +215,30 @@ class Runner:
         if outcome.log.key is not None:
             with contextlib.suppress(EmberboxError):
                 await self._blobs.delete([outcome.log.key])
+
+
+def _stage_bound_s(sandbox: Sandbox) -> float | None:
+    recipe, limit_s = sandbox.runtime.compile, sandbox.limits.timeout_s
+    return None if limit_s is None else STAGE_S + limit_s + (0.0 if recipe is None else recipe.timeout_s)
+
+
+def _follow_bound_s(sandbox: Sandbox) -> float | None:
+    limit_s = sandbox.limits.timeout_s
+    return None if limit_s is None else sandbox.patience_s + limit_s + FOLLOW_S
+
+
+@asynccontextmanager
+async def _bounded(sandbox: Sandbox, within_s: float | None, what: str) -> AsyncIterator[None]:
+    """End a VM that is not done with what is inside in time. Raises `VmmTimeout`."""
+    deadline = asyncio.timeout(within_s)
+    try:
+        async with deadline:
+            yield
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        await sandbox.kill()
+        raise VmmTimeout(f"the VM {what} after {within_s:g} s; it was ended") from None
 
 
 async def _cut_off(live: LiveJob, bound: asyncio.Timeout) -> None:
