@@ -123,6 +123,8 @@ class ConfinedQemu:
         self.control = Qmp.connect(self._socket)
         try:
             status = await self.control.execute("query-status", timeout_s=_ADOPT_S)
+            if not isinstance(status, dict):
+                raise VmmDied("what answers in the place of QEMU is none")
         except BaseException:
             await self.control.close()
             raise
