@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emberbox.vmm.process.cgroup import Cgroups
-from emberbox.vmm.process.confinement import UID_BASE
+from emberbox.vmm.process.users import UID_BASE, UID_COUNT
 
 if TYPE_CHECKING:
     from emberbox.vmm.base import Machine
@@ -43,7 +43,8 @@ def status(machine: Machine) -> dict[str, str]:
 
 @as_root
 def test_it_is_nobody(clone: Machine) -> None:
-    uid = str(UID_BASE + clone.spec.slot)
+    uid = status(clone)["Uid"].split()[0]
+    assert UID_BASE < int(uid) < UID_BASE + UID_COUNT
     assert set(status(clone)["Uid"].split()) == {uid}
     assert set(status(clone)["Gid"].split()) == {uid}
     assert status(clone)["Groups"] in ("", uid)
