@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 LARGE = bytes(8 * 2**20)
 """More than can be under way at once."""
-SLEEP = ["sh", "-c", "echo on; sleep 20"]
+SLEEP = ["sh", "-c", "echo on; sleep 60"]
 BOUND_S = 1.0
-"""What the bounds are cut to; that of what is stated is another matter."""
+"""What the bounds are cut to."""
 BOUNDS = (
     "emberbox.guest.channel.ABANDON_S",
     "emberbox.guest.client.ANSWER_S",
@@ -179,14 +179,14 @@ async def _started_large(sandbox: Sandbox, stop: Stop) -> object:
 
 
 async def _start_file(sandbox: Sandbox, stop: Stop) -> object:
-    await sandbox.write_file("main.sh", b"sleep 20")
+    await sandbox.write_file("main.sh", b"sleep 60")
     stop()
     async with await sandbox.start_file("main.sh") as process:
         return await process.result()
 
 
 async def _output(sandbox: Sandbox, stop: Stop) -> object:
-    async with sandbox.start(SLEEP, timeout_s=5) as process:
+    async with sandbox.start(SLEEP, timeout_s=sandbox.limits.timeout_s) as process:
         await _after_the_first(process.output(), stop)
         return await process.result()
 
@@ -199,7 +199,9 @@ async def _result_without_limit(sandbox: Sandbox, stop: Stop) -> object:
 
 
 async def _result_with_output_that_nobody_reads(sandbox: Sandbox, stop: Stop) -> object:
-    async with sandbox.start(["sh", "-c", "echo on; sleep 20"], timeout_s=5) as process:
+    async with sandbox.start(
+        ["sh", "-c", "echo on; sleep 60"], timeout_s=sandbox.limits.timeout_s
+    ) as process:
         assert process._guest is not None
         async with asyncio.timeout(60):
             await process._guest._channel._arrived.wait()
@@ -213,12 +215,12 @@ async def _collect(sandbox: Sandbox, stop: Stop) -> object:
             yield LARGE
             stop()
 
-    async with sandbox.start(["cat"], stdin=True, timeout_s=5) as process:
+    async with sandbox.start(["cat"], stdin=True, timeout_s=sandbox.limits.timeout_s) as process:
         return await process.collect(endless())
 
 
 async def _write_stdin(sandbox: Sandbox, stop: Stop) -> object:
-    async with sandbox.start(["cat"], stdin=True, timeout_s=5) as process:
+    async with sandbox.start(["cat"], stdin=True, timeout_s=sandbox.limits.timeout_s) as process:
         stop()
         await process.write_stdin(LARGE)
         return await process.result()
@@ -228,7 +230,7 @@ def _told(tell: Callable[[Process], Awaitable[object]]) -> Case:
     """A word to a program, whose VM stops before it, and then the wait for its end."""
 
     async def case(sandbox: Sandbox, stop: Stop) -> object:
-        async with sandbox.start(SLEEP, stdin=True, timeout_s=5) as process:
+        async with sandbox.start(SLEEP, stdin=True, timeout_s=sandbox.limits.timeout_s) as process:
             await anext(process.output())
             stop()
             await tell(process)
@@ -251,8 +253,10 @@ async def _leave_process(sandbox: Sandbox, stop: Stop) -> None:
 
 
 async def _compile_midway(sandbox: Sandbox, stop: Stop) -> object:
-    await sandbox.write_file("main", b"#!compile sleep 20")
-    compiling = asyncio.create_task(sandbox.compile("main", timeout_s=5), name="compile")
+    await sandbox.write_file("main", b"#!compile sleep 60")
+    compiling = asyncio.create_task(
+        sandbox.compile("main", timeout_s=sandbox.limits.timeout_s), name="compile"
+    )
     await asyncio.sleep(BOUND_S)
     stop()
     return await compiling

@@ -121,7 +121,9 @@ async def test_a_number_that_something_runs_as_is_not_used_again(
 
 @as_root
 def test_a_process_that_nobody_noted_keeps_its_number_too(folder: Path) -> None:
-    with subprocess.Popen(["sleep", "60"], user=FIRST + 1, group=FIRST + 1, extra_groups=[]) as stranger:
+    waits = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    own = {"user": FIRST + 1, "group": FIRST + 1, "extra_groups": []}
+    with subprocess.Popen(waits, stdin=subprocess.PIPE, **own) as stranger:  # type: ignore[call-overload]
         try:
             with pytest.raises(VmmStartFailed):
                 users(folder, 2).take("m-1")
