@@ -186,7 +186,7 @@ async def _start_file(sandbox: Sandbox, stop: Stop) -> object:
 
 
 async def _output(sandbox: Sandbox, stop: Stop) -> object:
-    async with sandbox.start(SLEEP, timeout_s=sandbox.limits.timeout_s) as process:
+    async with sandbox.start(SLEEP) as process:
         await _after_the_first(process.output(), stop)
         return await process.result()
 
@@ -215,12 +215,12 @@ async def _collect(sandbox: Sandbox, stop: Stop) -> object:
             yield LARGE
             stop()
 
-    async with sandbox.start(["cat"], stdin=True, timeout_s=sandbox.limits.timeout_s) as process:
+    async with sandbox.start(["cat"], stdin=True) as process:
         return await process.collect(endless())
 
 
 async def _write_stdin(sandbox: Sandbox, stop: Stop) -> object:
-    async with sandbox.start(["cat"], stdin=True, timeout_s=sandbox.limits.timeout_s) as process:
+    async with sandbox.start(["cat"], stdin=True) as process:
         stop()
         await process.write_stdin(LARGE)
         return await process.result()
@@ -230,7 +230,7 @@ def _told(tell: Callable[[Process], Awaitable[object]]) -> Case:
     """A word to a program, whose VM stops before it, and then the wait for its end."""
 
     async def case(sandbox: Sandbox, stop: Stop) -> object:
-        async with sandbox.start(SLEEP, stdin=True, timeout_s=sandbox.limits.timeout_s) as process:
+        async with sandbox.start(SLEEP, stdin=True) as process:
             await anext(process.output())
             stop()
             await tell(process)

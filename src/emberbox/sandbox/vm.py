@@ -108,11 +108,11 @@ class SandboxVm(SandboxFiles):
 
         A sandbox that is lost meanwhile does not take the result with it.
         """
-        if not result.left_files or self.closed:
+        if not result.left_files:
             return result
         try:
             outputs = await self.outputs()
-        except (GuestError, VmmError) as error:
+        except (GuestError, VmmError, SandboxClosed) as error:
             return replace(result, file_notes=(f"the files that it left are lost: {error.message}",))
         return replace(result, files=tuple(outputs.files), file_notes=tuple(outputs.notes))
 

@@ -68,7 +68,7 @@ async def test_a_vm_that_stops_while_the_files_go_in_costs_an_attempt(
 async def test_files_go_in_within_the_jobs_own_bound(
     service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emberbox.service.jobs.running.runner.STAGE_S", -0.5)
+    monkeypatch.setattr("emberbox.service.jobs.running.bounds.STAGE_S", -0.5)
     monkeypatch.setattr(attempts_module, "AGAIN", Backoff(first_s=0.05, longest_s=0.05))
     opened = service.engine.open_sandbox
 
@@ -88,7 +88,7 @@ async def test_the_services_own_clock_ends_a_program_too(
 ) -> None:
     monkeypatch.setattr("emberbox.guest.process.GRACE_S", 3600.0)
     monkeypatch.setattr(
-        "emberbox.service.jobs.running.runner.FOLLOW_S", 1.0 - service.settings.vmm.clone_timeout_s
+        "emberbox.service.jobs.running.bounds.FOLLOW_S", 1.0 - service.settings.vmm.clone_timeout_s
     )
     job = await caller.submit("echo on; sleep 20", timeout_s=5)
     sandbox = await _stop_at_its_first_words(service, job.id)

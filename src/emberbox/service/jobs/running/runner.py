@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,14 +22,12 @@ from emberbox.errors import (
 from emberbox.model import RunResult, RunStatus
 from emberbox.sandbox.outputs import reading_bound_s
 from emberbox.sandbox.packages.requests import REQUEST_BYTES, PackageRequest, tool_of
-from emberbox.service.jobs.running import outcomes
+from emberbox.service.jobs.running import bounds, outcomes
 from emberbox.service.jobs.running.artifacts import Artifacts, Collected
 from emberbox.store.database import now_us
 from emberbox.tasks import TaskKeeper, undone_on_failure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from emberbox.blobs import BlobStore
     from emberbox.runtimes import Runtime
     from emberbox.sandbox import Engine, Process, Sandbox
@@ -41,12 +38,6 @@ if TYPE_CHECKING:
 
 CANCEL_S = 3.0
 """How long a cancelled program may take to end; then its VM is ended."""
-STAGE_S = 300.0
-"""How much longer than its limits (the compiler's and its own) a job may take for its files to be in its
-VM, compiled. A transfer that stands still is ended long before."""
-FOLLOW_S = 30.0
-"""How much longer than its own limit a job's program is followed. Its VM is ended before that, by a
-bound that can tell why; this one is the service's own, and asks nothing of it."""
 INLINE_BYTES = 65_536
 
 
@@ -108,7 +99,7 @@ class Runner:
             return outcomes.refused("refused", error)
         live.sandbox = sandbox
         try:
-            async with _bounded(sandbox, _stage_bound_s(sandbox), "did not have the job's files"):
+            async with bounds.bounded(sandbox, bounds.stage_s(sandbox), "did not have the job's files"):
                 process = await self._stage(sandbox, job)
         except CompileFailed as error:
             return await outcomes.not_compiled(self._blobs, live, error)
@@ -117,7 +108,7 @@ class Runner:
         result = replace(await self._follow(live, sandbox, process), packages=sandbox.packages)
         ended_at = now_us()
         collected = Collected(records=[], notes=[])
-        if result.status not in (RunStatus.VM_DIED, RunStatus.CANCELLED) and not sandbox.closed:
+        if result.status not in (RunStatus.VM_DIED, RunStatus.CANCELLED):
             within_s = reading_bound_s(sandbox.limits)
             collected = await self._artifacts.collect(
                 sandbox, job, left_files=result.left_files, within_s=within_s
@@ -173,7 +164,7 @@ class Runner:
     async def _follow(self, live: LiveJob, sandbox: Sandbox, process: Process) -> RunResult:
         """Run the program, with its output going to the log."""
         try:
-            async with _bounded(sandbox, _follow_bound_s(sandbox), "did not end the program"):
+            async with bounds.bounded(sandbox, bounds.follow_s(sandbox), "did not end the program"):
                 return await self._followed(live, process)
         except VmmTimeout as error:
             return RunResult(status=RunStatus.TIMED_OUT, message=error.message)
@@ -215,30 +206,6 @@ class Runner:
         if outcome.log.key is not None:
             with contextlib.suppress(EmberboxError):
                 await self._blobs.delete([outcome.log.key])
-
-
-def _stage_bound_s(sandbox: Sandbox) -> float | None:
-    recipe, limit_s = sandbox.runtime.compile, sandbox.limits.timeout_s
-    return None if limit_s is None else STAGE_S + limit_s + (0.0 if recipe is None else recipe.timeout_s)
-
-
-def _follow_bound_s(sandbox: Sandbox) -> float | None:
-    limit_s = sandbox.limits.timeout_s
-    return None if limit_s is None else sandbox.patience_s + limit_s + FOLLOW_S
-
-
-@asynccontextmanager
-async def _bounded(sandbox: Sandbox, within_s: float | None, what: str) -> AsyncIterator[None]:
-    """End a VM that is not done with what is inside in time. Raises `VmmTimeout`."""
-    deadline = asyncio.timeout(within_s)
-    try:
-        async with deadline:
-            yield
-    except TimeoutError:
-        if not deadline.expired():
-            raise
-        await sandbox.kill()
-        raise VmmTimeout(f"the VM {what} after {within_s:g} s; it was ended") from None
 
 
 async def _cut_off(live: LiveJob, bound: asyncio.Timeout) -> None:
