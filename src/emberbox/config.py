@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_LAST_UID_BASE = 2**32 - 10_002
+_LAST_UID_BASE = 2**32 - 100_002
 _MOST_STANDBYS = 32
 _HIGHEST_RATE = 2**20
 _MOST_KEPT = 1000
@@ -53,7 +53,8 @@ class VmmSettings:
         boot_idle_s: A boot that does nothing for so many seconds, while its host would let it,
             hangs, and is ended.
         clone_timeout_s: Bound of a restore, up to the agent's first answer.
-        uid_base: As root, the machine in slot N runs as the uid and gid `uid_base + N`.
+        uid_base: As root, each machine runs as a uid and gid of its own, of the 100,000 from here on.
+            No two machines of a host have the same, whatever engine and data folder they are of.
         firecracker: Firecracker's binary; empty for the installed one, else the one on PATH.
         jailer: Its jailer, of the same version; empty for the installed one, else the one on PATH.
         disk_mib_per_s: Bound of each drive of a machine, reading and writing together; 0 for none.
@@ -109,8 +110,8 @@ class VmmSettings:
             raise InvalidSettings(f"vmm.kept_machines must be 0 to {_MOST_KEPT}, not {self.kept_machines}")
         if not 1 <= self.uid_base <= _LAST_UID_BASE:
             raise InvalidSettings(
-                f"vmm.uid_base must be 1 to {_LAST_UID_BASE}, not {self.uid_base}: uid 0 is root, 10,000 "
-                "are used"
+                f"vmm.uid_base must be 1 to {_LAST_UID_BASE}, not {self.uid_base}: uid 0 is root, "
+                "100,000 are used"
             )
         for name in ("firecracker", "jailer"):
             if (path := getattr(self, name)) and not Path(path).is_absolute():

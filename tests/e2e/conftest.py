@@ -40,6 +40,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.timeout(BUILD_S), append=False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def patient_cancelling() -> Iterator[None]:
+    """Let an agent on a busy machine take its time to end a program."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("emberbox.guest.process.CANCEL_S", PATIENCE_S)
+        yield
+
+
 @pytest.fixture(scope="session")
 def settings(data_folder: Path) -> Settings:
     """Settings of the tests' engines: no pool unless a test asks for one."""

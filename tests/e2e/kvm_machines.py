@@ -69,19 +69,18 @@ def _file(folder: Path, name: str, image: bytes) -> Path:
 
 def firmware_spec(host_folder: Path, folder: Path, name: str = "byte") -> MachineSpec:
     """Return the spec of a new machine with a run folder of its own, which starts with one of `FIRMWARES`."""
-    slot = next(_numbers)
-    run_dir = folder / f"m{slot}"
+    number = next(_numbers)
+    run_dir = folder / f"m{number}"
     run_dir.mkdir(mode=0o700)
     file = host_folder / name
     return MachineSpec(
-        id=f"{MARK}-{slot}",
+        id=f"{MARK}-{number}",
         run_dir=run_dir,
         vcpus=1,
         memory_mib=MEMORY_MIB,
         kernel=file,
         initramfs=file,
         drives=(Drive(path=file),),
-        slot=slot,
     )
 
 
@@ -91,7 +90,7 @@ async def boot(host: QemuHost, spec: MachineSpec, memory: Path | None = None) ->
     descriptor = None
     try:
         if memory is not None:
-            descriptor = create_memory(memory, spec.memory_mib * 1024 * 1024, host.uid(spec))
+            descriptor = create_memory(memory, spec.memory_mib * 1024 * 1024)
             undo.push_call(lambda: os.close(descriptor))
         launched = ConfinedQemu(host, spec, undo)
         await launched.launch(memory=descriptor)

@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from emberbox.runtimes import builtin_folder, discover
 from emberbox.vmm.process.cgroup import Cgroups
+from emberbox.vmm.process.users import UID_BASE, UID_COUNT
 from emberbox.vmm.qemu.driver import QemuDriver
 from tests.e2e.vmm_guests import machine_spec, no_machine_left, talk
 from tests.patience import PATIENCE_S
@@ -55,7 +56,8 @@ def has_no_capability(machine: Machine) -> None:
 
 
 def has_a_uid_of_its_own(machine: Machine) -> None:
-    expected = str(790_000 + machine.spec.slot)
+    expected = status(machine)["Uid"].split()[0]
+    assert UID_BASE < int(expected) < UID_BASE + UID_COUNT
     assert set(status(machine)["Uid"].split()) == {expected}
     assert set(status(machine)["Gid"].split()) == {expected}
     assert status(machine)["Groups"] == ""

@@ -20,6 +20,7 @@ from emberbox import Settings
 from emberbox.doctor import Level, diagnose, inspect_host
 from emberbox.doctor.trials.machine import CONSOLE_BYTES, try_machine
 from emberbox.vmm.process.cgroup import Cgroups
+from emberbox.vmm.process.users import UID_BASE, UID_COUNT
 from tests.e2e.drivers.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ async def test_a_vms_first_instructions_in_full_confinement(name: str, tmp_path:
     assert trial.walls.filtered is not kind.peer, "the stand-in filters nothing, and that is seen"
     assert trial.console_bytes <= CONSOLE_BYTES
     if os.geteuid() == 0:
-        assert trial.walls.uid == 790_000 + trial.slot
+        assert UID_BASE < trial.walls.uid < UID_BASE + UID_COUNT
         assert bool(trial.walls.bounded) is Cgroups().prepare()
 
 

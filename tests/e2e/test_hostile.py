@@ -250,7 +250,7 @@ async def test_a_corrupted_stream_ends_the_sandbox_and_not_the_host(engine: Engi
 async def test_a_vm_that_stops_under_a_program_costs_itself_and_not_the_caller(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emberbox.sandbox.process.GRACE_S", 1.0)
+    monkeypatch.setattr("emberbox.guest.process.GRACE_S", 1.0)
     for limit_s in LIMITS_S:
         async with engine.sandbox("python") as sandbox:
             async with sandbox.start(["sh", "-c", "echo on; sleep 1000"], timeout_s=limit_s) as process:
@@ -288,7 +288,7 @@ async def test_a_vm_that_begins_nothing_is_lost_and_not_the_programs_fault(engin
 async def test_a_vm_that_stops_under_a_program_without_a_limit_is_noticed(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emberbox.sandbox.process.CHECK_S", 0.5)
+    monkeypatch.setattr("emberbox.guest.deadline.CHECK_S", 0.5)
     async with engine.sandbox("python") as sandbox:
         async with sandbox.start(
             ["sh", "-c", "echo on; sleep 3600"], limits=Limits(timeout_s=None)

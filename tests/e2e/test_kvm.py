@@ -20,6 +20,7 @@ import pytest_asyncio
 from emberbox.vmm.base import Rates
 from emberbox.vmm.kvm.kinds import KvmKind, look_at_kvm
 from emberbox.vmm.kvm.node import DEVICE
+from emberbox.vmm.process.users import UID_BASE, UID_COUNT
 from emberbox.vmm.qemu import launch as launching
 from emberbox.vmm.qemu.snapshot import QemuLoadedSnapshot, save
 from tests.conftest import ROOT
@@ -97,7 +98,8 @@ async def test_and_is_shut_in_as_always(machine: QemuMachine) -> None:
     now = status(machine)
     assert (now["Seccomp"], now["NoNewPrivs"]) == ("2", "1")
     assert {int(now[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
-    uid = str(790_000 + machine.spec.slot)
+    uid = str(machine._launched.uid)
+    assert UID_BASE < int(uid) < UID_BASE + UID_COUNT
     assert set(now["Uid"].split()) == set(now["Gid"].split()) == {uid}
     devices = {path.name for path in Path(f"/proc/{machine.pid}/root/dev").iterdir()}
     assert devices == {"kvm"}, "of the host's devices it sees this one alone"

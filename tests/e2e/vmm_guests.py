@@ -30,11 +30,11 @@ def machine_spec(
     image: Image, folder: Path, *, survive_parent: bool = False, console_bytes: int = 262_144
 ) -> MachineSpec:
     """Return the spec of a new machine, with a run folder of its own under `folder`."""
-    slot = next(_numbers)
-    run_dir = folder / f"m{slot}"
+    number = next(_numbers)
+    run_dir = folder / f"m{number}"
     run_dir.mkdir(mode=0o700)
     return MachineSpec(
-        id=f"{MARK}-{slot}",
+        id=f"{MARK}-{number}",
         run_dir=run_dir,
         vcpus=1,
         memory_mib=MEMORY_MIB,
@@ -42,7 +42,6 @@ def machine_spec(
         initramfs=image.initramfs,
         drives=(Drive(path=image.rootfs),),
         console_bytes=console_bytes,
-        slot=slot,
         survive_parent=survive_parent,
     )
 

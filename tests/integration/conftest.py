@@ -147,6 +147,15 @@ def patient_checks() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def patient_cancelling() -> Iterator[None]:
+    """Let an agent on a busy host take its time to end a program."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("emberbox.guest.process.CANCEL_S", PATIENCE_S)
+        patch.setattr("emberbox.service.jobs.running.runner.CANCEL_S", PATIENCE_S)
+        yield
+
+
 # -- the service ---------------------------------------------------------------------------------
 
 

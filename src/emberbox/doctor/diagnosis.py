@@ -16,6 +16,7 @@ from emberbox.doctor.checks.drivers import look_at_drivers
 from emberbox.doctor.finding import Finding, Level, Row, problem_of
 from emberbox.errors import EmberboxError
 from emberbox.images.tools.requirements import REQUIREMENTS, which
+from emberbox.vmm.process.users import UID_COUNT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,15 +70,15 @@ async def look_at_confinement(settings: Settings, trial: MachineTrial | None) ->
 
     as_root = probes.is_root()
     walls = None if trial is None else trial.walls
-    uid = settings.vmm.uid_base + (0 if trial is None else trial.slot) if as_root else os.geteuid()
-    namespaces = None if walls is not None else await asyncio.to_thread(probes.shutting_in_problem, uid)
+    first, count = (settings.vmm.uid_base, UID_COUNT) if as_root else (os.geteuid(), 1)
+    namespaces = None if walls is not None else await asyncio.to_thread(probes.shutting_in_problem, first)
     shut_in = machines.check_confinement(
         as_root=as_root,
         setpriv=which("setpriv"),
         namespaces=namespaces,
         sysctls=probes.sysctls(),
         walls=walls,
-        uid=uid,
+        uids=range(first, first + count),
     )
     problem = await try_group()
     return [

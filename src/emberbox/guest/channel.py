@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from emberbox.errors import EmberboxError, GuestRequestFailed, GuestTimeout, GuestViolation
 from emberbox.guest.credit import ReceiveWindow
-from emberbox.guest.deadline import Deadline
+from emberbox.guest.deadline import PATIENCE_S, Deadline, Progress
 from emberbox.guest.fields import Fields
 from emberbox.guest.frames import (
     Frame,
@@ -20,8 +20,11 @@ from emberbox.guest.frames import (
     violation,
 )
 from emberbox.guest.inbox import Inbox
-from emberbox.guest.sending import Link, Sending
+from emberbox.guest.sending import Sending
 from emberbox.tasks import set_within
+
+if TYPE_CHECKING:
+    from emberbox.guest.link import Link
 
 T = TypeVar("T")
 _E = TypeVar("_E", bound=EmberboxError)
@@ -112,6 +115,7 @@ class Channel(Generic[T]):
             return
         if frame.payload:
             self._inbox.put(frame.stream, frame.payload)
+            self._deadline.arrived(len(frame.payload))
             self._arrived.set()
 
     def _receive_event(self, fields: Fields) -> None:
@@ -180,16 +184,17 @@ class Channel(Generic[T]):
             self.abandon()
             raise
 
-    def expect(self, within_s: float | None, complaint: str) -> None:
+    def expect(self, within_s: float | None, complaint: str, *, patience_s: float = PATIENCE_S) -> None:
         """Set by when the RESULT must have come, in place of what was set before.
 
-        An agent that is late costs its session; see `Deadline`.
-
-        Args:
-            within_s: Seconds from now; None for no bound.
-            complaint: The error's message.
+        An agent that is late costs its session; arguments as for `Deadline.set`.
         """
-        self._deadline.set(None if self.done else within_s, complaint)
+        self._deadline.set(None if self.done else within_s, complaint, patience_s=patience_s)
+
+    def watch(self, patience_s: float) -> None:
+        """Let no RESULT be due, as long as the agent lives; see `Deadline.watch`."""
+        if not self.done:
+            self._deadline.watch(patience_s)
 
     def hung(self, timeout_s: float) -> GuestTimeout:
         """End the session of an agent that was silent for `timeout_s` seconds; returns the error to raise."""
@@ -227,28 +232,37 @@ class Channel(Generic[T]):
     async def pieces(self, stall_s: float | None) -> AsyncGenerator[tuple[int, bytes], None]:
         """Yield what comes until the channel is done; does not raise the request's error, `wait` does.
 
+        Args:
+            stall_s: How long the transfer may stand still; see `Progress`.
+
         Raises:
-            GuestTimeout: Nothing came for `stall_s` seconds; the session is ended. None waits for ever.
+            GuestTimeout: It stood still for longer; the session is ended.
         """
+        progress = Progress(stall_s)
         while True:
             while self._inbox:
                 stream, data = self._inbox.take()
                 self._consumed(stream, len(data))
                 self._deadline.taken()
+                progress.moved(len(data))
                 yield stream, data
             if self.done or self._abandoned is not None:
                 return
             self._arrived.clear()
-            if not await set_within(self._arrived, stall_s):
+            if not await progress.wait(self._arrived):
                 raise self.hung(stall_s or 0)
 
-    async def send_data(self, data: bytes, stall_s: float | None = None) -> None:
+    async def send_data(self, data: bytes, progress: Progress) -> None:
         """Send `data` on stream 0 as credit allows; drops it once the channel is done. One sender at a time.
 
+        Args:
+            data: What is sent.
+            progress: That of the whole transfer, of which `data` may be a part.
+
         Raises:
-            GuestTimeout: No credit came for `stall_s` seconds; the session is ended. None waits for ever.
+            GuestTimeout: It stood still for too long; the session is ended.
         """
         try:
-            await self.sending.send(data, stall_s)
+            await self.sending.send(data, progress)
         except TimeoutError:
-            raise self.hung(stall_s or 0) from None
+            raise self.hung(progress.stall_s or 0) from None

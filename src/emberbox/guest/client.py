@@ -17,6 +17,7 @@ from emberbox.guest.answers import (
     read_prepare,
     read_resume,
 )
+from emberbox.guest.deadline import PATIENCE_S
 from emberbox.guest.fields import Fields
 from emberbox.guest.files import FileOperations
 from emberbox.guest.frames import MAX_JSON, encode_object
@@ -25,7 +26,7 @@ from emberbox.guest.session import Session
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from emberbox.guest.channel import Channel
     from emberbox.guest.requests import ExecRequest, HeldCommand, WaitingSpec
@@ -41,7 +42,8 @@ class GuestClient(FileOperations):
     A guest that breaks the protocol, keeps silent, or goes away fails the session: every call then
     raises the same error and `failure` holds it; the sandbox is of no use any more. An operation
     that the agent answers with an error raises `GuestRequestFailed` and harms nothing else. Any
-    number of operations may run at once, up to the protocol's 64.
+    number of operations may run at once, up to `session.MAX_CHANNELS`. Each of them is bounded by
+    the host's clock; see `emberbox.guest.deadline`.
 
     It takes over a connection and starts reading; it sends nothing yet.
 
@@ -63,6 +65,15 @@ class GuestClient(FileOperations):
     def failure(self) -> EmberboxError | None:
         """Why the session ended; None while it lives and after an orderly `close`."""
         return self._session.failure
+
+    def when_lost(self, call: Callable[[EmberboxError], object]) -> None:
+        """Have `call` called with the failure that ends the session; at once where it has failed already.
+
+        Not called after an orderly `close`. A later call replaces an earlier one's.
+        """
+        self._session.on_failure = call
+        if self._session.failure is not None:
+            call(self._session.failure)
 
     async def wait_closed(self) -> None:
         """Wait until the session is over."""
@@ -181,16 +192,14 @@ class GuestClient(FileOperations):
         except GuestGone:
             return
 
-    async def start(
-        self, request: ExecRequest, *, started_s: float | None = None, ended_s: float | None = None
-    ) -> GuestProcess:
+    async def start(self, request: ExecRequest, *, patience_s: float = PATIENCE_S) -> GuestProcess:
         """Send an exec; does not wait for the program to start.
 
         Args:
-            request: The program, its limits, and the files that come with it.
-            started_s: How long the agent may take to begin; then the session is ended. None for no bound.
-            ended_s: How long the program may run by the host's clock, from its beginning; then the
-                session is ended. None for no bound.
+            request: The program, its limits, and the files that come with it. The host's clock
+                keeps the limit of wall-clock time as well; see `GuestProcess`.
+            patience_s: How long the agent may take to begin, and under a program without a limit to
+                show that it lives; then the session is ended.
 
         Files that do not fit into one request are written first, one by one; of these,
         `GuestRequestFailed` is raised here.
@@ -209,4 +218,11 @@ class GuestClient(FileOperations):
                     file.path, file.data, mode=file.mode, user="root" if request.user == "root" else None
                 )
             fields["files"] = []
-        return GuestProcess(self._session, fields, stdin=request.stdin, started_s=started_s, ended_s=ended_s)
+        wall_ms = request.limits.wall_ms
+        return GuestProcess(
+            self._session,
+            fields,
+            stdin=request.stdin,
+            limit_s=None if wall_ms is None else wall_ms / 1000,
+            patience_s=patience_s,
+        )

@@ -17,6 +17,7 @@ from emberbox.guest.answers import (
     read_tar_in,
     read_tar_out,
 )
+from emberbox.guest.deadline import Progress
 from emberbox.guest.fields import Fields
 from emberbox.guest.frames import decode_object
 from emberbox.guest.requests import path_fields
@@ -30,8 +31,8 @@ T = TypeVar("T")
 Path = str | os.PathLike[str]
 Content = bytes | AsyncIterable[bytes]
 
-STALL_S = 120.0
-"""How long a transfer may stand still before the agent counts as hung."""
+STALL_S = 60.0
+"""How long a transfer may stand still before the agent counts as hung; see `Progress`."""
 REQUEST_S = 60.0
 """How long a single file operation may take."""
 MAX_LINE = 65_536
@@ -205,14 +206,15 @@ async def _download(channel: Channel[T], most: int | None) -> AsyncGenerator[byt
 
 
 async def _upload(channel: Channel[T], data: Content) -> T:
+    progress = Progress(STALL_S)
     try:
         if isinstance(data, bytes):
-            await channel.send_data(data, STALL_S)
+            await channel.send_data(data, progress)
         else:
             async for piece in data:
                 if channel.done:
                     break
-                await channel.send_data(piece, STALL_S)
+                await channel.send_data(piece, progress)
         channel.sending.end()
         return await channel.answer(STALL_S)
     finally:

@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from emberbox.errors import GuestTimeout, InvalidInput
 from emberbox.guest.answers import MAX_PID, ExecOutcome, read_outcome
-from emberbox.guest.channel import ABANDON_S, Channel
+from emberbox.guest.deadline import PATIENCE_S, Progress
 from emberbox.guest.frames import violation
 from emberbox.model import Output
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable
 
+    from emberbox.guest.channel import Channel
     from emberbox.guest.fields import Fields
     from emberbox.guest.session import Session
 
+GRACE_S = 10.0
+"""How long after a program's own limit the agent may take to say that it has ended it."""
+CANCEL_S = 5.0
+"""How long an agent may take to end a program that is killed or cancelled."""
 _STDOUT, _STDERR = 1, 2
 _NAMES: dict[int, Literal["stdout", "stderr"]] = {_STDOUT: "stdout", _STDERR: "stderr"}
 
@@ -28,6 +33,17 @@ class GuestProcess:
 
     Either iterate `output` or call `collect`, once. What is not consumed waits in the guest: at
     most 256 KiB of each stream are held here, and a program that writes more blocks on its pipe.
+
+    The host's own clock bounds it from the first moment on, whether anybody waits or not: an agent
+    that does not begin in time, a program that goes on for `GRACE_S` after its limit, and an agent
+    that shows no life under one without a limit, end the session.
+
+    Args:
+        session: Where it runs.
+        request: The exec's fields.
+        stdin: Whether it can be fed.
+        limit_s: Its own limit of wall-clock time, which the agent keeps; None for none.
+        patience_s: How long the agent may take to begin, and to show that it lives.
     """
 
     def __init__(
@@ -36,21 +52,25 @@ class GuestProcess:
         request: dict[str, Any],
         *,
         stdin: bool,
-        started_s: float | None = None,
-        ended_s: float | None = None,
+        limit_s: float | None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
-        self._ended_s = ended_s
+        self._limit_s = limit_s
+        self._due: float | None = None
+        self._patience_s = patience_s
         self.pid: int | None = None
         """The main process's id in the guest; None until the agent said `started`."""
         self.waiting = False
         """Whether a waiting interpreter took the run."""
+        self._outcome: ExecOutcome | None = None
+        self._now = asyncio.get_running_loop().time
         self._stdin = stdin
         self._stdin_lock = asyncio.Lock()
         self._channel: Channel[ExecOutcome] = session.open(
             request, self._read_outcome, streams=(_STDOUT, _STDERR), on_event=self._on_event
         )
         self._channel.expect(
-            started_s, f"the agent began no program within {started_s or 0:g} s; its sandbox was ended"
+            patience_s, f"the agent began no program within {patience_s:g} s; its sandbox was ended"
         )
 
     @property
@@ -58,11 +78,17 @@ class GuestProcess:
         """Whether the outcome is known or the session has ended."""
         return self._channel.done
 
+    @property
+    def overdue(self) -> bool:
+        """Whether the program had no outcome `GRACE_S` after its limit."""
+        return self._outcome is None and self._due is not None and self._now() >= self._due
+
     def _read_outcome(self, fields: Fields) -> ExecOutcome:
         windows = self._channel.windows
-        return read_outcome(
+        self._outcome = read_outcome(
             fields, received=(windows[_STDOUT].received, windows[_STDERR].received), waiting=self.waiting
         )
+        return self._outcome
 
     def _on_event(self, name: str, fields: Fields) -> None:
         if name != "started":
@@ -71,9 +97,13 @@ class GuestProcess:
             raise violation("a program that started twice")
         self.pid = fields.integer("pid", low=1, high=MAX_PID)
         self.waiting = fields.boolean("waiting", default=False)
-        self._channel.expect(
-            self._ended_s, f"the program still ran after {self._ended_s or 0:g} s; its sandbox was ended"
-        )
+        if self._limit_s is None:
+            self._channel.watch(self._patience_s)
+            return
+        late = f"the program still ran {GRACE_S:g} s after its limit of {self._limit_s:g} s"
+        within_s = self._limit_s + GRACE_S
+        self._due = self._now() + within_s
+        self._channel.expect(within_s, f"{late}; its sandbox was ended", patience_s=self._patience_s)
 
     async def write_stdin(self, data: bytes) -> None:
         """Send `data` to the program; waits while it does not read.
@@ -89,7 +119,7 @@ class GuestProcess:
         async with self._stdin_lock:
             if self._channel.sending.ended:
                 raise InvalidInput("the program's standard input was closed already")
-            await self._channel.send_data(data)
+            await self._channel.send_data(data, Progress(None))
 
     async def close_stdin(self) -> None:
         """Let the program see the end of its input, after what was written. Repeating is harmless."""
@@ -113,20 +143,25 @@ class GuestProcess:
         self._channel.control("signal", signal=number)
 
     async def kill(self) -> None:
-        """Kill the whole process group; the outcome follows as usual."""
+        """Kill the whole process group; the outcome follows as usual.
+
+        An agent that does not see to that within `CANCEL_S` costs its session.
+        """
         self._end("kill")
 
     async def cancel(self) -> None:
         """End the run; its outcome says `cancelled`.
 
-        An agent that does not see to that in time costs its session.
+        An agent that does not see to that within `CANCEL_S` costs its session.
         """
         self._end("cancel")
 
     def _end(self, control: str) -> None:
         self._channel.control(control)
         self._channel.expect(
-            ABANDON_S, f"the agent did not end the program within {ABANDON_S:g} s; its sandbox was ended"
+            CANCEL_S,
+            f"the agent did not end the program within {CANCEL_S:g} s; its sandbox was ended",
+            patience_s=CANCEL_S,
         )
 
     def abandon(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 from emberbox.guest.credit import SendCredit
 from emberbox.guest.frames import END, FrameType
@@ -11,22 +11,8 @@ from emberbox.guest.frames import END, FrameType
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from emberbox.errors import EmberboxError
-
-_E = TypeVar("_E", bound="EmberboxError")
-
-
-class Link(Protocol):
-    """What a channel needs of its session."""
-
-    def send(self, type_: FrameType, channel: int, payload: bytes = b"", flags: int = 0) -> None:
-        """Put a frame on the wire; does nothing once the session has ended."""
-
-    async def flush(self) -> None:
-        """Wait while too much is unsent."""
-
-    def fail(self, error: _E) -> _E:
-        """End the session; returns a copy of the error, to raise."""
+    from emberbox.guest.deadline import Progress
+    from emberbox.guest.link import Link
 
 
 class Sending:
@@ -56,11 +42,11 @@ class Sending:
         """Let a sender that waits look again."""
         self._woken.set()
 
-    async def send(self, data: bytes, stall_s: float | None) -> None:
+    async def send(self, data: bytes, progress: Progress) -> None:
         """Send as credit allows; drops what is left once the channel is over.
 
         Raises:
-            TimeoutError: No credit came for `stall_s` seconds. None waits for ever.
+            TimeoutError: The transfer stood still for longer than `progress` allows.
         """
         rest = memoryview(data)
         while rest and not self._over():
@@ -68,11 +54,12 @@ class Sending:
             if size:
                 self._link.send(FrameType.DATA, self._channel, bytes(rest[:size]))
                 rest = rest[size:]
+                progress.moved(size)
                 await self._link.flush()
                 continue
             self._woken.clear()
-            async with asyncio.timeout(stall_s):
-                await self._woken.wait()
+            if not await progress.wait(self._woken):
+                raise TimeoutError
 
     def end(self) -> None:
         """Send the END, unless the channel is over. Repeating is harmless."""

@@ -7,7 +7,7 @@ Whatever the guest does wrong ends the session, and everybody who waits learns w
   write byte by byte
 - frames that carry nothing: by `emberbox.guest.credit` and `channel.MAX_EVENTS`, in proportion to
 what the host did
-- open channels: `MAX_CHANNELS`
+- open channels: `MAX_CHANNELS`, and one more for `Session.pulse`
 - memory: `MAX_CHANNELS` × 2 streams × 256 KiB, plus one frame
 """
 
@@ -27,6 +27,7 @@ from emberbox.errors import (
     GuestTimeout,
     GuestVersionMismatch,
 )
+from emberbox.guest.answers import read_nothing
 from emberbox.guest.channel import Channel, EventHandler, same_again
 from emberbox.guest.frames import (
     Frame,
@@ -47,7 +48,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 E = TypeVar("E", bound=EmberboxError)
 
-MAX_CHANNELS = 64
+MAX_CHANNELS = 63
+"""Operations at once. The protocol's last channel is kept for finding out whether the agent lives."""
 FRAMES_PER_SECOND = 20_000
 """Frames that are taken from a guest in a second, on average; as many may come at once after a quiet time."""
 READ_BYTES = 131_072
@@ -79,6 +81,9 @@ class Session:
         self._ended = asyncio.Event()
         self.failure: EmberboxError | None = None
         """Why the session ended; None while it lives and after an orderly `close`."""
+        self.on_failure: Callable[[EmberboxError], object] | None = None
+        """Called once with the failure, when there is one, so that what is behind it can be ended."""
+        self._pulse: Channel[None] | None = None
         self._keeper = TaskKeeper()
         self._task = self._keeper.start(self._run(), f"guest-reader-{name}")
         self._closing: asyncio.Task[None] | None = None
@@ -143,6 +148,27 @@ class Session:
             raise GuestRequestFailed(
                 "busy", f"{MAX_CHANNELS} operations are under way in this sandbox; wait for one to end"
             )
+        return self._open(request, parse, streams=streams, on_event=on_event)
+
+    def pulse(self, within_s: float) -> None:
+        """Have the agent answer a ping within `within_s` seconds, or the session ends. Does not wait.
+
+        Does nothing while an earlier one is under way.
+        """
+        if self.ended or (self._pulse is not None and not self._pulse.done):
+            return
+        self._pulse = self._open({"op": "ping"}, read_nothing)
+        silent = f"the guest's agent gave no sign of life within {within_s:g} s; its sandbox was ended"
+        self._pulse.expect(within_s, silent)
+
+    def _open(
+        self,
+        request: Mapping[str, Any],
+        parse: Callable[[Fields], T],
+        *,
+        streams: tuple[int, ...] = (),
+        on_event: EventHandler | None = None,
+    ) -> Channel[T]:
         number = self._free_number()
         frame = encode(FrameType.REQUEST, number, encode_object(request))
         channel = Channel(self, number, str(request["op"]), parse, streams=streams, on_event=on_event)
@@ -241,6 +267,8 @@ class Session:
                 extra={"action": "guest.session_failed", "guest": self._name, "code": error.code},
             )
             self._end(error, abort=abort)
+            if self.on_failure is not None:
+                self.on_failure(error)
         return same_again(error)
 
     def _end(self, error: EmberboxError, *, abort: bool) -> None:

@@ -256,7 +256,9 @@ class Engine:
             template = await self._template(plan)
             # An engine that has ended meanwhile clones nothing.
             live, waiting = await self._running.pools.claim(template, machine), template.record.waiting
-        sandbox = Sandbox(live, found, chosen, limits, waiting=waiting, programs=programs)
+        sandbox = Sandbox(
+            live, found, chosen, limits, waiting=waiting, programs=programs, keeper=self._keeper
+        )
         sandbox.packages = installed
         self._live.add(sandbox)
         live.undo.push_call(self._live.discard, sandbox)

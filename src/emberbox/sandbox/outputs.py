@@ -16,6 +16,7 @@ from emberbox.files.paths import readable, stays_below
 from emberbox.model import MIB, FileEntry, OutputFile
 
 if TYPE_CHECKING:
+    from emberbox.model import Limits
     from emberbox.sandbox.files import SandboxFiles
 
 OUTPUT_FOLDER = "output"
@@ -25,7 +26,9 @@ MAX_ENTRIES = 20_000
 MAX_FILES = 100
 MAX_BYTES = 64 * MIB
 READ_S = 120.0
-"""How long the reading may take, in seconds."""
+"""How long the reading may take at most, in seconds."""
+READ_GRACE_S = 30.0
+"""And how much longer than the run's own limit."""
 _MAX_NOTES = 10
 
 
@@ -40,6 +43,11 @@ class Outputs:
 
     files: list[OutputFile] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+
+def reading_bound_s(limits: Limits) -> float:
+    """Return how long reading what a run left may take, in seconds: it is bounded as the run itself is."""
+    return READ_S if limits.timeout_s is None else min(READ_S, limits.timeout_s + READ_GRACE_S)
 
 
 async def output_entries(sandbox: SandboxFiles) -> list[FileEntry]:
@@ -61,21 +69,21 @@ async def output_entries(sandbox: SandboxFiles) -> list[FileEntry]:
     return await asyncio.to_thread(_files, entries)
 
 
-async def read_outputs(sandbox: SandboxFiles) -> Outputs:
+async def read_outputs(sandbox: SandboxFiles, within_s: float = READ_S) -> Outputs:
     """Read the output folder's files, in the order of their names, as far as the bounds go.
 
     What does not fit or cannot be read is left out with a note; so is what would take longer than
-    `READ_S`. A file that a process still writes to is taken as it was read.
+    `within_s`. A file that a process still writes to is taken as it was read.
 
     Raises:
         GuestError: The sandbox is lost.
     """
     outputs = Outputs()
     try:
-        async with asyncio.timeout(READ_S):
+        async with asyncio.timeout(within_s):
             await _read(sandbox, outputs)
     except TimeoutError:
-        outputs.notes.append(f"the files took longer than {READ_S:g} s to read; the rest was left out")
+        outputs.notes.append(f"the files took longer than {within_s:g} s to read; the rest was left out")
     return outputs
 
 

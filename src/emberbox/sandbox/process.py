@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from emberbox.errors import (
-    EmberboxError,
     GuestError,
     GuestRequestFailed,
     GuestTimeout,
     SandboxClosed,
     VmmError,
 )
+from emberbox.guest.process import GRACE_S
 from emberbox.model import CompileResult, Limits, Output, RunMetrics, RunResult, RunStatus, elapsed_ms
 from emberbox.sandbox.outcome import result_of
-from emberbox.tasks import TaskKeeper
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable
 
     from emberbox.guest import ExecOutcome, ExecRequest, GuestProcess
     from emberbox.sandbox.vm import SandboxVm
-
-GRACE_S = 10.0
-"""How long after a run's own limit the agent may take to say so; then its VM is ended."""
-CHECK_S = 15.0
-"""Interval at which the agent must answer under a run without a limit; it has as long as for its
-first answer."""
 
 
 class Process:
@@ -56,43 +47,22 @@ class Process:
         self.compiled = compiled
         """How the program was compiled; None where nothing was."""
         self._guest: GuestProcess | None = None
-        self._watch: asyncio.Task[None] | None = None
         self._cancelled = False
         self._result: RunResult | None = None
 
     async def __aenter__(self) -> Self:
         """Start the program. Raises `SandboxClosed` when the sandbox has ended.
 
-        From here on the host's own clock runs: an agent that does not begin in time, or a program
-        that goes on for `GRACE_S` after its limit, ends the VM, whether anybody reads output or
-        waits for the result or not.
+        From here on the host's own clock runs, as `GuestProcess` says: an agent that is late ends
+        the VM, whether anybody reads output or waits for the result or not.
         """
-        limit = self._limits.timeout_s
-        self._guest = await self._sandbox.guest.start(
-            self._request,
-            started_s=self._sandbox.patience_s,
-            ended_s=None if limit is None else limit + GRACE_S,
-        )
-        if limit is None:
-            self._watch = TaskKeeper().start(self._check(), f"watch-{self._sandbox.id}")
+        self._guest = await self._sandbox.guest.start(self._request, patience_s=self._sandbox.patience_s)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Cancel the program if it still runs; the agent must end it within seconds."""
-        self._leave()
         if self._result is None and self._guest is not None and not self._guest.ended:
             self._guest.abandon()
-
-    def _leave(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-
-    async def _check(self) -> None:
-        """Have the agent answer now and then, for as long as the run lasts; else its session is ended."""
-        with contextlib.suppress(EmberboxError):
-            while True:
-                await asyncio.sleep(CHECK_S)
-                await self._sandbox.guest.ping(timeout_s=self._sandbox.patience_s)
 
     @property
     def pid(self) -> int | None:
@@ -167,7 +137,6 @@ class Process:
     async def _settled(self, ending: Awaitable[ExecOutcome]) -> RunResult:
         try:
             outcome = await ending
-            self._leave()
             await self._sandbox.confirm()
         except (GuestError, VmmError) as error:
             return await self._died(error)
@@ -177,7 +146,6 @@ class Process:
         """Turn the loss of the agent into a result, and end what is left of the VM."""
         if isinstance(error, GuestRequestFailed):
             raise error
-        self._leave()
         status, message = await self._loss(error)
         await self._sandbox.kill()
         return RunResult(status=status, message=message, metrics=self._measured(), compile=self.compiled)
@@ -191,8 +159,8 @@ class Process:
         late = isinstance(error, GuestTimeout)
         if late and self._cancelled:
             return RunStatus.CANCELLED, "cancelled; its agent did not answer, so its VM was ended"
-        # An agent that never began has run nothing: that is the VM's failure, not the program's.
-        if late and self.pid is not None and self._limits.timeout_s is not None:
+        # Whatever else the agent was late with tells nothing of the program: that is the VM's failure.
+        if late and self._started.overdue:
             limit = f"its limit of {self._limits.timeout_s:g} s"
             return RunStatus.TIMED_OUT, f"did not end {GRACE_S:g} s after {limit}; its VM was ended"
         return RunStatus.VM_DIED, await self._sandbox.death_reason(error)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from emberbox.runtimes import CompileRecipe, Runtime
     from emberbox.sandbox.compiling.cache import CompileCache
     from emberbox.sandbox.machines.live import LiveMachine
+    from emberbox.tasks import TaskKeeper
 
 WORK = "/work"
 """The folder in the guest that scripts lie in."""
@@ -62,6 +63,7 @@ class Sandbox(SandboxVm):
         limits: Bounds of a run where the options name none; None for the runtime's own.
         waiting: Whether an interpreter waits in it.
         programs: What may be used instead of compiling, and is added to; None always compiles.
+        keeper: As for `SandboxVm`.
     """
 
     def __init__(
@@ -73,8 +75,9 @@ class Sandbox(SandboxVm):
         *,
         waiting: bool,
         programs: CompileCache | None = None,
+        keeper: TaskKeeper | None = None,
     ) -> None:
-        super().__init__(live, track_files=programs is not None)
+        super().__init__(live, track_files=programs is not None, keeper=keeper)
         self._waiting = waiting
         self.runtime = runtime
         self.options = options

@@ -63,6 +63,7 @@ class FakeAgent:
         greetings: The host's HELLO and REFUSE objects.
         operations: What carries out each `op`; replace one to script its answer.
         runs: What is under way, by channel.
+        silent: Whether requests go unanswered from now on.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class FakeAgent:
         self.clone = clone
         self._hello = {**_HELLO, **(hello or {})}
         self._slow_s = slow_s
-        self._silent = silent
+        self.silent = silent
         self._misconduct = misconduct
         self._keeper = TaskKeeper()
         self._writer: StreamWriter | None = None
@@ -177,7 +178,7 @@ class FakeAgent:
         if self._misconduct is not None and len(self.requests) == 1:
             self.send_raw(misconduct_bytes(self._misconduct, frame.channel))
             return
-        if not self._silent:
+        if not self.silent:
             self._idle.clear()
             run = self.runs[frame.channel] = FakeRun(frame.channel, request, self.send)
             self._start(self._carry_out(frame.channel, run))

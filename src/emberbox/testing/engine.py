@@ -176,7 +176,9 @@ class HostEngine(Engine):
         live.metrics = RunMetrics(source="clone", boot_ms=elapsed_ms(begun))
         live.patience_s = self.settings.vmm.clone_timeout_s
         programs = self._programs(found, scope, "host")
-        sandbox = HostSandbox(live, found, chosen, limits, waiting=False, programs=programs)
+        sandbox = HostSandbox(
+            live, found, chosen, limits, waiting=False, programs=programs, keeper=self._keeper
+        )
         self._live.add(sandbox)
         live.undo.push_call(self._live.discard, sandbox)
         return sandbox

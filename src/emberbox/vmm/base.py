@@ -123,7 +123,6 @@ class MachineSpec:
         kernel_args: Appended to what the driver itself needs.
         network: None for no network device at all.
         console_bytes: Bound of the console log; what the guest writes beyond it is dropped.
-        slot: Number of the machine among the live ones; the driver derives an unprivileged uid from it.
         survive_parent: False ends the VMM with the process that started it.
         rates: Bounds of disks and network.
         memory_max_mib: How far a `ResizableMachine` may grow; None for not at all. Other drivers
@@ -142,7 +141,6 @@ class MachineSpec:
     kernel_args: tuple[str, ...] = ()
     network: NetworkAttachment | None = None
     console_bytes: int = 262_144
-    slot: int = 0
     survive_parent: bool = False
     rates: Rates = field(default_factory=Rates)
     memory_max_mib: int | None = None
@@ -154,7 +152,6 @@ class MachineSpec:
         _between("vcpus", self.vcpus, 1, 32)
         _between("memory_mib", self.memory_mib, 64, 65_536)
         _between("console_bytes", self.console_bytes, 4096, 64 * 1024 * 1024)
-        _between("slot", self.slot, 0, 9999)
         if self.memory_max_mib is not None:
             _between("memory_max_mib", self.memory_max_mib, self.memory_mib, 65_536)
         if len(self.drives) > 4:
@@ -415,7 +412,7 @@ class LoadedSnapshot(Protocol):
     async def restore(self, spec: MachineSpec) -> Machine:
         """Start a clone; it runs when this returns.
 
-        `spec` must equal the template's but for id, run_dir, slot and network.
+        `spec` must equal the template's but for id, run_dir and network.
         Raises `SnapshotFailed` or `VmmStartFailed` with nothing left behind; safe to cancel.
         """
 

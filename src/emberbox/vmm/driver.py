@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from emberbox.errors import EmberboxError, RequirementMissing
 from emberbox.vmm.base import DriverReport, Machine
-from emberbox.vmm.process.confinement import UID_BASE
 from emberbox.vmm.process.leftovers import find_machine
+from emberbox.vmm.process.users import UID_BASE, VmmUsers
 from emberbox.vmm.recorded import machine_from_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from emberbox.config import VmmSettings
+    from emberbox.tasks import UndoStack
     from emberbox.vmm.guest_kernel import GuestKernel
     from emberbox.vmm.kvm.acceleration import Acceleration
     from emberbox.vmm.process.cgroup import Cgroups
@@ -36,7 +37,7 @@ class DriverOptions:
         accelerator: `kvm` or `tcg`, as far as the driver runs on it, to take it for granted; None to find out
             which works.
         cpus: CPUs' worth of time for each machine, by its control group; None for no bound.
-        uid_base: uid of slot 0, when we are root; the 10,000 from there belong to VMMs.
+        uid_base: First of the `UID_COUNT` uids that belong to VMMs, when we are root.
         kernel: What all its guests boot; None where that is not known: then no KVM is refused for it.
         kvm_kind: `hardware` or `pvm` to take that for the kind of this host's KVM; `auto` to look.
         log_level: What its VMMs log: `off`, `error`, `warning`, `info`, `debug` or `trace`.
@@ -72,11 +73,45 @@ class VmmHost:
         version: What a snapshot must match.
         cgroups: Where to make groups; None where none can be had.
         options: The driver's.
+        users: The numbers that VMMs have; None where they keep ours.
     """
 
     version: str
     cgroups: Cgroups | None
     options: DriverOptions
+    users: VmmUsers | None
+
+    def take_uid(self, machine_id: str, undo: UndoStack) -> int | None:
+        """Return a uid, and gid, that no other machine of the host has; None where VMMs keep ours.
+
+        Args:
+            machine_id: Whose it will be.
+            undo: Gives it back; what ends the machine is to be added on top.
+
+        Raises:
+            VmmStartFailed, OSError: There is none.
+        """
+        if self.users is None:
+            return None
+        user = self.users.take(machine_id)
+        undo.push(user.release)
+        return user.uid
+
+    def hold_uid(self, pid: int, machine_id: str, undo: UndoStack) -> int | None:
+        """Take over the uid of the VMM `pid`, which another process started; arguments as for `take_uid`."""
+        if self.users is None:
+            return None
+        uid, user = self.users.hold(pid, machine_id)
+        if user is not None:
+            undo.push(user.release)
+        return uid
+
+
+def users_of(options: DriverOptions, cgroups: Cgroups | None) -> VmmUsers:
+    """Return the numbers that a driver's VMMs have, as root. Raises `RequirementMissing`."""
+    users = VmmUsers(options.uid_base, cgroups)
+    users.prepare()
+    return users
 
 
 _Host = TypeVar("_Host", bound=VmmHost)

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from emberbox.vmm.driver import VmmDriver
 from emberbox.vmm.process.cgroup import Cgroups
-from emberbox.vmm.process.confinement import UID_BASE
+from emberbox.vmm.process.users import UID_BASE, UID_COUNT
+from tests.e2e.vmm_guests import machine_spec
 
 if TYPE_CHECKING:
+    from emberbox.images import Image
     from emberbox.vmm.base import Machine
     from tests.e2e.drivers.kinds import Kind
 
@@ -43,12 +46,37 @@ def status(machine: Machine) -> dict[str, str]:
 
 @as_root
 def test_it_is_nobody(clone: Machine) -> None:
-    uid = str(UID_BASE + clone.spec.slot)
+    uid = status(clone)["Uid"].split()[0]
+    assert UID_BASE < int(uid) < UID_BASE + UID_COUNT
     assert set(status(clone)["Uid"].split()) == {uid}
     assert set(status(clone)["Gid"].split()) == {uid}
     assert status(clone)["Groups"] in ("", uid)
     for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
         assert int(status(clone)[name], 16) == 0, name
+
+
+@as_root
+async def test_no_vmm_of_another_data_folder_has_its_user(
+    clone: Machine, kind: Kind, image: Image, tmp_path: Path
+) -> None:
+    uid = int(status(clone)["Uid"].split()[0])
+    if kind.prepare is not None:
+        kind.prepare(tmp_path)
+    other = kind.driver(tmp_path)
+    assert isinstance(other, VmmDriver)
+    users = (await other._host()).users
+    assert users is not None
+    users._next = uid - users._first  # which would be the next one that it takes
+    machine = await other.start(machine_spec(image, tmp_path))
+    try:
+        theirs = int(status(machine)["Uid"].split()[0])
+        assert UID_BASE < theirs < UID_BASE + UID_COUNT
+        assert theirs != uid
+        assert users.path(theirs).read_text() == machine.spec.id
+    finally:
+        await machine.kill()
+    assert not users.path(theirs).exists()
+    assert users.path(uid).read_text() == clone.spec.id
 
 
 def test_it_gains_no_rights(clone: Machine, kind: Kind) -> None:

@@ -59,7 +59,7 @@ async def test_a_job_whose_vm_never_answers_is_run_again(
 async def test_a_job_whose_vm_stops_is_ended_by_the_hosts_clock(
     service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emberbox.sandbox.process.GRACE_S", 0.5)
+    monkeypatch.setattr("emberbox.guest.process.GRACE_S", 0.5)
     job = await caller.submit("echo on; sleep 100", timeout_s=1)
     async for item in service.logs.follow(job.id):
         if isinstance(item, LogRecord):

@@ -248,15 +248,13 @@ async def test_a_cancelled_collection_leaves_nothing(collect: Callable[..., Any]
     assert blobs.blobs == {}
 
 
-async def test_time_is_bounded(collect: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emberbox.service.jobs.running.artifacts.COLLECT_S", 0.1)
-
+async def test_time_is_bounded(collect: Callable[..., Any]) -> None:
     class Silent(Lying):
         async def list_files(self, path: str = ".", **options: Any) -> list[FileEntry]:
             await asyncio.sleep(3600)
             return []
 
-    collected = await collect("*", source=Silent(1, []))
+    collected = await collect("*", source=Silent(1, []), within_s=0.1)
     assert "longer than 0.1 s" in collected.notes[0]
 
 

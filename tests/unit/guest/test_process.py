@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from emberbox.errors import GuestGone, GuestTimeout, GuestViolation, InvalidInput
-from emberbox.guest import ExecRequest, GuestProcess, InlineFile
+from emberbox.guest import ExecLimits, ExecRequest, GuestProcess, InlineFile
 from emberbox.guest.credit import INITIAL_CREDIT
 from emberbox.testing import FakeProgram, FakeRun
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 RUN = ExecRequest(argv=("program",))
 FED = ExecRequest(argv=("program",), stdin=True)
+BRIEF = ExecRequest(argv=("program",), limits=ExecLimits(wall_ms=200))
+UNLIMITED = ExecRequest(argv=("program",), limits=ExecLimits(wall_ms=None))
 
 
 async def collect(process: GuestProcess, **arguments: Any) -> Any:
@@ -293,26 +295,29 @@ async def test_arguments_that_are_too_long(connect: Connect) -> None:
 
 async def test_an_agent_that_never_begins_ends_the_session_by_the_hosts_clock(connect: Connect) -> None:
     client, _ = await connect(silent=True)
-    process = await client.start(RUN, started_s=0.2, ended_s=0.2)
+    process = await client.start(RUN, patience_s=0.2)
     assert [piece async for piece in process.output()] == []
     with pytest.raises(GuestTimeout, match="began no program within"):
         await process.result(timeout_s=None)
     assert (client.closed, process.pid) == (True, None)
 
 
-async def test_a_program_that_goes_on_after_its_limit_ends_the_session(connect: Connect) -> None:
+async def test_a_program_that_goes_on_after_its_limit_ends_the_session(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emberbox.guest.process.GRACE_S", 0.3)
     client, _ = await connect(program=unending)
-    process = await client.start(RUN, started_s=60, ended_s=0.5)
+    process = await client.start(BRIEF)
     assert [piece.data async for piece in process.output()] == [b"before"]
-    with pytest.raises(GuestTimeout, match="still ran after"):
+    with pytest.raises(GuestTimeout, match=r"still ran 0\.3 s after its limit of 0\.2 s"):
         await process.result(timeout_s=None)
-    assert process.pid is not None
+    assert process.overdue
 
 
 async def test_an_agent_that_does_not_heed_a_cancellation_ends_the_session(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emberbox.guest.process.ABANDON_S", 0.3)
+    monkeypatch.setattr("emberbox.guest.process.CANCEL_S", 0.3)
     client, _ = await connect(silent=True)
     process = await client.start(RUN)
     await process.cancel()
@@ -326,21 +331,64 @@ async def test_an_agent_that_waits_for_its_host_is_not_late(connect: Connect) ->
     async with asyncio.timeout(PATIENCE_S):
         await process._channel._arrived.wait()
     # Nobody has read: the agent may send no more, and the end cannot come.
-    process._channel._deadline._over(PATIENCE_S, "late")
+    process._channel._deadline._over("late")
     assert not client.closed
     assert sum([len(piece.data) async for piece in process.output()]) == 2 * INITIAL_CREDIT
     assert (await process.result(timeout_s=None)).exit_code == 0
 
 
-async def test_an_agent_is_late_again_once_its_output_was_taken(connect: Connect) -> None:
+async def test_an_agent_is_late_again_once_its_output_was_taken(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emberbox.guest.deadline.LATE_S", 0.2)
     client, _ = await connect(program=unending)
     process = await client.start(RUN)
     async with asyncio.timeout(PATIENCE_S):
         await process._channel._arrived.wait()
-    process._channel._deadline._over(0.2, "late")
+    process._channel._deadline._over("late")
     assert [piece.data async for piece in process.output()] == [b"before"]
     with pytest.raises(GuestTimeout, match="late"):
         await process.result(timeout_s=None)
+
+
+async def test_a_program_that_goes_on_is_late_however_much_it_writes(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emberbox.guest.process.GRACE_S", 0.3)
+    client, _ = await connect(program=endless)
+    process = await client.start(BRIEF)
+    async for _ in process.output():
+        await asyncio.sleep(0)
+    with pytest.raises(GuestTimeout, match="still ran"):
+        await process.result(timeout_s=None)
+
+
+@pytest.mark.parametrize("request_", [BRIEF, UNLIMITED], ids=["after its limit", "without a limit"])
+async def test_an_agent_that_dies_behind_output_that_nobody_takes_is_found_out(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, request_: ExecRequest
+) -> None:
+    monkeypatch.setattr("emberbox.guest.process.GRACE_S", 0.3)
+    monkeypatch.setattr("emberbox.guest.deadline.CHECK_S", 0.3)
+    client, agent = await connect(program=unending)
+    process = await client.start(request_, patience_s=0.5)
+    async with asyncio.timeout(PATIENCE_S):
+        await process._channel._arrived.wait()
+        agent.silent = True
+        await client.wait_closed()
+    with pytest.raises(GuestTimeout, match="no sign of life"):
+        await process.result(timeout_s=None)
+
+
+async def test_an_agent_that_lives_is_let_be_for_as_long_as_nobody_takes_its_output(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emberbox.guest.process.GRACE_S", 0.1)
+    monkeypatch.setattr("emberbox.guest.deadline.CHECK_S", 0.05)
+    client, agent = await connect(program=FakeProgram(stdout=bytes(2 * INITIAL_CREDIT)))
+    process = await client.start(BRIEF)
+    await until(lambda: [request["op"] for request in agent.requests].count("ping") > 3)
+    assert sum([len(piece.data) async for piece in process.output()]) == 2 * INITIAL_CREDIT
+    assert (await process.result(timeout_s=None)).exit_code == 0
 
 
 async def test_a_clone_without_a_first_answer_is_ended_though_nobody_waits(connect: Connect) -> None:

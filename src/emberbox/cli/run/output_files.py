@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emberbox.cli.failures import say
-from emberbox.errors import GuestError, VmmError
+from emberbox.errors import GuestError, SandboxClosed, VmmError
 from emberbox.files.paths import stays_below
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ async def fetch(sandbox: Sandbox, result: RunResult, folder: str) -> RunResult:
     Returns the result with the files. What cannot be fetched or written is told on standard error:
     the run's own result stands.
     """
-    if not result.left_files or sandbox.closed:
+    if not result.left_files:
         return result
     try:
         outputs = await sandbox.outputs()
-    except (GuestError, VmmError) as error:
+    except (GuestError, VmmError, SandboxClosed) as error:
         say(f"the files that it left are lost: {error.message}")
         return result
     for note in [*outputs.notes, *await asyncio.to_thread(write_files, Path(folder), outputs.files)]:

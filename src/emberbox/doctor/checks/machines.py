@@ -92,7 +92,7 @@ def check_confinement(
     namespaces: str | None,
     sysctls: Mapping[str, int],
     walls: Walls | None,
-    uid: int,
+    uids: range,
 ) -> Finding:
     """Judge whether VMMs are shut in, by looking at one.
 
@@ -105,10 +105,10 @@ def check_confinement(
             where there are `walls`.
         sysctls: The kernel's settings that may forbid user namespaces, as far as there are any.
         walls: What a VMM was shut in by; None where none ran.
-        uid: The user that this VMM should have had.
+        uids: The users of which this VMM should have had one.
     """
     if walls is not None:
-        return _seen(walls, uid, as_root=as_root)
+        return _seen(walls, uids, as_root=as_root)
     if as_root and setpriv is None:
         return _open("setpriv is not installed", install_command("util-linux", as_root=True))
     if namespaces is None:
@@ -118,10 +118,11 @@ def check_confinement(
     return _open(f"this user cannot shut a program in: {namespaces}", _unlock(sysctls))
 
 
-def _seen(walls: Walls, uid: int, *, as_root: bool) -> Finding:
+def _seen(walls: Walls, uids: range, *, as_root: bool) -> Finding:
     holes = []
-    if walls.uid != uid:
-        holes.append(f"it runs as uid {walls.uid}, not {uid}")
+    if walls.uid not in uids:
+        wanted = str(uids[0]) if len(uids) == 1 else f"one of {uids[0]} to {uids[-1]}"
+        holes.append(f"it runs as uid {walls.uid}, not {wanted}")
     if walls.shared:
         holes.append(f"it shares with the host: {', '.join(walls.shared)}")
     if walls.capable or walls.gains:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from emberbox.doctor.finding import Finding, Row
 from emberbox.doctor.trials.machine import CONSOLE_BYTES
+from emberbox.vmm.process.users import UID_BASE, UID_COUNT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from emberbox.doctor.trials.walls import Walls
     from emberbox.vmm.base import DriverReport
 
-SLOTS = 10_000
-"""How many uids and gids belong to VMMs, from `vmm.uid_base` on."""
 _SECCOMP = ("trap", "kill_process")
 _QEMU_RUNS = "VMs run in QEMU, which bubblewrap shuts in."
 _UNFILTERED = "A VMM that a guest has taken over may call all of the kernel."
@@ -96,8 +95,8 @@ def check_users(base: int, taken: Sequence[Numbers] | None, walls: Walls | None,
             "each VMM has the user that Emberbox runs as",
             "A VMM that broke out may touch all that is this user's, other VMs too. Run the service as root.",
         )
-    span = f"{base} to {base + SLOTS - 1}"
-    if walls is not None and not base <= walls.uid < base + SLOTS:
+    span = f"{base} to {base + UID_COUNT - 1}"
+    if walls is not None and not base <= walls.uid < base + UID_COUNT:
         return row.warning(f"a VMM had uid {walls.uid}, which is none of {span}", "It may be somebody's.")
     if taken is None:
         return row.unknown(f"{span}; /etc/passwd cannot be read")
@@ -114,13 +113,13 @@ def check_users(base: int, taken: Sequence[Numbers] | None, walls: Walls | None,
 
 
 def _overlap(base: int, numbers: Numbers) -> bool:
-    return numbers.first < base + SLOTS and base < numbers.first + numbers.count
+    return numbers.first < base + UID_COUNT and base < numbers.first + numbers.count
 
 
 def _free_base(taken: Sequence[Numbers]) -> int:
-    base = 790_000
+    base = UID_BASE
     while any(_overlap(base, numbers) for numbers in taken):
-        base += SLOTS
+        base += UID_COUNT
     return base
 
 

@@ -40,7 +40,6 @@ class MachineTrial:
         mend: The command that mends that; None when there is none.
         ran_ms: From the start of the VMM to the guest's first output; None when there was none.
         walls: What it was shut in by; None when it did not run.
-        slot: Its number among live machines, which gives its uid.
         console_bytes: What was kept of the console.
     """
 
@@ -48,7 +47,6 @@ class MachineTrial:
     mend: str | None = None
     ran_ms: float | None = None
     walls: Walls | None = None
-    slot: int = 0
     console_bytes: int = 0
 
 
@@ -77,11 +75,11 @@ async def try_machine(driver: Driver, data: Path, *, timeout_s: float = TRIAL_S)
 
 
 async def _run(driver: Driver, data: Path, undo: UndoStack) -> MachineTrial:
-    from emberbox.sandbox.machines.runfolder import SLOTS, RunFolder
+    from emberbox.sandbox.machines.runfolder import RunFolder
 
     folder = await RunFolder.claim(data / "run")
     undo.push_call(folder.release)
-    spec = _spec(folder.make(f"{secrets.token_hex(4)}-1"), driver.name, folder.number * SLOTS)
+    spec = _spec(folder.make(f"{secrets.token_hex(4)}-1"), driver.name)
     begun = time.perf_counter()
     machine = await driver.start(spec)
     undo.push(machine.kill)
@@ -89,10 +87,10 @@ async def _run(driver: Driver, data: Path, undo: UndoStack) -> MachineTrial:
     ran_ms = (time.perf_counter() - begun) * 1000
     walls = look_at(machine.pid, spec.id)
     await _full_console(machine)
-    return MachineTrial(ran_ms=ran_ms, walls=walls, slot=spec.slot, console_bytes=len(machine.console()))
+    return MachineTrial(ran_ms=ran_ms, walls=walls, console_bytes=len(machine.console()))
 
 
-def _spec(run_dir: Path, driver: str, slot: int) -> MachineSpec:
+def _spec(run_dir: Path, driver: str) -> MachineSpec:
     kernel, initramfs = run_dir / "kernel", run_dir / "initramfs"
     kernel.write_bytes(kernel_image(platform.machine(), kind_of(driver).serial))
     initramfs.write_bytes(bytes(_INITRAMFS_BYTES))
@@ -104,7 +102,6 @@ def _spec(run_dir: Path, driver: str, slot: int) -> MachineSpec:
         kernel=kernel,
         initramfs=initramfs,
         console_bytes=CONSOLE_BYTES,
-        slot=slot,
     )
 
 

@@ -15,7 +15,7 @@ COUNT = 65_536
 """How many an unprivileged build needs."""
 FIRST = 100_000
 """Where such ranges begin on Debian."""
-_VMMS = range(790_000, 800_000)
+_VMMS = range(790_000, 890_000)
 """What belongs to VMMs by default (`vmm.uid_base`)."""
 _SUBUID = Path("/etc/subuid")
 _SUBGID = Path("/etc/subgid")

@@ -64,7 +64,7 @@ class Places:
             undo.push_call(remove_tree, folder)
             # A clone's kernel is its template's, which was told to be quiet.
             talkative = source == "cold" and plan.console is not None
-            spec = plan.spec(name, slot, folder, self._rates, talkative=talkative)
+            spec = plan.spec(name, folder, self._rates, talkative=talkative)
             place = self._book.enter(spec, undo, runtime=plan.image.runtime, source=source)
             # It is struck off behind its end, and ahead of the end of its folder.
             undo.push(place.leave)

@@ -68,9 +68,7 @@ class MachinePlan:
     console: ConsoleReader | None = None
     memory: Path | None = None
 
-    def spec(
-        self, name: str, slot: int, folder: Path, rates: Rates, *, talkative: bool = False
-    ) -> MachineSpec:
+    def spec(self, name: str, folder: Path, rates: Rates, *, talkative: bool = False) -> MachineSpec:
         """Return the spec: behind the image's root come the drives of the layers, then the script drive."""
         drives = (self.image.rootfs, *self.layers, *((self.script_drive,) if self.script_drive else ()))
         layers = (f"emberbox.layers={len(self.layers)}",) if self.layers else ()
@@ -83,7 +81,6 @@ class MachinePlan:
             initramfs=self.image.initramfs,
             drives=tuple(Drive(path=path) for path in drives),
             kernel_args=(*KERNEL_ARGS, *layers),
-            slot=slot,
             rates=rates,
             talkative=talkative,
         )

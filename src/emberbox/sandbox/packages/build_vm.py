@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emberbox.errors import GuestError, GuestRequestFailed, PackagesFailed, VmmError
+from emberbox.errors import GuestError, GuestRequestFailed, GuestTimeout, PackagesFailed, VmmError
 from emberbox.guest import ExecLimits, ExecOutcome, ExecRequest, GuestClient
 from emberbox.images.rootfs.layers import LayerBounds, LayerRefused, make_layer
 from emberbox.model import MIB, PackagesResult, elapsed_ms
@@ -37,7 +37,6 @@ OUTPUT_BYTES = 65_536
 """How much is kept of what the tool said: its end."""
 _WORK = "/work"
 _TRANSFER_S = 300.0
-_GRACE_S = 10.0
 _PIDS = 512
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
 _AUTHORITIES = "/tmp/emberbox-authorities.pem"  # noqa: S108  in the guest
@@ -168,7 +167,7 @@ class BuildVm:
             return self._settings
         limits = ExecLimits(wall_ms=int(READY_S * 1000))
         process = await guest.start(ExecRequest(argv=tool.own_index, limits=limits))
-        told = await process.collect(keep_stdout=1024, keep_stderr=1024, timeout_s=READY_S + _GRACE_S)
+        told = await process.collect(keep_stdout=1024, keep_stderr=1024, timeout_s=None)
         address, *hosts = told.stdout.decode("ascii", "replace").split() or [""]
         if told.exit_code != 0 or not address:
             raise GuestRequestFailed(
@@ -190,7 +189,7 @@ class BuildVm:
                 ),
             )
         )
-        return await process.collect(keep_stdout=keep, keep_stderr=0, timeout_s=timeout_s + _GRACE_S)
+        return await process.collect(keep_stdout=keep, keep_stderr=0, timeout_s=None)
 
     async def _take(self, guest: GuestClient, archive: Path) -> None:
         """Write what was installed to a file of the host, as a tar that nobody has looked into yet."""
@@ -201,6 +200,8 @@ class BuildVm:
                 async with asyncio.timeout(_TRANSFER_S), aclosing(installed) as pieces:
                     async for piece in pieces:
                         await asyncio.to_thread(stream.write, piece)
+        except TimeoutError:
+            raise GuestTimeout(f"its files took longer than {_TRANSFER_S:g} s to read") from None
         except GuestRequestFailed as error:
             if error.reason != "too_large":
                 raise

@@ -107,7 +107,7 @@ async def _run_script(
             limits=ExecLimits(wall_ms=int(WARM_TIMEOUT_S * 1000)),
         )
         process = await guest.start(request)
-        outcome = await process.collect(keep_stdout=4096, keep_stderr=4096, timeout_s=WARM_TIMEOUT_S + 10)
+        outcome = await process.collect(keep_stdout=4096, keep_stderr=4096, timeout_s=None)
         if outcome.exit_code != 0:
             text = (outcome.stderr or outcome.stdout).decode("utf-8", "replace").strip()
             problem = f"{script} failed in the template of {runtime.name}: {text[-500:] or outcome.reason}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emberbox.errors import RequirementMissing
-from emberbox.vmm.driver import VmmHost
+from emberbox.vmm.driver import VmmHost, users_of
 from emberbox.vmm.firecracker.install.release import INSTALL, LEAST_VERSION, installed, parse_version
 from emberbox.vmm.firecracker.jailer.entry import write_entry
 from emberbox.vmm.firecracker.jailer.rights import check_rights
@@ -63,10 +63,6 @@ class FirecrackerHost(VmmHost):
     def pauses(self) -> bool:
         """Whether a machine can be spoken to once it was paused and went on."""
         return self.release not in _DEAF_AFTER_PAUSE
-
-    def uid(self, slot: int) -> int:
-        """Return the uid and gid of the VMM in that slot."""
-        return self.options.uid_base + slot
 
 
 async def examine(
@@ -165,6 +161,7 @@ def _assemble(folder: Path, firecracker: Path, jailer: Path, options: DriverOpti
             f"{jailer} is of version {jailers}, but Firecracker of {release}", mend=INSTALL
         )
     cgroups = Cgroups()
+    groups = cgroups if cgroups.prepare() else None
     host = f"{cpu_model()}, Linux {os.uname().release}"
     return FirecrackerHost(
         firecracker=firecracker,
@@ -172,8 +169,9 @@ def _assemble(folder: Path, firecracker: Path, jailer: Path, options: DriverOpti
         jailer=jailer,
         release=release,
         version=f"Firecracker {release}, snapshot {told['snapshot']}, {host}, layout {LAYOUT}",
-        cgroups=cgroups if cgroups.prepare() else None,
+        cgroups=groups,
         options=options,
+        users=users_of(options, groups),
         clock=moves_clocks(_CLOCK_SOURCE),
     )
 

@@ -72,7 +72,7 @@ class JailedFirecracker:
         self.host = host
         self.spec = spec
         self.undo = undo
-        self.jail = MachineJail(spec.run_dir, host.entry.name, spec.id, host.uid(spec.slot))
+        self.jail = MachineJail(spec.run_dir, host.entry.name, spec.id)
         socket = self.jail.root / hardware.API.lstrip("/")
         self.api = FirecrackerApi(socket, name=spec.id, unknown=host.unknown)
         self.metrics = MetricsReader()
@@ -80,7 +80,11 @@ class JailedFirecracker:
         self._log = BoundedLog(error_log(spec.run_dir), _LOG_BYTES)
 
     def make_jail(self) -> None:
-        """Make the jail, empty but for Firecracker and the machine's drives. Raises `OSError`."""
+        """Make the jail, empty but for Firecracker and the machine's drives.
+
+        Raises `VmmStartFailed` where no user is left for it, or `OSError`.
+        """
+        self._belong(self.host.take_uid(self.spec.id, self.undo))
         self.undo.push(lambda: asyncio.to_thread(self.jail.remove))
         self.jail.make()
         self.jail.share(self.host.firecracker, PROGRAM)
@@ -123,6 +127,7 @@ class JailedFirecracker:
         try:
             await self.api.ready(_READY_S, lambda: not process.ended)
             state = await self.api.state()
+            self._belong(self.host.hold_uid(process.pid, self.spec.id, self.undo))
             self.undo.push(lambda: asyncio.to_thread(self.jail.remove))
             self.undo.push(self._remove_group)
             self._listen(lambda name: open_pipe(self.jail.root / name))
@@ -132,6 +137,11 @@ class JailedFirecracker:
         self.undo.push(process.kill)
         self.undo.push(self.api.close)
         return state
+
+    def _belong(self, uid: int | None) -> None:
+        if uid is None:
+            raise VmmStartFailed("a VMM under Firecracker's jailer needs a user of its own")
+        self.jail.uid = uid
 
     async def configure(self, requests: Iterable[Request]) -> None:
         """Send requests one after another. Raises `VmmError`."""

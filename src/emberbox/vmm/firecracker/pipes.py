@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 _PIECE = 65_536
 _PIECES_AT_ONCE = 2
 _PIECES_IN_ALL = 16
-_PAUSE_S = 0.01
-_LINE_BYTES = 256 * 1024
+_PAUSE_S = 0.05
+_LINE_BYTES = 65_536
+_LINES_AT_ONCE = 64
 _COUNTERS = 4096
 _TAIL_BYTES = 16_384
 
@@ -106,8 +107,8 @@ class BoundedLog:
 class MetricsReader:
     """Adds up Firecracker's metrics: JSON objects, one a line, whose counters start anew each time.
 
-    A last line that was torn by the VMM's end, and lines that are no metrics, are passed over and
-    counted in `torn`.
+    A last line that was torn by the VMM's end, lines that are no metrics, and those beyond what a VMM
+    writes at once, are passed over and counted in `torn`.
     """
 
     def __init__(self) -> None:
@@ -120,8 +121,9 @@ class MetricsReader:
     def take(self, piece: bytes) -> None:
         """Take the next piece of the stream."""
         *lines, self._rest = (self._rest + piece).split(b"\n")
-        for line in lines:
+        for line in lines[:_LINES_AT_ONCE]:
             self._add(line)
+        self.torn += max(0, len(lines) - _LINES_AT_ONCE)
         if len(self._rest) > _LINE_BYTES:
             self._rest = b""
             self.torn += 1

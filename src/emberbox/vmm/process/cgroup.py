@@ -146,6 +146,14 @@ class Cgroups:
         """Return the group `name` as it is on disk; it may have no folder at all."""
         return Cgroup(tuple(parent / name for parent in self.parents if (parent / name).is_dir()))
 
+    def occupied(self, name: str) -> bool:
+        """Tell whether a process is in the group `name`; False where there is no such group."""
+        for folder in self.find(name).folders:
+            with contextlib.suppress(FileNotFoundError):
+                if (folder / "cgroup.procs").read_text().strip():
+                    return True
+        return False
+
     def names(self, prefix: str) -> list[str]:
         """Return the names of the groups that start with `prefix`, live or left over."""
         found = {

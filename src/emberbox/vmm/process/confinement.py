@@ -16,9 +16,6 @@ BUBBLEWRAP = Path("/usr/bin/bwrap")
 SETPRIV = Path("/usr/bin/setpriv")
 PACKAGES = {"bwrap": "bubblewrap", "setpriv": "util-linux"}
 """The programs that shut VMMs in, and Debian's package of each."""
-UID_BASE = 790_000
-"""First of 10,000 uids (and gids) for VMMs, one for each slot. Above the ranges of people, services
-and subuids by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,7 @@ class QemuDriver(VmmDriver[QemuHost, QemuMachine]):
         """
         host = await self._host()
         with explained(spec, "did not start"):
-            descriptor = create_memory(memory, spec.memory_mib * 1024 * 1024, host.uid(spec))
+            descriptor = create_memory(memory, spec.memory_mib * 1024 * 1024)
         try:
             return await _boot(host, spec, descriptor, memory)
         except BaseException:

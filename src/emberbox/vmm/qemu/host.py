@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import RequirementMissing
 from emberbox.vmm import timestamp
+from emberbox.vmm.driver import users_of
 from emberbox.vmm.kvm.acceleration import find_acceleration
 from emberbox.vmm.kvm.kinds import look_at_kvm
 from emberbox.vmm.kvm.node import DEVICE, check_node
@@ -75,6 +76,7 @@ def _assemble(
 ) -> QemuHost:
     root = jail_root(folder, jail_files(binary, accelerator, architecture)) if confine else None
     cgroups = Cgroups()
+    groups = cgroups if confine and cgroups.prepare() else None
     found = remembered(folder / f"{binary.name}.json", binary, lambda: _look_at(binary))
     emulated = accelerator == "tcg"
     clock = remembered(folder / "clock.json", binary, _look_at_clock) if emulated else {"tsc_khz": None}
@@ -91,8 +93,9 @@ def _assemble(
         hardware=hardware,
         version=f"QEMU {found['version']}, {hardware.accelerator}, {hardware.processor}, layout {LAYOUT}",
         jail=root,
-        cgroups=cgroups if confine and cgroups.prepare() else None,
+        cgroups=groups,
         options=options,
+        users=users_of(options, groups) if confine and os.geteuid() == 0 else None,
     )
 
 

@@ -50,10 +50,6 @@ class QemuHost(VmmHost):
     kvm: Path = DEVICE
     precedence: Precedence = field(default_factory=Precedence)
 
-    def uid(self, spec: MachineSpec) -> int | None:
-        """Return the uid of the machine's VMM; None where it keeps ours."""
-        return self.options.uid_base + spec.slot if self.jail is not None and os.geteuid() == 0 else None
-
 
 def explained(spec: MachineSpec, what: str) -> AbstractContextManager[None]:
     """Turn what goes wrong inside into `VmmStartFailed` with QEMU's own words."""
@@ -72,11 +68,13 @@ class ConfinedQemu:
         process: QEMU, or the init of its PID namespace.
         control: The control connection.
         group: Its control group, if it has one.
+        uid: Its uid and gid; None where it keeps ours.
     """
 
     process: VmmProcess
     control: Qmp
     group: Cgroup | None = None
+    uid: int | None = None
 
     def __init__(self, host: QemuHost, spec: MachineSpec, undo: UndoStack) -> None:
         self.host = host
@@ -99,13 +97,17 @@ class ConfinedQemu:
         """Start QEMU; its guest does not run yet.
 
         Args:
-            memory: The open file of its memory; None for anonymous memory.
+            memory: The open file of its memory, which becomes its own for a template; None for
+                anonymous memory.
             state: An open device state, which is closed here, and makes it a clone: what that writes
                 to its memory stays its own, a template's goes to the file. None for a cold boot.
         """
         with Descriptors() as descriptors:
             if state is not None:
                 descriptors.own(state)
+            self.uid = self.host.take_uid(self.spec.id, self.undo)
+            if memory is not None and state is None and self.uid is not None:
+                os.fchown(memory, self.uid, self.uid)
             wiring = self._wire(descriptors, memory, state)
             self.group = self._make_group(clone=state is not None)
             command = arguments(self.spec, self.host.hardware, wiring)
@@ -123,9 +125,12 @@ class ConfinedQemu:
         self.control = Qmp.connect(self._socket)
         try:
             status = await self.control.execute("query-status", timeout_s=_ADOPT_S)
+            if not isinstance(status, dict):
+                raise VmmDied("what answers in the place of QEMU is none")
         except BaseException:
             await self.control.close()
             raise
+        self.uid = self.host.hold_uid(process.pid, self.spec.id, self.undo)
         if self.host.cgroups is not None:
             self.group = self.host.cgroups.find(self.spec.id)
             self.undo.push(self.group.remove)
@@ -195,13 +200,13 @@ class ConfinedQemu:
         host, spec = self.host, self.spec
         devices: tuple[confinement.Device, ...] = ()
         if host.hardware.accelerator == "kvm":
-            devices = (kvm_node(host.uid(spec), spec.run_dir, host.kvm),)
-        uid = host.options.uid_base + spec.slot
+            devices = (kvm_node(self.uid, spec.run_dir, host.kvm),)
+        uid = os.geteuid() if self.uid is None else self.uid
         return confinement.Cell(root=jail, uid=uid, devices=devices, die_with_parent=not spec.survive_parent)
 
     def _bound(self, pid: int) -> None:
         spec = self.spec
-        processes = None if self.host.uid(spec) is None else threads(spec)
+        processes = None if self.uid is None else threads(spec)
         confinement.limit(pid, file_bytes=max(spec.console_bytes, longest_drive(spec)), processes=processes)
         if self.group is not None:
             self.group.add(pid)

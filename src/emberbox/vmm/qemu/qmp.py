@@ -1,8 +1,8 @@
 """The control connection to a QEMU process, spoken by the QEMU project's own client, `qemu.qmp`.
 
 Source: QEMU's docs/interop/qmp-spec. That library greets, negotiates, numbers commands and reads
-events; here its errors become ours, every command gets a bound, and the tasks it starts get an
-owner.
+events; here its errors become ours, every command gets a bound, what is read is bounded (`paced`),
+and the tasks it starts get an owner.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from emberbox.vmm.process import sockets
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from qemu.qmp import Message, QMPClient
+    from qemu.qmp import Message
+
+    from emberbox.vmm.qemu.paced import PacedClient
 
 _log = logging.getLogger(__name__)
 
-_LONGEST_LINE = 1024 * 1024
 _CLOSE_S = 5.0
 _SILENT = logging.CRITICAL + 1
 
@@ -43,7 +44,7 @@ class Qmp:
         connection: A socket connected to QEMU; closed here.
     """
 
-    def __init__(self, client: QMPClient, connection: socket.socket) -> None:
+    def __init__(self, client: PacedClient, connection: socket.socket) -> None:
         self.on_event: Event | None = None
         """Called with the name and the data of each event, in their order; None for nobody."""
         self._client = client
@@ -146,7 +147,8 @@ class Qmp:
 
     def _hang_up(self) -> None:
         # The library sees an end of input. Unlike its own disconnect, that never waits for QEMU to
-        # read what is unsent.
+        # read what is unsent; nor is what it still says read at its pace.
+        self._client.stop()
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
 
@@ -157,11 +159,11 @@ class Qmp:
         return False
 
 
-def _new_client() -> QMPClient:
+def _new_client() -> PacedClient:
     # Imported at the first machine's start, while QEMU starts beside it.
-    from qemu.qmp import QMPClient
+    from emberbox.vmm.qemu.paced import PacedClient
 
-    client = QMPClient("emberbox", readbuflen=_LONGEST_LINE)
+    client = PacedClient("emberbox")
     if client.logger.level == logging.NOTSET:
         # It logs the end of any connection as an error; here that is the normal end of a machine.
         # An explicit level is kept.

@@ -26,7 +26,7 @@ _SAMPLES = 64
 _PIECE = 8 * 1024 * 1024
 
 
-def create_memory(path: Path, size: int, owner: int | None) -> int:
+def create_memory(path: Path, size: int) -> int:
     """Make the empty, sparse file `path` of `size` bytes; returns it open for reading and writing.
 
     Raises `OSError`.
@@ -34,13 +34,10 @@ def create_memory(path: Path, size: int, owner: int | None) -> int:
     Args:
         path: A path that does not exist.
         size: Bytes.
-        owner: uid that may use it besides root; None for ours.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.ftruncate(descriptor, size)
-        if owner is not None:
-            os.fchown(descriptor, owner, owner)
     except BaseException:
         os.close(descriptor)
         path.unlink()

@@ -101,7 +101,7 @@ def test_files_alone_prove_nothing(tmp_path: Path) -> None:
     ("walls", "key", "words"),
     [
         ({"filtered": False}, "seccomp", "no filter"),
-        ({"uid": 1000}, "users", "uid 1000, which is none of 790000 to 799999"),
+        ({"uid": 1000}, "users", "uid 1000, which is none of 790000 to 889999"),
         ({"core_bytes": None}, "core_dumps", "any number of bytes"),
     ],
 )
@@ -252,14 +252,14 @@ def test_users_of_a_service_that_is_not_root(tmp_path: Path) -> None:
             "bob:700000:100000",
             "users",
             "/etc/subuid gives 700000 to 799999 to bob",
-            "UID_BASE=800000",
+            "UID_BASE=890000",
         ),
         (
             "etc/passwd",
             "eve:x:795000:1::/:/x",
             "users",
             "/etc/passwd gives 795000 to 795000 to eve",
-            "UID_BASE=800000",
+            "UID_BASE=890000",
         ),
     ],
 )

@@ -52,9 +52,9 @@ def test_enough_numbers(files: tuple[Path, Path]) -> None:
     [
         ("", 100_000),
         ("bob:100000:65536\neve:165536:65536", 231_072),
-        ("bob:600000:130000", 800_000),
-        ("bob:790000:5", 800_000),
-        ("bob:800000:65536", 865_536),
+        ("bob:600000:130000", 890_000),
+        ("bob:790000:5", 890_000),
+        ("bob:890000:65536", 955_536),
     ],
 )
 def test_a_range_that_nobody_has(files: tuple[Path, Path], taken: str, first: int) -> None:

@@ -72,6 +72,10 @@ async def test_what_is_no_metric_is_passed_over() -> None:
     reader.take(b"x" * 300_000)
     reader.take(line(n=1))
     assert reader.torn >= 6, "an endless line is let go"
+    lines, torn = reader.lines, reader.torn
+    reader.take(b"{}\n" * 20_000)
+    assert reader.lines - lines + reader.torn - torn == 20_000
+    assert reader.lines - lines < 100, "more than is written at once is not gone through"
     for number in range(10_000):
         reader.take(line(**{f"name{number}": 1}))
     assert len(reader.counters) <= 4096

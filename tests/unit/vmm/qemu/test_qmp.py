@@ -16,6 +16,7 @@ import pytest_asyncio
 
 from emberbox.errors import VmmDied, VmmTimeout
 from emberbox.vmm.process import sockets
+from emberbox.vmm.qemu.paced import AT_ONCE, PER_SECOND
 from emberbox.vmm.qemu.qmp import Qmp, QmpRefused
 from tests.patience import PATIENCE_S
 
@@ -225,7 +226,17 @@ async def test_closing_does_not_wait_for_a_qemu_that_reads_nothing(qemu: FakeQem
         await waiting
 
 
-NONSENSE = [b"nonsense\n", b"[1]\n", b'"x"\n', b"x" * 1_100_000, b'{"error": 5}\n', b"\xff\xfe\n"]
+NONSENSE = [
+    b"nonsense\n",
+    b"[1]\n",
+    b'"x"\n',
+    b"x" * 1_100_000,
+    b'{"error": 5}\n',
+    b"\xff\xfe\n",
+    b"[" * 60_000 + b"\n",
+    b'{"return": ' + b"9" * 9_000 + b"}\n",
+    b'{"return": 1, "id": []}\n',
+]
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE)
@@ -273,8 +284,36 @@ async def test_an_endless_line_is_not_gathered(qemu: FakeQemu) -> None:
         while sent < 64 * 1024 * 1024:
             await qemu.send(b"x" * 65_536)
             sent += 65_536
-    assert sent <= 4 * 1024 * 1024
+    assert sent <= 2 * 1024 * 1024
     await asyncio.wait_for(asyncio.wait({control.lost}), PATIENCE_S)
+
+
+async def test_a_flood_is_read_at_a_pace_and_leaves_others_their_turns(qemu: FakeQemu) -> None:
+    events: list[tuple[str, Any]] = []
+    control = await greeted(qemu, events)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    flood = asyncio.create_task(qemu.send(b'{"event":"STOP"}\n' * 50_000))
+    most, before = 0, 0
+    while len(events) < AT_ONCE + 100:
+        await asyncio.sleep(0)
+        most, before = max(most, len(events) - before), len(events)
+    assert most <= 4, "nobody waits for more than a few of its messages"
+    assert len(events) <= AT_ONCE + PER_SECOND * (loop.time() - began) + 1
+    async with asyncio.timeout(PATIENCE_S):
+        await control.close()
+        with suppress(BrokenPipeError, ConnectionResetError):
+            await flood
+    assert control.lost.done(), "what is still to be read is not waited for"
+
+
+async def test_an_answer_behind_a_flood_is_still_found(qemu: FakeQemu) -> None:
+    control = await greeted(qemu)
+    waiting = asyncio.create_task(control.execute("query-status", timeout_s=PATIENCE_S))
+    asked = await qemu.hear()
+    await qemu.say(*[{"event": "STOP"}] * (AT_ONCE + 50), {"return": "found", "id": asked["id"]})
+    assert await waiting == "found"
+    await control.close()
 
 
 async def test_a_descriptor_can_be_passed(qemu: FakeQemu) -> None:

@@ -24,7 +24,7 @@ SIZE = 8 * 1024 * 1024
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    descriptor = create_memory(tmp_path / "memory", SIZE, None)
+    descriptor = create_memory(tmp_path / "memory", SIZE)
     os.pwrite(descriptor, b"a" * 5000, 0)
     os.pwrite(descriptor, b"z" * 100, SIZE - 4096)
     os.close(descriptor)
@@ -72,7 +72,7 @@ def test_digests_notice_a_change(image: Path) -> None:
 def test_memory_never_replaces_a_file(image: Path) -> None:
     before = image.read_bytes()
     with pytest.raises(FileExistsError):
-        create_memory(image, SIZE, None)
+        create_memory(image, SIZE)
     assert image.read_bytes() == before
 
 

@@ -28,7 +28,7 @@ from emberbox.errors import (
 from emberbox.files.globs import Glob, parse_glob
 from emberbox.files.paths import readable, stays_below
 from emberbox.ids import is_id, new_id
-from emberbox.sandbox.outputs import OUTPUT_FOLDER, output_entries
+from emberbox.sandbox.outputs import OUTPUT_FOLDER, READ_S, output_entries
 from emberbox.store.database import Database, now_us
 from emberbox.store.records import ArtifactRecord, JobRecord
 from emberbox.store.tables import artifacts as table
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-COLLECT_S = 120.0
-"""How long the collecting of one job may take, in seconds."""
 MAX_ENTRIES = 20_000
 """Most entries of one folder tree that are looked at."""
 _MAX_NOTES = 10
@@ -100,7 +98,13 @@ class Artifacts:
         self._settings = settings
 
     async def collect(
-        self, sandbox: SandboxFiles, job: JobRecord, room: Reservation, *, left_files: bool = False
+        self,
+        sandbox: SandboxFiles,
+        job: JobRecord,
+        room: Reservation,
+        *,
+        left_files: bool = False,
+        within_s: float = READ_S,
     ) -> Collected:
         """Store the files that the job's globs name and those of its output folder, after its end.
 
@@ -119,6 +123,7 @@ class Artifacts:
             job: Whose globs count.
             room: Promises the files' bytes as they come; what it does not is left out, with a note.
             left_files: False where nothing lies in the output folder, which then is not looked at.
+            within_s: How long all of it may take, in seconds; what is not read by then is left out.
 
         Returns:
             Records whose rows the caller writes, or that it gives to `discard`.
@@ -126,10 +131,10 @@ class Artifacts:
         bounds = self._settings.jobs
         harvest = _Harvest(sandbox, job.id, bounds.artifact_files, bounds.artifact_bytes, room)
         try:
-            async with asyncio.timeout(COLLECT_S):
+            async with asyncio.timeout(within_s):
                 await self._harvest(harvest, job.spec.artifacts, left_files=left_files)
         except TimeoutError:
-            harvest.note(f"the files took longer than {COLLECT_S:g} s to read; the rest was left out")
+            harvest.note(f"the files took longer than {within_s:g} s to read; the rest was left out")
         except EmberboxError as error:
             harvest.note(f"the files that were left could not be kept: {error.message}")
             _log.warning(

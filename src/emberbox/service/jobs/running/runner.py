@@ -17,10 +17,12 @@ from emberbox.errors import (
     NotFound,
     PackagesFailed,
     VmmDied,
+    VmmTimeout,
 )
 from emberbox.model import RunResult, RunStatus
+from emberbox.sandbox.outputs import reading_bound_s
 from emberbox.sandbox.packages.requests import REQUEST_BYTES, PackageRequest, tool_of
-from emberbox.service.jobs.running import outcomes
+from emberbox.service.jobs.running import bounds, outcomes
 from emberbox.service.jobs.running.artifacts import Artifacts, Collected
 from emberbox.store.database import now_us
 from emberbox.tasks import TaskKeeper, undone_on_failure
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from emberbox.service.uploads.contents import Contents
     from emberbox.store.records import ContentRecord, JobRecord
 
-CANCEL_S = 15.0
+CANCEL_S = 3.0
 """How long a cancelled program may take to end; then its VM is ended."""
 INLINE_BYTES = 65_536
 
@@ -108,7 +110,8 @@ class Runner:
             return outcomes.refused("refused", error)
         live.sandbox = sandbox
         try:
-            process = await self._stage(sandbox, job)
+            async with bounds.bounded(sandbox, bounds.stage_s(sandbox), "did not have the job's files"):
+                process = await self._stage(sandbox, job)
         except CompileFailed as error:
             if error.result.reason == "vm_died":
                 await _spare_the_program(sandbox, error.message)
@@ -120,7 +123,13 @@ class Runner:
         collected = Collected(records=[], notes=[])
         if result.status not in (RunStatus.VM_DIED, RunStatus.CANCELLED) and not sandbox.closed:
             await live.room.look()
-            collected = await self._artifacts.collect(sandbox, job, live.room, left_files=result.left_files)
+            collected = await self._artifacts.collect(
+                sandbox,
+                job,
+                live.room,
+                left_files=result.left_files,
+                within_s=reading_bound_s(sandbox.limits),
+            )
         async with undone_on_failure(partial(self._artifacts.discard, collected)):
             return await outcomes.ended(put, live, result, collected, ended_at)
 
@@ -175,6 +184,13 @@ class Runner:
 
     async def _follow(self, live: LiveJob, sandbox: Sandbox, process: Process) -> RunResult:
         """Run the program, with its output going to the log."""
+        try:
+            async with bounds.bounded(sandbox, bounds.follow_s(sandbox), "did not end the program"):
+                return await self._followed(live, process)
+        except VmmTimeout as error:
+            return RunResult(status=RunStatus.TIMED_OUT, message=error.message)
+
+    async def _followed(self, live: LiveJob, process: Process) -> RunResult:
         content = None if live.job.stdin_sha is None else await self._contents.get(live.job.stdin_sha)
         started_at = now_us()
         feeding = TaskKeeper()

@@ -44,19 +44,20 @@ class MachineJail:
             files to be linked.
         program: File name of the Firecracker binary.
         machine_id: The jailer's `--id`.
-        uid: uid and gid of the VMM.
 
     Attributes:
+        uid: uid and gid of the VMM; to be set before anything is made.
         base: The jailer's `--chroot-base-dir`.
         root: The folder itself.
         binds: What could not be linked, as path on the host and path of the place for it: to be
             mounted read-only.
     """
 
-    def __init__(self, run_dir: Path, program: str, machine_id: str, uid: int) -> None:
+    uid: int
+
+    def __init__(self, run_dir: Path, program: str, machine_id: str) -> None:
         self.base = run_dir.resolve() / "jail"
         self.root = self.base / program / machine_id / "root"
-        self.uid = uid
         self.binds: list[tuple[Path, Path]] = []
 
     def make(self) -> None:

@@ -21,7 +21,8 @@ UID = 790_123
 def jail(tmp_path: Path) -> MachineJail:
     run_dir = tmp_path / "run"
     run_dir.mkdir()
-    made = MachineJail(run_dir, "firecracker", "abc-1", UID)
+    made = MachineJail(run_dir, "firecracker", "abc-1")
+    made.uid = UID
     made.make()
     return made
 

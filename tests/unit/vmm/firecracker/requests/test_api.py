@@ -6,6 +6,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
+import h11
 import pytest
 import pytest_asyncio
 
@@ -13,6 +14,7 @@ from emberbox.errors import VmmDied, VmmError, VmmTimeout
 from emberbox.vmm.firecracker.requests.answers import BalloonStatistics
 from emberbox.vmm.firecracker.requests.api import FirecrackerApi
 from emberbox.vmm.firecracker.requests.faults import LONGEST_FAULT, FirecrackerFault
+from emberbox.vmm.firecracker.requests.paced import PIECE_BYTES
 from emberbox.vmm.firecracker.requests.request import Request
 from emberbox.vmm.firecracker.requests.wire import CONNECTIONS, LARGEST_ANSWER
 from emberbox.vmm.process import sockets
@@ -141,7 +143,7 @@ async def test_connections_that_are_used_up_are_told(path: Path, api: Firecracke
 
 
 async def test_a_long_fault_is_cut(path: Path, api: FirecrackerApi) -> None:
-    async with serving(path, fault("é" * 100_000)):
+    async with serving(path, fault("é" * 5_000)):
         with pytest.raises(FirecrackerFault) as caught:
             await api.send(PAUSE)
     assert len(caught.value.fault_message) == LONGEST_FAULT
@@ -152,7 +154,7 @@ async def test_a_long_fault_is_cut(path: Path, api: FirecrackerApi) -> None:
     [
         (answer(200, b"<html>"), "not JSON"),
         (answer(400, b"nothing"), "not JSON"),
-        (answer(200, b"[" * 90_000), "not JSON"),
+        (answer(200, b"[" * 60_000), "not JSON"),
         (answer(200, b"9" * 9000), "not JSON"),
         (answer(200, b"\xff\xfe"), "not JSON"),
         (answer(400, {"fault": "x"}), "none of its own"),
@@ -184,6 +186,34 @@ async def test_an_endless_answer_is_cut_off(path: Path, api: FirecrackerApi) -> 
     async with serving(path, endless + (b"8000\r\n" + b"x" * 0x8000 + b"\r\n") * 64):
         with pytest.raises(VmmError, match="larger than"):
             await api.send(PAUSE)
+
+
+@pytest.mark.parametrize(
+    "endless", [b"HTTP/1.1 100 \r\n\r\n", b"HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n\r\n"]
+)
+async def test_an_answer_in_crumbs_is_bounded_and_leaves_others_their_turns(
+    path: Path, api: FirecrackerApi, endless: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, since_others = 0, 0
+    receive = h11.Connection.receive_data
+
+    def counting(connection: h11.Connection, data: bytes) -> None:
+        nonlocal read, since_others
+        read, since_others = read + len(data), since_others + len(data)
+        receive(connection, data)
+
+    monkeypatch.setattr(h11.Connection, "receive_data", counting)
+    crumbs = endless + (b"1\r\nx\r\n" if b"chunked" in endless else endless) * 100_000
+    most = 0
+    async with serving(path, crumbs):
+        asking = asyncio.create_task(api.send(PAUSE))
+        while not asking.done():
+            most, since_others = max(most, since_others), 0
+            await asyncio.sleep(0)
+        with pytest.raises(VmmError, match=r"not HTTP|larger than"):
+            await asking
+    assert 0 < most <= 2 * PIECE_BYTES
+    assert read <= 2 * LARGEST_ANSWER
 
 
 async def test_a_chunked_answer_is_read(path: Path, api: FirecrackerApi) -> None:
