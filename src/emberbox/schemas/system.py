@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from emberbox.schemas.base import Answer, Integer, Number, Request
+from emberbox.bounds import MEMORY_MIB, VCPUS
+from emberbox.schemas.base import Answer, Integer, Number, Request, optional
 
 State = Literal["starting", "ready", "draining"]
 
@@ -123,10 +124,8 @@ class PoolOrder(Request):
     """How many VMs of a runtime are kept ready. 0 leaves it to demand."""
 
     ready: Integer = Field(ge=0, le=100)
-    memory_mib: Integer | None = Field(
-        default=None, ge=64, le=1_048_576, description="Size; the runtime's default if null."
-    )
-    vcpus: Integer | None = Field(default=None, ge=1, le=64)
+    memory_mib: Integer | None = optional(MEMORY_MIB, "Size, rounded up; the runtime's default if null.")
+    vcpus: Integer | None = optional(VCPUS)
     wait_s: Number = Field(default=0, ge=0, le=300, description="Wait this long for them to be ready.")
 
 

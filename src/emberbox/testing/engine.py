@@ -31,6 +31,7 @@ from emberbox.vmm.base import DriverReport, Machine, MachineState
 
 if TYPE_CHECKING:
     from emberbox.config import Settings
+    from emberbox.images import Progress
     from emberbox.sandbox.machines.console import ConsoleReader
     from emberbox.sandbox.packages.requests import Packages
     from emberbox.sandbox.process import Process
@@ -158,6 +159,7 @@ class HostEngine(Engine):
         scope: str | None = None,
         packages: Packages | None = None,
         console: ConsoleReader | None = None,
+        progress: Progress | None = None,
         **given: Unpack[RunParameters],
     ) -> Sandbox:
         """Open a sandbox that the caller closes; arguments as for `Engine.open_sandbox`."""

@@ -35,7 +35,6 @@ class DriverOptions:
     Args:
         accelerator: `kvm` or `tcg`, as far as the driver runs on it, to take it for granted; None to find out
             which works.
-        cpus: CPUs' worth of time for each machine, by its control group; None for no bound.
         uid_base: uid of slot 0, when we are root; the 10,000 from there belong to VMMs.
         kernel: What all its guests boot; None where that is not known: then no KVM is refused for it.
         kvm_kind: `hardware` or `pvm` to take that for the kind of this host's KVM; `auto` to look.
@@ -43,7 +42,6 @@ class DriverOptions:
     """
 
     accelerator: str | None = None
-    cpus: float | None = None
     uid_base: int = UID_BASE
     kernel: GuestKernel | None = None
     kvm_kind: str = "auto"

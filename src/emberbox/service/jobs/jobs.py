@@ -77,13 +77,15 @@ class Jobs:
         if is_id(job_id, "job"):
             job = await self._db.read(lambda connection: find_job(connection, job_id))
             if job is not None:
-                return self._with_times(job)
+                return self._as_it_runs(job)
         raise _not_found(job_id)
 
-    def _with_times(self, job: JobRecord) -> JobRecord:
-        """Add when the program began, which the row tells only at the end."""
+    def _as_it_runs(self, job: JobRecord) -> JobRecord:
+        """Add what no row tells: when the program began, and what is made ready ahead of it."""
         live = self._live.get(job.id)
-        return replace(job, started_at=live.started_at) if live is not None and not job.terminal else job
+        if live is None or job.terminal:
+            return job
+        return replace(job, started_at=live.started_at, progress=live.log.progress)
 
     async def list(
         self,
@@ -109,7 +111,7 @@ class Jobs:
         return await self._db.page(
             query,
             jobs.c.id,
-            lambda row: self._with_times(JobRecord.from_row(row)),
+            lambda row: self._as_it_runs(JobRecord.from_row(row)),
             cursor,
             limit,
             prefix="job",

@@ -219,7 +219,7 @@ def _jailer(
     if spec.network is not None and spec.network.netns is not None:
         arguments += ["--netns", str(spec.network.netns)]
     if host.cgroups is not None:
-        limits = group_limits(spec, memory_mib, host.options.cpus)
+        limits = group_limits(spec, memory_mib)
         arguments += ["--cgroup-version", "2" if host.cgroups.unified else "1", "--parent-cgroup", PARENT]
         for name, value in host.cgroups.assignments(limits):
             arguments += ["--cgroup", f"{name}={value}"]

@@ -18,6 +18,7 @@ from emberbox.errors import (
     PackagesFailed,
     VmmDied,
 )
+from emberbox.images import SilentProgress
 from emberbox.model import RunResult, RunStatus
 from emberbox.sandbox.packages.requests import REQUEST_BYTES, PackageRequest, tool_of
 from emberbox.service.jobs.running import outcomes
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from emberbox.blobs import BlobStore
     from emberbox.runtimes import Runtime
     from emberbox.sandbox import Engine, Process, Sandbox
+    from emberbox.service.jobs.logs.writer import LogWriter
     from emberbox.service.jobs.running.endings import Outcome
     from emberbox.service.jobs.running.live import LiveJob
     from emberbox.service.uploads.contents import Contents
@@ -89,7 +91,12 @@ class Runner:
             # All output is taken as it comes, and bounded by the job's own limit.
             limits = replace(runtime.limits.of_runs(), keep_bytes=None)
             sandbox = await self._engine.open_sandbox(
-                job.runtime, job.spec.options, limits=limits, scope=job.key_id, packages=packages
+                job.runtime,
+                job.spec.options,
+                limits=limits,
+                scope=job.key_id,
+                packages=packages,
+                progress=_Told(live.log),
             )
         except PackagesFailed as error:
             return await outcomes.without_packages(self._blobs, live, error)
@@ -193,6 +200,17 @@ class Runner:
         if outcome.log.key is not None:
             with contextlib.suppress(EmberboxError):
                 await self._blobs.delete([outcome.log.key])
+
+
+class _Told(SilentProgress):
+    """Tells those who follow a job what is made ready ahead of its program."""
+
+    def __init__(self, log: LogWriter) -> None:
+        self._log = log
+
+    def step(self, name: str, fraction: float | None) -> None:
+        """Tell it."""
+        self._log.tell_progress(name)
 
 
 async def _cut_off(live: LiveJob, bound: asyncio.Timeout) -> None:
