@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from emberbox.errors import EmberboxError, NotReady, ServiceStopping
+from emberbox.files.paths import without_folders
 from emberbox.schemas.system import Capacity, Driver, Node, Queue, State, Worker
 from emberbox.store.database import Database, now_us
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from emberbox.sandbox import Engine
     from emberbox.service.jobs.queue.base import JobQueue
     from emberbox.service.upkeep.space import SpaceGuard
+    from emberbox.vmm.base import DriverReport
 
 _log = logging.getLogger(__name__)
 
@@ -142,7 +144,7 @@ class NodeStatus:
             started_at=_moment(self._started_us),
             uptime_s=round(time.monotonic() - self._begun, 3),
             database="sqlite" if self._db.sqlite else "postgresql",
-            driver=Driver(**{name: getattr(driver, name) for name in Driver.model_fields}),
+            driver=_driver(driver),
             capacity=await asyncio.to_thread(self._capacity, machines),
             queue=Queue(queued=depth.queued, running=depth.running, age_s=round(depth.oldest_s, 3)),
             workers=await self._workers(),
@@ -192,6 +194,19 @@ async def _failure(name: str, check: Callable[[], Awaitable[object]]) -> str | N
         return None
     _log.warning("%s is not well: %s", name, message, extra={"action": "node.not_ready"})
     return message
+
+
+def _driver(report: DriverReport) -> Driver:
+    """Return what may be told of the driver: not where things lie on the host."""
+    mend = report.mend
+    if mend is not None and without_folders(mend) != mend:
+        mend = "emberbox doctor"
+    return Driver(
+        accelerator=report.accelerator,
+        version=report.version,
+        reason=without_folders(report.reason),
+        mend=mend,
+    )
 
 
 def _moment(at_us: int) -> datetime:
