@@ -137,7 +137,9 @@ def test_every_value_has_a_step() -> None:
     assert (MEMORY_STEPS_MIB[0], MEMORY_STEPS_MIB[-1]) == (MEMORY_MIB.least, MEMORY_MIB.most)
     assert (VCPUS_STEPS[0], VCPUS_STEPS[-1]) == (VCPUS.least, VCPUS.most)
     for own in (256, 640):
-        got = [step_up(wanted, MEMORY_STEPS_MIB, own) for wanted in range(MEMORY_MIB.least, MEMORY_MIB.most + 1)]
+        got = [
+            step_up(wanted, MEMORY_STEPS_MIB, own) for wanted in range(MEMORY_MIB.least, MEMORY_MIB.most + 1)
+        ]
         assert got == sorted(got)
         assert len(set(got)) <= len(MEMORY_STEPS_MIB) + 1
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import emberbox
 from emberbox import errors
 from emberbox.files.paths import without_folders
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SOURCE = Path(emberbox.__file__).parent
 PARTS = ("blobs", "files", "guest", "images", "net", "sandbox", "service", "store", "vmm")
@@ -26,6 +30,7 @@ OPERATORS_OWN = {
     "vmm/firecracker/install/fetch.py": "emberbox setup",
     "vmm/firecracker/install/installation.py": "emberbox setup",
     "vmm/firecracker/install/sources.py": "emberbox setup",
+    "vmm/firecracker/requests/api.py": "a request's path",
     "vmm/firecracker/jailer/rights.py": "what emberbox doctor tells; the API leaves folders out of it",
     "vmm/kvm/node.py": "/dev/kvm",
 }
@@ -50,27 +55,38 @@ LOCAL_TEXTS = {
 }
 
 
-def _messages(tree: ast.AST) -> list[tuple[int, ast.expr]]:
-    """Return the first argument of each call that makes an error, with its line."""
-    found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and node.args and isinstance(node.func, ast.Name):
-            if node.func.id in NAMES:
-                found.append((node.lineno, node.args[0]))
-    return found
+def _makes_error(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in NAMES
+
+
+def _parts(message: ast.AST, names: dict[str, ast.expr]) -> Iterator[ast.FormattedValue]:
+    """Yield what is put into a message, also by way of a name that holds a part of it."""
+    for part in ast.walk(message):
+        if isinstance(part, ast.FormattedValue):
+            yield part
+        if isinstance(part, ast.Name) and part.id in names:
+            yield from _parts(names[part.id], {})
 
 
 def _named_places(module: Path) -> list[str]:
-    inside = module.relative_to(SOURCE).as_posix()
-    found = []
-    for line, message in _messages(ast.parse(module.read_text())):
-        for part in ast.walk(message):
-            if not isinstance(part, ast.FormattedValue):
+    """Return where an error of a module names a place: its first argument does, that is what callers see."""
+    inside, found = module.relative_to(SOURCE).as_posix(), set()
+    tree = ast.parse(module.read_text())
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    for function in [tree, *functions]:
+        names = {
+            node.targets[0].id: node.value
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+        for node in ast.walk(function):
+            if not isinstance(node, ast.Call) or not node.args or not _makes_error(node):
                 continue
-            said = ast.unparse(part.value)
-            if PLACE.fullmatch(said) and not SAFE.fullmatch(said) and (inside, said) not in LOCAL_TEXTS:
-                found.append(f"{inside}:{line}: {said}")
-    return found
+            for part in _parts(node.args[0], {} if function is tree else names):
+                said = ast.unparse(part.value)
+                if PLACE.fullmatch(said) and not SAFE.fullmatch(said) and (inside, said) not in LOCAL_TEXTS:
+                    found.add(f"{inside}:{node.lineno}: {said}")
+    return sorted(found)
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -92,8 +108,16 @@ def test_what_looks_for_places_finds_them(tmp_path: Path, monkeypatch: pytest.Mo
         "raise VmmError(f'{path.parent}: {error.strerror}', detail=str(path))\n"
         "raise VmmError(f'{error}') from error\n"
         "raise VmmError(f'{path.name}: {without_folders(str(error))}')\n"
+        "def by_a_name():\n"
+        "    told = f'{root} is full'\n"
+        "    raise NoSpace(f'{told}: free some')\n"
     )
-    assert _named_places(module) == ["bad.py:1: self._root", "bad.py:2: path.parent", "bad.py:3: error"]
+    assert _named_places(module) == [
+        "bad.py:1: self._root",
+        "bad.py:2: path.parent",
+        "bad.py:3: error",
+        "bad.py:7: root",
+    ]
 
 
 def test_exceptions_are_still_there() -> None:

@@ -172,18 +172,22 @@ class TemplateStore:
         file = lease_file(self._root, key)
         lease = await wait_for_lock(file, what="removing the template", timeout_s=_REMOVAL_S, shared=True)
         try:
-            return await self._find_or_build(key, plan, lease, progress)
+            template, built = await self._find_or_build(key, plan, lease, progress)
         except BaseException:
             lease.release()
             raise
+        if built:
+            await self._trim_around(template)
+        return template
 
     async def _find_or_build(
         self, key: str, plan: TemplatePlan, lease: Lock, progress: Progress | None
-    ) -> Template:
+    ) -> tuple[Template, bool]:
+        """Return the template, opened, and whether it was built."""
         record = read_record(self._root / key)
         if record is not None:
             try:
-                return await self._open(record, plan, lease, progress)
+                return await self._open(record, plan, lease, progress), False
             except (ImageError, VmmError) as error:
                 told = "template %s is unusable and is built again: %s"
                 _log.warning(told, key, error, extra={"action": "template.corrupt"})
@@ -195,8 +199,20 @@ class TemplateStore:
             found = read_record(self._root / key)  # what another process has built meanwhile
             if found is None or record is not None:
                 found = await self._build(key, plan, progress)
-        await asyncio.to_thread(trim_templates, self._root, self._room_mib, SHARE)
-        return await self._open(found, plan, lease, progress)
+        return await self._open(found, plan, lease, progress), True
+
+    async def _trim_around(self, template: Template) -> None:
+        """Remove what has no room on disk any more, but for this one.
+
+        What cannot be removed stays, and is logged.
+        """
+        let_go = self.hold(template)
+        try:
+            await asyncio.to_thread(trim_templates, self._root, self._room_mib, SHARE)
+        except OSError as error:
+            _log.warning("templates cannot be removed: %s", error, extra={"action": "template.not_removed"})
+        finally:
+            let_go()
 
     async def _build(self, key: str, plan: TemplatePlan, progress: Progress | None) -> TemplateRecord:
         """Boot, warm and freeze it aside, and put it in place; the caller holds the lock of its key."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,7 +13,10 @@ from emberbox.files.locks import is_locked, take_lock
 from emberbox.images import SilentProgress
 from emberbox.model import MIB
 from emberbox.sandbox.templates.opened import OpenTemplates
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ROOM_MIB = 100
 
@@ -95,8 +97,7 @@ async def test_who_waits_for_room_is_told_and_goes_on(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, PATIENCE_S)
     let_go = shelf.opened.hold(await shelf.open("a", 60))
     waiting = asyncio.ensure_future(shelf.open("b", 60, progress=News()))
-    while not told:
-        await asyncio.sleep(0.01)
+    await until(lambda: bool(told))
     let_go()
     await waiting
     assert told == ["waiting for room for a template"]
