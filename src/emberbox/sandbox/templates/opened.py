@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 SHARE = 2
-"""What one scope had made gets one of so many parts of the room, at most."""
+"""What a scope had made beyond one of so many parts of the room is given up first."""
 LOOK_S = 0.2
 """Pause between two looks at whether a template in use has become free."""
 
@@ -114,7 +114,7 @@ class OpenTemplates:
         Raises:
             CapacityExhausted: Templates in use left no room for it for too long.
         """
-        await self._make_room(scope, size, progress)
+        await self._make_room(size, progress)
         entry = self._entries[key] = _Entry(scope, size)
 
         def take_in(template: Template, lease: Lock) -> None:
@@ -126,11 +126,11 @@ class OpenTemplates:
             if entry.template is None:
                 del self._entries[key]
 
-    async def _make_room(self, scope: str | None, size: int, progress: Progress | None) -> None:
+    async def _make_room(self, size: int, progress: Progress | None) -> None:
         try:
             async with asyncio.timeout(self._wait_s):
-                while (crowd := self._crowd(scope, size)) is not None:
-                    if (unused := self._unused(crowd)) is not None:
+                while self._entries and self.size() + size > self._room:
+                    if (unused := self._unused()) is not None:
                         await self.close(unused)
                         continue
                     if progress is not None:
@@ -141,29 +141,24 @@ class OpenTemplates:
                     await asyncio.sleep(LOOK_S)
         except TimeoutError:
             raise CapacityExhausted(
-                f"templates in use take all of the {self._room // MIB:,} MiB of memory that they have here, "
-                f"and none became free within {self._wait_s:g} s; try again later, use sizes and packages "
-                "that are in use already, or raise templates.memory_mib"
+                f"templates in use take the {self._room // MIB:,} MiB of memory that they have here, and none "
+                f"became free within {self._wait_s:g} s; try again later, use a size and packages that are in "
+                "use already, or raise templates.memory_mib"
             ) from None
 
-    def _crowd(self, scope: str | None, size: int) -> list[str] | None:
-        """Return the open templates of which one must be closed for one more; None where there is room."""
-        own = [key for key, entry in self._entries.items() if entry.scope == scope]
-        if scope is not None and own and self.size(scope) + size > self._room // SHARE:
-            return own
-        if self._entries and self.size() + size > self._room:
-            return list(self._entries)
-        return None
+    def _in_use(self, key: str) -> bool:
+        being_opened = self._entries[key].template is None
+        return being_opened or bool(self._users[key]) or (self.stock is not None and self.stock.uses(key))
 
-    def _unused(self, keys: list[str]) -> str | None:
-        unused = [
-            key
-            for key in keys
-            if self._entries[key].template is not None
-            and not self._users[key]
-            and not (self.stock is not None and self.stock.uses(key))
-        ]
-        return min(unused, key=lambda key: self._entries[key].used_at, default=None)
+    def _unused(self) -> str | None:
+        """Return the open template that is given up next: of a scope beyond its share, then of any other."""
+
+        def order(key: str) -> tuple[bool, float]:
+            entry = self._entries[key]
+            beyond = entry.scope is not None and self.size(entry.scope) > self._room // SHARE
+            return not beyond, entry.used_at
+
+        return min((key for key in self._entries if not self._in_use(key)), key=order, default=None)
 
     async def close(self, key: str) -> None:
         """Close a template, and what is kept ready of it; machines that live go on."""

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import shutil
-from collections import defaultdict
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -145,40 +145,36 @@ def remove_templates(
 def trim_templates(
     root: Path, room_mib: int, share: int, *, without: Collection[str] = (), dry_run: bool = False
 ) -> list[TemplateRecord]:
-    """Remove the templates that were not used for longest until the rest fits, and return them.
+    """Remove templates until the rest fits, and return them: those that were not used for longest.
 
-    What is being built, or open, stays, even beyond the room. Blocks.
+    Those of a scope that has more than its share go first. What is being built, or open, stays, even
+    beyond the room. Blocks.
 
     Args:
         root: `<data>/templates`.
         room_mib: Room for all of them; 0 for no bound.
-        share: One scope gets one of so many parts of the room.
+        share: One scope's share is one of so many parts of the room.
         without: Keys of templates that count as removed already.
         dry_run: True removes nothing.
     """
-    if not room_mib:
-        return []
     stored = [record for record in stored_templates(root) if record.key not in without]
-    records = sorted(stored, key=lambda record: used_at(root, record.key))
+    by_use = sorted(stored, key=lambda record: used_at(root, record.key))
+    room, total = room_mib * MIB, sum(record.stored_bytes for record in by_use)
+    charged: Counter[str | None] = Counter()
+    for record in by_use:
+        charged[record.scope] += record.stored_bytes
     removed: list[TemplateRecord] = []
-    by_scope: defaultdict[str, list[TemplateRecord]] = defaultdict(list)
-    for record in records:
-        if record.scope is not None:
-            by_scope[record.scope].append(record)
-    for own in by_scope.values():
-        removed += _trim(root, own, room_mib * MIB // share, dry_run=dry_run)
-    rest = [record for record in records if record not in removed]
-    return removed + _trim(root, rest, room_mib * MIB, dry_run=dry_run)
-
-
-def _trim(root: Path, records: list[TemplateRecord], room: int, *, dry_run: bool) -> list[TemplateRecord]:
-    size, removed = sum(record.stored_bytes for record in records), []
-    for record in records:
-        if size <= room:
-            break
-        if not in_use(root, record.key) if dry_run else _remove(root, record.key):
-            removed.append(record)
-            size -= record.stored_bytes
+    for beyond_share in (True, False):
+        for record in by_use:
+            if not room or total <= room:
+                return removed
+            beyond = record.scope is not None and charged[record.scope] > room // share
+            if record in removed or (beyond_share and not beyond):
+                continue
+            if _remove(root, record.key) if not dry_run else not in_use(root, record.key):
+                removed.append(record)
+                total -= record.stored_bytes
+                charged[record.scope] -= record.stored_bytes
     return removed
 
 

@@ -79,7 +79,7 @@ async def test_what_was_unused_for_longest_makes_room(shelf: Shelf) -> None:
 
 async def test_what_is_in_use_stays(shelf: Shelf) -> None:
     let_go = shelf.opened.hold(await shelf.open("a", 60))
-    with pytest.raises(CapacityExhausted, match=r"all of the 100 MiB .* raise templates\.memory_mib"):
+    with pytest.raises(CapacityExhausted, match=r"take the 100 MiB .* raise templates\.memory_mib"):
         await shelf.open("b", 60)
     assert (shelf.closed, shelf.opened.size()) == ([], 60 * MIB)
     let_go()
@@ -111,16 +111,17 @@ async def test_ready_machines_make_room(shelf: Shelf) -> None:
     assert shelf.closed == ["a"]
 
 
-async def test_one_scope_gets_half(shelf: Shelf) -> None:
+async def test_what_is_beyond_its_scopes_share_goes_first(shelf: Shelf) -> None:
     await shelf.open("ours", 10)
-    await shelf.open("a1", 30, "a")
-    await shelf.open("a2", 30, "a")
-    assert shelf.closed == ["a1"]
-    shelf.opened.hold(shelf.opened.get("a2"))  # type: ignore[arg-type]
-    with pytest.raises(CapacityExhausted):
-        await shelf.open("a3", 30, "a")
+    for key in ("a1", "a2", "a3"):
+        await shelf.open(key, 30, "a")
+    assert shelf.closed == [], "nobody else needs the room"
     await shelf.open("b1", 30, "b")
     assert shelf.closed == ["a1"]
+    await shelf.open("b2", 10, "b")
+    assert shelf.closed == ["a1", "a2"]
+    await shelf.open("c", 30)
+    assert shelf.closed == ["a1", "a2", "ours"], "nobody is beyond its share any more"
 
 
 async def test_one_that_is_larger_than_the_room_is_let_in_alone(shelf: Shelf) -> None:

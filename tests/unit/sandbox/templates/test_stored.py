@@ -95,10 +95,13 @@ def test_what_was_unused_for_longest_makes_room(tmp_path: Path) -> None:
     assert trim_templates(tmp_path, 0, 2) == [], "0 is no bound"
 
 
-def test_one_scope_gets_its_share_and_takes_no_more_from_others(tmp_path: Path) -> None:
+def test_what_is_beyond_its_scopes_share_goes_first(tmp_path: Path) -> None:
     _stored(tmp_path, ("ours", None, 40), ("a1", "a", 30), ("b1", "b", 10), ("a2", "a", 30), ("a3", "a", 20))
+    assert trim_templates(tmp_path, 130, 2) == [], "nobody else needs the room"
     assert [record.key for record in trim_templates(tmp_path, 100, 2)] == ["a1"]
-    assert _keys(tmp_path) == {"ours", "a2", "a3", "b1"}
+    assert [record.key for record in trim_templates(tmp_path, 90, 2)] == ["a2"]
+    assert [record.key for record in trim_templates(tmp_path, 60, 2)] == ["ours"]
+    assert _keys(tmp_path) == {"b1", "a3"}
 
 
 def test_what_is_open_stays_beyond_the_room(tmp_path: Path) -> None:
