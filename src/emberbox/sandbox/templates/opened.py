@@ -141,9 +141,9 @@ class OpenTemplates:
                     await asyncio.sleep(LOOK_S)
         except TimeoutError:
             raise CapacityExhausted(
-                f"templates in use take the {self._room // MIB:,} MiB of memory that they have here, and none "
-                f"became free within {self._wait_s:g} s; try again later, use a size and packages that are in "
-                "use already, or raise templates.memory_mib"
+                f"templates in use take the {self._room // MIB:,} MiB of memory that they have here, and "
+                f"none became free within {self._wait_s:g} s; try again later, use a size and packages "
+                "that are in use already, or raise templates.memory_mib"
             ) from None
 
     def _in_use(self, key: str) -> bool:
