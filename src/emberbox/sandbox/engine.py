@@ -158,6 +158,11 @@ class Engine:
         """
         return self._running.slots.in_use
 
+    @property
+    def committed_mib(self) -> int:
+        """How much memory they may come to use, in MiB: as much as counts when one more is let in."""
+        return self._running.slots.committed_mib
+
     def pools(self) -> list[PoolStatus]:
         """Return what each pool holds."""
         return [] if self._parts is None else self._parts.pools.status()

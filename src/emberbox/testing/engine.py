@@ -140,6 +140,11 @@ class HostEngine(Engine):
         """How many sandboxes live."""
         return len(self._live)
 
+    @property
+    def committed_mib(self) -> int:
+        """Nothing: plain processes are promised no memory."""
+        return 0
+
     async def warm_pool(self, runtime: str, count: int, **options: Any) -> bool:
         """Keep nothing ready; raises `UnknownRuntime` as the engine does."""
         self.runtimes.get(runtime)

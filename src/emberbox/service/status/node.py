@@ -16,6 +16,8 @@ from sqlalchemy import select
 
 from emberbox.errors import EmberboxError, NotReady, ServiceStopping
 from emberbox.files.paths import without_folders
+from emberbox.model import MIB
+from emberbox.sandbox.machines.capacity import machines_mib
 from emberbox.schemas.system import Capacity, Driver, Node, Queue, State, Worker
 from emberbox.store.database import Database, now_us
 
@@ -145,19 +147,21 @@ class NodeStatus:
             uptime_s=round(time.monotonic() - self._begun, 3),
             database="sqlite" if self._db.sqlite else "postgresql",
             driver=_driver(driver),
-            capacity=await asyncio.to_thread(self._capacity, machines),
+            capacity=await asyncio.to_thread(self._capacity, machines, self._engine.committed_mib),
             queue=Queue(queued=depth.queued, running=depth.running, age_s=round(depth.oldest_s, 3)),
             workers=await self._workers(),
             runtimes=list(self._engine.runtimes.names),
         )
 
-    def _capacity(self, machines: int) -> Capacity:
+    def _capacity(self, machines: int, committed_mib: int) -> Capacity:
         settings = self._settings
         memory = _memory()
         disk = shutil.disk_usage(settings.data)
         return Capacity(
             machines=machines,
             machines_limit=settings.capacity.machines or None,
+            machines_memory_bytes=committed_mib * MIB,
+            machines_memory_limit_bytes=machines_mib(settings) * MIB,
             processors=len(os.sched_getaffinity(0)),
             load_1m=round(os.getloadavg()[0], 2),
             memory_total_bytes=memory["MemTotal"],
