@@ -47,8 +47,10 @@ class Capacity(Answer):
     machines_limit: int | None = Field(
         default=None, description="Most VMs at once; null when it was left to the host's memory."
     )
-    machines_memory_bytes: int = Field(description="Memory that the VMs that live may come to use.")
-    machines_memory_limit_bytes: int = Field(description="Most of that; who needs more waits.")
+    machines_memory_bytes: int = Field(
+        default=0, description="Memory that the VMs that live may come to use."
+    )
+    machines_memory_limit_bytes: int = Field(default=0, description="Most of that; who needs more waits.")
     processors: int
     load_1m: float
     memory_total_bytes: int
