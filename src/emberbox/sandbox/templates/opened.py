@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from emberbox.errors import CapacityExhausted
 from emberbox.model import MIB
+from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -37,10 +38,7 @@ class Stock(Protocol):
     """What is kept ready of templates."""
 
     def uses(self, key: str) -> bool:
-        """Tell whether something is ready, or being made, of a template."""
-
-    def give_up_one(self) -> int:
-        """End a ready machine; returns its memory in MiB, 0 where there is none."""
+        """Tell whether somebody counts on what is kept ready of a template."""
 
     async def drop(self, key: str) -> None:
         """Keep nothing ready of a template any more."""
@@ -131,13 +129,11 @@ class OpenTemplates:
             async with asyncio.timeout(self._wait_s):
                 while self._entries and self.size() + size > self._room:
                     if (unused := self._unused()) is not None:
-                        await self.close(unused)
+                        await shielded(self.close(unused))
                         continue
                     if progress is not None:
                         progress.step("waiting for room for a template", None)
                         progress = None
-                    if self.stock is not None:
-                        self.stock.give_up_one()
                     await asyncio.sleep(LOOK_S)
         except TimeoutError:
             raise CapacityExhausted(
@@ -163,9 +159,9 @@ class OpenTemplates:
     async def close(self, key: str) -> None:
         """Close a template, and what is kept ready of it; machines that live go on."""
         entry = self._entries.pop(key)
-        if self.stock is not None:
-            await self.stock.drop(key)
         try:
+            if self.stock is not None:
+                await self.stock.drop(key)
             if entry.template is not None:
                 await entry.template.snapshot.close()
                 told = "template %s of %s closed"

@@ -98,10 +98,10 @@ class Pool:
         self._wake = asyncio.Event()
         self._filled = asyncio.Event()
         self._urgent = 0
-        self._adding = False
         self._calm = Calm()
         self._counts = Counter(claims=0, misses=0, failures=0)
         self._floor = settings.minimum
+        self._ordered = False
         self._closed = False
         self._tasks = [keeper.start(self._refill(), f"pool-refill-{template.record.key}")]
         self._tasks.append(keeper.start(self._look_after(), f"pool-health-{template.record.key}"))
@@ -121,6 +121,7 @@ class Pool:
     def keep(self, minimum: int) -> None:
         """Keep at least `minimum` ready from now on, within the maximum."""
         self._floor = min(minimum, self._settings.maximum)
+        self._ordered = self._floor > 0
         self._wake.set()
 
     async def full(self, timeout_s: float) -> bool:
@@ -161,9 +162,9 @@ class Pool:
             self._wake.set()
 
     @property
-    def idle(self) -> bool:
-        """Whether it holds no machine, makes none, and wants none."""
-        return not (self._ready or self._urgent or self._adding or self._target())
+    def in_use(self) -> bool:
+        """Whether somebody waits for a machine of it, or ordered that some are kept ready."""
+        return bool(self._urgent or self._ordered)
 
     def give_up_one(self) -> int:
         """End a ready machine: its room is needed.
@@ -223,16 +224,12 @@ class Pool:
         await self._calm.wait(OVERDUE_S if plenty else SETTLE_S)
 
     async def _add(self) -> None:
-        self._adding = True
-        try:
-            live = await self._clone(False)
-            async with undone_on_failure(live.undo.close):
-                await live.confirm(PRIME_CONFIRM_S)
-                await prime(live.guest, self.template.runtime, waiting=self.template.record.waiting)
-                await live.guest.clock(time.time_ns(), timeout_s=PING_S)
-            self._ready.append(live)
-        finally:
-            self._adding = False
+        live = await self._clone(False)
+        async with undone_on_failure(live.undo.close):
+            await live.confirm(PRIME_CONFIRM_S)
+            await prime(live.guest, self.template.runtime, waiting=self.template.record.waiting)
+            await live.guest.clock(time.time_ns(), timeout_s=PING_S)
+        self._ready.append(live)
 
     async def _look_after(self) -> None:
         while True:

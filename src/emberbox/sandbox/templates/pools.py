@@ -71,9 +71,9 @@ class Pools:
         ]
 
     def uses(self, key: str) -> bool:
-        """Tell whether machines of a template are ready, or being made."""
+        """Tell whether somebody waits for a machine of a template, or ordered that some are kept ready."""
         pool = self.by_template.get(key)
-        return pool is not None and not pool.idle
+        return pool is not None and pool.in_use
 
     def give_up_one(self) -> int:
         """End a ready machine of the template that was not asked for longest: its room is needed.

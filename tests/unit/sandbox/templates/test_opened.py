@@ -29,7 +29,8 @@ class Shelf:
         self.opened = OpenTemplates(ROOM_MIB, wait_s)
         self.opened.stock = self
         self.closed: list[str] = []
-        self.ready: set[str] = set()
+        self.counted_on: set[str] = set()
+        self.dropped: list[str] = []
 
     async def open(self, key: str, size_mib: int, scope: str | None = None, progress: Any = None) -> Any:
         lease = take_lock(self.folder / key, what="testing", shared=True)
@@ -50,13 +51,10 @@ class Shelf:
         self.closed.append(key)
 
     def uses(self, key: str) -> bool:
-        return key in self.ready
-
-    def give_up_one(self) -> int:
-        return 1 if self.ready and self.ready.pop() else 0
+        return key in self.counted_on
 
     async def drop(self, key: str) -> None:
-        self.ready.discard(key)
+        self.dropped.append(key)
 
 
 @pytest.fixture
@@ -103,12 +101,12 @@ async def test_who_waits_for_room_is_told_and_goes_on(tmp_path: Path) -> None:
     assert told == ["waiting for room for a template"]
 
 
-async def test_ready_machines_make_room(shelf: Shelf) -> None:
-    shelf.opened._wait_s = PATIENCE_S
-    await shelf.open("a", 60)
-    shelf.ready.add("a")
-    await shelf.open("b", 60)
-    assert shelf.closed == ["a"]
+async def test_what_somebody_counts_on_stays(shelf: Shelf) -> None:
+    for key in "abc":
+        await shelf.open(key, 30)
+    shelf.counted_on.add("a")
+    await shelf.open("d", 30)
+    assert shelf.closed == shelf.dropped == ["b"]
 
 
 async def test_what_is_beyond_its_scopes_share_goes_first(shelf: Shelf) -> None:
