@@ -57,6 +57,10 @@ PIDS = Range(1, 32_768)
 """A guest's kernel gives no more numbers to processes."""
 OUTPUT_BYTES = Range(1, 1 << 40)
 RETRIES = Range(0, 100)
+MACHINES = 100
+"""Live machines of one engine at once."""
+GRACE_S = Range(0, 7 * 86_400)
+"""How long the secret until now of an API key may stay good."""
 WORDS_BYTES = 80 * 1024
 """Arguments and variables of a program together, written as JSON.
 

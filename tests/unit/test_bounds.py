@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from emberbox.bounds import (
+    GRACE_S,
+    MACHINES,
     MEMORY_MIB,
     MEMORY_STEPS_MIB,
     OPTIONS,
@@ -30,7 +32,9 @@ from emberbox.runtimes import builtin_folder, discover
 from emberbox.runtimes.manifest import load
 from emberbox.sandbox.files import INLINE_BYTES
 from emberbox.sandbox.machines.plan import size_of
+from emberbox.sandbox.machines.runfolder import SLOTS
 from emberbox.schemas import jobs as schemas
+from emberbox.schemas.keys import RotateKey
 from emberbox.schemas.system import PoolOrder
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +78,8 @@ def test_what_was_stored_before_stays_readable() -> None:
 def test_other_numbers_of_the_api() -> None:
     retries = schemas.SubmitJob.model_json_schema()["properties"]["retries"]
     assert (retries["minimum"], retries["maximum"]) == (RETRIES.least, RETRIES.most)
+    assert PoolOrder.model_json_schema()["properties"]["ready"]["maximum"] == MACHINES == SLOTS
+    assert RotateKey.model_json_schema()["properties"]["grace_s"]["maximum"] == GRACE_S.most
     for name in ("memory_mib", "vcpus"):
         found = _schema(PoolOrder, name)
         assert (found["minimum"], found["maximum"]) == (OPTIONS[name].least, OPTIONS[name].most)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from emberbox.bounds import MEMORY_MIB, VCPUS
+from emberbox.bounds import MACHINES, MEMORY_MIB, VCPUS
 from emberbox.schemas.base import Answer, Integer, Number, Request, optional
 
 State = Literal["starting", "ready", "draining"]
@@ -127,7 +127,7 @@ class Pools(Answer):
 class PoolOrder(Request):
     """How many VMs of a runtime are kept ready. 0 leaves it to demand."""
 
-    ready: Integer = Field(ge=0, le=100)
+    ready: Integer = Field(ge=0, le=MACHINES)
     memory_mib: Integer | None = optional(MEMORY_MIB, "Size, rounded up; the runtime's default if null.")
     vcpus: Integer | None = optional(VCPUS)
     wait_s: Number = Field(default=0, ge=0, le=300, description="Wait this long for them to be ready.")

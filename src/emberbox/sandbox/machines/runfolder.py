@@ -14,6 +14,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from emberbox.bounds import MACHINES
 from emberbox.errors import CapacityExhausted, NoSpace, RequirementMissing
 from emberbox.files.disk import is_full
 from emberbox.files.locks import Lock, try_lock
@@ -31,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 ENGINES = 100
 """Engines at once on one data folder."""
-SLOTS = 100
+SLOTS = MACHINES
 """Machines at once of one engine."""
 STARTING_S = 1.0
 """How long a machine that was just being started may take to show itself."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, insert, or_, select, update
 
+from emberbox.bounds import GRACE_S
 from emberbox.errors import NotAuthenticated, StoreError
 from emberbox.ids import new_id
 from emberbox.service.accounts.key_rows import (
@@ -48,8 +49,6 @@ CACHE_S = 5.0
 CACHED_KEYS = 10_000
 USED_S = 30.0
 """Interval at which times of last use are written."""
-GRACE_S = 7 * 86_400.0
-"""Longest time for which a rotated secret stays good."""
 
 _PREFIX = "ember_"
 _SECRET = re.compile(r"ember_[A-Za-z0-9_-]{43}")
@@ -229,7 +228,7 @@ class Keys:
 
         Args:
             key_id: Of the key.
-            grace_s: Seconds for which the secret until now stays good, at most `GRACE_S`. One that
+            grace_s: Seconds for which the secret until now stays good, at most `bounds.GRACE_S`. One that
                 was rotated away before ends at once.
 
         Raises:
@@ -237,7 +236,7 @@ class Keys:
             Conflict: It was revoked.
         """
         secret, digest = _new_secret()
-        until = now_us() + int(min(max(grace_s, 0.0), GRACE_S) * 1e6)
+        until = now_us() + int(min(max(grace_s, GRACE_S.least), GRACE_S.most) * 1e6)
         async with self._db.writing() as connection:
             await get_active_key(connection, key_id)
             values = {
