@@ -157,7 +157,7 @@ class CapacitySettings:
     """How much of the host may be used.
 
     Args:
-        machines: Live machines at once, at most 100; 0 derives it from the host's memory.
+        machines: Live machines at once, at most 100; 0 leaves it to `memory_mib`.
         launches: Machines being cloned at the same moment; 0 means two for each processor. More
             only makes each slower.
         queue_timeout_s: How long a caller waits for its VM's turn before `CapacityExhausted`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,11 @@ def test_the_api_takes_what_the_engine_takes(name: str) -> None:
 
 @EVERY_OPTION
 def test_the_engine_refuses_what_lies_outside(name: str) -> None:
+    usual: Any = RunOptions()
     for value in _outside(OPTIONS[name]):
         with pytest.raises(InvalidInput, match=f"{name} must be"):
-            RunOptions(**{name: value}).check()
-    RunOptions(**{name: OPTIONS[name].most}).check()
+            replace(usual, **{name: value}).check()
+    replace(usual, **{name: OPTIONS[name].most}).check()
 
 
 def test_every_number_among_the_options_has_bounds() -> None:
@@ -88,7 +89,7 @@ def test_other_numbers_of_the_api() -> None:
 @EVERY_OPTION
 def test_the_documentation_tells_them(name: str) -> None:
     text = (ROOT / "docs/programs.md").read_text()
-    row = re.search(rf"^\| `{name}` \| ([^|]+) \| ([\d,]+)", text, re.MULTILINE)
+    row = re.search(rf"^\| `{name}` \| ([^|]+) \| ([\d,]*\d)", text, re.MULTILINE)
     assert row is not None
     allowed = OPTIONS[name]
     assert row[1] == f"{'above ' if allowed.above else ''}{allowed.least:,}"

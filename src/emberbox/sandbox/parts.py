@@ -106,7 +106,9 @@ async def start_parts(
     templates = None
     if isinstance(driver, SnapshotDriver):
         room = settings.templates.disk_mib
-        templates = TemplateStore(settings.data / "templates", maker, driver, report, room, opened)
+        templates = TemplateStore(
+            settings.data / "templates", maker, driver, driver.name, report, room, opened
+        )
         undo.push(templates.close)
     return EngineParts(
         report=report,

@@ -59,8 +59,14 @@ def bounded(most: int, least: int | None = None) -> StringConstraints:
 
 def optional(allowed: Range, description: str | None = None) -> Any:
     """Return the field of a number that may be left out, within the bounds that the engine has."""
-    bounds: dict[str, float] = {"gt" if allowed.above else "ge": allowed.least, "le": allowed.most}
-    return Field(default=None, description=description, **bounds)
+    least = allowed.least
+    return Field(
+        default=None,
+        description=description,
+        gt=least if allowed.above else None,
+        ge=None if allowed.above else least,
+        le=allowed.most,
+    )
 
 
 LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,62}$")]

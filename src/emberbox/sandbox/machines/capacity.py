@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from emberbox.bounds import MEMORY_MIB
 from emberbox.sandbox.machines.runfolder import SLOTS
 from emberbox.vmm.process.bounds import all_machines_mib
 from emberbox.vmm.process.host_memory import host_memory_mib
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 OVERHEAD_MIB = 64
 """About what a machine takes besides its guest's memory."""
-_USUAL_GUEST_MIB = 256
 _LEAST_MACHINES = 2
 _TEMPLATES_SHARE = 10
 
@@ -44,8 +44,8 @@ def largest_guest_mib(settings: Settings) -> int:
 
 
 def machine_count(settings: Settings) -> int:
-    """Return how many machines may live at once: what is set, else what fits into their memory."""
+    """Return how many machines may live at once: what is set, else as many small ones as have memory."""
     wanted = settings.capacity.machines
     if wanted == 0:
-        wanted = max(_LEAST_MACHINES, machines_mib(settings) // committed_mib(_USUAL_GUEST_MIB))
+        wanted = max(_LEAST_MACHINES, machines_mib(settings) // committed_mib(MEMORY_MIB.least))
     return min(wanted, SLOTS)

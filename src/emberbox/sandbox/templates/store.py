@@ -101,6 +101,7 @@ class TemplateStore:
         root: `<data>/templates`; made when missing.
         maker: Boots the machine that becomes a template.
         driver: Must be able to take snapshots.
+        name: The driver's name.
         report: What probing the driver found.
         room_mib: Room for all of them on disk; 0 for no bound.
         opened: Those that are open.
@@ -111,6 +112,7 @@ class TemplateStore:
         root: Path,
         maker: MachineMaker,
         driver: SnapshotDriver,
+        name: str,
         report: DriverReport,
         room_mib: int,
         opened: OpenTemplates,
@@ -122,7 +124,7 @@ class TemplateStore:
         self._opened = opened
         self._basis: dict[str, Any] = {
             "format": FORMAT,
-            "driver": driver.name,
+            "driver": name,
             "vmm": report.version,
             "accelerator": report.accelerator,
             "cpu": cpu_model() if report.accelerator == "kvm" else platform.machine(),
