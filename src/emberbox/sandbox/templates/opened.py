@@ -20,7 +20,7 @@ from emberbox.model import MIB
 from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from emberbox.files.locks import Lock
     from emberbox.images import Progress
@@ -64,6 +64,7 @@ class OpenTemplates:
 
     Attributes:
         stock: What is kept ready of them; None for nothing.
+        given_up: Called when one was closed for another: it has no claim to its room on disk any more.
     """
 
     def __init__(self, room_mib: int, wait_s: float) -> None:
@@ -72,6 +73,7 @@ class OpenTemplates:
         self._entries: dict[str, _Entry] = {}
         self._users: Counter[str] = Counter()
         self.stock: Stock | None = None
+        self.given_up: Callable[[], Awaitable[None]] | None = None
 
     def get(self, key: str) -> Template | None:
         """Return an open template, marked as just used; None where it is not open."""
@@ -130,6 +132,8 @@ class OpenTemplates:
                 while self._entries and self.size() + size > self._room:
                     if (unused := self._unused()) is not None:
                         await shielded(self.close(unused))
+                        if self.given_up is not None:
+                            await self.given_up()
                         continue
                     if progress is not None:
                         progress.step("waiting for room for a template", None)

@@ -122,6 +122,7 @@ class TemplateStore:
         self._driver = driver
         self._room_mib = room_mib
         self._opened = opened
+        opened.given_up = self._trim
         self._basis: dict[str, Any] = {
             "format": FORMAT,
             "driver": name,
@@ -179,7 +180,11 @@ class TemplateStore:
             lease.release()
             raise
         if built:
-            await self._trim_around(template)
+            let_go = self.hold(template)
+            try:
+                await self._trim()
+            finally:
+                let_go()
         return template
 
     async def _find_or_build(
@@ -203,18 +208,12 @@ class TemplateStore:
                 found = await self._build(key, plan, progress)
         return await self._open(found, plan, lease, progress), True
 
-    async def _trim_around(self, template: Template) -> None:
-        """Remove what has no room on disk any more, but for this one.
-
-        What cannot be removed stays, and is logged.
-        """
-        let_go = self.hold(template)
+    async def _trim(self) -> None:
+        """Remove what has no room on disk any more; what cannot be removed stays, and is logged."""
         try:
             await asyncio.to_thread(trim_templates, self._root, self._room_mib, SHARE)
         except OSError as error:
             _log.warning("templates cannot be removed: %s", error, extra={"action": "template.not_removed"})
-        finally:
-            let_go()
 
     async def _build(self, key: str, plan: TemplatePlan, progress: Progress | None) -> TemplateRecord:
         """Boot, warm and freeze it aside, and put it in place; the caller holds the lock of its key."""
