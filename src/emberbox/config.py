@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 from urllib.parse import urlsplit
 
+from emberbox.bounds import MEMORY_MIB, RETRIES, TIMEOUT_S, VCPUS, Range
 from emberbox.errors import InvalidSettings
 from emberbox.model import MIB
 
@@ -27,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 _LAST_UID_BASE = 2**32 - 100_002
 _MOST_STANDBYS = 32
+_BUILD_MIB = Range(256, MEMORY_MIB.most)
 _HIGHEST_RATE = 2**20
 _MOST_KEPT = 1000
 SERVICE_POOL = 4
@@ -156,15 +158,37 @@ class CapacitySettings:
     """How much of the host may be used.
 
     Args:
-        machines: Live machines at once, at most 100; 0 derives it from the host's memory.
+        machines: Live machines at once, at most 100; 0 leaves it to `memory_mib`.
         launches: Machines being cloned at the same moment; 0 means two for each processor. More
             only makes each slower.
-        queue_timeout_s: How long a caller waits for a slot before `CapacityExhausted`.
+        queue_timeout_s: How long a caller waits for its VM's turn before `CapacityExhausted`.
+        memory_mib: Memory of all live machines together: their guests', and 64 MiB for each. A VM is
+            let in only if all that live, and itself, may use all of theirs. 0 takes the host's
+            without a tenth (512 MiB at least) that stays the host's, and without
+            `templates.memory_mib`. More than the host has but for its tenth counts as that.
     """
 
     machines: int = 0
     launches: int = 0
     queue_timeout_s: float = 300.0
+    memory_mib: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateSettings:
+    """How much templates may take. What was not used for longest is given up first, never what is in use.
+
+    Where room is short, what a key had made beyond half of it goes first.
+
+    Args:
+        disk_mib: Room on disk, which a template needs at its making and again when it is opened; 0
+            for no bound.
+        memory_mib: Memory of those that are open, of which clones are made; 0 takes a tenth of the
+            host's. A template in use is open; one that is closed is opened again in a moment.
+    """
+
+    disk_mib: int = 8192
+    memory_mib: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,9 +304,9 @@ class PackageSettings:
         ):
             if not getattr(self, name) >= 1:
                 raise InvalidSettings(f"packages.{name} must be at least 1")
-        if not 256 <= self.memory_mib <= 65_536 or self.disk_mib > self.memory_mib:
+        if self.memory_mib not in _BUILD_MIB or self.disk_mib > self.memory_mib:
             raise InvalidSettings(
-                "packages.memory_mib must be 256 to 65,536, and packages.disk_mib no more than that"
+                f"packages.memory_mib must be {_BUILD_MIB}, and packages.disk_mib no more than that"
             )
 
 
@@ -374,12 +398,12 @@ class WorkerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSettings:
-    """What one job may ask for.
+    """What one job may ask for: what every VM is bounded by (`emberbox.bounds`), or less.
 
     Args:
         timeout_s: Largest wall-clock limit.
-        memory_mib: Largest VM.
-        vcpus: Most virtual CPUs.
+        memory_mib: Most memory. What is asked for is rounded up to a size of VMs, and this with it.
+        vcpus: Most virtual CPUs; rounded up as memory is.
         retries: Most retries.
         log_bytes: Output over both streams at which a job is killed; a job may ask for less.
         stdin_bytes: Largest standard input given with the request.
@@ -395,6 +419,12 @@ class JobSettings:
     stdin_bytes: int = 4 * MIB
     artifact_bytes: int = 64 * MIB
     artifact_files: int = 100
+
+    def __post_init__(self) -> None:
+        bounds = {"timeout_s": TIMEOUT_S, "memory_mib": MEMORY_MIB, "vcpus": VCPUS, "retries": RETRIES}
+        for name, allowed in bounds.items():
+            if getattr(self, name) not in allowed:
+                raise InvalidSettings(f"jobs.{name} must be {allowed}, not {getattr(self, name):,}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -524,6 +554,7 @@ class Settings:
         vmm: See `VmmSettings`.
         images: See `ImageSettings`.
         capacity: See `CapacitySettings`.
+        templates: See `TemplateSettings`.
         pool: See `PoolSettings`.
         compile: See `CompileSettings`.
         packages: See `PackageSettings`.
@@ -543,6 +574,7 @@ class Settings:
     vmm: VmmSettings = field(default_factory=VmmSettings)
     images: ImageSettings = field(default_factory=ImageSettings)
     capacity: CapacitySettings = field(default_factory=CapacitySettings)
+    templates: TemplateSettings = field(default_factory=TemplateSettings)
     pool: PoolSettings = field(default_factory=PoolSettings)
     compile: CompileSettings = field(default_factory=CompileSettings)
     packages: PackageSettings = field(default_factory=PackageSettings)
@@ -644,6 +676,7 @@ _GROUPS: dict[str, type[Any]] = {
     "vmm": VmmSettings,
     "images": ImageSettings,
     "capacity": CapacitySettings,
+    "templates": TemplateSettings,
     "pool": PoolSettings,
     "compile": CompileSettings,
     "packages": PackageSettings,

@@ -5,11 +5,13 @@ Plain frozen dataclasses: they cost nothing to import and check themselves.
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
+from emberbox.bounds import OPTIONS, WORDS_BYTES
 from emberbox.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -126,7 +128,7 @@ class RunOptions:
             raise InvalidInput("args is a list of texts, not one text")
         object.__setattr__(self, "args", tuple(self.args))
         check_words(self.args, self.env)
-        # Sizes are checked where it is known what a VM can have.
+        # The rest is for `check`: what a job was stored with stays readable.
         _check_limits(self, _OWN_LIMITS)
         if self.network != "off":
             raise InvalidInput(f"network is 'off', not {self.network!r}")
@@ -143,6 +145,16 @@ class RunOptions:
         if args:
             changes["args"] = args
         return replace(options or cls(), **changes)
+
+    def check(self) -> None:
+        """Raise `InvalidInput` for what no VM and no agent can be given (see `emberbox.bounds`)."""
+        for name, allowed in OPTIONS.items():
+            allowed.check(name, getattr(self, name))
+        words = json.dumps([self.args, dict(self.env)], ensure_ascii=False, separators=(",", ":"))
+        if len(words.encode("utf-8", "surrogatepass")) > WORDS_BYTES:
+            raise InvalidInput(
+                f"arguments and variables may have {WORDS_BYTES // 1024} KiB together; put more into a file"
+            )
 
     def limits(self, usual: Limits) -> Limits:
         """Return the bounds of a run: these, and the usual ones where there is none here."""

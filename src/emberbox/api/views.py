@@ -42,7 +42,16 @@ _Item = TypeVar("_Item")
 _Model = TypeVar("_Model", bound="BaseModel")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _METRICS = frozenset(JobMetrics.model_fields)
-_DETAILS = {"stdout", "stderr", "stdout_truncated", "stderr_truncated", "compile", "attempts", "artifacts"}
+_DETAILS = {
+    "progress",
+    "stdout",
+    "stderr",
+    "stdout_truncated",
+    "stderr_truncated",
+    "compile",
+    "attempts",
+    "artifacts",
+}
 
 
 def moment(time_us: int) -> datetime:

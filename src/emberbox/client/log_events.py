@@ -22,13 +22,24 @@ class AttemptBegan:
 
 
 @dataclass(frozen=True, slots=True)
+class JobProgress:
+    """Something is made ready ahead of the program, such as a template, which takes a while."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobEnded:
     """The job has ended, and all its output has come."""
 
     job: Job
 
 
-def read_event(event: Event) -> LogEntry | AttemptBegan | JobEnded | None:
+JobEvent = LogEntry | AttemptBegan | JobProgress | JobEnded
+"""What following a job tells."""
+
+
+def read_event(event: Event) -> JobEvent | None:
     """Return what an event tells; None for a kind that a later server may send.
 
     Raises `ValueError` for what is none.
@@ -37,13 +48,15 @@ def read_event(event: Event) -> LogEntry | AttemptBegan | JobEnded | None:
         return JobEnded(Job.model_validate_json(event.data))
     if event.kind == "attempt":
         return AttemptBegan(int(json.loads(event.data)["attempt"]))
+    if event.kind == "progress":
+        return JobProgress(str(json.loads(event.data)["message"]))
     if event.kind != "output":
         return None
     told = json.loads(event.data)
     return LogEntry.model_validate({"id": event.id, **told})
 
 
-def read_message(message: str | bytes) -> LogEntry | AttemptBegan | JobEnded | None:
+def read_message(message: str | bytes) -> JobEvent | None:
     """Return what a message of a job's WebSocket tells; None for a kind that tells nothing.
 
     Raises:
@@ -56,6 +69,8 @@ def read_message(message: str | bytes) -> LogEntry | AttemptBegan | JobEnded | N
             return LogEntry.model_validate(told)
         case "attempt":
             return AttemptBegan(int(told["attempt"]))
+        case "progress":
+            return JobProgress(str(told["message"]))
         case "end":
             return JobEnded(Job.model_validate(told["job"]))
         case "error":

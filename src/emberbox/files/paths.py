@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ MAX_GUEST_PATH_BYTES = 4096
 # Control characters, and what has no place in text at all (surrogates, which come from names that are not
 # UTF-8).
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cs"})
+_ABSOLUTE = re.compile(r"(?<![\w.:/])/(?!(?:dev|proc|sys)/)(?:[^\s/'\"]+/)+([^\s/'\"]*)")
 
 
 def clean_path(path: str) -> str:
@@ -93,6 +95,15 @@ def stays_below(path: str) -> bool:
     except UnicodeEncodeError:
         return False
     return size <= MAX_GUEST_PATH_BYTES and "\0" not in path and not {"", ".", ".."} & set(path.split("/"))
+
+
+def without_folders(text: str) -> str:
+    """Return a host's text for callers: of each absolute path, its last part alone.
+
+    What a tool or the system says of a failure names the host's folders, which are nobody's business.
+    Those of the kernel's own (/dev, /proc, /sys) are the same everywhere, and stay.
+    """
+    return _ABSOLUTE.sub(r"\1", text)
 
 
 def readable(text: str) -> str:

@@ -178,7 +178,7 @@ class PartBuilder:
                 except OSError as error:
                     if is_full(error):
                         raise NoSpace(
-                            f"the disk is full under {self.layout.root}; free some space", detail=str(error)
+                            "the disk under the data folder is full; free some space", detail=str(error)
                         ) from error
                     raise
             _log.info(

@@ -57,8 +57,9 @@ class Layout:
         free = shutil.disk_usage(self.root).free
         if free < needed:
             raise NoSpace(
-                f"building an image needs {needed // 1024**2} MiB in {self.root}, and {free // 1024**2} MiB "
-                "are free. Free some space, or set another data folder."
+                f"building an image needs {needed // 1024**2} MiB in the data folder, and "
+                f"{free // 1024**2} MiB are free. Free some space, or set another data folder.",
+                detail=str(self.root),
             )
 
     @contextlib.asynccontextmanager

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from emberbox.bounds import Range
+
 MANIFEST_NAME = "runtime.toml"
 NAME_PATTERN = r"[a-z][a-z0-9-]{0,31}"
 NAME_ALLOWED = "1 to 32 of a-z, 0-9 and '-', starting with a letter"
@@ -102,13 +104,16 @@ class Fields:
                 raise self.mistake(name, f"names {value!r} twice")
         return values
 
-    def integer(self, name: str, low: int, high: int, default: _Default) -> int | _Default:
+    def integer(self, name: str, allowed: Range, default: _Default) -> int | _Default:
         """Return a whole number within bounds, or the default when the field is missing."""
         value = self._take(name, default, "", optional=True)
         if value is None:
             return default
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise self.mistake(name, f"must be a whole number from {low} to {high}, not {_shown(value)}")
+        if not isinstance(value, int) or isinstance(value, bool) or value not in allowed:
+            raise self.mistake(
+                name,
+                f"must be a whole number from {allowed.least} to {allowed.most}, not {_shown(value)}",
+            )
         return value
 
     def flag(self, name: str, default: bool) -> bool:
@@ -118,12 +123,13 @@ class Fields:
             raise self.mistake(name, f"must be true or false, not {_shown(value)}")
         return value
 
-    def number(self, name: str, above: float, high: float, default: float) -> float:
+    def number(self, name: str, allowed: Range, default: float) -> float:
         """Return a number above one bound and up to another."""
         value = self._take(name, default, "")
-        if not isinstance(value, int | float) or isinstance(value, bool) or not above < value <= high:
+        if not isinstance(value, int | float) or isinstance(value, bool) or value not in allowed:
             raise self.mistake(
-                name, f"must be a number above {above:g} and up to {high:g}, not {_shown(value)}"
+                name,
+                f"must be a number above {allowed.least:g} and up to {allowed.most:g}, not {_shown(value)}",
             )
         return float(value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from emberbox.bounds import DISK_MIB, MEMORY_MIB, PIDS, TIMEOUT_S, VCPUS, Range
 from emberbox.runtimes.fields import FILE_PATTERN, NAME_ALLOWED, NAME_PATTERN, Fields, read_table
 from emberbox.runtimes.fingerprint import folder_fingerprint
 from emberbox.runtimes.image_table import PACKAGE_PATTERN, beside, image_recipe
@@ -27,6 +28,7 @@ _ALIAS = r"[a-z][a-z0-9.+#-]{0,31}"
 _EXTENSION = r"\.[A-Za-z0-9][A-Za-z0-9_+-]{0,15}"
 _USER = r"[0-9]{1,10}:[0-9]{1,10}"
 _MAX_USER = 2**31 - 1
+_COMPILE_S = Range(0, 3600, above=True)
 _FOLDER = r"/[^\0]{0,1023}"
 
 
@@ -125,8 +127,8 @@ def _compile(fields: Fields) -> CompileRecipe:
     recipe = CompileRecipe(
         argv=argv,
         env=fields.variables("env"),
-        timeout_s=fields.number("timeout_s", 0, 3600, usual.timeout_s),
-        pids=fields.integer("pids", 1, 32_768, usual.pids),
+        timeout_s=fields.number("timeout_s", _COMPILE_S, usual.timeout_s),
+        pids=fields.integer("pids", PIDS, usual.pids),
         cache=fields.flag("cache", usual.cache),
         hold=fields.flag("hold", usual.hold),
     )
@@ -171,13 +173,15 @@ def _warm(fields: Fields, folder: Path) -> WarmRecipe:
 def _limits(fields: Fields) -> DefaultLimits:
     usual = DefaultLimits()
     limits = DefaultLimits(
-        memory_mib=fields.integer("memory_mib", 64, 65_536, usual.memory_mib),
-        vcpus=fields.integer("vcpus", 1, 32, usual.vcpus),
-        timeout_s=fields.number("timeout_s", 0, 86_400, usual.timeout_s),
-        disk_mib=fields.integer("disk_mib", 1, 1_048_576, usual.disk_mib),
-        pids=fields.integer("pids", 1, 32_768, usual.pids),
+        memory_mib=fields.integer("memory_mib", MEMORY_MIB, usual.memory_mib),
+        vcpus=fields.integer("vcpus", VCPUS, usual.vcpus),
+        timeout_s=fields.number("timeout_s", TIMEOUT_S, usual.timeout_s),
+        disk_mib=fields.integer("disk_mib", DISK_MIB, usual.disk_mib),
+        pids=fields.integer("pids", PIDS, usual.pids),
     )
     fields.finish()
+    if limits.disk_mib is not None and limits.disk_mib > limits.memory_mib:
+        raise fields.mistake("disk_mib", f"must be at most memory_mib ({limits.memory_mib}), where it lies")
     return limits
 
 

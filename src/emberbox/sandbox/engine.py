@@ -16,11 +16,12 @@ from emberbox.runtimes import Runtime, discover, runtime_folders
 from emberbox.sandbox.compiling.cache import CompileCache
 from emberbox.sandbox.kernels import image_store
 from emberbox.sandbox.leases import Leases
+from emberbox.sandbox.machines.capacity import committed_mib
 from emberbox.sandbox.machines.plan import MachineSize, disk_of, size_of
 from emberbox.sandbox.machines.standby import StandbyStatus
 from emberbox.sandbox.parts import EngineParts, start_parts
 from emberbox.sandbox.sandbox import Sandbox
-from emberbox.sandbox.templates.store import Template, TemplatePlan
+from emberbox.sandbox.templates.store import Template, TemplatePlan, TemplateStore
 from emberbox.tasks import TaskKeeper, UndoStack, undone_on_failure
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from emberbox.images import Image, Progress
     from emberbox.sandbox.machines.book import MachineBook
     from emberbox.sandbox.machines.console import ConsoleReader
+    from emberbox.sandbox.machines.live import LiveMachine
+    from emberbox.sandbox.machines.plan import MachinePlan
     from emberbox.sandbox.packages.requests import Packages
     from emberbox.sandbox.templates.pool import PoolStatus
     from emberbox.vmm.base import DriverReport
@@ -49,6 +52,8 @@ class SandboxParameters(RunParameters, total=False):
     - `console`: gets each line of the guest's console as it comes, escaped: of a cold boot from its first
       moment, of a clone, which is then made for the call, from its restore on. The kernel prints all it has
       to say. None for nobody.
+    - `progress`: told what is made before the VM is there, such as an image or a template, which takes up to
+      minutes. None for nobody.
     """
 
     limits: Limits | None
@@ -56,6 +61,7 @@ class SandboxParameters(RunParameters, total=False):
     scope: str | None
     packages: Packages | None
     console: ConsoleReader | None
+    progress: Progress | None
 
 
 class Engine:
@@ -152,6 +158,11 @@ class Engine:
         """
         return self._running.slots.in_use
 
+    @property
+    def committed_mib(self) -> int:
+        """How much memory they may come to use, in MiB: as much as counts when one more is let in."""
+        return self._running.slots.committed_mib
+
     def pools(self) -> list[PoolStatus]:
         """Return what each pool holds."""
         return [] if self._parts is None else self._parts.pools.status()
@@ -177,10 +188,19 @@ class Engine:
         vcpus: int | None = None,
         progress: Progress | None = None,
     ) -> Template:
-        """Return the template of a runtime at a size, opened; builds image and template where they lack."""
+        """Return the template of a runtime at a size, opened; builds image and template where they lack.
+
+        The size is rounded up to one of those that there are (`emberbox.bounds`).
+        """
         found = self.runtimes.get(runtime)
-        plan, _ = await self._plan(found, size_of(found, memory_mib, vcpus), progress=progress)
-        return await self._template(plan, progress)
+        plan, _ = await self._plan(found, self._size(found, memory_mib, vcpus), progress=progress)
+        return await self._templates.get(plan, progress)
+
+    def _size(self, runtime: Runtime, memory_mib: int | None, vcpus: int | None) -> MachineSize:
+        """Return the size that is asked for, rounded up. Raises `InvalidInput` where it never fits."""
+        size = size_of(runtime, memory_mib, vcpus)
+        self._running.slots.check(committed_mib(size.memory_mib))
+        return size
 
     async def _plan(
         self,
@@ -194,13 +214,15 @@ class Engine:
         provision = self._running.provision
         image = await self.image(runtime, progress)
         layers, installed = await provision.layers(runtime, image, packages, scope)
-        return TemplatePlan(runtime=runtime, image=image, size=size, layers=layers), installed
+        plan = TemplatePlan(runtime=runtime, image=image, size=size, layers=layers, scope=scope)
+        return plan, installed
 
-    async def _template(self, plan: TemplatePlan, progress: Progress | None = None) -> Template:
+    @property
+    def _templates(self) -> TemplateStore:
         templates = self._running.templates
         if templates is None:
             raise InvalidInput("this driver takes no snapshots; use cold=True")
-        return await templates.get(plan, progress)
+        return templates
 
     # -- sandboxes --------------------------------------------------------------------------------
 
@@ -235,14 +257,16 @@ class Engine:
         scope: str | None = None,
         packages: Packages | None = None,
         console: ConsoleReader | None = None,
+        progress: Progress | None = None,
         **given: Unpack[RunParameters],
     ) -> Sandbox:
         """Open a sandbox that the caller closes; arguments as for `sandbox`."""
         found = self.runtimes.get(runtime)
         chosen = RunOptions.of(options, given)
-        size = size_of(found, chosen.memory_mib, chosen.vcpus)
+        chosen.check()
+        size = self._size(found, chosen.memory_mib, chosen.vcpus)
         disk_mib = disk_of(found, chosen.disk_mib, size)
-        plan, installed = await self._plan(found, size, packages, scope)
+        plan, installed = await self._plan(found, size, packages, scope, progress)
         machine = replace(plan.machine, disk_mib=disk_mib, script_drive=script_drive, console=console)
         programs = None
         if script_drive is None:
@@ -253,9 +277,7 @@ class Engine:
         if chosen.cold or script_drive is not None:
             live, waiting = await self._running.maker.boot(machine), False
         else:
-            template = await self._template(plan)
-            # An engine that has ended meanwhile clones nothing.
-            live, waiting = await self._running.pools.claim(template, machine), template.record.waiting
+            live, waiting = await self._cloned(plan, machine, progress)
         sandbox = Sandbox(
             live, found, chosen, limits, waiting=waiting, programs=programs, keeper=self._keeper
         )
@@ -263,6 +285,21 @@ class Engine:
         self._live.add(sandbox)
         live.undo.push_call(self._live.discard, sandbox)
         return sandbox
+
+    async def _cloned(
+        self, plan: TemplatePlan, machine: MachinePlan, progress: Progress | None
+    ) -> tuple[LiveMachine, bool]:
+        """Return a clone of the template, which stays open for as long, and whether an interpreter waits."""
+        template = await self._templates.get(plan, progress)
+        # An engine that has ended meanwhile clones nothing.
+        pools, let_go = self._running.pools, self._templates.hold(template)
+        try:
+            live = await pools.claim(template, machine)
+        except BaseException:
+            let_go()
+            raise
+        live.undo.push_call(let_go)
+        return live, template.record.waiting
 
     def _programs(self, runtime: Runtime, scope: str | None, *made_by: str) -> CompileCache | None:
         """Return what may be used instead of compiling; None always compiles."""

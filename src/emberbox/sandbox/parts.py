@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from emberbox.errors import RequirementMissing
 from emberbox.sandbox.kernels import guest_kernel
 from emberbox.sandbox.machines.book import MachineBook
+from emberbox.sandbox.machines.capacity import machine_count, machines_mib, templates_mib
 from emberbox.sandbox.machines.kept import KeptMachines
 from emberbox.sandbox.machines.making import MachineMaker
 from emberbox.sandbox.machines.places import Places
@@ -18,6 +19,7 @@ from emberbox.sandbox.machines.slots import Slots
 from emberbox.sandbox.machines.standby import StandbyStock
 from emberbox.sandbox.packages.layers import LayerStore
 from emberbox.sandbox.packages.provision import Provision
+from emberbox.sandbox.templates.opened import OpenTemplates
 from emberbox.sandbox.templates.pools import Pools
 from emberbox.sandbox.templates.store import TemplateStore
 from emberbox.sandbox.templates.stored import remove_templates, stored_templates
@@ -27,7 +29,7 @@ from emberbox.vmm.registry import choose_driver
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from emberbox.config import CapacitySettings, Settings
+    from emberbox.config import Settings
     from emberbox.images import Image, ImageStore
     from emberbox.runtimes import Runtime
     from emberbox.sandbox.leases import Leases
@@ -35,10 +37,6 @@ if TYPE_CHECKING:
 
 STANDBY_SHARE = 4
 """VMMs that wait for their guest take one of so many slots, at most."""
-OVERHEAD_MIB = 64
-"""About what a machine takes besides its guest's memory; for the default of `capacity.machines`."""
-_USUAL_GUEST_MIB = 256
-_MEMORY_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +95,20 @@ async def start_parts(
     kept = KeptMachines(settings.data / "ended", count=vmm.kept_machines, age_s=vmm.kept_age_s)
     await asyncio.to_thread(kept.clean)
     book = MachineBook(kept, driver.name)
-    slots = Slots(folder.number * SLOTS, _machine_count(capacity))
+    slots = Slots(folder.number * SLOTS, machine_count(settings), machines_mib(settings))
     standbys = StandbyStock(settings.pool, max(1, slots.count // STANDBY_SHARE), keeper)
-    slots.on_shortage = standbys.give_up_one
     launches = capacity.launches or max(2, len(os.sched_getaffinity(0)) * 2)
     maker = MachineMaker(driver, Places(folder, slots, settings, book), vmm, launches, standbys)
+    pools = Pools(maker, standbys, settings.pool, keeper)
+    slots.on_shortage = lambda: standbys.give_up_one() or pools.give_up_one()
+    opened = OpenTemplates(templates_mib(settings), capacity.queue_timeout_s)
+    opened.stock = pools
     templates = None
     if isinstance(driver, SnapshotDriver):
-        templates = TemplateStore(settings.data / "templates", maker, driver, driver.name, report)
+        room = settings.templates.disk_mib
+        templates = TemplateStore(
+            settings.data / "templates", maker, driver, driver.name, report, room, opened
+        )
         undo.push(templates.close)
     return EngineParts(
         report=report,
@@ -114,7 +118,7 @@ async def start_parts(
         maker=maker,
         provision=Provision(_layers(settings), settings.packages, maker, image_of, leases),
         templates=templates,
-        pools=Pools(maker, standbys, settings.pool, keeper),
+        pools=pools,
     )
 
 
@@ -129,12 +133,3 @@ def _layers(settings: Settings) -> LayerStore:
         ),
         detach=lambda digest: remove_templates(templates, lambda record: digest in record.layers),
     )
-
-
-def _machine_count(capacity: CapacitySettings) -> int:
-    """Return how many machines may live at once: what is set, else what fits into the host's memory."""
-    wanted = capacity.machines
-    if wanted == 0:
-        total_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (1024 * 1024)
-        wanted = max(2, int(total_mib * _MEMORY_SHARE) // (_USUAL_GUEST_MIB + OVERHEAD_MIB))
-    return min(wanted, SLOTS)

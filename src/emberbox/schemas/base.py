@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+if TYPE_CHECKING:
+    from emberbox.bounds import Range
 
 _T = TypeVar("_T")
 
@@ -52,6 +55,18 @@ class Problem(Answer):
 def bounded(most: int, least: int | None = None) -> StringConstraints:
     """Return the bounds of a text's length in characters; it holds no NUL, as `Text`."""
     return StringConstraints(min_length=least, max_length=most, pattern=r"^[^\x00]*$")
+
+
+def optional(allowed: Range, description: str | None = None) -> Any:
+    """Return the field of a number that may be left out, within the bounds that the engine has."""
+    least = allowed.least
+    return Field(
+        default=None,
+        description=description,
+        gt=least if allowed.above else None,
+        ge=None if allowed.above else least,
+        le=allowed.most,
+    )
 
 
 LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,62}$")]

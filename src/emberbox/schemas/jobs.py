@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AnyHttpUrl, Field, StringConstraints
 
-from emberbox.schemas.base import Answer, Integer, Labels, Number, Request, Switch, Text, bounded
+from emberbox.bounds import CPU_S, DISK_MIB, MEMORY_MIB, OUTPUT_BYTES, PIDS, RETRIES, TIMEOUT_S, VCPUS
+from emberbox.schemas.base import Answer, Integer, Labels, Number, Request, Switch, Text, bounded, optional
 
 
 class JobStatus(StrEnum):
@@ -91,21 +92,22 @@ class RunOptions(Request):
     artifacts: list[FilePath] = Field(
         default_factory=list, max_length=100, description="Globs of what is kept afterwards."
     )
-    timeout_s: Number | None = Field(
-        default=None, gt=0, le=86_400, description="Wall-clock limit; the runtime's default if null."
-    )
-    cpu_s: Number | None = Field(default=None, gt=0, le=86_400)
-    memory_mib: Integer | None = Field(default=None, ge=64, le=1_048_576)
-    vcpus: Integer | None = Field(default=None, ge=1, le=64)
-    disk_mib: Integer | None = Field(default=None, ge=1, le=1_048_576)
-    pids: Integer | None = Field(default=None, ge=1, le=100_000)
-    output_bytes: Integer | None = Field(default=None, ge=1, le=1 << 40)
+    timeout_s: Number | None = optional(TIMEOUT_S, "Wall-clock limit; the runtime's default if null.")
+    cpu_s: Number | None = optional(CPU_S)
+    memory_mib: Integer | None = optional(MEMORY_MIB, "Memory of the VM, rounded up to a size.")
+    vcpus: Integer | None = optional(VCPUS, "Virtual CPUs, rounded up to a power of two.")
+    disk_mib: Integer | None = optional(DISK_MIB, "What may be written, in the VM's memory.")
+    pids: Integer | None = optional(PIDS)
+    output_bytes: Integer | None = optional(OUTPUT_BYTES)
     network: Literal["off"] = "off"
     priority: Integer = Field(
         default=0, ge=-10, le=10, description="Higher ones start first, among the jobs of the same team."
     )
     retries: Integer = Field(
-        default=0, ge=0, le=100, description="Repeat when the program fails or takes too long."
+        default=0,
+        ge=RETRIES.least,
+        le=RETRIES.most,
+        description="Repeat when the program fails or takes too long.",
     )
     labels: Labels = Field(default_factory=dict)
     webhook: JobWebhook | None = None
@@ -242,6 +244,11 @@ class Job(Answer):
     limits: JobLimits
     times: JobTimes
     metrics: JobMetrics | None = None
+    progress: str | None = Field(
+        default=None,
+        description="What is made ready ahead of the program, such as a template, while that lasts. Told by "
+        "the node that runs the job.",
+    )
     stdout_bytes: int = 0
     stderr_bytes: int = 0
     stdout: str | None = Field(

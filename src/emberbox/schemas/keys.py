@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
+from emberbox.bounds import GRACE_S
 from emberbox.schemas.base import Answer, Integer, Number, Request, bounded
 
 
@@ -120,7 +121,10 @@ class RotateKey(Request):
     """How a key gets another secret."""
 
     grace_s: Number = Field(
-        default=0, ge=0, le=604_800, description="Seconds for which the secret until now stays good."
+        default=0,
+        ge=GRACE_S.least,
+        le=GRACE_S.most,
+        description="Seconds for which the secret until now stays good.",
     )
 
 

@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from emberbox.schemas.base import Answer, Integer, Number, Request
+from emberbox.bounds import MACHINES, MEMORY_MIB, VCPUS
+from emberbox.schemas.base import Answer, Integer, Number, Request, optional
 
 State = Literal["starting", "ready", "draining"]
 
@@ -46,6 +47,10 @@ class Capacity(Answer):
     machines_limit: int | None = Field(
         default=None, description="Most VMs at once; null when it was left to the host's memory."
     )
+    machines_memory_bytes: int = Field(
+        default=0, description="Memory that the VMs that live may come to use."
+    )
+    machines_memory_limit_bytes: int = Field(default=0, description="Most of that; who needs more waits.")
     processors: int
     load_1m: float
     memory_total_bytes: int
@@ -122,11 +127,9 @@ class Pools(Answer):
 class PoolOrder(Request):
     """How many VMs of a runtime are kept ready. 0 leaves it to demand."""
 
-    ready: Integer = Field(ge=0, le=100)
-    memory_mib: Integer | None = Field(
-        default=None, ge=64, le=1_048_576, description="Size; the runtime's default if null."
-    )
-    vcpus: Integer | None = Field(default=None, ge=1, le=64)
+    ready: Integer = Field(ge=0, le=MACHINES)
+    memory_mib: Integer | None = optional(MEMORY_MIB, "Size, rounded up; the runtime's default if null.")
+    vcpus: Integer | None = optional(VCPUS)
     wait_s: Number = Field(default=0, ge=0, le=300, description="Wait this long for them to be ready.")
 
 

@@ -13,6 +13,7 @@ from emberbox.blobs import open_blobs
 from emberbox.errors import EmberboxError, ServiceStopping
 from emberbox.ids import is_id, new_id
 from emberbox.sandbox import Engine
+from emberbox.sandbox.machines.capacity import largest_guest_mib
 from emberbox.service.accounts.keys import Keys
 from emberbox.service.accounts.quota import Quotas
 from emberbox.service.accounts.reservations import Reservations
@@ -160,6 +161,7 @@ class Service:
         self.orders = Orders(
             self.engine.runtimes,
             settings.jobs,
+            largest_guest_mib(settings),
             self.contents,
             self.scripts,
             check_url=self.webhooks.check_url,

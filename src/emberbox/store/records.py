@@ -103,6 +103,8 @@ class JobRecord(Record):
     stdout_bytes: int
     stderr_bytes: int
     storage_bytes: int
+    progress: str | None = None
+    """What is made ready ahead of the program; no column, and None but for a job that runs here."""
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Self:

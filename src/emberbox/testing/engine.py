@@ -31,6 +31,7 @@ from emberbox.vmm.base import DriverReport, Machine, MachineState
 
 if TYPE_CHECKING:
     from emberbox.config import Settings
+    from emberbox.images import Progress
     from emberbox.sandbox.machines.console import ConsoleReader
     from emberbox.sandbox.packages.requests import Packages
     from emberbox.sandbox.process import Process
@@ -143,6 +144,11 @@ class HostEngine(Engine):
         """How many sandboxes live."""
         return len(self._live)
 
+    @property
+    def committed_mib(self) -> int:
+        """Nothing: plain processes are promised no memory."""
+        return 0
+
     async def warm_pool(self, runtime: str, count: int, **options: Any) -> bool:
         """Keep nothing ready; raises `UnknownRuntime` as the engine does."""
         self.runtimes.get(runtime)
@@ -162,6 +168,7 @@ class HostEngine(Engine):
         scope: str | None = None,
         packages: Packages | None = None,
         console: ConsoleReader | None = None,
+        progress: Progress | None = None,
         **given: Unpack[RunParameters],
     ) -> Sandbox:
         """Open a sandbox that the caller closes; arguments as for `Engine.open_sandbox`."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from emberbox.bounds import MACHINE_MIB, VCPUS
 from emberbox.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -115,8 +116,8 @@ class MachineSpec:
         id: Unique among live machines; lower-case letters, digits, hyphens; at most 63.
         run_dir: A fresh folder of this machine alone; holds its sockets and console log. Its owner
             removes it.
-        vcpus: 1 to 32.
-        memory_mib: 64 to 65,536.
+        vcpus: As `bounds.VCPUS`.
+        memory_mib: As `bounds.MACHINE_MIB`.
         kernel: ELF vmlinux or bzImage.
         initramfs: cpio archive with the agent as /init.
         drives: At most 4.
@@ -149,11 +150,11 @@ class MachineSpec:
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):
             raise InvalidInput(f"machine id {self.id!r}: 1 to 63 of a-z, 0-9 and '-', not starting with '-'")
-        _between("vcpus", self.vcpus, 1, 32)
-        _between("memory_mib", self.memory_mib, 64, 65_536)
+        VCPUS.check("vcpus", self.vcpus)
+        MACHINE_MIB.check("memory_mib", self.memory_mib)
         _between("console_bytes", self.console_bytes, 4096, 64 * 1024 * 1024)
         if self.memory_max_mib is not None:
-            _between("memory_max_mib", self.memory_max_mib, self.memory_mib, 65_536)
+            _between("memory_max_mib", self.memory_max_mib, self.memory_mib, MACHINE_MIB.most)
         if len(self.drives) > 4:
             raise InvalidInput(f"a machine has at most 4 drives, not {len(self.drives)}")
         for arg in self.kernel_args:

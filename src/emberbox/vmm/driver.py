@@ -36,7 +36,6 @@ class DriverOptions:
     Args:
         accelerator: `kvm` or `tcg`, as far as the driver runs on it, to take it for granted; None to find out
             which works.
-        cpus: CPUs' worth of time for each machine, by its control group; None for no bound.
         uid_base: First of the `UID_COUNT` uids that belong to VMMs, when we are root.
         kernel: What all its guests boot; None where that is not known: then no KVM is refused for it.
         kvm_kind: `hardware` or `pvm` to take that for the kind of this host's KVM; `auto` to look.
@@ -44,7 +43,6 @@ class DriverOptions:
     """
 
     accelerator: str | None = None
-    cpus: float | None = None
     uid_base: int = UID_BASE
     kernel: GuestKernel | None = None
     kvm_kind: str = "auto"

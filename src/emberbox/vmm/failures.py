@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from emberbox.errors import SnapshotFailed, VmmError
+from emberbox.files.paths import without_folders
 from emberbox.tasks import undone_on_failure
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def told_as(
     except (VmmError, OSError) as error:
         words = said()
         reason = words.splitlines()[-1] if words else str(error) or type(error).__name__
-        raise failure(f"virtual machine {spec.id} {what}: {reason}", detail=words or str(error)) from error
+        told = f"virtual machine {spec.id} {what}: {without_folders(reason)}"
+        raise failure(told, detail=words or str(error)) from error
 
 
 @asynccontextmanager

@@ -47,12 +47,12 @@ def told_by(program: Path, *arguments: str, pattern: str, mend: str) -> str:
         ).stdout
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
         raise RequirementMissing(
-            f"{program} does not run on this host", mend=mend, detail=str(error)
+            f"{program.name} does not run on this host", mend=mend, detail=str(error)
         ) from error
     found = re.search(pattern, told)
     if found is None:
         raise RequirementMissing(
-            f"{' '.join(map(str, (program, *arguments)))} tells nothing; is it what it is taken for?",
+            f"{' '.join((program.name, *arguments))} tells nothing; is it what it is taken for?",
             mend=mend,
             detail=told[:500],
         )

@@ -128,6 +128,24 @@ def test_it_is_bounded_by_its_control_group(clone: Machine) -> None:
     guest = clone.spec.memory_mib * 1024 * 1024
     assert guest < memory <= guest + OVERHEAD_MIB * 1024 * 1024
     assert pids <= 256
+    quota, weight = ("cpu.max", "cpu.weight") if groups.unified else ("cpu.cfs_quota_us", "cpu.shares")
+    told = {path.name: path.read_text().split() for folder in folders for path in folder.glob("cpu.*")}
+    # Its virtual CPUs, and half a processor for the VMM itself, of a period of 100 ms.
+    assert told[quota][0] == str(clone.spec.vcpus * 100_000 + 50_000)
+    assert told[weight] == [str(clone.spec.vcpus * (100 if groups.unified else 1024))]
+
+
+def test_all_machines_together_are_bounded(clone: Machine) -> None:
+    groups = Cgroups()
+    if not groups.prepare():
+        pytest.skip(groups.reason)
+    names = ("memory.max" if groups.unified else "memory.limit_in_bytes", "pids.max")
+    memory, pids = (
+        next(int(path.read_text()) for parent in groups.parents if (path := parent / name).exists())
+        for name in names
+    )
+    assert memory <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 9 // 10
+    assert pids <= int(Path("/proc/sys/kernel/pid_max").read_text()) // 2
 
 
 def test_its_files_are_bounded(clone: Machine, kind: Kind) -> None:

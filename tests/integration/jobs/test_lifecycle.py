@@ -119,8 +119,9 @@ async def test_an_entry_among_the_files(caller: Caller) -> None:
     ("options", "message"),
     [
         ({"timeout_s": 86_000}, "timeout_s may be at most 3600"),
-        ({"memory_mib": 100_000}, "memory_mib may be at most 4096"),
-        ({"memory_mib": 256, "disk_mib": 512}, "disk_mib may be at most the VM's memory"),
+        ({"memory_mib": 5000}, "memory_mib may be at most 4096"),
+        ({"memory_mib": 256, "disk_mib": 512}, r"disk_mib must be 1 to the VM's memory \(256\)"),
+        ({"args": ["x" * 90_000]}, "80 KiB together"),
         ({"stdin": "a", "stdin_base64": "YQ=="}, "not both"),
         ({"stdin_base64": "!"}, "stdin_base64 is not base 64"),
         ({"files": {"a": {"base64": "!"}}}, "is not base 64"),
@@ -133,6 +134,23 @@ async def test_mistakes_are_told(caller: Caller, options: dict[str, object], mes
     values = {"code": "true", **options}
     with pytest.raises(InvalidInput, match=message):
         await caller.submit(**values)  # type: ignore[arg-type]
+
+
+async def test_sizes_are_rounded_up_and_counted_so(caller: Caller) -> None:
+    job = await caller.submit("true", memory_mib=100, vcpus=3, disk_mib=120)
+    options = job.spec.options
+    assert (options.memory_mib, options.vcpus, options.disk_mib) == (128, 4, 120)
+    usual = (await caller.submit("true")).spec.options
+    assert (usual.memory_mib, usual.vcpus, usual.disk_mib) == (None, None, None)
+    await caller.ended(job.id)
+
+
+async def test_a_vm_that_never_fits_into_this_host_is_refused(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caller.service.orders, "_largest_mib", 500)
+    with pytest.raises(InvalidInput, match="at most 500 MiB of memory here, not 512"):
+        await caller.submit("true", memory_mib=400 + 50)
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a/../b", "a//b", "./a", ".", "a/", "x" * 300])

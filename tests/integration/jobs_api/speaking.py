@@ -99,7 +99,7 @@ async def events_of(answer: httpx.Response) -> AsyncIterator[Event]:
     async for line in answer.aiter_lines():
         if not line:
             if "data" in fields:
-                yield Event(fields["event"], fields["id"], json.loads(fields["data"]))
+                yield Event(fields["event"], fields.get("id", ""), json.loads(fields["data"]))
             fields = {}
         elif not line.startswith(":"):
             name, _, value = line.partition(": ")

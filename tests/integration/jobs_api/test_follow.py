@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from emberbox.config import Settings
+    from emberbox.images import Progress
+    from emberbox.sandbox import Sandbox
     from tests.integration.conftest import Served
 
 STEADY = """
@@ -67,6 +69,37 @@ async def test_a_job_from_its_queue_to_its_end(served: Served) -> None:
         assert len({e.id for e in events}) == len(events)
         end = Job.model_validate(events[-1].data)
         assert (end.id, end.status, end.stdout) == (job["id"], "succeeded", "0\n1\n2\n")
+
+
+async def test_what_is_made_ready_first_is_told(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, made = served.service.engine, asyncio.Event()
+    opened = engine.open_sandbox
+
+    async def open_sandbox(*arguments: Any, progress: Progress, **options: Any) -> Sandbox:
+        progress.step("making a template of python at 512 MiB", None)
+        await made.wait()
+        return await opened(*arguments, **options)
+
+    monkeypatch.setattr(engine, "open_sandbox", open_sandbox)
+    async with caller(served) as client:
+        job = await submit(client, "print('out')")
+
+        async def told() -> bool:
+            found = (await client.get(f"/v1/jobs/{job['id']}")).json()
+            return bool(found["progress"] == "making a template of python at 512 MiB")
+
+        await until(told)
+        names = []
+        async with following(client, job["id"]) as answer:
+            async for event in events_of(answer):
+                names.append(event.name)
+                if event.name == "progress":
+                    assert event.data == {"message": "making a template of python at 512 MiB"}
+                    made.set()
+        assert names == ["progress", "output", "end"]
+        assert (await client.get(f"/v1/jobs/{job['id']}")).json()["progress"] is None
+        page = (await client.get("/v1/jobs")).json()["items"]
+        assert "progress" not in page[0]
 
 
 async def test_the_opening_says_when_to_come_back(served: Served) -> None:

@@ -50,6 +50,34 @@ async def test_submit_and_wait(app_client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        *({"memory_mib": memory_mib} for memory_mib in (0, 64, 95, 65_537)),
+        *({"vcpus": vcpus} for vcpus in (0, 33)),
+        *({"disk_mib": disk_mib} for disk_mib in (0, 65_537, 300)),
+        {"pids": 32_769},
+        {"timeout_s": 86_401},
+        {"args": ["x" * 1000] * 100},
+    ],
+    ids=str,
+)
+async def test_what_the_engine_would_refuse_is_refused_at_once(
+    app_client: httpx.AsyncClient, options: dict[str, Any]
+) -> None:
+    body = {"runtime": "python", "code": "print()", "memory_mib": 256, **options}
+    answer = await app_client.post("/v1/jobs", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input"), answer.text
+    assert (await app_client.get("/v1/jobs")).json()["items"] == []
+
+
+async def test_a_job_shows_the_size_that_it_got(app_client: httpx.AsyncClient) -> None:
+    body = {"runtime": "python", "code": "print()", "memory_mib": 300, "vcpus": 3}
+    answer = await app_client.post("/v1/jobs", params={"wait": 180}, json=body)
+    limits = answer.json()["limits"]
+    assert (limits["memory_mib"], limits["vcpus"]) == (384, 4)
+
+
+@pytest.mark.parametrize(
     ("code", "options", "outcomes"),
     [
         ("print()", {}, ["succeeded"]),

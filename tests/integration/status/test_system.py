@@ -157,6 +157,7 @@ async def test_metrics_tell_of_jobs(app_client: httpx.AsyncClient) -> None:
     assert _value(samples, "emberbox_queue_age_seconds") == 0
     assert _value(samples, "emberbox_workers") == 1
     assert _value(samples, "emberbox_machines") is not None
+    assert _value(samples, "emberbox_machines_memory_bytes") is not None
     assert _value(samples, "emberbox_state", state="ready") == 1
     assert (_value(samples, "emberbox_disk_free_bytes") or 0) > 0
     assert any(name == "emberbox_build_info" and dict(labels)["version"] for name, labels in samples)

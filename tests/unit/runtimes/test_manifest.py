@@ -168,7 +168,7 @@ def test_compiled_runtime_fills_both_places(tmp_path: Path) -> None:
         ),
         (MINIMAL + '[warm]\nrun = ["gone"]', "warm.run", "no file 'gone'"),
         (MINIMAL + '[warm]\nprime = "../x"', "warm.prime", "beside the manifest"),
-        (MINIMAL + "[limits]\nmemory_mib = 8", "limits.memory_mib", "64 to 65536"),
+        (MINIMAL + "[limits]\nmemory_mib = 8", "limits.memory_mib", "from 96 to 65536"),
         (MINIMAL + "[limits]\nvcpus = true", "limits.vcpus", "whole number"),
         (MINIMAL + "[limits]\ntimeout_s = 0", "limits.timeout_s", "above 0"),
         (MINIMAL + "[limits]\ntimeout = 3", "limits.timeout", "did you mean 'timeout_s'"),

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emberbox import Engine, Settings
-from emberbox.config import CompileSettings, PoolSettings
-from emberbox.errors import EngineClosed, InvalidInput
-from emberbox.images import Image
+from emberbox.config import CapacitySettings, CompileSettings, PoolSettings
+from emberbox.errors import CapacityExhausted, EngineClosed, InvalidInput
+from emberbox.images import Image, SilentProgress
+from emberbox.sandbox.templates.stored import in_use, prune_templates, stored_templates
 from emberbox.vmm.base import DriverReport, MachineState
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, until
 from tests.unit.sandbox.stand_ins import StandIn
 
 if TYPE_CHECKING:
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
     from emberbox.runtimes import Runtime
 
 REPORT = DriverReport(usable=True, accelerator="tcg", version="1", reason="a stand-in")
+
+
+class Told(SilentProgress):
+    """Keeps what is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def step(self, name: str, fraction: float | None) -> None:
+        self.steps.append(name)
 
 
 @pytest.fixture
@@ -71,6 +82,74 @@ async def test_a_template_is_built_once_for_each_size(engine: Engine, tmp_path: 
             await engine.template("python", memory_mib=memory_mib)
     assert len(list(tmp_path.glob("templates/*/template.json"))) == 2
     assert list(tmp_path.glob("templates/building-*")) == []
+
+
+async def test_sizes_between_two_steps_share_a_template(engine: Engine, tmp_path: Path) -> None:
+    async with engine:
+        for memory_mib, vcpus in ((385, None), (500, 1), (512, 1)):
+            template = await engine.template("python", memory_mib=memory_mib, vcpus=vcpus)
+            assert (template.size.memory_mib, template.size.vcpus) == (512, 1)
+        assert (await engine.template("python", vcpus=3)).size.vcpus == 4
+    assert len(list(tmp_path.glob("templates/*/template.json"))) == 2
+
+
+async def test_a_template_is_charged_to_whom_it_was_made_for(engine: Engine, tmp_path: Path) -> None:
+    async with engine:
+        for scope in ("key_1", "key_2"):
+            async with engine.sandbox("python", memory_mib=512, scope=scope):
+                pass
+        async with engine.sandbox("python"):
+            pass
+    records = stored_templates(tmp_path / "templates")
+    assert {record.memory_mib: record.scope for record in records} == {512: "key_1", 256: None}
+
+
+async def test_callers_are_told_what_is_made(engine: Engine) -> None:
+    news = Told()
+    async with engine:
+        async with engine.sandbox("python", memory_mib=500, vcpus=2, progress=news):
+            pass
+        assert news.steps[0] == "making a template of python at 512 MiB and 2 virtual CPUs"
+        again = Told()
+        async with engine.sandbox("python", memory_mib=512, vcpus=2, progress=again):
+            pass
+        assert again.steps == []
+
+
+async def test_a_template_in_use_is_on_disk_until_its_end(engine: Engine, tmp_path: Path) -> None:
+    root = tmp_path / "templates"
+    async with engine:
+        template = await engine.template("python")
+        assert in_use(root, template.record.key)
+        assert prune_templates(root, keep_images=()) == []
+    assert [record.key for record in prune_templates(root, keep_images=())] == [template.record.key]
+    assert list(root.iterdir()) == []
+
+
+async def test_the_memory_of_machines_is_bounded_together(tmp_path: Path, driver: StandIn) -> None:
+    capacity = CapacitySettings(memory_mib=2 * (256 + 64), queue_timeout_s=0.05)
+    async with Engine(Settings(data=tmp_path, capacity=capacity)) as engine:
+        async with engine.sandbox("python"), engine.sandbox("python"):
+            with pytest.raises(CapacityExhausted, match=r"640 of the 640 MiB .* one more needs 320"):
+                await engine.open_sandbox("python")
+        async with engine.sandbox("python"):
+            pass
+        with pytest.raises(InvalidInput, match=r"needs 1,088 MiB never fits"):
+            await engine.open_sandbox("python", memory_mib=1000)
+
+
+async def test_ready_machines_give_way_to_callers(tmp_path: Path, driver: StandIn) -> None:
+    settings = Settings(
+        data=tmp_path,
+        capacity=CapacitySettings(memory_mib=256 + 512 + 64, queue_timeout_s=PATIENCE_S),
+        pool=PoolSettings(minimum=1, maximum=1, standby=0),
+    )
+    async with Engine(settings) as engine:
+        assert await engine.warm_pool("python", 1, timeout_s=PATIENCE_S)
+        async with engine.sandbox("python", memory_mib=512, cold=True):
+            (pool,) = engine.pools()
+            assert (pool.ready, pool.failures) == (0, 0)
+        await until(lambda: engine.pools()[0].ready == 1)
 
 
 async def test_a_warm_pool_hands_out_what_is_ready(engine: Engine) -> None:

@@ -1,8 +1,8 @@
 """What is said through the WebSocket of a job.
 
 From the server, each as JSON in a text message with a `type`: `output` (`id, stream, time, data`),
-`attempt` (`id, attempt`), `end` (`job`), `error` (`code, detail, retryable`) and, when there was
-nothing else for a while, `heartbeat`.
+`attempt` (`id, attempt`), `progress` (`message`), `end` (`job`), `error` (`code, detail, retryable`)
+and, when there was nothing else for a while, `heartbeat`.
 
 To the server, as JSON: `stdin` (`data` as text, or `base64`), `close_stdin`, `signal` (`signal`: a
 number or a name) and `cancel`; a binary message is input as it is. Input waits for the program to
@@ -24,7 +24,7 @@ from emberbox.api.streaming.ending import first_of, while_good
 from emberbox.api.streaming.pulse import Pulse
 from emberbox.api.views import compact_json, encoded, timestamp
 from emberbox.errors import EmberboxError, InvalidInput, PayloadTooLarge
-from emberbox.service.jobs.logs.reading import AttemptBegan, JobEnded, LogRecord
+from emberbox.service.jobs.logs.reading import AttemptBegan, JobEnded, JobItem, JobProgress
 from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Conversation:
     def __init__(
         self,
         socket: WebSocket,
-        items: AsyncGenerator[LogRecord | AttemptBegan | JobEnded, None],
+        items: AsyncGenerator[JobItem, None],
         inbox: Inbox,
         full_jobs: FullJobs,
         encoding: str,
@@ -85,12 +85,14 @@ class Conversation:
                 await self._send(await self._message(item))
         await self._socket.close(NORMAL)
 
-    async def _message(self, item: LogRecord | AttemptBegan | JobEnded) -> str:
+    async def _message(self, item: JobItem) -> str:
         if isinstance(item, JobEnded):
             job = await shielded(self._full_jobs.view(item.job))
             return f'{{"type":"end","job":{job.model_dump_json()}}}'
         if isinstance(item, AttemptBegan):
             return compact_json(type="attempt", id=item.id, attempt=item.attempt)
+        if isinstance(item, JobProgress):
+            return compact_json(type="progress", message=item.message)
         data = encoded(item.data, self._encoding)
         return compact_json(
             type="output", id=item.id, stream=item.stream, time=timestamp(item.time_us), data=data

@@ -6,13 +6,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from emberbox.api.views import compact_json, encoded, timestamp
-from emberbox.service.jobs.logs.reading import AttemptBegan, JobEnded, LogRecord
+from emberbox.service.jobs.logs.reading import AttemptBegan, JobProgress, LogRecord
 from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from emberbox.api.full_jobs import FullJobs
+    from emberbox.service.jobs.logs.reading import JobItem
 
 MEDIA_TYPE = "text/event-stream"
 HEARTBEAT = b": heartbeat\n\n"
@@ -23,9 +24,9 @@ _OPENING = b"retry: 1000\n\n"
 
 
 async def events(
-    full_jobs: FullJobs, items: AsyncGenerator[LogRecord | AttemptBegan | JobEnded, None], encoding: str
+    full_jobs: FullJobs, items: AsyncGenerator[JobItem, None], encoding: str
 ) -> AsyncGenerator[bytes, None]:
-    """Yield a followed log as events: `output`, `attempt` and, as the last one, `end` with the whole job."""
+    """Yield a followed log as events: `progress`, `attempt`, `output`, at last `end` with the job."""
     async with aclosing(items):
         yield _OPENING
         async for item in items:
@@ -33,6 +34,9 @@ async def events(
                 yield _output(item, encoding)
             elif isinstance(item, AttemptBegan):
                 yield _event("attempt", item.id, compact_json(attempt=item.attempt))
+            elif isinstance(item, JobProgress):
+                # Without an id: who comes back goes on behind the last output.
+                yield f"event: progress\ndata: {compact_json(message=item.message)}\n\n".encode()
             else:
                 yield _event("end", END, (await shielded(full_jobs.view(item.job))).model_dump_json())
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from emberbox.bounds import MEMORY_MIB
 from emberbox.cli import context
 from emberbox.cli.commands import argument, option
 from emberbox.cli.context import runtime_names
@@ -47,7 +48,9 @@ def import_(
         str | None, option("--user", "Whom it runs as; else whom the image names.", "USER[:GROUP]")
     ] = None,
     cwd: Annotated[str | None, option("--cwd", "Folder in the guest that runs start in.", "FOLDER")] = None,
-    memory: Annotated[int, option("--memory", "The guest's memory.", "MIB", min=64, max=65_536)] = 256,
+    memory: Annotated[
+        int, option("--memory", "The guest's memory.", "MIB", min=MEMORY_MIB.least, max=MEMORY_MIB.most)
+    ] = 256,
     runtime_folder: Annotated[
         Path | None,
         option("--runtime-folder", "Where the runtime's folder goes; else the data folder.", "PATH"),

@@ -38,6 +38,9 @@ async def status(there: Remote) -> None:
 def _fields(node: Node) -> Iterator[tuple[str, object]]:
     driver, capacity, queue = node.driver, node.capacity, node.queue
     limit = "" if capacity.machines_limit is None else f" of {capacity.machines_limit}"
+    promised = (
+        f"{size(capacity.machines_memory_bytes)} of {size(capacity.machines_memory_limit_bytes)} memory"
+    )
     processors = f"on {capacity.processors} processors, load {capacity.load_1m:.1f}"
     memory = f"{size(capacity.memory_available_bytes)} of {size(capacity.memory_total_bytes)} memory"
     disk = f"{size(capacity.disk_free_bytes)} of {size(capacity.disk_total_bytes)} disk"
@@ -49,7 +52,7 @@ def _fields(node: Node) -> Iterator[tuple[str, object]]:
         "machines run on": f"{driver.accelerator or 'nothing that confines'}: {driver.reason}",
         "to mend it": driver.mend,
         "runtimes": " ".join(node.runtimes),
-        "machines": f"{capacity.machines}{limit}, {processors}",
+        "machines": f"{capacity.machines}{limit}, {promised}, {processors}",
         "free": f"{memory}, {disk}",
         "jobs": f"{queue.queued} queued (the oldest for {queue.age_s:.1f} s), {queue.running} running",
     }.items()

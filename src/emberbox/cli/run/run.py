@@ -88,11 +88,11 @@ async def _opened(engine: Engine, run: RunLine, runtime: Runtime, how: RunOption
     if run.console:
         shown["console"] = _show_line
     async with AsyncExitStack() as stack:
-        opening = engine.sandbox(runtime.name, how, limits=_limits(run, runtime), **packages, **shown)
+        preparing: ShownProgress | nullcontext[None] = nullcontext()
         if packages:
-            with ShownProgress(f"preparing the packages of {run.requirements}", after_s=QUIET_S):
-                sandbox = await stack.enter_async_context(opening)
-        else:
+            preparing = ShownProgress(f"preparing the packages of {run.requirements}", after_s=QUIET_S)
+        with preparing as shown["progress"]:
+            opening = engine.sandbox(runtime.name, how, limits=_limits(run, runtime), **packages, **shown)
             sandbox = await stack.enter_async_context(opening)
         yield sandbox
 

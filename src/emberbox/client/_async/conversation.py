@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
     from websockets.asyncio.client import ClientConnection
 
-    from emberbox.client.log_events import AttemptBegan
+    from emberbox.client.log_events import JobEvent
     from emberbox.client.places import Place
-    from emberbox.schemas.jobs import LogEntry
 
 _log = logging.getLogger(__name__)
 # At DEBUG, websockets would log the headers, and the key with them.
@@ -43,8 +42,8 @@ class AsyncConversation:
         self._place = place
         self._socket = socket
 
-    async def __aiter__(self) -> AsyncIterator[LogEntry | AttemptBegan | JobEnded]:
-        """Yield output, attempts and, last, the job's end.
+    async def __aiter__(self) -> AsyncIterator[JobEvent]:
+        """Yield progress, output, attempts and, last, the job's end.
 
         Raises:
             EmberboxError: What the server refused of what was sent: `Conflict` when the job has

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from emberbox.client.events import Event, EventParser
-from emberbox.client.log_events import AttemptBegan, JobEnded, read_event
+from emberbox.client.log_events import JobEnded, read_event
 from emberbox.client.places import unreachable
 from emberbox.client.retries import PATIENT
 from emberbox.client.waiting import async_sleep
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from emberbox.client._async.transport import AsyncTransport
+    from emberbox.client.log_events import JobEvent
     from emberbox.schemas.jobs import LogEntry
 
 NO_CONTENT = 204
@@ -41,7 +42,7 @@ async def read_log(
 
 async def follow_log(
     transport: AsyncTransport, job: str, stream: str | None, after: str | None, *, binary: bool
-) -> AsyncGenerator[LogEntry | AttemptBegan | JobEnded]:
+) -> AsyncGenerator[JobEvent]:
     """Yield what is written until the job has ended, over as many connections as it takes."""
     broken = 0
     while True:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from emberbox.client._async.conversation import AsyncConversation
-    from emberbox.client.log_events import AttemptBegan, JobEnded
+    from emberbox.client.log_events import JobEvent
     from emberbox.client.orders import Content, JobParameters
     from emberbox.schemas.jobs import JobStatus
 
@@ -194,8 +194,11 @@ class AsyncJobs(AsyncArtifacts):
 
     def events(
         self, job_id: str, *, stream: Stream | None = None, after: str | None = None, binary: bool = False
-    ) -> AsyncGenerator[LogEntry | AttemptBegan | JobEnded]:
-        """Follow a job: its output, each new attempt, and last its end. For the arguments see `logs`."""
+    ) -> AsyncGenerator[JobEvent]:
+        """Follow a job: what is made ready for it, its output, each new attempt, and last its end.
+
+        For the arguments see `logs`.
+        """
         return follow_log(self._transport, path_of("jobs", job_id), stream, after, binary=binary)
 
     def attach(
@@ -221,7 +224,7 @@ class AsyncJobs(AsyncArtifacts):
         return await self._transport.content(path, stream=stream, format="text", tail=tail)
 
 
-async def _entries(events: AsyncGenerator[LogEntry | AttemptBegan | JobEnded]) -> AsyncGenerator[LogEntry]:
+async def _entries(events: AsyncGenerator[JobEvent]) -> AsyncGenerator[LogEntry]:
     async with aclosing(events):
         async for event in events:
             if isinstance(event, LogEntry):

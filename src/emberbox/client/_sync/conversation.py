@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
     from websockets.sync.client import ClientConnection
 
-    from emberbox.client.log_events import AttemptBegan
+    from emberbox.client.log_events import JobEvent
     from emberbox.client.places import Place
-    from emberbox.schemas.jobs import LogEntry
 
 _log = logging.getLogger(__name__)
 # At DEBUG, websockets would log the headers, and the key with them.
@@ -44,8 +43,8 @@ class Conversation:
         self._place = place
         self._socket = socket
 
-    def __iter__(self) -> Iterator[LogEntry | AttemptBegan | JobEnded]:
-        """Yield output, attempts and, last, the job's end.
+    def __iter__(self) -> Iterator[JobEvent]:
+        """Yield progress, output, attempts and, last, the job's end.
 
         Raises:
             EmberboxError: What the server refused of what was sent: `Conflict` when the job has

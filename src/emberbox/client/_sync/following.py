@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from emberbox.client.events import Event, EventParser
-from emberbox.client.log_events import AttemptBegan, JobEnded, read_event
+from emberbox.client.log_events import JobEnded, read_event
 from emberbox.client.places import unreachable
 from emberbox.client.retries import PATIENT
 from emberbox.client.waiting import sleep
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from emberbox.client._sync.transport import Transport
+    from emberbox.client.log_events import JobEvent
     from emberbox.schemas.jobs import LogEntry
 
 NO_CONTENT = 204
@@ -41,7 +42,7 @@ def read_log(
 
 def follow_log(
     transport: Transport, job: str, stream: str | None, after: str | None, *, binary: bool
-) -> Generator[LogEntry | AttemptBegan | JobEnded]:
+) -> Generator[JobEvent]:
     """Yield what is written until the job has ended, over as many connections as it takes."""
     broken = 0
     while True:

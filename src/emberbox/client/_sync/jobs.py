@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from emberbox.client._sync.conversation import Conversation
-    from emberbox.client.log_events import AttemptBegan, JobEnded
+    from emberbox.client.log_events import JobEvent
     from emberbox.client.orders import Content, JobParameters
     from emberbox.schemas.jobs import JobStatus
 
@@ -188,8 +188,11 @@ class Jobs(Artifacts):
 
     def events(
         self, job_id: str, *, stream: Stream | None = None, after: str | None = None, binary: bool = False
-    ) -> Generator[LogEntry | AttemptBegan | JobEnded]:
-        """Follow a job: its output, each new attempt, and last its end. For the arguments see `logs`."""
+    ) -> Generator[JobEvent]:
+        """Follow a job: what is made ready for it, its output, each new attempt, and last its end.
+
+        For the arguments see `logs`.
+        """
         return follow_log(self._transport, path_of("jobs", job_id), stream, after, binary=binary)
 
     def attach(
@@ -215,7 +218,7 @@ class Jobs(Artifacts):
         return self._transport.content(path, stream=stream, format="text", tail=tail)
 
 
-def _entries(events: Generator[LogEntry | AttemptBegan | JobEnded]) -> Generator[LogEntry]:
+def _entries(events: Generator[JobEvent]) -> Generator[LogEntry]:
     with closing(events):
         for event in events:
             if isinstance(event, LogEntry):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emberbox.errors import ImageBuildFailed
+from emberbox.files.paths import without_folders
 from emberbox.images.tools.requirements import find_program
 
 if TYPE_CHECKING:
@@ -76,7 +77,9 @@ def load_module(name: str, path: Path) -> Module:
         EOFError,
         OSError,
     ) as error:
-        raise ImageBuildFailed(f"the kernel module {path.name} cannot be read: {error}") from error
+        raise ImageBuildFailed(
+            f"the kernel module {path.name} cannot be read: {without_folders(str(error))}", detail=str(path)
+        ) from error
 
 
 def _unpacked(path: Path) -> bytes:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from emberbox.errors import ImageBuildFailed, NoSpace
+from emberbox.files.paths import without_folders
 from emberbox.tasks import acquired
 
 if TYPE_CHECKING:
@@ -80,7 +81,10 @@ async def run_tool(
             )
             process = await acquired(starting, end_group)
         except OSError as error:
-            raise ImageBuildFailed(f"could not {what}: {argv[0]} does not start: {error.strerror}") from error
+            program = Path(argv[0]).name
+            raise ImageBuildFailed(
+                f"could not {what}: {program} does not start: {error.strerror}", detail=argv[0]
+            ) from error
         tail = _Tail(on_line)
         stream = process.stderr if target is not None else process.stdout
         try:
@@ -129,7 +133,7 @@ def _failure(what: str, program: str, code: int, output: str) -> Exception:
             f"could not {what}: the disk is full. Free some space, or set another data folder.", detail=output
         )
     ended = f"ended with code {code}" if code > 0 else f"was ended by signal {-code}"
-    last = output.strip().rpartition("\n")[2].strip()
+    last = without_folders(output.strip().rpartition("\n")[2].strip())
     _log.warning(
         "%s %s", program, ended, extra={"action": "images.tool_failed", "program": program, "output": output}
     )

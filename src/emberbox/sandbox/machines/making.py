@@ -10,7 +10,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from emberbox.errors import GuestRequestFailed, VmmError
+from emberbox.errors import CapacityExhausted, GuestRequestFailed, VmmError
 from emberbox.guest import GuestClient
 from emberbox.model import MIB, RunMetrics, elapsed_ms
 from emberbox.sandbox.machines.calm import Calm
@@ -122,7 +122,9 @@ class MachineMaker:
 
     # -- cloned -----------------------------------------------------------------------------------
 
-    async def clone(self, snapshot: LoadedSnapshot, plan: MachinePlan) -> LiveMachine:
+    async def clone(
+        self, snapshot: LoadedSnapshot, plan: MachinePlan, *, patient: bool = True
+    ) -> LiveMachine:
         """Clone a machine from a template.
 
         It has been told who it is; `LiveMachine.confirm` waits for its answer.
@@ -131,6 +133,8 @@ class MachineMaker:
         Args:
             snapshot: The template's.
             plan: The template's, with what is the clone's own.
+            patient: Whether it waits for its turn; False for what is made for stock, and needs room
+                that nobody waits for.
 
         Raises:
             VmmError, GuestError, SnapshotFailed, CapacityExhausted: With nothing left behind.
@@ -148,7 +152,9 @@ class MachineMaker:
                     error,
                     extra={"action": "standby.unused", "machine": found.place.spec.id},
                 )
-        place = await self._places.take(plan, "clone")
+        place = await (self._places.take if patient else self._places.take_now)(plan, "clone")
+        if place is None:
+            raise CapacityExhausted("there is no room for a VM that nobody waits for")
         return await self._cloned(place, plan, partial(snapshot.restore, place.spec), begun)
 
     async def _cloned(

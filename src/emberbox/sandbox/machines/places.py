@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from emberbox.errors import EmberboxError, GuestError
+from emberbox.sandbox.machines.capacity import committed_mib
 from emberbox.sandbox.machines.console import ConsoleFollower
 from emberbox.tasks import UndoStack
 from emberbox.vmm.process.removal import remove_tree
@@ -53,11 +54,12 @@ class Places:
             source: What the book says of where it came from.
 
         Raises:
-            CapacityExhausted, NoSpace: With nothing left behind.
+            CapacityExhausted, NoSpace, InvalidInput: With nothing left behind; the last where a
+                machine of this size never fits.
         """
         undo = UndoStack()
         async with undone_if_failed(undo):
-            slot = await self._slots.take(self._wait_s)
+            slot = await self._slots.take(committed_mib(plan.size.memory_mib), self._wait_s)
             undo.push_call(self._slots.give_back, slot)
             name = f"{self._name}-{next(self._numbers)}"
             folder = self._folder.make(name)
@@ -73,8 +75,9 @@ class Places:
         return place
 
     async def take_now(self, plan: MachinePlan, source: str) -> Place | None:
-        """Take a place if a slot is free, and nobody waits for one; else None. Raises `NoSpace`."""
-        return await self.take(plan, source) if self._slots.free else None
+        """Take a place if there is room for it that nobody waits for; else None. Raises `NoSpace`."""
+        fits = self._slots.fits(committed_mib(plan.size.memory_mib))
+        return await self.take(plan, source) if fits else None
 
 
 @asynccontextmanager

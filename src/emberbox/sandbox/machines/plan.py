@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from emberbox.bounds import MEMORY_MIB, MEMORY_STEPS_MIB, VCPUS, VCPUS_STEPS, step_up
 from emberbox.errors import InvalidInput
 from emberbox.vmm.base import Drive, MachineSpec, Rates
 
@@ -87,20 +88,25 @@ class MachinePlan:
 
 
 def size_of(runtime: Runtime, memory_mib: int | None, vcpus: int | None) -> MachineSize:
-    """Return the size that is asked for; None takes the runtime's.
+    """Return the size of a VM for what is asked for, rounded up to one that there is.
+
+    Args:
+        runtime: Its own size is one, whatever the steps are.
+        memory_mib: As asked for; None for the runtime's.
+        vcpus: The same.
 
     Raises:
-        InvalidInput: No runtime can use it.
+        InvalidInput: No VM can have it.
     """
-    size = MachineSize(
-        vcpus=runtime.limits.vcpus if vcpus is None else vcpus,
-        memory_mib=runtime.limits.memory_mib if memory_mib is None else memory_mib,
+    own = runtime.limits
+    MEMORY_MIB.check("memory_mib", memory_mib)
+    VCPUS.check("vcpus", vcpus)
+    return MachineSize(
+        vcpus=own.vcpus if vcpus is None else step_up(vcpus, VCPUS_STEPS, own.vcpus),
+        memory_mib=own.memory_mib
+        if memory_mib is None
+        else step_up(memory_mib, MEMORY_STEPS_MIB, own.memory_mib),
     )
-    if not 1 <= size.vcpus <= 32:
-        raise InvalidInput(f"vcpus must be 1 to 32, not {size.vcpus}")
-    if not 96 <= size.memory_mib <= 65_536:
-        raise InvalidInput(f"memory must be 96 to 65,536 MiB, not {size.memory_mib}")
-    return size
 
 
 def disk_of(runtime: Runtime, disk_mib: int | None, size: MachineSize) -> int | None:

@@ -14,6 +14,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from emberbox.bounds import MACHINES
 from emberbox.errors import CapacityExhausted, NoSpace, RequirementMissing
 from emberbox.files.disk import is_full
 from emberbox.files.locks import Lock, try_lock
@@ -31,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 ENGINES = 100
 """Engines at once on one data folder."""
-SLOTS = 100
+SLOTS = MACHINES
 """Machines at once of one engine."""
 STARTING_S = 1.0
 """How long a machine that was just being started may take to show itself."""
@@ -95,7 +96,8 @@ class RunFolder:
             held = _lock_free(root)
             if not held:
                 raise CapacityExhausted(
-                    f"{ENGINES} engines use {root} already; end one, or use another data folder"
+                    f"{ENGINES} engines use the data folder already; end one, or use another",
+                    detail=str(root),
                 )
             for number, _ in held:
                 await _clean(root / str(number), kill)
@@ -151,7 +153,10 @@ async def _clean(folder: Path, kill: Callable[[Path], Awaitable[Sized]]) -> None
 def _explain(path: Path, error: OSError) -> Exception:
     if is_full(error):
         return NoSpace(
-            f"no space left under {path.parent}; free some or set EMBERBOX_DATA to a folder on another disk"
+            "no space left in the data folder; free some or set EMBERBOX_DATA to a folder on another disk",
+            detail=str(path),
         )
-    problem = f"{error.filename or path} cannot be used ({error.strerror})"
-    return RequirementMissing(f"{problem}; set EMBERBOX_DATA to a folder that you may write to")
+    return RequirementMissing(
+        f"the data folder cannot be used ({error.strerror}); set EMBERBOX_DATA to one that you may write to",
+        detail=str(error.filename or path),
+    )

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from emberbox.errors import EmberboxError
+from emberbox.sandbox.machines.capacity import committed_mib
 from emberbox.tasks import TaskKeeper, set_within
 from emberbox.vmm.base import LoadedSnapshot, PreparingSnapshot, Standby
 
@@ -127,18 +128,19 @@ class StandbyStock:
         self._counts["used"] += 1
         return stock.ready.popleft()
 
-    def give_up_one(self) -> bool:
+    def give_up_one(self) -> int:
         """End a standby of the template that was not used for longest: its slot is needed.
 
-        Returns whether there was one.
+        Returns the memory in MiB that it counts; 0 where there was none.
         """
         stocks = sorted(
             (stock for stock in self._stocks.values() if stock.ready), key=lambda stock: stock.used_at
         )
         if not stocks:
-            return False
-        self._discard(stocks[0].ready.popleft())
-        return True
+            return 0
+        found = stocks[0].ready.popleft()
+        self._discard(found)
+        return committed_mib(found.place.spec.memory_mib)
 
     async def close(self) -> None:
         """End all standbys and start no more. Repeating is harmless."""

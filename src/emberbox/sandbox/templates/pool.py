@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from emberbox.errors import EmberboxError
+from emberbox.errors import CapacityExhausted, EmberboxError
 from emberbox.model import RunMetrics
 from emberbox.net.backoff import Backoff
 from emberbox.sandbox.machines.calm import Calm
+from emberbox.sandbox.machines.capacity import committed_mib
 from emberbox.sandbox.templates.demand import Demand
 from emberbox.sandbox.templates.reclaim import give_back, reclaim_idle
 from emberbox.sandbox.templates.warming import prime
@@ -41,6 +42,8 @@ OVERDUE_S = 0.5
 claimed for: no longer than this while half of the pool or more is ready, and no longer than
 `SETTLE_S` when it is not."""
 PRIME_CONFIRM_S = 60.0
+NO_ROOM_S = 0.5
+"""When a refill that found no room looks again."""
 _AGAIN = Backoff(first_s=0.5, longest_s=15.0)
 """After failures in a row, so that a broken template does not spin."""
 
@@ -69,22 +72,24 @@ class Pool:
 
     Args:
         template: What they are cloned from.
-        clone: Makes one more machine.
+        clone: Makes one more machine; told whether it may wait for room.
         settings: Bounds and intervals.
         keeper: Owns the background tasks.
 
     Attributes:
         template: What they are cloned from.
+        claimed_at: When one was asked for last, by `time.monotonic`; when it was made, before that.
     """
 
     def __init__(
         self,
         template: Template,
-        clone: Callable[[], Awaitable[LiveMachine]],
+        clone: Callable[[bool], Awaitable[LiveMachine]],
         settings: PoolSettings,
         keeper: TaskKeeper,
     ) -> None:
         self.template = template
+        self.claimed_at = time.monotonic()
         self._clone = clone
         self._settings = settings
         self._keeper = keeper
@@ -96,6 +101,7 @@ class Pool:
         self._calm = Calm()
         self._counts = Counter(claims=0, misses=0, failures=0)
         self._floor = settings.minimum
+        self._ordered = False
         self._closed = False
         self._tasks = [keeper.start(self._refill(), f"pool-refill-{template.record.key}")]
         self._tasks.append(keeper.start(self._look_after(), f"pool-health-{template.record.key}"))
@@ -115,6 +121,7 @@ class Pool:
     def keep(self, minimum: int) -> None:
         """Keep at least `minimum` ready from now on, within the maximum."""
         self._floor = min(minimum, self._settings.maximum)
+        self._ordered = self._floor > 0
         self._wake.set()
 
     async def full(self, timeout_s: float) -> bool:
@@ -132,7 +139,8 @@ class Pool:
     async def claim(self) -> LiveMachine:
         """Return a ready machine, or clone one now. The caller owns it. Raises what cloning raises."""
         self._counts["claims"] += 1
-        self._demand.claim(time.monotonic())
+        self.claimed_at = time.monotonic()
+        self._demand.claim(self.claimed_at)
         while self._ready:
             live = self._ready.popleft()
             if not _alive(live) or self._stale(live):
@@ -148,10 +156,26 @@ class Pool:
         self._counts["misses"] += 1
         self._urgent += 1
         try:
-            return await self._clone()
+            return await self._clone(True)
         finally:
             self._urgent -= 1
             self._wake.set()
+
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody waits for a machine of it, or ordered that some are kept ready."""
+        return bool(self._urgent or self._ordered)
+
+    def give_up_one(self) -> int:
+        """End a ready machine: its room is needed.
+
+        Returns the memory in MiB that it counts; 0 where there was none.
+        """
+        if not self._ready:
+            return 0
+        live = self._ready.popleft()
+        self._discard(live)
+        return committed_mib(live.machine.spec.memory_mib)
 
     async def close(self) -> None:
         """End all ready machines and stop refilling. Repeating is harmless."""
@@ -185,6 +209,8 @@ class Pool:
                 await self._settle()
                 await self._add()
                 failures_in_a_row = 0
+            except CapacityExhausted:
+                await asyncio.sleep(NO_ROOM_S)
             except EmberboxError as error:
                 self._counts["failures"] += 1
                 _log.warning(
@@ -198,7 +224,7 @@ class Pool:
         await self._calm.wait(OVERDUE_S if plenty else SETTLE_S)
 
     async def _add(self) -> None:
-        live = await self._clone()
+        live = await self._clone(False)
         async with undone_on_failure(live.undo.close):
             await live.confirm(PRIME_CONFIRM_S)
             await prime(live.guest, self.template.runtime, waiting=self.template.record.waiting)

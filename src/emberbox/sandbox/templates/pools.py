@@ -43,7 +43,7 @@ class Pools:
             plan = replace(template.machine, disk_mib=template.runtime.limits.disk_mib)
             self.by_template[key] = Pool(
                 template,
-                lambda: self._maker.clone(template.snapshot, plan),
+                lambda patient: self._maker.clone(template.snapshot, plan, patient=patient),
                 self._settings,
                 self._keeper,
             )
@@ -69,6 +69,24 @@ class Pools:
             replace(pool.status(), standby=self._standbys.ready(pool.template.snapshot))
             for pool in self.by_template.values()
         ]
+
+    def uses(self, key: str) -> bool:
+        """Tell whether somebody waits for a machine of a template, or ordered that some are kept ready."""
+        pool = self.by_template.get(key)
+        return pool is not None and pool.in_use
+
+    def give_up_one(self) -> int:
+        """End a ready machine of the template that was not asked for longest: its room is needed.
+
+        Returns the memory in MiB that it counts; 0 where there was none.
+        """
+        pools = sorted(self.by_template.values(), key=lambda pool: pool.claimed_at)
+        return next((given for pool in pools if (given := pool.give_up_one())), 0)
+
+    async def drop(self, key: str) -> None:
+        """Keep nothing ready of a template any more, until it is used again."""
+        if (pool := self.by_template.pop(key, None)) is not None:
+            await pool.close()
 
     async def close(self) -> None:
         """End all ready machines and stop refilling. Repeating is harmless."""

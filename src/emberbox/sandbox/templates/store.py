@@ -20,19 +20,29 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from emberbox.errors import EmberboxError, NoSpace
+from emberbox.errors import ImageError, NoSpace, VmmError
 from emberbox.files.atomic import sync
 from emberbox.files.locks import wait_for_lock
 from emberbox.model import MIB
 from emberbox.sandbox.machines.plan import MachinePlan, MachineSize
-from emberbox.sandbox.templates.stored import TemplateRecord, read_record, write_record
+from emberbox.sandbox.templates.opened import SHARE, OpenTemplates
+from emberbox.sandbox.templates.stored import (
+    TemplateRecord,
+    lease_file,
+    mark_used,
+    read_record,
+    trim_templates,
+    write_record,
+)
 from emberbox.sandbox.templates.warming import warm
 from emberbox.vmm.base import DriverReport, LoadedSnapshot, Snapshot, SnapshotDriver, part
 from emberbox.vmm.kvm.acceleration import cpu_model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from emberbox.files.locks import Lock
     from emberbox.images import Image, Progress
     from emberbox.runtimes import Runtime
     from emberbox.sandbox.machines.making import MachineMaker
@@ -43,6 +53,7 @@ _log = logging.getLogger(__name__)
 FORMAT = 2
 """Goes into every key: raise it when the way in which templates are built changes."""
 _OTHERS_S = 1800.0
+_REMOVAL_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +65,19 @@ class TemplatePlan:
         image: What it boots.
         size: How large it is.
         layers: What lies over its image, the last one on top.
+        scope: Who is charged with it where it is made for this; None for this data folder's owner.
     """
 
     runtime: Runtime
     image: Image
     size: MachineSize
     layers: tuple[Layer, ...] = ()
+    scope: str | None = None
+
+    def __str__(self) -> str:
+        """Return what it is, for people."""
+        vcpus = "" if self.size.vcpus == 1 else f" and {self.size.vcpus} virtual CPUs"
+        return f"a template of {self.runtime.name} at {self.size.memory_mib} MiB{vcpus}"
 
     @property
     def machine(self) -> MachinePlan:
@@ -85,14 +103,26 @@ class TemplateStore:
         driver: Must be able to take snapshots.
         name: The driver's name.
         report: What probing the driver found.
+        room_mib: Room for all of them on disk; 0 for no bound.
+        opened: Those that are open.
     """
 
     def __init__(
-        self, root: Path, maker: MachineMaker, driver: SnapshotDriver, name: str, report: DriverReport
+        self,
+        root: Path,
+        maker: MachineMaker,
+        driver: SnapshotDriver,
+        name: str,
+        report: DriverReport,
+        room_mib: int,
+        opened: OpenTemplates,
     ) -> None:
         self._root = root
         self._maker = maker
         self._driver = driver
+        self._room_mib = room_mib
+        self._opened = opened
+        opened.given_up = self._trim
         self._basis: dict[str, Any] = {
             "format": FORMAT,
             "driver": name,
@@ -100,7 +130,6 @@ class TemplateStore:
             "accelerator": report.accelerator,
             "cpu": cpu_model() if report.accelerator == "kvm" else platform.machine(),
         }
-        self._open: dict[str, Template] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
     def key(self, plan: TemplatePlan) -> str:
@@ -117,29 +146,59 @@ class TemplateStore:
     async def get(self, plan: TemplatePlan, progress: Progress | None = None) -> Template:
         """Return the template, opened; builds it first when there is none.
 
-        Calls for the same one share the work.
+        Calls for the same one share the work. It may be closed for another as soon as the caller
+        lets go of the loop without having called `hold`.
 
         Raises:
             ImageBuildFailed: It could not be warmed; the message says why.
             VmmError, GuestError, NoSpace: With nothing half-built left.
+            CapacityExhausted: There was no room for it, or for making it, for too long.
             DataFolderBusy: Another process has been building it for half an hour.
         """
         key = self.key(plan)
-        async with self._locks.setdefault(key, asyncio.Lock()):
-            if key not in self._open:
-                self._open[key] = await self._find_or_build(key, plan, progress)
-            return self._open[key]
+        if (found := self._opened.get(key)) is not None:
+            return found
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        if lock.locked() and progress is not None:
+            progress.step(f"waiting for {plan}, which is being made", None)
+        async with lock:
+            found = self._opened.get(key)
+            return found if found is not None else await self._leased(key, plan, progress)
 
-    async def _find_or_build(self, key: str, plan: TemplatePlan, progress: Progress | None) -> Template:
+    def hold(self, template: Template) -> Callable[[], None]:
+        """Keep a template open; returns what ends that, to be called once."""
+        return self._opened.hold(template)
+
+    async def _leased(self, key: str, plan: TemplatePlan, progress: Progress | None) -> Template:
+        """Find or build and open it, and keep it on disk from then on."""
+        self._root.mkdir(mode=0o755, parents=True, exist_ok=True)
+        file = lease_file(self._root, key)
+        lease = await wait_for_lock(file, what="removing the template", timeout_s=_REMOVAL_S, shared=True)
+        try:
+            template, built = await self._find_or_build(key, plan, lease, progress)
+        except BaseException:
+            lease.release()
+            raise
+        if built:
+            let_go = self.hold(template)
+            try:
+                await self._trim()
+            finally:
+                let_go()
+        return template
+
+    async def _find_or_build(
+        self, key: str, plan: TemplatePlan, lease: Lock, progress: Progress | None
+    ) -> tuple[Template, bool]:
+        """Return the template, opened, and whether it was built."""
         record = read_record(self._root / key)
         if record is not None:
             try:
-                return await self._opened(record, plan)
-            except EmberboxError as error:
+                return await self._open(record, plan, lease, progress), False
+            except (ImageError, VmmError) as error:
                 told = "template %s is unusable and is built again: %s"
                 _log.warning(told, key, error, extra={"action": "template.corrupt"})
-        self._root.mkdir(mode=0o755, parents=True, exist_ok=True)
-        what, waiting = "building the same template", None
+        what, waiting = f"making {plan}", None
         if progress is not None:
             waiting = partial(progress.step, f"waiting for another process that is {what}", None)
         lock = self._root / f"{key}.lock"
@@ -147,10 +206,19 @@ class TemplateStore:
             found = read_record(self._root / key)  # what another process has built meanwhile
             if found is None or record is not None:
                 found = await self._build(key, plan, progress)
-        return await self._opened(found, plan)
+        return await self._open(found, plan, lease, progress), True
+
+    async def _trim(self) -> None:
+        """Remove what has no room on disk any more; what cannot be removed stays, and is logged."""
+        try:
+            await asyncio.to_thread(trim_templates, self._root, self._room_mib, SHARE)
+        except OSError as error:
+            _log.warning("templates cannot be removed: %s", error, extra={"action": "template.not_removed"})
 
     async def _build(self, key: str, plan: TemplatePlan, progress: Progress | None) -> TemplateRecord:
         """Boot, warm and freeze it aside, and put it in place; the caller holds the lock of its key."""
+        if progress is not None:
+            progress.step(f"making {plan}", None)
         for leftover in self._root.glob(f"building-{key}-*"):  # the lock is ours: whoever made these is dead
             shutil.rmtree(leftover, ignore_errors=True)
         _check_space(self._root, plan.size.memory_mib)
@@ -194,32 +262,38 @@ class TemplateStore:
             build_s=time.monotonic() - begun,
             stored_bytes=sum(file.stat().st_blocks * 512 for file in aside.iterdir()),
             layers=tuple(layer.digest for layer in plan.layers),
+            scope=plan.scope,
         )
 
-    async def _opened(self, record: TemplateRecord, plan: TemplatePlan) -> Template:
+    async def _open(
+        self, record: TemplateRecord, plan: TemplatePlan, lease: Lock, progress: Progress | None
+    ) -> Template:
         folder = self._root / record.key
         snapshot = Snapshot(memory=folder / "memory", state=folder / "state", vmm_version=record.vmm_version)
-        return Template(
-            record=record,
-            snapshot=await self._driver.open_snapshot(snapshot),
-            runtime=plan.runtime,
-            image=plan.image,
-            size=plan.size,
-            layers=plan.layers,
-        )
+        async with self._opened.opening(record.key, record.scope, record.stored_bytes, progress) as take_in:
+            template = Template(
+                record=record,
+                snapshot=await self._driver.open_snapshot(snapshot),
+                runtime=plan.runtime,
+                image=plan.image,
+                size=plan.size,
+                layers=plan.layers,
+                scope=record.scope,
+            )
+            take_in(template, lease)
+        mark_used(self._root, record.key)
+        return template
 
     async def close(self) -> None:
         """Close what is open; machines that live go on."""
-        templates, self._open = list(self._open.values()), {}
-        for template in templates:
-            await template.snapshot.close()
+        await self._opened.close_all()
 
 
 def _check_space(root: Path, memory_mib: int) -> None:
     free_mib = shutil.disk_usage(root).free // MIB
     if free_mib < memory_mib:
-        needed = f"a template needs up to {memory_mib} MiB under {root}; {free_mib} MiB are free"
-        raise NoSpace(f"{needed}: free some or set EMBERBOX_DATA")
+        needed = f"a template needs up to {memory_mib} MiB in the data folder, where {free_mib} MiB are free"
+        raise NoSpace(f"{needed}: free some, or move it by EMBERBOX_DATA", detail=str(root))
 
 
 def _put_in_place(aside: Path, target: Path) -> None:

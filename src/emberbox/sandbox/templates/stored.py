@@ -1,17 +1,22 @@
 """The templates on disk, seen without an engine: listed, and removed when nothing uses them any more.
 
-What is kept of a template beside its files is in its `template.json`.
+What is kept of a template beside its files is in its `template.json`, whose time is that of its last
+use. An engine that has a template open holds a shared lock on `<key>.use` beside its folder.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import shutil
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from emberbox.files.locks import try_lock
+from emberbox.files.locks import is_locked, try_lock
+from emberbox.model import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -37,6 +42,8 @@ class TemplateRecord:
         build_s: How long it took.
         stored_bytes: What it takes on disk.
         layers: Digests of the layers over its image.
+        scope: Who had it made, and is charged with it, such as the id of an API key; None for this data
+            folder's owner.
     """
 
     key: str
@@ -52,6 +59,31 @@ class TemplateRecord:
     build_s: float
     stored_bytes: int
     layers: tuple[str, ...] = ()
+    scope: str | None = None
+
+
+def lease_file(root: Path, key: str) -> Path:
+    """Return the file that is locked, shared, by whoever has the template open."""
+    return root / f"{key}.use"
+
+
+def mark_used(root: Path, key: str) -> None:
+    """Note that a template was used now."""
+    with contextlib.suppress(OSError):
+        os.utime(root / key / _NAME)
+
+
+def used_at(root: Path, key: str) -> float:
+    """Return when a template was used last, as Unix time in seconds; 0 where it is gone."""
+    try:
+        return (root / key / _NAME).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def in_use(root: Path, key: str) -> bool:
+    """Tell whether an engine has a template open."""
+    return is_locked(lease_file(root, key))
 
 
 def read_record(folder: Path) -> TemplateRecord | None:
@@ -90,8 +122,7 @@ def prune_templates(
 ) -> list[TemplateRecord]:
     """Remove the templates of images other than those, and return what was removed, or would be.
 
-    A template that is being built just now stays. Machines cloned from a removed one go on: they
-    hold its files open.
+    A template that is being built, or that an engine has open, stays.
 
     Args:
         root: `<data>/templates`.
@@ -106,16 +137,61 @@ def remove_templates(
 ) -> list[TemplateRecord]:
     """Remove the templates of which `doomed` says so; arguments and the rest as for `prune_templates`."""
     records = [record for record in stored_templates(root) if doomed(record)]
-    return records if dry_run else [record for record in records if _remove(root, record.key)]
+    if dry_run:
+        return [record for record in records if not in_use(root, record.key)]
+    return [record for record in records if _remove(root, record.key)]
+
+
+def trim_templates(
+    root: Path, room_mib: int, share: int, *, without: Collection[str] = (), dry_run: bool = False
+) -> list[TemplateRecord]:
+    """Remove templates until the rest fits, and return them: those that were not used for longest.
+
+    Those of a scope that has more than its share go first. What is being built, or open, stays, even
+    beyond the room. Blocks.
+
+    Args:
+        root: `<data>/templates`.
+        room_mib: Room for all of them; 0 for no bound.
+        share: One scope's share is one of so many parts of the room.
+        without: Keys of templates that count as removed already.
+        dry_run: True removes nothing.
+    """
+    stored = [record for record in stored_templates(root) if record.key not in without]
+    by_use = sorted(stored, key=lambda record: used_at(root, record.key))
+    room, total = room_mib * MIB, sum(record.stored_bytes for record in by_use)
+    charged: Counter[str | None] = Counter()
+    for record in by_use:
+        charged[record.scope] += record.stored_bytes
+    removed: list[TemplateRecord] = []
+    for beyond_share in (True, False):
+        for record in by_use:
+            if not room or total <= room:
+                return removed
+            beyond = record.scope is not None and charged[record.scope] > room // share
+            if record in removed or (beyond_share and not beyond):
+                continue
+            if _remove(root, record.key) if not dry_run else not in_use(root, record.key):
+                removed.append(record)
+                total -= record.stored_bytes
+                charged[record.scope] -= record.stored_bytes
+    return removed
 
 
 def _remove(root: Path, key: str) -> bool:
-    lock = try_lock(root / f"{key}.lock")
-    if lock is None:
-        return False
-    with lock:
+    """Remove a template, and its locks; False where it is being built, is open, or is gone."""
+    with contextlib.ExitStack() as held:
+        locked = [root / f"{key}.lock", lease_file(root, key)]
+        for file in locked:
+            lock = try_lock(file)
+            if lock is None:
+                return False
+            held.enter_context(lock)
         try:
             shutil.rmtree(root / key)
         except FileNotFoundError:
             return False
+        for file in locked:
+            file.unlink(missing_ok=True)
+    _log.info("removed template %s", key, extra={"action": "template.removed", "template": key})
     return True

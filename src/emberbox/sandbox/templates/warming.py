@@ -110,7 +110,9 @@ async def _run_script(
         outcome = await process.collect(keep_stdout=4096, keep_stderr=4096, timeout_s=None)
         if outcome.exit_code != 0:
             text = (outcome.stderr or outcome.stdout).decode("utf-8", "replace").strip()
-            problem = f"{script} failed in the template of {runtime.name}: {text[-500:] or outcome.reason}"
+            problem = (
+                f"{script.name} failed in the template of {runtime.name}: {text[-500:] or outcome.reason}"
+            )
             raise ImageBuildFailed(problem, detail=text)
     await guest.delete(path, missing_ok=True)
     if runtime.compile is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert
 
+from emberbox.bounds import GRACE_S
 from emberbox.ids import new_id
 from emberbox.service.accounts.key_rows import (
     KEYS,
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-GRACE_S = 7 * 86_400.0
-"""Longest time for which a rotated secret stays good."""
 _PREFIX = "ember_"
 
 
@@ -154,7 +153,7 @@ class Keys(KnownKeys):
 
         Args:
             key_id: Of the key.
-            grace_s: Seconds for which the secret until now stays good, at most `GRACE_S`. One that
+            grace_s: Seconds for which the secret until now stays good, at most `bounds.GRACE_S`. One that
                 was rotated away before ends at once.
             by: Whoever does it; None for the service itself.
 
@@ -164,7 +163,7 @@ class Keys(KnownKeys):
             Conflict: It was revoked.
         """
         secret, digest = _new_secret()
-        until = now_us() + int(min(max(grace_s, 0.0), GRACE_S) * 1e6)
+        until = now_us() + int(min(max(grace_s, GRACE_S.least), GRACE_S.most) * 1e6)
         async with self._db.writing() as connection:
             await get_active_key(connection, key_id, by)
             values = {

@@ -90,12 +90,14 @@ class Jobs:
         raise _not_found(job_id)
 
     def _as_it_is(self, job: JobRecord) -> JobRecord:
-        """Add what the row tells only at the end: when the program began, and that its end waits."""
+        """Add what no row tells: when the program began, what is made ready for it, that its end waits."""
         if job.status != "running":
             return job
+        message = self._held.told_of(job) or job.message
         live = self._live.get(job.id)
-        started_at = job.started_at if live is None else live.started_at
-        return replace(job, started_at=started_at, message=self._held.told_of(job) or job.message)
+        if live is None:
+            return replace(job, message=message)
+        return replace(job, started_at=live.started_at, progress=live.log.progress, message=message)
 
     async def list(
         self,

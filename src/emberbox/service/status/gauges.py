@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from emberbox.errors import EmberboxError
+from emberbox.model import MIB
 from emberbox.service.jobs.queue.base import JobQueue, QueueDepth
 
 if TYPE_CHECKING:
@@ -151,6 +152,11 @@ class Gauges(Collector):
             "emberbox_machines",
             "VMs that live: in use, in pools, being made or ended, waiting for a guest.",
             engine.machines,
+        )
+        yield GaugeMetricFamily(
+            "emberbox_machines_memory_bytes",
+            "Memory that the VMs that live may come to use, of capacity.memory_mib.",
+            engine.committed_mib * MIB,
         )
         yield from _of_standbys(engine.standbys())
         yield from _of_pools(engine.pools())

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from emberbox.errors import EmberboxError, NotReady, ServiceStopping
+from emberbox.files.paths import without_folders
+from emberbox.model import MIB
+from emberbox.sandbox.machines.capacity import machines_mib
 from emberbox.schemas.system import Capacity, Driver, Node, Queue, State, Worker
 from emberbox.store.database import Database, now_us
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from emberbox.service.jobs.queue.base import JobQueue
     from emberbox.service.jobs.running.held import HeldEnds
     from emberbox.service.upkeep.space import SpaceGuard
+    from emberbox.vmm.base import DriverReport
 
 _log = logging.getLogger(__name__)
 
@@ -151,20 +155,22 @@ class NodeStatus:
             started_at=_moment(self._started_us),
             uptime_s=round(time.monotonic() - self._begun, 3),
             database="sqlite" if self._db.sqlite else "postgresql",
-            driver=Driver(**{name: getattr(driver, name) for name in Driver.model_fields}),
-            capacity=await asyncio.to_thread(self._capacity, machines),
+            driver=_driver(driver),
+            capacity=await asyncio.to_thread(self._capacity, machines, self._engine.committed_mib),
             queue=Queue(queued=depth.queued, running=depth.running, age_s=round(depth.oldest_s, 3)),
             workers=await self._workers(),
             runtimes=list(self._engine.runtimes.names),
         )
 
-    def _capacity(self, machines: int) -> Capacity:
+    def _capacity(self, machines: int, committed_mib: int) -> Capacity:
         settings = self._settings
         memory = _memory()
         disk = shutil.disk_usage(settings.data)
         return Capacity(
             machines=machines,
             machines_limit=settings.capacity.machines or None,
+            machines_memory_bytes=committed_mib * MIB,
+            machines_memory_limit_bytes=machines_mib(settings) * MIB,
             processors=len(os.sched_getaffinity(0)),
             load_1m=round(os.getloadavg()[0], 2),
             memory_total_bytes=memory["MemTotal"],
@@ -201,6 +207,19 @@ async def _failure(name: str, check: Callable[[], Awaitable[object]]) -> str | N
         return None
     _log.warning("%s is not well: %s", name, message, extra={"action": "node.not_ready"})
     return message
+
+
+def _driver(report: DriverReport) -> Driver:
+    """Return what may be told of the driver: not where things lie on the host."""
+    mend = report.mend
+    if mend is not None and without_folders(mend) != mend:
+        mend = "emberbox doctor"
+    return Driver(
+        accelerator=report.accelerator,
+        version=report.version,
+        reason=without_folders(report.reason),
+        mend=mend,
+    )
 
 
 def _moment(at_us: int) -> datetime:

@@ -77,7 +77,7 @@ class FirecrackerDriver(VmmDriver[FirecrackerHost, FirecrackerMachine]):
         Raises `VmmStartFailed` with nothing left behind; safe to cancel.
         """
         if memory.exists():
-            raise VmmStartFailed(f"the memory file {memory} exists already")
+            raise VmmStartFailed(f"the memory file {memory.name} exists already", detail=str(memory))
         return await _boot(await self._host(), spec, memory)
 
     async def snapshot(self, machine: Machine, state: Path) -> Snapshot:

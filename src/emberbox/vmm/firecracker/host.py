@@ -17,6 +17,7 @@ from emberbox.vmm.firecracker.jailer.entry import write_entry
 from emberbox.vmm.firecracker.jailer.rights import check_rights
 from emberbox.vmm.kvm.acceleration import cpu_model, find_acceleration
 from emberbox.vmm.kvm.kinds import look_at_kvm
+from emberbox.vmm.process.bounds import all_limits
 from emberbox.vmm.process.cgroup import Cgroups
 from emberbox.vmm.process.confinement import PACKAGES
 from emberbox.vmm.remembered import remembered
@@ -160,7 +161,7 @@ def _assemble(folder: Path, firecracker: Path, jailer: Path, options: DriverOpti
         raise RequirementMissing(
             f"{jailer} is of version {jailers}, but Firecracker of {release}", mend=INSTALL
         )
-    cgroups = Cgroups()
+    cgroups = Cgroups(most=all_limits())
     groups = cgroups if cgroups.prepare() else None
     host = f"{cpu_model()}, Linux {os.uname().release}"
     return FirecrackerHost(

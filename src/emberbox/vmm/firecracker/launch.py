@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from emberbox.errors import VmmDied, VmmError, VmmStartFailed
 from emberbox.files.descriptors import opened
+from emberbox.files.paths import without_folders
 from emberbox.vmm.firecracker import hardware
 from emberbox.vmm.firecracker.jailer.entry import PROGRAM
 from emberbox.vmm.firecracker.jailer.jail import MachineJail, open_pipe
@@ -172,7 +173,8 @@ class JailedFirecracker:
                     code = await self.process.wait()
         texts = last_errors(self.spec.run_dir), self._log.tail().strip()
         said = "\n".join(text for text in texts if text)
-        return str(error) if code is None else explain_exit(code, said), said or str(error)
+        reason = str(error) if code is None else explain_exit(code, said)
+        return without_folders(reason), said or str(error)
 
     def _listen(self, pipe: Callable[[str], int]) -> None:
         """Read console, log and metrics from now on; `pipe` opens a pipe of the jail by its name."""
@@ -235,7 +237,7 @@ def _jailer(
     if spec.network is not None and spec.network.netns is not None:
         arguments += ["--netns", str(spec.network.netns)]
     if host.cgroups is not None:
-        limits = group_limits(spec, memory_mib, host.options.cpus)
+        limits = group_limits(spec, memory_mib)
         arguments += ["--cgroup-version", "2" if host.cgroups.unified else "1", "--parent-cgroup", PARENT]
         for name, value in host.cgroups.assignments(limits):
             arguments += ["--cgroup", f"{name}={value}"]

@@ -21,32 +21,43 @@ ROOT = Path("/sys/fs/cgroup")
 PARENT = "emberbox"
 _CONTROLLERS = ("memory", "pids", "cpu")
 _PERIOD_US = 100_000
-_WEIGHTS = (("cpu.weight", 100, 10_000), ("cpu.shares", 1024, 262_144))
-"""Files that hold a group's share of the processors, with version 2 and 1: a name, what it begins
-with, the most it takes."""
+_WEIGHTS = {"cpu.weight": (100, 1, 10_000), "cpu.shares": (1024, 2, 262_144)}
+"""Files that hold a group's share of busy processors, with version 2 and 1: what it begins with, the
+least and the most it takes."""
+_HIERARCHY = "memory.use_hierarchy"
+"""With version 1, older kernels bound a group's children only where this is 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CgroupLimits:
-    """Bounds of one VMM.
+    """Bounds of one VMM, or of all together.
 
     Args:
         memory_bytes: All that is charged to it: guest memory that it touched, its own, page cache
             it brought in.
         pids: Processes and threads.
         cpus: CPUs' worth of time, such as 1.5; None for no bound.
+        weight: How much of a busy processor it gets beside a group of weight 1; None leaves that to
+            the kernel.
     """
 
     memory_bytes: int
     pids: int
     cpus: float | None = None
+    weight: float | None = None
 
 
 class Cgroup:
-    """The groups of one VMM: one folder with version 2, one for each controller with version 1."""
+    """The groups of one VMM: one folder with version 2, one for each controller with version 1.
 
-    def __init__(self, folders: tuple[Path, ...]) -> None:
+    Args:
+        folders: Where they are.
+        weight: The weight that it was made with.
+    """
+
+    def __init__(self, folders: tuple[Path, ...], weight: float = 1.0) -> None:
         self.folders = folders
+        self._weight = weight
 
     def add(self, pid: int) -> None:
         """Move the process `pid` with all its threads into the group. Raises `OSError`."""
@@ -54,16 +65,16 @@ class Cgroup:
             (folder / "cgroup.procs").write_text(str(pid))
 
     def weigh(self, times: float) -> None:
-        """Give each process `times` as much of a busy processor as other VMMs get; all begin with 1.
+        """Give the group `times` as much of a busy processor as it was made with; it begins with 1.
 
         What the host has no bound or number for is the nearest that it has. Where that cannot be
         set, nothing changes.
         """
         for folder in self.folders:
-            for name, usual, most in _WEIGHTS:
+            for name in _WEIGHTS:
                 with contextlib.suppress(OSError):
                     if (folder / name).exists():
-                        (folder / name).write_text(str(min(most, max(2, round(usual * times)))))
+                        (folder / name).write_text(_weight(name, self._weight * times))
 
     def reached_bound(self) -> bool:
         """Return whether memory was wanted beyond the group's own bound, and the kernel found none to free.
@@ -102,10 +113,13 @@ class Cgroups:
 
     Args:
         root: Where the cgroup file systems are mounted.
+        most: Bounds of all VMMs of this host together, whatever engine runs them; None leaves those
+            that there are.
     """
 
-    def __init__(self, root: Path = ROOT) -> None:
+    def __init__(self, root: Path = ROOT, most: CgroupLimits | None = None) -> None:
         self._root = root
+        self._most = most
         self.unified = (root / "cgroup.controllers").exists()
         self.parents: tuple[Path, ...] = ()
         self.reason = "not looked for yet"
@@ -120,6 +134,7 @@ class Cgroups:
                 if not os.access(parent, os.W_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(parent))
             self.parents = parents
+            self._bound_parents()
         except OSError as error:
             self.reason = (
                 f"no control groups for VMMs: {error.strerror or error} ({error.filename or self._root})"
@@ -128,13 +143,32 @@ class Cgroups:
         self.reason = f"version {2 if self.unified else 1}: {', '.join(str(p) for p in self.parents)}"
         return True
 
+    def _bound_parents(self) -> None:
+        """Bound all VMMs together. Where the kernel refuses, as below what they use now, that is logged."""
+        if self._most is None:
+            return
+        for file, value in self._values(self.parents, self._most):
+            hierarchy = file.with_name(_HIERARCHY)
+            try:
+                if hierarchy.exists() and hierarchy.read_text().strip() == "0":
+                    hierarchy.write_text("1")
+                file.write_text(value)
+            except OSError as error:
+                _log.warning(
+                    "all VMMs together are not bounded by %s: %s",
+                    file.name,
+                    error.strerror or error,
+                    extra={"action": "vmm.cgroup_unbounded", "path": str(file)},
+                )
+
     def create(self, name: str, limits: CgroupLimits) -> Cgroup:
         """Make the group `name` with its bounds. Raises `OSError`, with nothing left behind."""
-        group = Cgroup(tuple(parent / name for parent in self.parents))
+        weight = 1.0 if limits.weight is None else limits.weight
+        group = Cgroup(tuple(parent / name for parent in self.parents), weight)
         try:
             for folder in group.folders:
                 folder.mkdir(exist_ok=True)
-            for file, value in self._values(group, limits):
+            for file, value in self._values(group.folders, limits):
                 file.write_text(value)
         except BaseException:
             for folder in group.folders:
@@ -199,18 +233,28 @@ class Cgroups:
 
     def assignments(self, limits: CgroupLimits) -> list[tuple[str, str]]:
         """Return the files of a group that bound it, by name, and what is written to each."""
-        quota = None if limits.cpus is None else max(1000, int(limits.cpus * _PERIOD_US))
-        memory, cpu = (
-            ("memory.max", ("cpu.max", f"{quota} {_PERIOD_US}"))
-            if self.unified
-            else ("memory.limit_in_bytes", ("cpu.cfs_quota_us", str(quota)))
-        )
+        memory = "memory.max" if self.unified else "memory.limit_in_bytes"
         bounds = [(memory, str(limits.memory_bytes)), ("pids.max", str(limits.pids))]
-        return bounds if quota is None else [*bounds, cpu]
+        if limits.cpus is not None:
+            quota = max(1000, int(limits.cpus * _PERIOD_US))
+            bounds.append(
+                ("cpu.max", f"{quota} {_PERIOD_US}") if self.unified else ("cpu.cfs_quota_us", str(quota))
+            )
+        if limits.weight is not None:
+            name = "cpu.weight" if self.unified else "cpu.shares"
+            bounds.append((name, _weight(name, limits.weight)))
+        return bounds
 
-    def _values(self, group: Cgroup, limits: CgroupLimits) -> list[tuple[Path, str]]:
-        folders = dict(zip(_CONTROLLERS, group.folders * (3 if self.unified else 1), strict=True))
-        return [(folders[name.partition(".")[0]] / name, value) for name, value in self.assignments(limits)]
+    def _values(self, folders: tuple[Path, ...], limits: CgroupLimits) -> list[tuple[Path, str]]:
+        by_controller = dict(zip(_CONTROLLERS, folders * (3 if self.unified else 1), strict=True))
+        return [
+            (by_controller[name.partition(".")[0]] / name, value) for name, value in self.assignments(limits)
+        ]
+
+
+def _weight(name: str, weight: float) -> str:
+    usual, least, most = _WEIGHTS[name]
+    return str(min(most, max(least, round(usual * weight))))
 
 
 def _count(file: Path, name: str) -> int:

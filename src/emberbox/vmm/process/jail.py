@@ -73,12 +73,13 @@ def jail_root(parent: Path, files: JailFiles) -> Path:
             aside.rename(root)
     except OSError as error:
         raise VmmStartFailed(
-            f"the VMM's jail {root} cannot be made: {error.strerror or error}", detail=str(error)
+            f"the VMM's jail cannot be made in the data folder: {error.strerror or type(error).__name__}",
+            detail=str(error),
         ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     if not root.is_dir():
-        raise VmmStartFailed(f"the VMM's jail {root} cannot be made; is the folder {parent} writable?")
+        raise VmmStartFailed("the VMM's jail cannot be made; is the data folder writable?", detail=str(root))
     _log.info("jail root made", extra={"action": "vmm.jail_made", "path": str(root)})
     return root
 
@@ -97,7 +98,9 @@ def libraries(objects: Iterable[Path]) -> set[Path]:
             name, _, rest = line.strip().partition(" => ")
             target = (rest or name).split(" (")[0].strip()
             if target == "not found":
-                raise VmmStartFailed(f"{path} needs the library {name}, which this host does not have")
+                raise VmmStartFailed(
+                    f"{path.name} needs the library {name}, which this host does not have", detail=str(path)
+                )
             if target.startswith("/"):
                 found.add(Path(target))
     return found

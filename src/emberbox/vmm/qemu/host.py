@@ -16,6 +16,7 @@ from emberbox.vmm.kvm.acceleration import find_acceleration
 from emberbox.vmm.kvm.kinds import look_at_kvm
 from emberbox.vmm.kvm.node import DEVICE, check_node
 from emberbox.vmm.process import confinement
+from emberbox.vmm.process.bounds import all_limits
 from emberbox.vmm.process.cgroup import Cgroups
 from emberbox.vmm.process.jail import JailFiles, jail_root
 from emberbox.vmm.qemu.arguments import Hardware
@@ -75,7 +76,7 @@ def _assemble(
     folder: Path, binary: Path, architecture: str, accelerator: str, options: DriverOptions, *, confine: bool
 ) -> QemuHost:
     root = jail_root(folder, jail_files(binary, accelerator, architecture)) if confine else None
-    cgroups = Cgroups()
+    cgroups = Cgroups(most=all_limits())
     groups = cgroups if confine and cgroups.prepare() else None
     found = remembered(folder / f"{binary.name}.json", binary, lambda: _look_at(binary))
     emulated = accelerator == "tcg"

@@ -171,7 +171,7 @@ class ConfinedQemu:
             return None
         # A clone that writes to a page which its template left empty is charged twice: for filling the
         # shared copy, and for its own.
-        limits = group_limits(spec, spec.memory_mib * (2 if clone else 1), host.options.cpus)
+        limits = group_limits(spec, spec.memory_mib * (2 if clone else 1))
         group = host.cgroups.create(spec.id, limits)
         self.undo.push(group.remove)
         return group

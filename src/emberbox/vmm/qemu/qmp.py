@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import VmmDied, VmmRefused, VmmTimeout
+from emberbox.files.paths import without_folders
 from emberbox.vmm.process import sockets
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class Qmp:
                 self._client.send_fd_scm(fd)
             return await self._client.execute(command, arguments)
         except ExecuteError as error:
-            raise QmpRefused(f"QEMU refused {command}: {error}") from error
+            raise QmpRefused(f"QEMU refused {command}: {without_folders(str(error))}") from error
         except (QMPError, OSError) as error:
             if isinstance(error, BadReplyError):
                 # A VMM that does not speak QMP any more is not trusted with another command.

@@ -132,9 +132,8 @@ def _pin(host: QemuHost, snapshot: Snapshot) -> Held:
 
 
 def _unloadable(snapshot: Snapshot, error: OSError) -> SnapshotFailed:
-    return SnapshotFailed(
-        f"the memory image {snapshot.memory} cannot be loaded: {error.strerror}", detail=str(error)
-    )
+    told = f"the template's memory cannot be loaded: {error.strerror}; build it anew"
+    return SnapshotFailed(told, detail=f"{snapshot.memory}: {error}")
 
 
 class QemuLoadedSnapshot(OpenedSnapshot):

@@ -109,7 +109,9 @@ def verify(snapshot: Snapshot) -> None:
     found, _ = checked(snapshot, snapshot.vmm_version)
     with opened(snapshot.memory, os.O_RDONLY) as descriptor:
         if full_digest(descriptor) != found.memory_sha256:
-            raise SnapshotFailed(f"the memory image {snapshot.memory} has changed; build the template anew")
+            raise SnapshotFailed(
+                "the template's memory has changed; build it anew", detail=str(snapshot.memory)
+            )
 
 
 def checked(snapshot: Snapshot, vmm_version: str) -> tuple[SnapshotRecord, bytes]:

@@ -32,7 +32,7 @@ class Bench:
     def __init__(self, tmp_path: Path, folder: RunFolder) -> None:
         self.driver = StandIn()
         self.folder = folder
-        self.slots = Slots(0, 2)
+        self.slots = Slots(0, 2, 1000)
         self.book = MachineBook(KeptMachines(tmp_path / "ended", count=4, age_s=1000), self.driver.name)
         self.keeper = TaskKeeper()
         self.standbys = StandbyStock(PoolSettings(standby=1), 1, self.keeper)
@@ -126,7 +126,7 @@ async def test_a_standby_that_breaks_is_replaced_by_a_clone(bench: Bench) -> Non
 
 async def test_without_a_slot_nothing_is_begun(tmp_path: Path, bench: Bench) -> None:
     settings = Settings(data=tmp_path)
-    places = Places(bench.folder, Slots(0, 0), settings, bench.book)
+    places = Places(bench.folder, Slots(0, 0, 1000), settings, bench.book)
     places._wait_s = 0.0
     with pytest.raises(CapacityExhausted):
         await places.take(bench.plan, "cold")

@@ -55,15 +55,15 @@ class Template:
             raise VmmStartFailed("not today")
         undo = UndoStack()
         if self.slots is not None:
-            if not self.slots.free:
+            if not self.slots.fits(1):
                 return None
-            undo.push_call(self.slots.give_back, await self.slots.take(WAIT_S))
+            undo.push_call(self.slots.give_back, await self.slots.take(1, WAIT_S))
         waiting = Waiting()
         self.live.append(waiting)
         self.made += 1
         undo.push_call(self.live.remove, waiting)
         book: Any = None
-        spec: Any = SimpleNamespace(id=f"m-{self.made}")
+        spec: Any = SimpleNamespace(id=f"m-{self.made}", memory_mib=128)
         place = Place(book, spec, undo, runtime="toy", source="clone")
         return ReservedStandby(place=place, standby=waiting)  # type: ignore[arg-type]
 
@@ -174,15 +174,15 @@ async def test_a_start_that_fails_is_tried_again_later(
 
 
 async def test_who_needs_a_slot_gets_that_of_a_standby(keeper: TaskKeeper) -> None:
-    slots = Slots(0, 2)
+    slots = Slots(0, 2, 1000)
     stock, template = StandbyStock(PoolSettings(standby=2), 2, keeper), Template(slots=slots)
     slots.on_shortage = stock.give_up_one
     for _ in range(2):
         stock.take(template, template.make)
     await reached(lambda: stock.ready(template) == 2)
-    taken = {await slots.take(WAIT_S), await slots.take(WAIT_S)}
+    taken = {await slots.take(1, WAIT_S), await slots.take(1, WAIT_S)}
     assert taken == {0, 1}
-    assert not slots.free
+    assert not slots.fits(1)
     assert not stock.give_up_one()
     await stock.close()
 

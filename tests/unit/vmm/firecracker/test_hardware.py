@@ -134,4 +134,4 @@ def test_a_snapshots_memory_file_has_room_for_what_is_plugged_in(most: int | Non
 def test_a_template_may_hold_its_memory_twice() -> None:
     charged = charged_mib(SPEC, freezes=False)
     assert charged_mib(SPEC, freezes=True) - charged == SPEC.memory_mib
-    assert group_limits(SPEC, charged, None).memory_bytes > SPEC.memory_mib << 20
+    assert group_limits(SPEC, charged).memory_bytes > SPEC.memory_mib << 20

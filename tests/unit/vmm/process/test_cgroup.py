@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from emberbox.model import MIB
+from emberbox.vmm.base import MachineSpec
+from emberbox.vmm.process.bounds import VMM_CPUS, all_limits, group_limits
 from emberbox.vmm.process.cgroup import Cgroup, CgroupLimits, Cgroups
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from emberbox.vmm.process.host_memory import host_memory_mib
 
 
 def test_groups_of_version_2(tmp_path: Path) -> None:
@@ -18,25 +19,91 @@ def test_groups_of_version_2(tmp_path: Path) -> None:
         (folder / "cgroup.controllers").write_text("cpu memory pids")
     groups = Cgroups(tmp_path)
     assert groups.prepare()
-    group = groups.create("m-1", CgroupLimits(memory_bytes=1000, pids=9, cpus=1.5))
+    group = groups.create("m-1", CgroupLimits(memory_bytes=1000, pids=9, cpus=1.5, weight=2))
     (folder,) = group.folders
     assert (folder / "memory.max").read_text() == "1000"
     assert (folder / "pids.max").read_text() == "9"
     assert (folder / "cpu.max").read_text() == "150000 100000"
+    assert (folder / "cpu.weight").read_text() == "200"
     assert groups.names("m-") == ["m-1"]
+    group.weigh(100)
+    assert (folder / "cpu.weight").read_text() == "10000"
+    group.weigh(1)
+    assert (folder / "cpu.weight").read_text() == "200"
+
+
+def test_groups_of_version_1(tmp_path: Path) -> None:
+    for controller in ("memory", "pids", "cpu"):
+        (tmp_path / controller).mkdir()
+    groups = Cgroups(tmp_path)
+    assert groups.prepare()
+    group = groups.create("m-1", CgroupLimits(memory_bytes=1000, pids=9, cpus=2.5, weight=2))
+    assert [str(folder.relative_to(tmp_path)) for folder in group.folders] == [
+        "memory/emberbox/m-1",
+        "pids/emberbox/m-1",
+        "cpu/emberbox/m-1",
+    ]
+    written = {file.name: file.read_text() for folder in group.folders for file in folder.iterdir()}
+    assert written == {
+        "memory.limit_in_bytes": "1000",
+        "pids.max": "9",
+        "cpu.cfs_quota_us": "250000",
+        "cpu.shares": "2048",
+    }
+
+
+def test_all_together_are_bounded(tmp_path: Path) -> None:
+    for controller in ("memory", "pids", "cpu"):
+        (tmp_path / controller).mkdir()
+    (tmp_path / "memory/emberbox").mkdir()
+    hierarchy = tmp_path / "memory/emberbox/memory.use_hierarchy"
+    hierarchy.write_text("0\n")
+    assert Cgroups(tmp_path, CgroupLimits(memory_bytes=5000, pids=77)).prepare()
+    assert (tmp_path / "memory/emberbox/memory.limit_in_bytes").read_text() == "5000"
+    assert (tmp_path / "pids/emberbox/pids.max").read_text() == "77"
+    assert hierarchy.read_text() == "1"
+    assert not list((tmp_path / "cpu/emberbox").iterdir())
+
+
+def test_a_bound_of_all_that_the_kernel_refuses_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for controller in ("memory", "pids", "cpu"):
+        (tmp_path / controller / "emberbox").mkdir(parents=True)
+    (tmp_path / "memory/emberbox/memory.limit_in_bytes").mkdir()
+    assert Cgroups(tmp_path, CgroupLimits(memory_bytes=5000, pids=77)).prepare()
+    assert "not bounded by memory.limit_in_bytes" in caplog.text
+    assert (tmp_path / "pids/emberbox/pids.max").read_text() == "77"
+
+
+def test_each_machine_gets_its_processors_worth_and_a_weight(tmp_path: Path) -> None:
+    for vcpus in (1, 4):
+        spec = MachineSpec(
+            id="m-1", run_dir=tmp_path, vcpus=vcpus, memory_mib=256, kernel=tmp_path, initramfs=tmp_path
+        )
+        limits = group_limits(spec, 256)
+        assert limits.cpus == vcpus + VMM_CPUS
+        assert limits.weight == vcpus
+
+
+def test_the_host_keeps_memory_and_pids() -> None:
+    total_mib, limits = host_memory_mib(), all_limits()
+    assert total_mib // 2 <= limits.memory_bytes // MIB <= total_mib - min(512, total_mib // 2)
+    assert 0 < limits.pids <= int(Path("/proc/sys/kernel/pid_max").read_text()) // 2
 
 
 @pytest.mark.parametrize(
-    ("file", "usual", "most"), [("cpu.weight", "100", "10000"), ("cpu.shares", "1024", "262144")]
+    ("file", "least", "usual", "most"),
+    [("cpu.weight", "1", "100", "10000"), ("cpu.shares", "2", "1024", "262144")],
 )
 def test_a_group_weighs_what_it_is_told_to_and_no_more_than_there_is(
-    tmp_path: Path, file: str, usual: str, most: str
+    tmp_path: Path, file: str, least: str, usual: str, most: str
 ) -> None:
     (tmp_path / file).touch()
     other = tmp_path / "memory"
     other.mkdir()
     group = Cgroup((tmp_path, other))
-    for times, expected in ((1, usual), (1e6, most), (1e-6, "2"), (1, usual)):
+    for times, expected in ((1, usual), (1e6, most), (1e-6, least), (1, usual)):
         group.weigh(times)
         assert (tmp_path / file).read_text() == expected
     assert not list(other.iterdir())

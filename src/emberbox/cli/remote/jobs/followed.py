@@ -14,10 +14,11 @@ from emberbox.errors import Conflict, EmberboxError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
 
-    from emberbox.client import AsyncClient, AttemptBegan, JobEnded
+    from emberbox.client import AsyncClient
     from emberbox.client._async.conversation import AsyncConversation
     from emberbox.client._async.jobs import Stream
-    from emberbox.schemas.jobs import Job, LogEntry
+    from emberbox.client.log_events import JobEvent
+    from emberbox.schemas.jobs import Job
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 CANCEL_S = 15.0
@@ -109,15 +110,17 @@ class Output:
         self._sinks = {"stdout": Sink(_STDOUT), "stderr": Sink(_STDERR)}
         self.last: str | None = None
 
-    async def show(self, events: AsyncIterator[LogEntry | AttemptBegan | JobEnded]) -> Job | None:
+    async def show(self, events: AsyncIterator[JobEvent]) -> Job | None:
         """Write it all; return the job when its end was told."""
-        from emberbox.client import AttemptBegan, JobEnded
+        from emberbox.client import AttemptBegan, JobEnded, JobProgress
         from emberbox.client.log_events import entry_bytes
 
         async for event in events:
             if isinstance(event, JobEnded):
                 return event.job
-            if not isinstance(event, AttemptBegan):
+            if isinstance(event, JobProgress):
+                say(event.message)
+            elif not isinstance(event, AttemptBegan):
                 await self._sinks[event.stream].write(entry_bytes(event, binary=True))
                 self.last = event.id
             elif event.attempt > 1:

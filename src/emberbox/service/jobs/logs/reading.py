@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from emberbox.store import Database
     from emberbox.store.records import JobRecord
 
-__all__ = ["AttemptBegan", "JobEnded", "LogRecord", "Logs"]
+__all__ = ["AttemptBegan", "JobEnded", "JobItem", "JobProgress", "LogRecord", "Logs"]
 
 FOREIGN_S = 1.0
 """A job that runs in another process is looked at this often."""
@@ -44,10 +44,21 @@ class AttemptBegan:
 
 
 @dataclass(frozen=True, slots=True)
+class JobProgress:
+    """What is made ready ahead of the program, such as a template, which takes a while."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobEnded:
     """The job has ended, and all of its log was read."""
 
     job: JobRecord
+
+
+JobItem = LogRecord | AttemptBegan | JobProgress | JobEnded
+"""What following a job tells."""
 
 
 class LiveLogs(Protocol):
@@ -70,7 +81,7 @@ class _Reader:
         """Return whether nothing more comes of this attempt."""
         return log.closed and self.position == Position(log.attempt, log.size)
 
-    async def grown(self, log: LogWriter) -> AsyncIterator[LogRecord | AttemptBegan]:
+    async def grown(self, log: LogWriter) -> AsyncIterator[JobItem]:
         """Yield what grows until the attempt ends; or that it begins, which is the last thing then."""
         known = self.position
         offset = _within(known, log.attempt)
@@ -80,6 +91,8 @@ class _Reader:
                 # The reader may take its time: the attempt may be over by then, and its log elsewhere.
                 yield AttemptBegan(log.attempt, str(self.position))
                 return
+        async for message in log.ahead():
+            yield JobProgress(message)
         async for record in log.read_from(offset, follow=True):
             self.position = parse_position(record.id)
             offset = self.position.offset
@@ -140,7 +153,7 @@ class Logs:
 
     async def follow(
         self, job_id: str, *, after: str | None = None, stream: str | None = None
-    ) -> AsyncGenerator[LogRecord | AttemptBegan | JobEnded, None]:
+    ) -> AsyncGenerator[JobItem, None]:
         """Yield the log from `after` on, live, until the job has ended; the last thing is `JobEnded`.
 
         Safe to cancel at any moment. Raises `InvalidInput` for an `after` that is no id of this log.
@@ -243,5 +256,5 @@ def _within(position: Position | None, attempt: int) -> int:
     return position.offset
 
 
-def _wanted(item: LogRecord | AttemptBegan, stream: str | None) -> bool:
+def _wanted(item: JobItem, stream: str | None) -> bool:
     return stream is None or not isinstance(item, LogRecord) or item.stream == stream

@@ -43,6 +43,9 @@ class LogWriter:
         self.heads: dict[Stream, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
         self.written: dict[Stream, int] = {"stdout": 0, "stderr": 0}
         self.path = path
+        self.progress: str | None = None
+        """What is made ready ahead of the program, such as a template; None when nothing is."""
+        self._begun = False
         self._file: int | None = None
         self._memory = bytearray()
         self._partial: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}
@@ -54,6 +57,28 @@ class LogWriter:
         self._failure: NoSpace | None = None
         self._readers = 0
         self._discarded = False
+
+    # -- ahead of the output ----------------------------------------------------------------------
+
+    def tell_progress(self, text: str) -> None:
+        """Tell readers what is made ready ahead of the program."""
+        self.progress = text
+        self._tell()
+
+    def begin(self) -> None:
+        """Tell readers that the program begins, or that none will. Repeating is harmless."""
+        self.progress, self._begun = None, True
+        self._tell()
+
+    async def ahead(self) -> AsyncIterator[str]:
+        """Yield what is made ready, whenever that changes, until the program begins."""
+        told = None
+        while not (self._begun or self.size or self.closed):
+            if self.progress not in (None, told):
+                told = self.progress
+                yield told
+                continue
+            await self._news.wait()
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -129,7 +154,7 @@ class LogWriter:
                 if partial:
                     self._flush(last=True)
         self.closed = True
-        self._tell()
+        self.begin()
 
     @property
     def data(self) -> bytes | None:

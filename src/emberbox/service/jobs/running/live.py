@@ -77,11 +77,13 @@ class LiveJob:
         """Note that the program was started, at `started_at` µs."""
         self.process = process
         self.started_at = started_at
+        self.log.begin()
         self._begun.set()
 
     def end(self) -> None:
         """Note that the program has ended: what waits to feed it is refused."""
         self.process = None
+        self.log.begin()
         self._begun.set()
 
     async def _running(self) -> Process:

@@ -19,6 +19,7 @@ from emberbox.errors import (
     VmmDied,
     VmmTimeout,
 )
+from emberbox.images import SilentProgress
 from emberbox.model import RunResult, RunStatus
 from emberbox.sandbox.outputs import reading_bound_s
 from emberbox.sandbox.packages.requests import REQUEST_BYTES, PackageRequest, tool_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from emberbox.blobs import BlobStore
     from emberbox.runtimes import Runtime
     from emberbox.sandbox import Engine, Process, Sandbox
+    from emberbox.service.jobs.logs.writer import LogWriter
     from emberbox.service.jobs.running.endings import Outcome
     from emberbox.service.jobs.running.held import HeldEnds
     from emberbox.service.jobs.running.live import LiveJob
@@ -102,7 +104,12 @@ class Runner:
             # All output is taken as it comes, and bounded by the job's own limit.
             limits = replace(runtime.limits.of_runs(), keep_bytes=None)
             sandbox = await self._engine.open_sandbox(
-                job.runtime, job.spec.options, limits=limits, scope=job.team_id, packages=packages
+                job.runtime,
+                job.spec.options,
+                limits=limits,
+                scope=job.team_id,
+                packages=packages,
+                progress=_Told(live.log),
             )
         except PackagesFailed as error:
             return await outcomes.without_packages(put, live, error)
@@ -186,11 +193,11 @@ class Runner:
         """Run the program, with its output going to the log."""
         try:
             async with bounds.bounded(sandbox, bounds.follow_s(sandbox), "did not end the program"):
-                return await self._followed(live, process)
+                return await self._followed(live, sandbox, process)
         except VmmTimeout as error:
             return RunResult(status=RunStatus.TIMED_OUT, message=error.message)
 
-    async def _followed(self, live: LiveJob, process: Process) -> RunResult:
+    async def _followed(self, live: LiveJob, sandbox: Sandbox, process: Process) -> RunResult:
         content = None if live.job.stdin_sha is None else await self._contents.get(live.job.stdin_sha)
         started_at = now_us()
         feeding = TaskKeeper()
@@ -242,6 +249,17 @@ async def _spare_the_program(sandbox: Sandbox, message: str | None) -> None:
     error = VmmDied("the VM was killed by the host for want of memory, or by an operator", detail=message)
     if await sandbox.killed_from_outside(error):
         raise error
+
+
+class _Told(SilentProgress):
+    """Tells those who follow a job what is made ready ahead of its program."""
+
+    def __init__(self, log: LogWriter) -> None:
+        self._log = log
+
+    def step(self, name: str, fraction: float | None) -> None:
+        """Tell it."""
+        self._log.tell_progress(name)
 
 
 async def _cut_off(live: LiveJob, bound: asyncio.Timeout) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from emberbox.errors import InvalidInput, InvalidPath, PayloadTooLarge
 from emberbox.files.globs import parse_glob
 from emberbox.files.paths import check_plain
 from emberbox.model import RunOptions
+from emberbox.sandbox.machines.plan import disk_of, size_of
 from emberbox.schemas.jobs import EncodedFile, SubmitJob
 from emberbox.schemas.jobs import RunOptions as AskedOptions
 from emberbox.service.jobs.submitting.order import JobOrder
@@ -36,6 +37,7 @@ class Orders:
     Args:
         runtimes: The runtimes that there are.
         settings: What one job may ask for.
+        largest_mib: The most memory that a VM can have here, in MiB.
         contents: Plans code, files and standard input.
         scripts: What was uploaded.
         check_url: Raises `InvalidInput` when a webhook's URL may not be called.
@@ -45,6 +47,7 @@ class Orders:
         self,
         runtimes: RuntimeCatalog,
         settings: JobSettings,
+        largest_mib: int,
         contents: Contents,
         scripts: Scripts,
         *,
@@ -52,6 +55,7 @@ class Orders:
     ) -> None:
         self._runtimes = runtimes
         self._settings = settings
+        self._largest_mib = largest_mib
         self._contents = contents
         self._scripts = scripts
         self._check_url = check_url
@@ -63,7 +67,7 @@ class Orders:
             UnknownRuntime, InvalidInput, PayloadTooLarge: Nothing was ordered.
         """
         runtime = self._runtimes.get(body.runtime)
-        spec = _spec(self._settings, runtime, body)
+        spec = _spec(self._settings, self._largest_mib, runtime, body)
         files = _files(body.files)
         entry = _entry(runtime, body, files)
         if body.code is not None:
@@ -89,7 +93,7 @@ class Orders:
         script = await self._scripts.get(key, script_id)
         check_own(key, script)
         runtime = self._runtimes.get(script.runtime)
-        spec = _spec(self._settings, runtime, body)
+        spec = _spec(self._settings, self._largest_mib, runtime, body)
         return await self._order(
             body,
             _files(body.files),
@@ -130,19 +134,14 @@ class Orders:
         )
 
 
-def _spec(bounds: JobSettings, runtime: Runtime, body: AskedOptions) -> JobSpec:
+def _spec(bounds: JobSettings, largest_mib: int, runtime: Runtime, body: AskedOptions) -> JobSpec:
     for name in ("timeout_s", "memory_mib", "vcpus", "retries"):
         value, bound = getattr(body, name), getattr(bounds, name)
         if value is not None and value > bound:
             raise InvalidInput(f"{name} may be at most {bound:g} here, not {value:g}")
     usual_s = min(runtime.limits.timeout_s or bounds.timeout_s, bounds.timeout_s)
     timeout_s = body.timeout_s if body.timeout_s is not None else usual_s
-    memory_mib = body.memory_mib if body.memory_mib is not None else runtime.limits.memory_mib
-    if body.disk_mib is not None and body.disk_mib > memory_mib:
-        raise InvalidInput(
-            f"disk_mib may be at most the VM's memory ({memory_mib}), not {body.disk_mib}: "
-            "files are kept in it"
-        )
+    sizes = _sizes(largest_mib, runtime, body)
     try:
         for pattern in body.artifacts:
             parse_glob(pattern)
@@ -150,8 +149,22 @@ def _spec(bounds: JobSettings, runtime: Runtime, body: AskedOptions) -> JobSpec:
         raise InvalidPath(f"artifacts: {error.message}") from error
     options = {option.name: getattr(body, option.name) for option in fields(RunOptions)}
     output_bytes = min(body.output_bytes or bounds.log_bytes, bounds.log_bytes)
-    options |= {"timeout_s": timeout_s, "output_bytes": output_bytes}
-    return JobSpec(options=RunOptions(**options), **{name: getattr(body, name) for name in JOB_OPTIONS})
+    options |= {"timeout_s": timeout_s, "output_bytes": output_bytes, **sizes}
+    chosen = RunOptions(**options)
+    chosen.check()
+    return JobSpec(options=chosen, **{name: getattr(body, name) for name in JOB_OPTIONS})
+
+
+def _sizes(largest_mib: int, runtime: Runtime, body: AskedOptions) -> dict[str, int]:
+    """Return the sizes that are asked for, rounded up as the engine does it: a job is charged so.
+
+    Raises `InvalidInput` for what the engine would refuse.
+    """
+    size = size_of(runtime, body.memory_mib, body.vcpus)
+    disk_of(runtime, body.disk_mib, size)
+    if size.memory_mib > largest_mib:
+        raise InvalidInput(f"a VM has at most {largest_mib:,} MiB of memory here, not {size.memory_mib:,}")
+    return {name: value for name, value in asdict(size).items() if getattr(body, name) is not None}
 
 
 def _entry(runtime: Runtime, body: SubmitJob, files: list[BundleFile]) -> str:

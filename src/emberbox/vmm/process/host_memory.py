@@ -5,6 +5,7 @@ Sources: the kernel's admin-guide/cgroup-v2 and admin-guide/cgroup-v1/memory.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from emberbox.files.paths import text_of
@@ -16,6 +17,12 @@ _VERSIONS = (
     ("", "memory.max", "memory.current", "inactive_file"),
     ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
+
+
+def host_memory_mib() -> int:
+    """Return how much memory this host has, as far as control groups let VMs use it, in MiB."""
+    total_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MIB
+    return memory_within_bounds(total_mib, total_mib, as_root=os.geteuid() == 0)[0]
 
 
 def memory_within_bounds(

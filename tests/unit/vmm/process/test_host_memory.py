@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emberbox.doctor.checks.bounds import memory_within_bounds
+from emberbox.vmm.process.host_memory import memory_within_bounds
 
 if TYPE_CHECKING:
     from pathlib import Path
