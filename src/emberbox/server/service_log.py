@@ -8,6 +8,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+from emberbox.text import escaped
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
 
@@ -49,7 +51,7 @@ class JsonLines(logging.Formatter):
 class TextLines(logging.Formatter):
     """Time, level, action, message, and what `extra` holds as `name=value`.
 
-    Control characters are escaped.
+    What is hidden is written out (`emberbox.text`).
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -58,7 +60,7 @@ class TextLines(logging.Formatter):
         extra = _extra(record)
         words = [moment, f"{record.levelname:<7}", str(extra.pop("action", record.name)), record.getMessage()]
         words += [f"{name}={value}" for name, value in extra.items()]
-        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(words))
+        line = escaped(" ".join(words))
         return line if not record.exc_info else f"{line}\n{self.formatException(record.exc_info)}"
 
 
