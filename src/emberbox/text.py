@@ -4,7 +4,8 @@ r"""Text that people read: which characters hide in it or steer who shows it, an
 There is one answer for the whole of Emberbox:
 
 - A *name that a caller gives* is refused when it has one of `HIDDEN`: names of scripts, jobs and keys,
-  values of labels, descriptions of webhooks, paths of files.
+  values of labels, descriptions of webhooks, paths of files. Joiners alone are taken where they join:
+  between two characters beyond ASCII, as in Persian, Hindi and emoji of several parts.
 - *Text that comes from elsewhere* is shown with them written out, as `escaped` returns it: paths and output
   of guests, lines of the log, whatever the command line prints.
 """
@@ -28,7 +29,8 @@ HIDDEN = (
     (0x115F, 0x1160),  # letters that show nothing
     (0x17B4, 0x17B5),
     (0x180E, 0x180E),
-    (0x200B, 0x200F),  # without width; marks of direction
+    (0x200B, 0x200B),  # without width
+    (0x200E, 0x200F),  # marks of direction
     (0x2028, 0x202E),  # ends of line and paragraph; embedding and override of direction
     (0x2060, 0x206F),  # invisible operators; isolation of direction
     (0x2800, 0x2800),
@@ -45,9 +47,10 @@ HIDDEN = (
 )
 """Ranges of characters that show nothing of themselves, or change how others are shown.
 
-They are Unicode's categories Cc, Cf, Zl and Zp, and the letters and marks that show nothing. Variation
-selectors (U+FE00 to U+FE0F) are none of them: common emoji are written with one. The table is written out,
-so that it is the same whatever Unicode the interpreter knows, and can stand in the API's description.
+They are Unicode's categories Cc, Cf, Zl and Zp without the joiners, and the letters and marks that show
+nothing. Variation selectors (U+FE00 to U+FE0F) are none of them: common emoji are written with one. The
+table is written out, so that it is the same whatever Unicode the interpreter knows, and can stand in the
+API's description.
 """
 
 
@@ -59,11 +62,16 @@ def _written(code: int) -> str:
 _RANGES = "".join(
     _written(first) if first == last else f"{_written(first)}-{_written(last)}" for first, last in HIDDEN
 )
-PLAIN_PATTERN = f"^[^{_RANGES}]*$"
+_JOINER = "[\\u200c\\u200d]"
+_JOINED = rf"[^\u0000-\u007f\u200c\u200d{_RANGES}]"
+PLAIN_PATTERN = rf"^(?:[^\u200c\u200d{_RANGES}]|{_JOINED}(?:{_JOINER}{_JOINED})+)*$"
 """Matches text without `HIDDEN`, in the regular expressions of Python, of Pydantic and of JSON Schema."""
 # Halves of characters, which no UTF-8 can hold, can stand in no pattern of Pydantic's, which refuses them.
-_HIDDEN = re.compile(f"[{_RANGES}\ud800-\udfff]")
-_BLANKS = {"\n", "\t"}
+_NEIGHBOUR = _JOINED.replace("^", "^\ud800-\udfff", 1)
+_HIDDEN = re.compile(rf"[{_RANGES}\ud800-\udfff]|(?<!{_NEIGHBOUR}){_JOINER}|{_JOINER}(?!{_NEIGHBOUR})")
+_HALVES = re.compile("[\ud800-\udfff]")
+_BLANKS = "\n\t"
+_JOINERS = "\u200c\u200d"
 
 
 def has_hidden(text: str) -> bool:
@@ -73,7 +81,7 @@ def has_hidden(text: str) -> bool:
 
 def is_unicode(text: str) -> bool:
     """Return whether UTF-8 can hold the text: it has no half of a character (a lone surrogate)."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    return _HALVES.search(text) is None
 
 
 def escaped(text: str, *, lines: bool = False) -> str:
@@ -83,9 +91,13 @@ def escaped(text: str, *, lines: bool = False) -> str:
         text: May hold anything.
         lines: Whether line feeds and tabs stay as they are.
     """
-    if text.isprintable() and not has_hidden(text):
+    if text.isascii() and text.isprintable():
         return text
-    return "".join(_shown(character, lines=lines) for character in text)
+    kept = _JOINERS + _BLANKS if lines else _JOINERS
+    printable = "".join(one if one.isprintable() or one in kept else _code(one) for one in text)
+    return _HIDDEN.sub(
+        lambda found: found[0] if lines and found[0] in _BLANKS else _code(found[0]), printable
+    )
 
 
 def escaped_json(text: str) -> str:
@@ -94,16 +106,14 @@ def escaped_json(text: str) -> str:
     Args:
         text: As `json.dumps` writes it; between its strings are blanks and line feeds alone.
     """
-    return text if not has_hidden(text.replace("\n", "")) else _HIDDEN.sub(_json_escape, text)
+    return text if text.isascii() and "\x7f" not in text else _HIDDEN.sub(_json_escape, text)
 
 
 def _json_escape(found: re.Match[str]) -> str:
     return found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1]
 
 
-def _shown(character: str, *, lines: bool) -> str:
-    if (character in _BLANKS and lines) or (character.isprintable() and not has_hidden(character)):
-        return character
+def _code(character: str) -> str:
     code = ord(character)
     if code < 0x100:
         return f"\\x{code:02x}"

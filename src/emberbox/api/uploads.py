@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from emberbox.api.multipart import read_form
 from emberbox.errors import InvalidInput, UnknownRuntime
-from emberbox.schemas.base import Labels, Request, bounded, plain
+from emberbox.schemas.base import Labels, Request, bounded, plain, problem_of
 from emberbox.service.uploads.intake import receive, scratch_folder
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _check(values: dict[str, str]) -> UploadFields:
         return UploadFields.model_validate({name: value for name, value in values.items() if value})
     except ValidationError as error:
         first = error.errors()[0]
-        raise InvalidInput(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+        raise InvalidInput(f"{'.'.join(str(part) for part in first['loc'])}: {problem_of(first)}") from error
 
 
 def form_description(*required: str) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from emberbox.text import PLAIN_PATTERN, is_unicode
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _T = TypeVar("_T")
 
@@ -60,6 +63,13 @@ def bounded(most: int, least: int | None = None) -> StringConstraints:
 def plain(most: int, least: int | None = None) -> StringConstraints:
     """Return the bounds of a name's length in characters; nothing in it is hidden (`emberbox.text`)."""
     return StringConstraints(min_length=least, max_length=most, pattern=PLAIN_PATTERN)
+
+
+def problem_of(error: ErrorDetails) -> str:
+    """Return what is wrong with a field, for people, who would not read the pattern of plain text."""
+    if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] == PLAIN_PATTERN:
+        return "String should be one line, without control characters and others that are not seen"
+    return error["msg"]
 
 
 def _check_unicode(text: str) -> str:

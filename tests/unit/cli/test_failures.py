@@ -25,7 +25,7 @@ def test_a_requirement_names_what_mends_it(capsys: pytest.CaptureFixture[str]) -
 
 def test_what_a_guest_said_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     guarded(GlobalOptions(), lambda: _raise(GuestGone("its console ends in: \x1b[2J\x07 bye")))
-    assert capsys.readouterr().err == "emberbox: its console ends in: �[2J� bye\n"
+    assert capsys.readouterr().err == "emberbox: its console ends in: \\x1b[2J\\x07 bye\n"
     assert printable("tab\tline\numlaut ü") == "tab\tline\numlaut ü"
 
 
