@@ -12,7 +12,6 @@ There is one answer for the whole of Emberbox:
 
 from __future__ import annotations
 
-import json
 import re
 
 HIDDEN = (
@@ -110,7 +109,10 @@ def escaped_json(text: str) -> str:
 
 
 def _json_escape(found: re.Match[str]) -> str:
-    return found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1]
+    if found[0] == "\n":
+        return found[0]
+    units = found[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def _code(character: str) -> str:
