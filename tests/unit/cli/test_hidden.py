@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-
-import pytest
+from typing import TYPE_CHECKING
 
 from emberbox.cli.failures import printable, say
 from emberbox.cli.tables import print_fields, print_found, print_json, print_table
 from emberbox.text import has_hidden
+
+if TYPE_CHECKING:
+    import pytest
 
 NAME = "report\u202efdp.exe\u200b\x1b[2J\u2066"
 SHOWN = "report\\u202efdp.exe\\u200b\\x1b[2J\\u2066"
