@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from emberbox.text import escaped
+from emberbox.text import escaped, escaped_json
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
@@ -45,7 +45,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return escaped_json(json.dumps(line, default=str, ensure_ascii=False))
 
 
 class TextLines(logging.Formatter):
@@ -61,7 +61,9 @@ class TextLines(logging.Formatter):
         words = [moment, f"{record.levelname:<7}", str(extra.pop("action", record.name)), record.getMessage()]
         words += [f"{name}={value}" for name, value in extra.items()]
         line = escaped(" ".join(words))
-        return line if not record.exc_info else f"{line}\n{self.formatException(record.exc_info)}"
+        if not record.exc_info:
+            return line
+        return f"{line}\n{escaped(self.formatException(record.exc_info), lines=True)}"
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:

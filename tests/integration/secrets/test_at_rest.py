@@ -18,6 +18,7 @@ from emberbox.service.secrets.keys import Keyring
 from emberbox.service.secrets.rotation import examine
 from emberbox.service.secrets.sealing import key_of
 from emberbox.service.secrets.source import KEY_FILE, KeyFile, key_source
+from emberbox.service.secrets.vault import Vault
 from emberbox.service.webhooks.news import delivery_row
 from emberbox.store.tables import deliveries, jobs, meta, webhooks
 from tests.integration.secrets.conftest import BODY, SECRETS, calling, everything, settle, starting
@@ -252,8 +253,7 @@ async def test_what_earlier_releases_wrote_is_sealed_at_the_first_start(
 async def test_begin_can_be_repeated_and_makes_one_key(database: Database, tmp_path: Path) -> None:
     source = KeyFile(tmp_path / KEY_FILE, "keys", own=True)
     for _ in range(3):
-        vault = vault_with()
-        vault._source = source
+        vault = Vault(source)
         await begin(database, source, vault)
         assert vault.ring == source.load()
     (tmp_path / KEY_FILE).unlink()

@@ -33,14 +33,14 @@ class Vault:
     def __init__(self, source: KeySource) -> None:
         self._source = source
         self._ring: Keyring | None = None
-        self._problem = SecretsUnavailable("the keys that seal secrets were not read yet; try again")
+        self._problem = "the keys that seal secrets were not read yet; try again"
         self._missed = False
 
     @property
     def ring(self) -> Keyring:
         """The keys. Raises `SecretsUnavailable` where there are none, and says why."""
         if self._ring is None:
-            raise SecretsUnavailable(self._problem.message)
+            raise SecretsUnavailable(self._problem)
         return self._ring
 
     def seal(self, text: str, place: str) -> str:
@@ -63,11 +63,11 @@ class Vault:
     def load(self) -> None:
         """Read the keys again; blocks. Where that fails, those of before stay good, and it is logged."""
         try:
-            self._ring, self._missed = self._source.load(), False
+            self._ring, self._missed, self._problem = self._source.load(), False, ""
         except SecretsUnavailable as error:
-            if error.message != self._problem.message:
+            if error.message != self._problem:
                 _log.warning("%s", error.message, extra={"action": "secrets.no_keys", "detail": error.detail})
-            self._problem = error
+            self._problem = error.message
 
     async def run(self) -> NoReturn:
         """Read the keys again from time to time, until cancelled."""
