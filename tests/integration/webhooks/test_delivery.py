@@ -128,7 +128,7 @@ async def test_failures_are_tried_again_with_the_same_id_and_a_new_signature(
     [row] = await settled(database)
     assert (row["status"], row["attempt"]) == ("delivered", 3)
     assert [(one["attempt"], one["status"]) for one in row["history"]] == [(1, 500), (2, 404), (3, 204)]
-    assert row["history"][0]["response"] == "no \ufffd[31m\ufffd"
+    assert row["history"][0]["response"] == "no \\x1b[31m\\x00"
     assert len({one.body for one in receiver.received}) == 1
     assert all(
         verify_signature(one.body, one.headers["emberbox-signature"], secret) for one in receiver.received

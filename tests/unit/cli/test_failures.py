@@ -55,7 +55,7 @@ def test_the_last_words_of_a_guest_that_came_to_nothing_are_shown_at_once(
     guarded(GlobalOptions(), lambda: _raise(error))
     told = capsys.readouterr().err
     assert told.startswith(
-        "emberbox: virtual machine a-1 did not boot\nthe guest's console ends with:\n  panic \ufffd[2J\n"
+        "emberbox: virtual machine a-1 did not boot\nthe guest's console ends with:\n  panic \\x1b[2J\n"
     )
     assert "emberbox run --cold --console" in told
 
