@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field
 
 from emberbox.bounds import GRACE_S
-from emberbox.schemas.base import Answer, Integer, Number, Request, bounded
+from emberbox.schemas.base import Answer, Integer, Number, Request, plain
 
 
 class Scope(StrEnum):
@@ -65,7 +65,7 @@ TeamName = Annotated[
         examples=["data"],
     ),
 ]
-KeyName = Annotated[str, bounded(200, 1)]
+KeyName = Annotated[str, plain(200, 1)]
 Scopes = Annotated[list[Scope], Field(min_length=1, max_length=4)]
 ExpiresAt = Annotated[
     AwareDatetime | None,

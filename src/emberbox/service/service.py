@@ -32,6 +32,9 @@ from emberbox.service.jobs.running.worker import Worker
 from emberbox.service.jobs.submitting.orders import Orders
 from emberbox.service.jobs.submitting.submission import Submission
 from emberbox.service.jobs.waiting import JobWaits
+from emberbox.service.secrets.changing import begin
+from emberbox.service.secrets.source import key_source
+from emberbox.service.secrets.vault import Vault
 from emberbox.service.status.gauges import Gauges
 from emberbox.service.status.node import NodeStatus
 from emberbox.service.status.telemetry import Telemetry
@@ -119,6 +122,9 @@ class Service:
         await upgrade(url)
         self.db = Database(url, connections=store.connections, synchronous=store.synchronous)
         self._undo.push(self.db.close)
+        keys = key_source(self.settings.secrets, self.settings.data)
+        self.vault = Vault(keys)
+        await begin(self.db, keys, self.vault)
         self.blobs = open_blobs(self.settings.blobs, self.settings.data)
         self._undo.push(self.blobs.close)
         self._undo.push(self._closings.settle)
@@ -139,8 +145,8 @@ class Service:
         self.quotas = Quotas(self.db, self.settings.quota, self.settings.ceiling, places=places)
         self.reservations = Reservations(self.db, self.space.reserve)
         self.usage = Usage(self.db)
-        self.dispatcher = Dispatcher(self.db, self.settings, self.telemetry.delivery)
-        self.webhooks = Webhooks(self.db, self.settings, self.dispatcher.wake)
+        self.dispatcher = Dispatcher(self.db, self.settings, self.vault, self.telemetry.delivery)
+        self.webhooks = Webhooks(self.db, self.settings, self.vault, self.dispatcher.wake)
 
     def _assemble_uploads(self) -> None:
         self.contents = Contents(self.db, self.blobs)
@@ -172,6 +178,7 @@ class Service:
             self.quotas,
             self.contents,
             self.reservations,
+            self.vault,
             check_ready=self.check_ready,
             accepted=self._accepted,
         )
@@ -181,7 +188,15 @@ class Service:
         self.worker = Worker(
             new_id("worker"),
             self.queue,
-            Runner(self.engine, self.contents, self.blobs, self.artifacts, self.held, self._closings),
+            Runner(
+                self.engine,
+                self.contents,
+                self.blobs,
+                self.artifacts,
+                self.held,
+                self.vault,
+                self._closings,
+            ),
             self.endings,
             self.held,
             self.live,
@@ -224,6 +239,7 @@ class Service:
             ("webhooks", self.dispatcher.run),
             ("keys", self._flush_keys),
             ("key-watch", self.keys.watch.run),
+            ("secrets", self.vault.run),
         ]
         for name, run in loops:
             self._loops.start(_lasting(name, run), f"service-{name}")

@@ -150,6 +150,7 @@ jobs = Table(
     _needed("spec", JSON),
     _needed("labels", JSON),
     Column("webhook", JSON(none_as_null=True)),
+    Column("sealed_env", JSON(none_as_null=True)),
     _needed("priority", Integer),
     _needed("precedence", Integer),
     _needed("fair_order", BigInteger),
@@ -191,6 +192,8 @@ jobs = Table(
 """One run of a script or of inline code. It belongs to a team; `key_id` says who submitted it.
 
 `spec` holds arguments, environment, limits and what to keep (`emberbox.store.records.JobSpec`).
+`sealed_env` holds its secret variables by name, each value sealed (`emberbox.service.secrets`), and so
+is the secret in `webhook`; every table keeps secrets sealed.
 `failures`, `losses` and `interruptions` count its attempts that were repeated, by whose fault that
 was: its program's, its VM's, or none of the job's. `claimed_at`, `started_at` and `ended_at` are of
 the latest attempt: taken by a worker, program begun, program ended; `finished_at` is when the
@@ -264,7 +267,7 @@ webhooks = Table(
     _needed("url", Text),
     _needed("description", Text),
     _needed("events", JSON),
-    _needed("secret", String(128)),
+    _needed("secret", Text),
     _needed("active", Boolean),
     _needed("created_at", BigInteger),
     _needed("updated_at", BigInteger),
@@ -280,7 +283,7 @@ deliveries = Table(
     _needed("event", String(64)),
     _needed("lane", String(128)),
     _needed("url", Text),
-    _needed("secret", String(128)),
+    _needed("secret", Text),
     _needed("payload", Text),
     _needed("status", String(16)),
     _needed("history", JSON),

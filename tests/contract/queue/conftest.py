@@ -31,6 +31,7 @@ from tests.integration.conftest import (  # noqa: F401
     sqlite_url,
 )
 from tests.storing import quotas_of, reservations_of
+from tests.vaults import vault_with
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -83,7 +84,8 @@ class MemoryBench:
         record, precedence = key(owner, granted), max(0, min(priority, granted))
         places = await self.queue.places(None, {(record.team_id, precedence)})
         turn = {"precedence": precedence, "fair_order": places(record.team_id, precedence)}
-        job = JobRecord.from_row({**new_row(record, order(priority), now_us()), **turn, "input_bytes": 5})
+        row = new_row(record, order(priority), now_us(), vault_with())
+        job = JobRecord.from_row({**row, **turn, "input_bytes": 5})
         await self.queue.put([job])
         return job
 
@@ -111,6 +113,7 @@ class DatabaseBench:
             quotas_of(db),
             Contents(db, MemoryBlobs()),
             reservations_of(db),
+            vault_with(),
             check_ready=lambda: None,
             accepted=lambda job: None,
         )

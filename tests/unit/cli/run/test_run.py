@@ -297,5 +297,5 @@ def test_mistakes(emberbox: Emberbox, words: tuple[str, ...], message: str) -> N
 def test_the_console_goes_to_standard_error_each_line_marked(emberbox: Emberbox) -> None:
     done = emberbox(*code("print(6 * 7)", "--console"))
     assert done.stdout == b"42\n"
-    assert done.stderr.decode() == "console | a line of the guest's kernel \ufffd[2J\n"
+    assert done.stderr.decode() == "console | a line of the guest's kernel \\x1b[2J\n"
     assert emberbox(*code("print(6 * 7)")).stderr == b""

@@ -16,6 +16,7 @@ from emberbox.errors import (
     InvalidInput,
     NotFound,
     PackagesFailed,
+    SecretsUnavailable,
     VmmDied,
     VmmTimeout,
 )
@@ -25,6 +26,7 @@ from emberbox.sandbox.outputs import reading_bound_s
 from emberbox.sandbox.packages.requests import REQUEST_BYTES, PackageRequest, tool_of
 from emberbox.service.jobs.running import bounds, outcomes
 from emberbox.service.jobs.running.artifacts import Artifacts, Collected
+from emberbox.service.jobs.sealed import opened_options
 from emberbox.store.database import now_us
 from emberbox.tasks import TaskKeeper, undone_on_failure
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from emberbox.service.jobs.running.endings import Outcome
     from emberbox.service.jobs.running.held import HeldEnds
     from emberbox.service.jobs.running.live import LiveJob
+    from emberbox.service.secrets.vault import Vault
     from emberbox.service.uploads.contents import Contents
     from emberbox.store.records import ContentRecord, JobRecord
 
@@ -58,6 +61,7 @@ class Runner:
         blobs: Takes large logs.
         artifacts: Takes what is kept.
         held: Keeps a large log that cannot be stored at once.
+        vault: Opens jobs' secrets.
         keeper: Ends sandboxes in the background.
     """
 
@@ -68,6 +72,7 @@ class Runner:
         blobs: BlobStore,
         artifacts: Artifacts,
         held: HeldEnds,
+        vault: Vault,
         keeper: TaskKeeper,
     ) -> None:
         self._engine = engine
@@ -75,6 +80,7 @@ class Runner:
         self._blobs = blobs
         self._artifacts = artifacts
         self._held = held
+        self._vault = vault
         self._keeper = keeper
 
     async def run(self, live: LiveJob) -> Outcome:
@@ -103,9 +109,10 @@ class Runner:
             packages = await self._packages(job, runtime)
             # All output is taken as it comes, and bounded by the job's own limit.
             limits = replace(runtime.limits.of_runs(), keep_bytes=None)
+            options = opened_options(self._vault, job)
             sandbox = await self._engine.open_sandbox(
                 job.runtime,
-                job.spec.options,
+                options,
                 limits=limits,
                 scope=job.team_id,
                 packages=packages,
@@ -113,7 +120,7 @@ class Runner:
             )
         except PackagesFailed as error:
             return await outcomes.without_packages(put, live, error)
-        except (InvalidInput, ImageError) as error:
+        except (InvalidInput, ImageError, SecretsUnavailable) as error:
             return outcomes.refused("refused", error)
         live.sandbox = sandbox
         try:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from emberbox.service.accounts.quota import Quotas
     from emberbox.service.jobs.queue.base import JobQueue, Places
     from emberbox.service.jobs.submitting.line import Line
+    from emberbox.service.secrets.vault import Vault
 
 NAMED: Select[tuple[str, str, str]] = select(
     idempotency.c.idempotency_key, idempotency.c.request_hash, idempotency.c.job_id
@@ -78,6 +79,7 @@ class Batch:
         queue: Gives new jobs their places.
         quotas: What each team and key may use.
         line: Whether one more job may wait; kept up to date.
+        vault: Seals their secrets.
     """
 
     def __init__(
@@ -86,12 +88,14 @@ class Batch:
         queue: JobQueue,
         quotas: Quotas,
         line: Line,
+        vault: Vault,
     ) -> None:
         self._connection = connection
         self._queue = queue
         self._quotas = quotas
         self._line = line
         self._ledger = Ledger(connection)
+        self._vault = vault
         self._now = now_us()
         self._ended: set[str] = set()
         self._named: dict[tuple[str, str], tuple[str, str]] = {}
@@ -146,9 +150,9 @@ class Batch:
         parts = self._parts(request.order)
         try:
             earlier = await self._checked(request, parts)
+            return earlier or (self._add(request, places, parts), True)
         except EmberboxError as error:
             return error
-        return earlier or (self._add(request, places, parts), True)
 
     async def _checked(self, request: Request, parts: dict[str, int]) -> tuple[JobRecord, bool] | None:
         if (earlier := await self._earlier(request)) is not None:
@@ -164,13 +168,13 @@ class Batch:
     def _add(self, request: Request, places: Places, parts: dict[str, int]) -> JobRecord:
         key, order = request.key, request.order
         row_bytes, precedence = order.row_bytes, self._precedence(request)
-        row = new_row(key, order, self._now) | {
+        row = new_row(key, order, self._now, self._vault) | {
             "precedence": precedence,
             "fair_order": places(key.team_id, precedence),
             "input_bytes": row_bytes + sum(parts.values()),
             "storage_bytes": row_bytes,
         }
-        self._made[row["id"]] = job = JobRecord(**{**row, "spec": order.spec})
+        self._made[row["id"]] = job = JobRecord.from_row(row)
         self._line.add(job)
         self._ledger.add(job, parts, order.digests, row_bytes)
         new = (content for content in request.contents if not self._ledger.knows(content.plan.sha256))

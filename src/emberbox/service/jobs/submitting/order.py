@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from emberbox.ids import new_id
+from emberbox.service.jobs.sealed import opened_options, opened_webhook, sealed_columns
 from emberbox.store.tables import jobs
 
 if TYPE_CHECKING:
+    from emberbox.service.secrets.vault import Vault
     from emberbox.service.uploads.bundles import Plan
     from emberbox.store.records import JobRecord, JobSpec, KeyRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobOrder:
-    """A job to be accepted, checked already; see `JobRecord` for the fields.
+    """A job to be accepted: checked, its secrets open; see `JobRecord` for the fields.
 
     `plans` are the contents that come with it: nothing of them is stored yet.
     """
@@ -28,7 +30,7 @@ class JobOrder:
     stdin_sha: str | None = None
     spec: JobSpec
     labels: dict[str, str]
-    webhook: dict[str, Any] | None = None
+    webhook: dict[str, Any] | None = field(default=None, repr=False)
     priority: int = 0
     name: str | None = None
     script_id: str | None = None
@@ -47,9 +49,11 @@ class JobOrder:
         return len(json.dumps(chosen, ensure_ascii=False).encode("utf-8", "replace"))
 
     @classmethod
-    def again(cls, job: JobRecord) -> Self:
-        """Return the order for another run of `job`."""
+    def again(cls, job: JobRecord, vault: Vault) -> Self:
+        """Return the order for another run of `job`. Raises `SecretsUnavailable`: its secrets are lost."""
         same = {name: getattr(job, name) for name in _COPIED if name != "rerun_of"}
+        same["spec"] = replace(job.spec, options=opened_options(vault, job))
+        same["webhook"] = opened_webhook(vault, job)
         return cls(**same, rerun_of=job.id)
 
 
@@ -61,13 +65,18 @@ _COUNTS = (
 )
 
 
-def new_row(key: KeyRecord, order: JobOrder, now: int) -> dict[str, Any]:
-    """Return the row of a job that is about to wait, but for its place in the queue and its bytes."""
+def new_row(key: KeyRecord, order: JobOrder, now: int, vault: Vault) -> dict[str, Any]:
+    """Return the row of a job that is about to wait, but for its place in the queue and its bytes.
+
+    Raises `SecretsUnavailable` when it has secrets that cannot be sealed.
+    """
+    job_id = new_id("job")
     return {
         **dict.fromkeys(_COLUMNS),
         **dict.fromkeys(_COUNTS, 0),
         **{name: getattr(order, name) for name in _COPIED},
-        "id": new_id("job"),
+        **sealed_columns(vault, job_id, order.spec.options, order.webhook),
+        "id": job_id,
         "team_id": key.team_id,
         "key_id": key.id,
         "spec": order.spec.to_json(),

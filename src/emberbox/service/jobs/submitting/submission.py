@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from emberbox.service.accounts.quota import Quotas
     from emberbox.service.accounts.reservations import Reservations
     from emberbox.service.jobs.queue.base import JobQueue
+    from emberbox.service.secrets.vault import Vault
     from emberbox.service.uploads.contents import Contents, NewContent
     from emberbox.store.database import Database
     from emberbox.store.records import JobRecord, KeyRecord
@@ -49,6 +50,7 @@ class Submission:
         quotas: What each team and key may use.
         contents: Takes what jobs are made of.
         reservations: Promises of room for what is too large for a row.
+        vault: Seals jobs' secrets.
         check_ready: Called before a job is accepted; raises what speaks against it.
         accepted: Called with each new job.
     """
@@ -60,6 +62,7 @@ class Submission:
         quotas: Quotas,
         contents: Contents,
         reservations: Reservations,
+        vault: Vault,
         *,
         check_ready: Callable[[], None],
         accepted: Callable[[JobRecord], None],
@@ -69,6 +72,7 @@ class Submission:
         self._quotas = quotas
         self._contents = contents
         self._reservations = reservations
+        self._vault = vault
         self._check_ready = check_ready
         self._accepted = accepted
         self._pending: list[Request] = []
@@ -92,7 +96,7 @@ class Submission:
 
         Raises:
             IdempotencyMismatch: That earlier request was another one.
-            QuotaExceeded, StoreError, NoSpace, ServiceStopping: Nothing was accepted.
+            QuotaExceeded, SecretsUnavailable, StoreError, NoSpace, ServiceStopping: Nothing was accepted.
         """
         try:
             self._check_ready()
@@ -165,9 +169,12 @@ class Submission:
         return await shielded(request.answer)
 
     async def rerun(self, key: KeyRecord, job: JobRecord) -> JobRecord:
-        """Submit the same job again. Raises as `submit` does, and `NotAllowed` for another team's."""
+        """Submit the same job again.
+
+        Raises as `submit` does, `NotAllowed` for another team's, and `SecretsUnavailable`.
+        """
         check_own(key, job)
-        return (await self.submit(key, JobOrder.again(job)))[0]
+        return (await self.submit(key, JobOrder.again(job, self._vault)))[0]
 
     async def settle(self) -> None:
         """Wait until everything that was submitted is written."""
