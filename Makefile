@@ -18,7 +18,7 @@ help: ## say what there is
 packages: ## install the Debian packages that are missing, and say so before; or print the line that does
 	@./scripts/packages.sh $(PACKAGES)
 
-$(SETUP): pyproject.toml hatch_build.py
+$(SETUP): pyproject.toml hatch_build.py $(wildcard constraints/*.txt)
 	@./scripts/venv.sh "$(PYTHON)" "$(VENV)"
 	@touch $@
 
