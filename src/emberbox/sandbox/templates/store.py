@@ -208,6 +208,15 @@ class TemplateStore:
             layers=plan.layers,
         )
 
+    async def forget(self, image: str) -> None:
+        """Close the templates of an image that nothing uses any more; machines that live go on.
+
+        Args:
+            image: The image's key.
+        """
+        for key in [key for key, template in self._open.items() if template.image.key == image]:
+            await self._open.pop(key).snapshot.close()
+
     async def close(self) -> None:
         """Close what is open; machines that live go on."""
         templates, self._open = list(self._open.values()), {}

@@ -11,11 +11,14 @@ import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from emberbox.errors import DataFolderBusy
 from emberbox.files.locks import try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
+
+    from emberbox.images import ImageStore
 
 _log = logging.getLogger(__name__)
 
@@ -107,6 +110,28 @@ def remove_templates(
     """Remove the templates of which `doomed` says so; arguments and the rest as for `prune_templates`."""
     records = [record for record in stored_templates(root) if doomed(record)]
     return records if dry_run else [record for record in records if _remove(root, record.key)]
+
+
+def remove_superseded(images: ImageStore, data: Path) -> int:
+    """Remove the images that newer ones took the place of and nobody uses, with their templates.
+
+    Blocks for a moment. Where an image is being built just now, nothing is removed: the next call does it.
+
+    Args:
+        images: The store.
+        data: The data folder.
+
+    Returns:
+        How many images were removed.
+    """
+    try:
+        removed = images.remove_superseded().images
+    except DataFolderBusy as error:
+        _log.info("old images stay: %s", error, extra={"action": "images.busy"})
+        return 0
+    if removed:
+        remove_templates(data / "templates", lambda record: record.image in removed)
+    return len(removed)
 
 
 def _remove(root: Path, key: str) -> bool:
