@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,8 +49,9 @@ def main(words: Sequence[str]) -> int:
         deadline = time.monotonic() + LIMIT_S
         judged = {}
         for group in chosen:
-            outcomes = try_rows(group, groups[group], deadline)
-            judged[group] = [judge(row, outcomes) for row in groups[group]]
+            ran = try_rows(group, groups[group], deadline)
+            failed = failed or not ran.whole
+            judged[group] = [judge(row, ran.outcomes) for row in groups[group]]
         for one in (one for rows in judged.values() for one in rows):
             print(f"{one.verdict.value.strip('*'):15} {one.row.name}")
             failed = failed or one.verdict in {Verdict.FELL, Verdict.PROVES_NOTHING}
@@ -65,8 +66,16 @@ def main(words: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def try_rows(group: str, rows: Sequence[Row], deadline: float) -> list[Outcome]:
-    """Run the tests of a group's rows in a pytest of its own; return what became of them.
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What became of a group's tests, and whether all of them could be run to their end."""
+
+    outcomes: list[Outcome]
+    whole: bool
+
+
+def try_rows(group: str, rows: Sequence[Row], deadline: float) -> Ran:
+    """Run the tests of a group's rows in a pytest of its own.
 
     Those that the deadline (by `time.monotonic`) leaves no time for have no outcome.
     """
@@ -85,7 +94,8 @@ def try_rows(group: str, rows: Sequence[Row], deadline: float) -> list[Outcome]:
         except BaseException:
             end(running)
             raise
-    return read(results)
+    # By 0 and 1 pytest says that it ran what it was told to.
+    return Ran(read(results), running.returncode in {0, 1})
 
 
 def end(running: subprocess.Popen[bytes]) -> None:

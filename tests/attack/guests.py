@@ -304,7 +304,7 @@ async def test_a_stopped_vm_without_the_hosts_clock(engine: Engine, monkeypatch:
         ):
             stopped = asyncio.Event()
 
-            async def read(pid: int = sandbox.pid or 0, stopped: asyncio.Event = stopped) -> None:
+            async def read(pid: int = sandbox.pid, stopped: asyncio.Event = stopped) -> None:
                 async for _ in process.output():
                     os.kill(pid, signal.SIGSTOP)
                     stopped.set()
@@ -317,7 +317,7 @@ async def test_a_stopped_vm_without_the_hosts_clock(engine: Engine, monkeypatch:
             ending = asyncio.create_task(process.result())
             await asyncio.wait({ending}, timeout=limit_s + 1)
             hung = not ending.done()
-            os.kill(sandbox.pid or 0, signal.SIGCONT)
+            os.kill(sandbox.pid, signal.SIGCONT)
             await ending
             await reading
             assert hung
