@@ -62,9 +62,12 @@ async def test_what_runs_on_the_old_image_goes_on_and_what_starts_gets_the_new_o
 ) -> None:
     engine = Engine(Settings(data=tmp_path, pool=PoolSettings(minimum=0, maximum=2, standby=0)))
     removals: list[int] = []
-    monkeypatch.setattr(
-        ImageStore, "remove_superseded", lambda _: removals.append(1) or PruneReport(images=("abc",))
-    )
+
+    def remove(_: ImageStore) -> PruneReport:
+        removals.append(1)
+        return PruneReport(images=("abc",))
+
+    monkeypatch.setattr(ImageStore, "remove_superseded", remove)
     lease = tmp_path / "images/locks/image-abc.lock"
     async with engine:
         await engine.warm_pool("python", 1, timeout_s=PATIENCE_S)
