@@ -10,7 +10,7 @@ BUILT := src/emberbox/_builtin/agent/emberbox-agent-amd64
 TEST_DATA := $(CURDIR)/.cache/test-data
 LANGUAGES_AT_ONCE ?= 2
 
-.PHONY: help demo test test-unit test-integration test-e2e test-firecracker test-kernels test-languages test-hosts check check-go check-python format bench languages-page soak setup packages clean
+.PHONY: help demo attack test test-unit test-integration test-e2e test-firecracker test-kernels test-languages test-hosts check check-go check-python format bench languages-page soak setup packages clean
 
 help: ## say what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -18,7 +18,7 @@ help: ## say what there is
 packages: ## install the Debian packages that are missing, and say so before; or print the line that does
 	@./scripts/packages.sh $(PACKAGES)
 
-$(SETUP): pyproject.toml hatch_build.py
+$(SETUP): pyproject.toml hatch_build.py $(wildcard constraints/*.txt)
 	@./scripts/venv.sh "$(PYTHON)" "$(VENV)"
 	@touch $@
 
@@ -38,6 +38,10 @@ test: PACKAGES = test
 test: packages $(SETUP) $(BUILT) ## set up what is needed (Debian packages too, which it names before) and pass the tests
 	cd agent && PATH="$(CURDIR)/$(BIN):$$PATH" GOPROXY=off GOTOOLCHAIN=local go test ./...
 	@scripts/tests.sh $(BIN)/pytest
+
+attack: PACKAGES = test
+attack: packages $(SETUP) $(BUILT) ## attack it in every way that is known, and write SECURITY.md's table and .cache/attack/
+	@$(BIN)/python -m tests.attack $(ATTACKS)
 
 test-unit: $(SETUP) $(BUILT) ## the tests that start no VM
 	cd agent && PATH="$(CURDIR)/$(BIN):$$PATH" GOPROXY=off GOTOOLCHAIN=local go test ./...

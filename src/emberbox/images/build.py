@@ -50,17 +50,23 @@ class PartBuilder:
         objects: Where files go; adding one blocks.
         architecture: `amd64` or `arm64`.
         progress: Takes news.
-        force: True builds anew what is there already.
+        usable: Tells whether a part that is there already may be taken; what may not is built anew.
     """
 
     def __init__(
-        self, layout: Layout, objects: ObjectStore, *, architecture: str, progress: Progress, force: bool
+        self,
+        layout: Layout,
+        objects: ObjectStore,
+        *,
+        architecture: str,
+        progress: Progress,
+        usable: Callable[[PartRecord], bool],
     ) -> None:
         self.layout = layout
         self.objects = objects
         self._architecture = architecture
         self._progress = progress
-        self._force = force
+        self._usable = usable
 
     async def kernel(self, suite: str) -> PartRecord:
         """Return a Debian release's kernel and modules: the stored ones, else the release's newest."""
@@ -136,7 +142,8 @@ class PartBuilder:
             built = await build_rootfs(runtime, self._architecture, folder, self._progress)
             stored = await asyncio.to_thread(self.objects.add, built.path, "rootfs.ext4")
             return {"rootfs": stored}, {
-                "packages": {package.name: package.version for package in built.packages}
+                "packages": {package.name: package.version for package in built.packages},
+                "libraries": built.libraries,
             }
 
         return await self.part("rootfs", rootfs_inputs(runtime.image, self._architecture), work)
@@ -158,13 +165,12 @@ class PartBuilder:
     async def part(self, kind: str, inputs: Mapping[str, Any], work: Work) -> PartRecord:
         """Return the part of some inputs; `work` makes it where it is missing."""
         key = key_of(inputs)
-        asked_at = time.time()
-        if not self._force and (known := self.known(kind, key)) is not None:
+        if (known := self.known(kind, key)) is not None and self._usable(known):
             return known
         lock = self.layout.locks / f"{kind}-{key}.lock"
         with await wait_for_lock(lock, what=f"building the same {kind}", timeout_s=_WAIT_FOR_OTHERS_S):
             known = self.known(kind, key)
-            if known is not None and (not self._force or known.built_at >= asked_at):
+            if known is not None and self._usable(known):
                 return known
             async with self.layout.build_folder() as folder:
                 try:

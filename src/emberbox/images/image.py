@@ -49,6 +49,8 @@ class StoredImage:
             all where there is none.
         inputs: What its key was made from: suite, architecture, kernel version, agent.
         packages: Versions of the installed Debian packages by name.
+        libraries: Versions of languages' packages by `python`, `npm`, `ruby` or `r`, and by name;
+            empty where an earlier release built it.
         imported: Of an imported image: `source` and `digest`; else empty.
     """
 
@@ -57,6 +59,7 @@ class StoredImage:
     newest: bool
     inputs: Mapping[str, Any]
     packages: Mapping[str, str]
+    libraries: Mapping[str, Mapping[str, str]]
     imported: Mapping[str, Any] = field(default_factory=dict)
 
 

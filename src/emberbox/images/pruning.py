@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emberbox.files.locks import is_locked
-from emberbox.images.records import images_in, parts_in
+from emberbox.images.records import OF_ITS_FILES, images_in, key_of, parts_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from emberbox.images.layout import Layout
@@ -61,6 +61,24 @@ def sweep(
         objects=tuple(doomed_objects),
         bytes_freed=freed,
     )
+
+
+def superseded(records: Iterable[ImageRecord]) -> set[str]:
+    """Return the keys of images that a newer one of the same recipe has taken the place of.
+
+    Args:
+        records: Each runtime's newest first.
+    """
+    seen: set[tuple[str, str]] = set()
+    old: set[str] = set()
+    for record in records:
+        # What its files were built from, the versions of packages left out.
+        recipe = {name: value for name, value in record.inputs.items() if name not in OF_ITS_FILES}
+        place = (record.runtime, key_of(recipe))
+        if place in seen:
+            old.add(record.key)
+        seen.add(place)
+    return old
 
 
 def _needed(

@@ -17,6 +17,11 @@ _R = TypeVar("_R", bound="Record")
 BUILDER_VERSION = 1
 """Raised whenever the same inputs give another image."""
 
+OF_ITS_FILES = frozenset(
+    {"kernel_package", "kernel_version", "kernel_digest", "initramfs_digest", "rootfs_digest"}
+)
+"""What an image's inputs say of its files: images that differ in nothing else are of one recipe."""
+
 
 def key_of(inputs: Mapping[str, Any]) -> str:
     """Return the key of what is built: the SHA-256, as hex, over inputs, whatever their order."""

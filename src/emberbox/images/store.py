@@ -18,13 +18,13 @@ from emberbox.images.kernels.wanted import modules_digest
 from emberbox.images.layout import Layout, make_readable
 from emberbox.images.objects import ObjectStore, StoredObject, file_digest
 from emberbox.images.progress import Progress, SilentProgress
-from emberbox.images.pruning import PruneReport, sweep
+from emberbox.images.pruning import PruneReport, superseded, sweep
 from emberbox.images.records import BUILDER_VERSION, ImageRecord, PartRecord, images_in, key_of
 from emberbox.images.rootfs.initramfs import agent_path, read_agent
 from emberbox.images.tools.requirements import check_requirements
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from emberbox.images.build import PartBuilder
@@ -176,17 +176,48 @@ class ImageStore:
         process builds the same, this waits for it.
         """
         news: Progress = progress or SilentProgress()
+        asked_at = time.time()
         await self.prepare_kernel(news)
         if not force and (found := self.find(runtime)) is not None:
             news.step("ready", 1.0)
             return found
         agent_digest = self.agent_digest()
-        async with self.building(news, force) as builder:
+        async with self.building(news, lambda part: not force or part.built_at >= asked_at) as builder:
             return await self._build(runtime, builder, news, agent_digest)
 
+    async def renew(
+        self,
+        runtime: BuildableRuntime,
+        usable: Callable[[PartRecord], bool],
+        before_use: Callable[[Image], Awaitable[None]],
+        progress: Progress | None = None,
+    ) -> Image:
+        """Build a runtime's image of parts that are `usable`, and those anew that are not.
+
+        The image that `find` returns stays the old one until `before_use` is done with the new one,
+        for good where that fails. Raises as `build`, and what `before_use` raises. Safe to repeat.
+
+        Args:
+            runtime: What to build for.
+            usable: Tells whether a part that is there already may be taken.
+            before_use: What is to be done before anybody else sees the image.
+            progress: Takes news; None for nobody.
+        """
+        news: Progress = progress or SilentProgress()
+        await self.prepare_kernel(news)
+        agent_digest = self.agent_digest()
+        async with self.building(news, usable) as builder:
+            return await self._build(runtime, builder, news, agent_digest, before_use)
+
     @contextlib.asynccontextmanager
-    async def building(self, news: Progress, force: bool = False) -> AsyncIterator[PartBuilder]:
+    async def building(
+        self, news: Progress, usable: Callable[[PartRecord], bool] = lambda _: True
+    ) -> AsyncIterator[PartBuilder]:
         """Lend a builder of parts; while it is lent, nothing is pruned. May be nested.
+
+        Args:
+            news: Takes the builder's news.
+            usable: Tells whether a part that is there already may be taken.
 
         Raises:
             RequirementMissing: The host lacks a program.
@@ -203,11 +234,16 @@ class ImageStore:
             await self._layout.remove_dead_builds()
             self._layout.require_space(BUILD_SPACE)
             yield PartBuilder(
-                self._layout, self._objects, architecture=self.architecture, progress=news, force=force
+                self._layout, self._objects, architecture=self.architecture, progress=news, usable=usable
             )
 
     async def _build(
-        self, runtime: BuildableRuntime, builder: PartBuilder, news: Progress, agent_digest: str
+        self,
+        runtime: BuildableRuntime,
+        builder: PartBuilder,
+        news: Progress,
+        agent_digest: str,
+        before_use: Callable[[Image], Awaitable[None]] | None = None,
     ) -> Image:
         news.step("kernel", 0.0)
         kernel = self._kernel.part() or await builder.kernel(runtime.image.suite)
@@ -216,6 +252,8 @@ class ImageStore:
         news.step("root filesystem", 0.25)
         rootfs = await builder.rootfs(runtime)
         record = self._record(runtime, agent_digest, kernel, initramfs, rootfs)
+        if before_use is not None:
+            await before_use(image_of(record, self._objects))
         target = self._layout.images / runtime.name
         make_readable(target)
         async with self._layout.build_folder() as folder:
@@ -263,6 +301,7 @@ class ImageStore:
                 newest=record.key == newest[record.runtime],
                 inputs=record.inputs,
                 packages=record.about.get("packages", {}),
+                libraries=record.about.get("libraries", {}),
                 imported=record.about.get("imported", {}),
             )
             for record in records
@@ -332,6 +371,21 @@ class ImageStore:
                 if stored.newest and stored.image.runtime not in gone
             }
             return self._sweep(lambda record: record.key in newest, dry_run)
+
+    def remove_superseded(self) -> PruneReport:
+        """Remove the images that a newer one has taken the place of and nobody leases; then as `prune`.
+
+        Those are images of the same runtime, agent and kernel of one's own, with older packages: no
+        run gets them any more. Nothing else goes, unlike with `prune`.
+
+        Raises:
+            DataFolderBusy: An image is being built just now.
+        """
+        if not self._layout.locks.is_dir():
+            return PruneReport()
+        with take_lock(self._layout.locks / "store.lock", what="building an image"):
+            old = superseded(record for _, record in images_in(self._layout.images))
+            return self._sweep(lambda record: record.key not in old)
 
     def remove(self, runtime: str) -> PruneReport:
         """Remove all images of a runtime, then files that no image needs.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -22,10 +23,12 @@ from emberbox.sandbox.machines.standby import StandbyStatus
 from emberbox.sandbox.parts import EngineParts, start_parts
 from emberbox.sandbox.sandbox import Sandbox
 from emberbox.sandbox.templates.store import Template, TemplatePlan, TemplateStore
+from emberbox.sandbox.templates.stored import remove_superseded
+from emberbox.sandbox.turnover import Turnover
 from emberbox.tasks import TaskKeeper, UndoStack, undone_on_failure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from emberbox.images import Image, Progress
@@ -85,6 +88,10 @@ class Engine:
         self._keeper = TaskKeeper()
         self._parts: EngineParts | None = None
         self._closed = False
+        self._turnover = Turnover(
+            replaced=lambda old, by: self._running.pools.replace(old, by),
+            unused=self._start_giving_up,
+        )
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -175,10 +182,48 @@ class Engine:
 
     async def image(self, runtime: Runtime, progress: Progress | None = None) -> Image:
         """Return the runtime's image; builds it first when there is none, which takes up to minutes."""
+        with ExitStack() as use:
+            return await self._image(runtime, use, progress)
+
+    async def _image(self, runtime: Runtime, use: ExitStack, progress: Progress | None = None) -> Image:
+        """Return the runtime's image as `image` does; it is given up no sooner than `use` is closed."""
         image = self.images.find(runtime) or await self.images.build(runtime, progress)
         if self._parts is not None and not self._closed:
+            # At once, so that no other call takes it for one that nothing uses.
+            self._turnover.use(runtime.name, image.key)
+            use.callback(self._turnover.leave, image.key)
             await self._leases.hold(image.key, partial(self.images.lease, image))
         return image
+
+    def _start_giving_up(self, image: str) -> None:
+        # The end of an engine lets go of all images.
+        if not self._closed:
+            self._keeper.start(self._give_up(image), f"give-up-{image}")
+
+    async def _give_up(self, image: str) -> None:
+        """Let go of an image that a newer one has taken the place of; remove it where nobody else uses it."""
+        parts = self._started
+        await parts.pools.replaced(image)
+        if parts.templates is not None:
+            await parts.templates.forget(image)
+        self._leases.drop(image)
+        removed = await asyncio.to_thread(remove_superseded, self.images, self.settings.data)
+        _log.info(
+            "gave up image %s", image[:12], extra={"action": "engine.image_given_up", "removed": removed}
+        )
+
+    async def prepare(self, runtime: Runtime, image: Image, sizes: Iterable[MachineSize]) -> None:
+        """Build the templates of an image that no run gets yet. Raises what building one raises.
+
+        Args:
+            runtime: What the image is of.
+            image: The image.
+            sizes: Of its templates.
+        """
+        await self._leases.hold(image.key, partial(self.images.lease, image))
+        for size in sizes:
+            plan, _ = await self._plan(runtime, image, size)
+            await self._templates.get(plan)
 
     async def template(
         self,
@@ -193,8 +238,11 @@ class Engine:
         The size is rounded up to one of those that there are (`emberbox.bounds`).
         """
         found = self.runtimes.get(runtime)
-        plan, _ = await self._plan(found, self._size(found, memory_mib, vcpus), progress=progress)
-        return await self._templates.get(plan, progress)
+        size = self._size(found, memory_mib, vcpus)
+        with ExitStack() as use:
+            image = await self._image(found, use, progress)
+            plan, _ = await self._plan(found, image, size)
+            return await self._templates.get(plan, progress)
 
     def _size(self, runtime: Runtime, memory_mib: int | None, vcpus: int | None) -> MachineSize:
         """Return the size that is asked for, rounded up. Raises `InvalidInput` where it never fits."""
@@ -205,14 +253,13 @@ class Engine:
     async def _plan(
         self,
         runtime: Runtime,
+        image: Image,
         size: MachineSize,
         packages: Packages | None = None,
         scope: str | None = None,
-        progress: Progress | None = None,
     ) -> tuple[TemplatePlan, PackagesResult | None]:
         """Return what a template is made of, and how the packages in it came, where there are any."""
         provision = self._running.provision
-        image = await self.image(runtime, progress)
         layers, installed = await provision.layers(runtime, image, packages, scope)
         plan = TemplatePlan(runtime=runtime, image=image, size=size, layers=layers, scope=scope)
         return plan, installed
@@ -266,25 +313,28 @@ class Engine:
         chosen.check()
         size = self._size(found, chosen.memory_mib, chosen.vcpus)
         disk_mib = disk_of(found, chosen.disk_mib, size)
-        plan, installed = await self._plan(found, size, packages, scope, progress)
-        machine = replace(plan.machine, disk_mib=disk_mib, script_drive=script_drive, console=console)
-        programs = None
-        if script_drive is None:
-            # A program may be made for the processor that compiled it.
-            processor = self._running.report.accelerator or ""
-            made_by = (plan.image.key, processor, *(layer.digest for layer in plan.layers))
-            programs = self._programs(found, scope, *made_by)
-        if chosen.cold or script_drive is not None:
-            live, waiting = await self._running.maker.boot(machine), False
-        else:
-            live, waiting = await self._cloned(plan, machine, progress)
-        sandbox = Sandbox(
-            live, found, chosen, limits, waiting=waiting, programs=programs, keeper=self._keeper
-        )
-        sandbox.packages = installed
-        self._live.add(sandbox)
-        live.undo.push_call(self._live.discard, sandbox)
-        return sandbox
+        with ExitStack() as use:
+            image = await self._image(found, use, progress)
+            plan, installed = await self._plan(found, image, size, packages, scope)
+            machine = replace(plan.machine, disk_mib=disk_mib, script_drive=script_drive, console=console)
+            programs = None
+            if script_drive is None:
+                # A program may be made for the processor that compiled it.
+                processor = self._running.report.accelerator or ""
+                made_by = (plan.image.key, processor, *(layer.digest for layer in plan.layers))
+                programs = self._programs(found, scope, *made_by)
+            if chosen.cold or script_drive is not None:
+                live, waiting = await self._running.maker.boot(machine), False
+            else:
+                live, waiting = await self._cloned(plan, machine, progress)
+            sandbox = Sandbox(
+                live, found, chosen, limits, waiting=waiting, programs=programs, keeper=self._keeper
+            )
+            sandbox.packages = installed
+            self._live.add(sandbox)
+            live.undo.push_call(use.pop_all().close)
+            live.undo.push_call(self._live.discard, sandbox)
+            return sandbox
 
     async def _cloned(
         self, plan: TemplatePlan, machine: MachinePlan, progress: Progress | None

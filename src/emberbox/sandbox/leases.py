@@ -21,8 +21,7 @@ class Leases:
     """The leases of one engine."""
 
     def __init__(self) -> None:
-        self._held = ExitStack()
-        self._keys: set[str] = set()
+        self._held: dict[str, ExitStack] = {}
 
     async def hold(self, key: str, lease: Callable[[], AbstractContextManager[object]]) -> None:
         """Keep something from being removed. Repeating is free.
@@ -35,15 +34,22 @@ class Leases:
             DataFolderBusy: Somebody has been at it for `LEASE_S` seconds.
         """
         deadline = time.monotonic() + LEASE_S
-        while key not in self._keys:
+        while key not in self._held:
             try:
-                self._held.enter_context(lease())
-                self._keys.add(key)
+                with ExitStack() as held:
+                    held.enter_context(lease())
+                    self._held[key] = held.pop_all()
             except DataFolderBusy:
                 if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(_AGAIN_S)
 
+    def drop(self, key: str) -> None:
+        """Let go of something; what is not held is fine."""
+        if (held := self._held.pop(key, None)) is not None:
+            held.close()
+
     def close(self) -> None:
         """End all leases."""
-        self._held.close()
+        for key in list(self._held):
+            self.drop(key)

@@ -12,7 +12,6 @@ from emberbox.text import PLAIN_PATTERN, is_unicode
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-if TYPE_CHECKING:
     from emberbox.bounds import Range
 
 _T = TypeVar("_T")

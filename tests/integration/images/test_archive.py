@@ -27,7 +27,7 @@ Package: {name}
 Version: {version}
 Architecture: all
 Maintainer: Nobody <nobody@example.test>
-Depends: something-{version}
+Depends: {depends}
 Description: nothing
 """
 
@@ -40,8 +40,8 @@ class Mirror:
         self.index = ""
         folder.mkdir()
 
-    def add(self, name: str, version: str) -> None:
-        control = CONTROL.format(name=name, version=version)
+    def add(self, name: str, version: str, depends: str | None = None) -> None:
+        control = CONTROL.format(name=name, version=version, depends=depends or f"something-{version}")
         tree = self.folder / "tree"
         (tree / "DEBIAN").mkdir(parents=True)
         (tree / "DEBIAN/control").write_text(control)
@@ -61,7 +61,7 @@ class Mirror:
 
     def publish(self, suite: str) -> None:
         folder = self.folder / "dists" / suite / "main" / "binary-amd64"
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "Packages").write_text(self.index)
         data = self.index.encode()
         listed = f" {digest(data)} {len(data)} main/binary-amd64/Packages\n"

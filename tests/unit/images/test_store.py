@@ -27,6 +27,7 @@ from emberbox.images.kernels.module import Module
 from emberbox.images.rootfs.build import RootFilesystem
 
 if TYPE_CHECKING:
+    from emberbox.images import Image
     from emberbox.images.progress import Progress
     from emberbox.images.rootfs.recipe import BuildableRuntime
 
@@ -371,3 +372,53 @@ async def test_without_an_agent_the_mending_command_is_told(tmp_path: Path, buil
     with pytest.raises(RequirementMissing, match="hatch_build"):
         await images.build(Toy())
     assert not (tmp_path / "images").exists()
+
+
+async def test_a_renewed_image_is_found_only_once_it_is_ready(tmp_path: Path, builders: Builders) -> None:
+    images = make_store(tmp_path)
+    old = await images.build(Toy())
+    builders.calls.clear()
+    seen: list[str] = []
+
+    async def look(image: Image) -> None:
+        seen.append(image.key)
+        assert image.rootfs.exists() and images.find(Toy()) == old
+
+    new = await images.renew(Toy(), lambda part: part.kind != "rootfs", look)
+    assert builders.calls == ["rootfs"], "the kernel is up to date"
+    assert seen == [new.key] and new.key != old.key and new.kernel == old.kernel
+    assert images.find(Toy()) == new and old.rootfs.exists()
+
+
+async def test_an_image_that_does_not_get_ready_takes_no_place(tmp_path: Path, builders: Builders) -> None:
+    images = make_store(tmp_path)
+    old = await images.build(Toy())
+
+    async def fail(_: Image) -> None:
+        raise ImageBuildFailed("its template does not boot")
+
+    with pytest.raises(ImageBuildFailed, match="does not boot"):
+        await images.renew(Toy(), lambda part: part.kind != "rootfs", fail)
+    assert images.find(Toy()) == old
+    images.verify(old)
+
+
+async def test_an_image_that_was_superseded_goes_when_nobody_leases_it_and_no_other_does(
+    tmp_path: Path, builders: Builders
+) -> None:
+    images = make_store(tmp_path)
+    other = await images.build(Toy(image=Inputs(suite="trixie")))
+    old = await images.build(Toy())
+    builders.kernel_version = "6.1-2"
+    new = await images.renew(Toy(), lambda _: False, _nothing)
+    with images.lease(old):
+        assert images.remove_superseded().images == ()
+    assert images.remove_superseded().images == (old.key,)
+    assert not old.rootfs.exists() and new.rootfs.exists()
+    assert old.kernel.exists(), "the other release has the same"
+    images.verify(other)
+    assert images.remove_superseded().images == ()
+
+
+async def _nothing(_: Image) -> None:
+    pass

@@ -11,7 +11,8 @@ import pytest
 from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]
-UNIT = ROOT / "packaging/systemd/emberbox.service"
+UNITS = ROOT / "packaging/systemd"
+UNIT = UNITS / "emberbox.service"
 GUIDE = ROOT / "docs/deployment.md"
 
 needs_systemd = pytest.mark.skipif(
@@ -27,11 +28,13 @@ def _analyze(*words: str) -> str:
 
 
 @needs_systemd
-def test_systemd_understands_it(tmp_path: Path) -> None:
-    here = tmp_path / "emberbox.service"
+@pytest.mark.parametrize("name", [path.name for path in sorted(UNITS.iterdir())])
+def test_systemd_understands_it(name: str, tmp_path: Path) -> None:
     # The program is not installed there, and the documentation neither: only what the unit itself
     # says is looked at.
-    here.write_text(UNIT.read_text().replace("/opt/emberbox/bin/emberbox", "/bin/true"))
+    for unit in UNITS.iterdir():
+        (tmp_path / unit.name).write_text(unit.read_text().replace("/opt/emberbox/bin/emberbox", "/bin/true"))
+    here = tmp_path / name
     assert _analyze("verify", "--man=no", str(here)) == ""
     here.write_text(here.read_text() + "NoSuchSetting=1\n")
     assert "NoSuchSetting" in _analyze("verify", "--man=no", str(here))
@@ -59,13 +62,16 @@ def test_every_capability_is_explained() -> None:
     assert capabilities == set(re.findall(r"`(CAP_\w+)`", explained))
 
 
-def test_the_unit_starts_what_there_is() -> None:
+@pytest.mark.parametrize("unit", sorted(UNITS.glob("*.service")), ids=lambda path: path.stem)
+def test_the_unit_starts_what_there_is(unit: Path) -> None:
     from typer.main import get_command
 
     from emberbox.cli.app import make_app
 
-    words = next(line for line in UNIT.read_text().splitlines() if line.startswith("ExecStart=")).split()[1:]
-    command = get_command(make_app()).commands[words[0]]  # type: ignore[attr-defined]
+    words = next(line for line in unit.read_text().splitlines() if line.startswith("ExecStart=")).split()[1:]
+    command = get_command(make_app())
+    while words and hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
     options = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in words[1:] if word.startswith("--")} <= options
 

@@ -12,6 +12,7 @@ from emberbox.cli.context import runtime_names
 from emberbox.cli.failures import say
 from emberbox.cli.local.images_build import build
 from emberbox.cli.local.images_import import import_, remove
+from emberbox.cli.local.images_update import update
 from emberbox.cli.options import DRY_RUN, JSON
 from emberbox.cli.tables import megabytes, print_found, print_json, print_removed, when
 
@@ -24,7 +25,7 @@ _RUNTIME = argument("RUNTIME", "Name or alias of a runtime.", autocompletion=run
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     text = "Show, build and remove the images that VMs boot from."
-    group(app, "images", text, list_, build, import_, inspect, verify, remove, prune)
+    group(app, "images", text, list_, build, import_, update, inspect, verify, remove, prune)
 
 
 def describe(stored: StoredImage) -> dict[str, Any]:
@@ -76,10 +77,10 @@ def inspect(
         str | None, option("--key", "Beginning of an image's key; left out, the newest.", "KEY")
     ] = None,
 ) -> None:
-    """Show what an image is made of, as JSON, with the versions of all its packages."""
+    """Show what an image is made of, as JSON, with the versions of Debian's and languages' packages."""
     settings = ctx.obj.settings()
     stored = context.image_store(settings).inspect(context.catalog(settings).get(runtime).name, key)
-    print_json({**describe(stored), "packages": dict(stored.packages)})
+    print_json({**describe(stored), "packages": dict(stored.packages), "libraries": dict(stored.libraries)})
 
 
 def verify(ctx: typer.Context) -> int:

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emberbox.errors import ImageBuildFailed, RequirementMissing
+from emberbox.images.debian.newer import Offered, parse_madison
 from emberbox.images.debian.packages import stanza_fields
 from emberbox.images.debian.suites import meaning
 from emberbox.images.tools.process import run_capture, run_tool
 from emberbox.images.tools.requirements import find_program
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from emberbox.images.debian.suites import Suite
     from emberbox.images.progress import Progress
 
@@ -91,6 +94,14 @@ class Archive:
             ) from error
         fields = stanza_fields(text)
         return fields["Version"], fields
+
+    async def offered(self, packages: Iterable[str]) -> dict[str, tuple[Offered, ...]]:
+        """Return the versions that the release has of packages; those that it lacks are left out."""
+        names = sorted(packages)
+        argv = [find_program("apt-cache"), "madison", *names]
+        if not names:
+            return {}
+        return parse_madison(await run_capture(argv, what="look up packages", env=self._environment))
 
     async def download(self, package: str, version: str, folder: Path) -> Path:
         """Download one package into a folder and return the file's path; raises `ImageBuildFailed`."""

@@ -59,7 +59,7 @@ async def fetch_kernel(suite: str, architecture: str, folder: Path, progress: Pr
     lists = folder / "apt"
     lists.mkdir()
     packages = await Archive(await find_suite(suite, folder), architecture, lists, progress).open()
-    package, version = await _resolve(packages, architecture)
+    package, version = await newest_kernel(packages, architecture)
     progress.log(f"kernel package {package} {version}")
     archive = await packages.download(package, version, folder)
     tree = folder / "tree"
@@ -78,8 +78,11 @@ async def fetch_kernel(suite: str, architecture: str, folder: Path, progress: Pr
     return Kernel(package=package, version=version, vmlinux=vmlinux, modules=modules)
 
 
-async def _resolve(packages: Archive, architecture: str) -> tuple[str, str]:
-    """Return the package that holds the kernel itself: the named one only depends on it."""
+async def newest_kernel(packages: Archive, architecture: str) -> tuple[str, str]:
+    """Return the package that holds a release's newest cloud kernel, and its version.
+
+    It is the package that the named one only depends on. Raises `RequirementMissing` where there is none.
+    """
     name = f"linux-image-cloud-{architecture}"
     _, fields = await packages.newest_version(name)
     match = re.search(r"\b(linux-image-\d[\w.+-]*)", fields.get("Depends", ""))

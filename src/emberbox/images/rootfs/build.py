@@ -7,7 +7,7 @@ import functools
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from emberbox.errors import ImageBuildFailed
@@ -15,6 +15,7 @@ from emberbox.files.paths import text_of
 from emberbox.images.debian.suites import find_suite, meaning
 from emberbox.images.rootfs.ext4 import Owner, make_ext4
 from emberbox.images.rootfs.guest_files import add_guest_files, copy_files
+from emberbox.images.rootfs.libraries import libraries_in
 from emberbox.images.rootfs.tree import unpack
 from emberbox.images.tools.process import in_thread, run_tool
 from emberbox.images.tools.requirements import find_program
@@ -22,6 +23,7 @@ from emberbox.images.tools.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Mapping
     from pathlib import Path
 
     from emberbox.images.debian.packages import Package
@@ -33,10 +35,11 @@ _INSTALL_S = 1800.0
 
 @dataclass(frozen=True, slots=True)
 class RootFilesystem:
-    """A built root filesystem and what is installed in it."""
+    """A built root filesystem and what is installed in it: Debian's packages, and those of languages."""
 
     path: Path
     packages: tuple[Package, ...]
+    libraries: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 async def build_rootfs(
@@ -58,12 +61,12 @@ async def build_rootfs(
     archive = folder / "root.tar"
     await _install(runtime, architecture, archive, folder, progress)
     root = folder / "root"
-    owners, packages = await in_thread(functools.partial(_prepare, archive, root, runtime))
+    owners, built = await in_thread(functools.partial(_prepare, archive, root, runtime))
     archive.unlink()
     image = folder / "rootfs.ext4"
     await make_ext4(root, image, owners)
     await asyncio.to_thread(shutil.rmtree, root)
-    return RootFilesystem(image, packages)
+    return replace(built, path=image)
 
 
 async def _install(
@@ -142,11 +145,11 @@ def bound_to_this_process() -> list[str]:
 
 def _prepare(
     archive: Path, root: Path, runtime: BuildableRuntime, stop: threading.Event
-) -> tuple[dict[str, Owner], tuple[Package, ...]]:
+) -> tuple[dict[str, Owner], RootFilesystem]:
     unpacked = unpack(archive, root, runtime.image.packages, runtime.image.remove, stop)
     owners = dict(unpacked.owners)
     for folder in runtime.image.files:
         for name in copy_files(folder, root):
             owners.pop(name, None)
     owners |= add_guest_files(root, runtime.image.user)
-    return owners, unpacked.packages
+    return owners, RootFilesystem(root, unpacked.packages, libraries_in(root))

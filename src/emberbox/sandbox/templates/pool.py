@@ -118,6 +118,11 @@ class Pool:
             **self._counts,
         )
 
+    @property
+    def floor(self) -> int:
+        """How many are kept ready at least."""
+        return self._floor
+
     def keep(self, minimum: int) -> None:
         """Keep at least `minimum` ready from now on, within the maximum."""
         self._floor = min(minimum, self._settings.maximum)

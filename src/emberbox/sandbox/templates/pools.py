@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,12 @@ if TYPE_CHECKING:
     from emberbox.config import PoolSettings
     from emberbox.sandbox.machines.live import LiveMachine
     from emberbox.sandbox.machines.making import MachineMaker
-    from emberbox.sandbox.machines.plan import MachinePlan
+    from emberbox.sandbox.machines.plan import MachinePlan, MachineSize
     from emberbox.sandbox.machines.standby import StandbyStock
     from emberbox.sandbox.templates.store import Template
     from emberbox.tasks import TaskKeeper
+
+_Kind = tuple[str, "MachineSize", int]
 
 
 class Pools:
@@ -35,6 +38,9 @@ class Pools:
         self._standbys = standbys
         self._settings = settings
         self._keeper = keeper
+        self._replaced: set[str] = set()
+        self._floors: dict[_Kind, int] = {}
+        self._ending: dict[str, list[asyncio.Task[None]]] = {}
 
     def of(self, template: Template) -> Pool:
         """Return the template's pool, which begins to fill at its first use."""
@@ -47,6 +53,8 @@ class Pools:
                 self._settings,
                 self._keeper,
             )
+            if (floor := self._floors.pop(_kind(template), 0)) > 0:
+                self.by_template[key].keep(floor)
         return self.by_template[key]
 
     async def claim(self, template: Template, plan: MachinePlan) -> LiveMachine:
@@ -59,6 +67,7 @@ class Pools:
             plan: The template's, with what is the clone's own.
         """
         usual = plan.console is None and plan.disk_mib == template.runtime.limits.disk_mib
+        usual = usual and template.image.key not in self._replaced
         if usual and self._settings.maximum > 0:
             return await self.of(template).claim()
         return await self._maker.clone(template.snapshot, plan)
@@ -88,8 +97,37 @@ class Pools:
         if (pool := self.by_template.pop(key, None)) is not None:
             await pool.close()
 
+    def replace(self, image: str, by: str) -> None:
+        """Begin to end the pools of an image that a newer one has taken the place of.
+
+        As many machines as they were to keep ready are kept ready of the newer one, once that is
+        used. What is claimed of the old one from now on is made for the call.
+
+        Args:
+            image: The old one's key.
+            by: The newer one's.
+        """
+        self._replaced.add(image)
+        self._replaced.discard(by)
+        for key, pool in list(self.by_template.items()):
+            if pool.template.image.key == image:
+                self._floors[_kind(pool.template)] = pool.floor
+                del self.by_template[key]
+                ending = self._keeper.start(pool.close(), f"pool-replaced-{key}")
+                self._ending.setdefault(image, []).append(ending)
+
+    async def replaced(self, image: str) -> None:
+        """Wait until the pools of an image that was replaced have ended."""
+        if ending := self._ending.pop(image, []):
+            await asyncio.wait(ending)
+
     async def close(self) -> None:
         """End all ready machines and stop refilling. Repeating is harmless."""
         pools, self.by_template = list(self.by_template.values()), {}
         for pool in pools:
             await pool.close()
+
+
+def _kind(template: Template) -> _Kind:
+    """Return what the templates of a runtime's old and new image have in common."""
+    return template.runtime.name, template.size, len(template.layers)

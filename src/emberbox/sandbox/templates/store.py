@@ -284,6 +284,15 @@ class TemplateStore:
         mark_used(self._root, record.key)
         return template
 
+    async def forget(self, image: str) -> None:
+        """Close the templates of an image that nothing uses any more; machines that live go on.
+
+        Args:
+            image: The image's key.
+        """
+        for key in [key for key, template in self._open.items() if template.image.key == image]:
+            await self._open.pop(key).snapshot.close()
+
     async def close(self) -> None:
         """Close what is open; machines that live go on."""
         await self._opened.close_all()

@@ -15,12 +15,15 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from emberbox.errors import DataFolderBusy
 from emberbox.files.locks import is_locked, try_lock
 from emberbox.model import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
+
+    from emberbox.images import ImageStore
 
 _log = logging.getLogger(__name__)
 
@@ -176,6 +179,28 @@ def trim_templates(
                 total -= record.stored_bytes
                 charged[record.scope] -= record.stored_bytes
     return removed
+
+
+def remove_superseded(images: ImageStore, data: Path) -> int:
+    """Remove the images that newer ones took the place of and nobody uses, with their templates.
+
+    Blocks for a moment. Where an image is being built just now, nothing is removed: the next call does it.
+
+    Args:
+        images: The store.
+        data: The data folder.
+
+    Returns:
+        How many images were removed.
+    """
+    try:
+        removed = images.remove_superseded().images
+    except DataFolderBusy as error:
+        _log.info("old images stay: %s", error, extra={"action": "images.busy"})
+        return 0
+    if removed:
+        remove_templates(data / "templates", lambda record: record.image in removed)
+    return len(removed)
 
 
 def _remove(root: Path, key: str) -> bool:
