@@ -50,7 +50,8 @@ async def test_a_vm_that_stops_while_the_files_go_in_costs_an_attempt(
 ) -> None:
     cut_bounds(monkeypatch)
     monkeypatch.setattr(attempts_module, "AGAIN", Backoff(first_s=0.05, longest_s=0.05))
-    opened, sandboxes = service.engine.open_sandbox, []
+    opened = service.engine.open_sandbox
+    sandboxes: list[Sandbox] = []
 
     async def open_sandbox(*arguments: Any, **options: Any) -> Sandbox:
         sandbox = await opened(*arguments, **options)

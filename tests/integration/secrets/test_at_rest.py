@@ -227,7 +227,7 @@ async def test_what_earlier_releases_wrote_is_sealed_at_the_first_start(
         job = await _run(client)
         hook = (await client.post("/v1/webhooks", json={"url": receiver.url})).json()
         row = delivery_row(
-            key_id="key_x",
+            team_id="team_x",
             event="job.succeeded",
             data={},
             url=receiver.url,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 RELEASES = sorted(path.name for path in SCHEMAS.iterdir() if path.is_dir())
+
+
+def _column(query: Any, connection: Connection) -> Any:
+    return connection.execute(query).scalars().all()
 
 
 async def _with(url: str, work: Callable[[Connection], Any]) -> Any:
@@ -148,10 +153,8 @@ async def test_what_there_was_belongs_to_the_first_team(database_kind: str, empt
     await _with(empty_database_url, lambda c: c.execute(text("UPDATE keys SET scopes = 'admin'")))
     await upgrade(empty_database_url)
     for table in ("keys", "scripts", "jobs", "webhooks", "deliveries", "usage"):
-        owners = await _with(
-            empty_database_url,
-            lambda c, table=table: c.execute(text(f"SELECT team_id FROM {table}")).scalars().all(),  # noqa: S608
-        )
+        query = text(f"SELECT team_id FROM {table}")  # noqa: S608
+        owners = await _with(empty_database_url, partial(_column, query))
         assert owners == [FIRST_TEAM], table
     db = Database(empty_database_url)
     try:

@@ -83,6 +83,11 @@ class OpenTemplates:
         entry.used_at = time.monotonic()
         return entry.template
 
+    def of_image(self, image: str) -> list[str]:
+        """Return the keys of the open templates of an image."""
+        opened = ((key, entry.template) for key, entry in self._entries.items())
+        return [key for key, template in opened if template is not None and template.image.key == image]
+
     def hold(self, template: Template) -> Callable[[], None]:
         """Keep a template open; returns what ends that, to be called once."""
         self._users[template.record.key] += 1

@@ -290,8 +290,8 @@ class TemplateStore:
         Args:
             image: The image's key.
         """
-        for key in [key for key, template in self._open.items() if template.image.key == image]:
-            await self._open.pop(key).snapshot.close()
+        while keys := self._opened.of_image(image):
+            await self._opened.close(keys[0])
 
     async def close(self) -> None:
         """Close what is open; machines that live go on."""

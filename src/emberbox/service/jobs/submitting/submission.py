@@ -236,4 +236,4 @@ class Submission:
         return await self._db.write(write)
 
     def _batch(self, connection: AsyncConnection) -> Batch:
-        return Batch(connection, self._queue, self._quotas, self._line)
+        return Batch(connection, self._queue, self._quotas, self._line, self._vault)
