@@ -7,7 +7,7 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from emberbox.service.accounts.quota import Bounds
+from emberbox.service.accounts.quota import Bounds, Share
 from emberbox.service.jobs.queue.base import CancelRequests
 from tests.patience import PATIENCE_S
 
@@ -239,13 +239,15 @@ async def test_only_the_attempt_that_is_held_ends(bench: Bench) -> None:
     assert await bench.now(job) == again
 
 
-async def test_those_that_wait_are_counted_by_key(bench: Bench) -> None:
-    for owner in ("a", "a", "a", "b"):
+async def test_those_that_wait_are_counted_by_team_and_by_key(bench: Bench) -> None:
+    for owner in ("a/one", "a/one", "a/two", "b/one"):
         await bench.job(owner)
     await bench.queue.claim("w", 1, LEASE_S)
+    shares = [Share("team", f"team_{name}", 9) for name in "abc"]
+    shares += [Share("key", f"key_{name}", 9) for name in ("one", "two")]
     async with bench.transaction() as connection:
-        counts = [await bench.queue.waiting(connection, key) for key in ("team_a", "team_b", "team_c")]
-    assert counts == [2, 1, 0]
+        counts = [await bench.queue.waiting(connection, share) for share in shares]
+    assert counts == [2, 1, 0, 2, 1]
 
 
 async def test_workers_come_and_go(bench: Bench) -> None:

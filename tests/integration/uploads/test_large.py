@@ -18,7 +18,7 @@ from emberbox.model import MIB
 from emberbox.service.uploads.contents import Contents
 from emberbox.service.uploads.intake import UploadPart, receive, scratch_folder
 from emberbox.service.uploads.scripts import Scripts
-from tests.integration.uploads.conftest import make_key
+from tests.accounts import key_record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -76,7 +76,7 @@ async def test_100_mib_go_in_and_come_out(
     packed: bool,
 ) -> None:
     contents = Contents(database, store)
-    scripts, key = Scripts(database, contents, runtimes, settings), make_key("large")
+    scripts, key = Scripts(database, contents, runtimes, settings), key_record()
     async with scratch_folder(tmp_path) as scratch:
         digest = await asyncio.to_thread(spool, scratch / "spooled", packed=packed)
         tracemalloc.start()

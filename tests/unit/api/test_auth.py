@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -101,9 +102,8 @@ async def test_a_key_has_a_rate_and_each_answer_tells_of_it() -> None:
 
 
 async def test_a_rate_of_zero_is_no_bound() -> None:
-    async with client_of(
-        echo_app(fake_service(key_record(requests_per_s=0, burst=1))), headers=HEADERS
-    ) as client:
+    record = replace(key_record(requests_per_s=0, burst=1), team_quota={"requests_per_s": 0})
+    async with client_of(echo_app(fake_service(record)), headers=HEADERS) as client:
         answers = [await client.get("/v1/me") for _ in range(5)]
     assert {answer.status_code for answer in answers} == {200}
     assert "ratelimit" not in answers[0].headers
