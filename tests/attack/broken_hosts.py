@@ -68,6 +68,10 @@ class Place:
         data = self.folder / "data"
         if self.shared is None:
             data.mkdir()
+            # Guests that are processes of the host write there; a VM's disk is not the service's either.
+            guests = self.folder.parent / f"{self.folder.name}-guests"
+            guests.mkdir(exist_ok=True)
+            (data / "host").symlink_to(guests)
         else:
             service_folder(data, self.shared)
         few = {"EMBERBOX_POOL_MAXIMUM": "1", "EMBERBOX_WORKER_DRAIN_S": "5"}

@@ -55,6 +55,11 @@ class JobAccount:
         """How each attempt ended."""
         return [str(attempt["outcome"]) for attempt in self.job["attempts"]]
 
+    @property
+    def told(self) -> str:
+        """How each attempt ended, and why."""
+        return ", ".join(f"{attempt['outcome']} ({attempt['message']})" for attempt in self.job["attempts"])
+
 
 class Load:
     """Submits jobs without end, and remembers what was accepted.

@@ -46,13 +46,18 @@ class Report:
         return [*missing, *extra, *wrong, *self.left]
 
     def _faults_of(self, job: JobAccount) -> list[str]:
-        told = f"{job.id}: {job.status} ({job.job['reason']}: {job.job['message']}) after {job.outcomes}"
-        if job.status == "succeeded":
-            once = job.outcomes.count("succeeded") == 1
-            return ([] if job.whole else [f"{told}: its log is not whole"]) + (
-                [] if once else [f"{told}: it did not succeed exactly once"]
-            )
-        return [] if (job.status, job.job["reason"]) in self.own_doing else [told]
+        told = f"{job.id}: {job.status} ({job.job['reason']}: {job.job['message']}) after {job.told}"
+        found = []
+        if job.status != "succeeded":
+            if (job.status, job.job["reason"]) not in self.own_doing:
+                found.append(told)
+        elif not job.whole:
+            found.append(f"{told}: its log is not whole")
+        elif job.outcomes.count("succeeded") != 1:
+            found.append(f"{told}: it did not succeed exactly once")
+        if "lost" in job.outcomes and not self.own_doing:
+            found.append(f"{told}: a loss was counted against it")
+        return found
 
     def summary(self) -> str:
         """Return the account in a few lines."""
