@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import warnings
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,6 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from emberbox.config import QuotaSettings
 from emberbox.errors import SchemaMismatch, StoreError
 from emberbox.service.accounts.keys import Keys
 from emberbox.service.accounts.teams import Teams
@@ -164,7 +162,9 @@ async def test_what_there_was_belongs_to_the_first_team(database_kind: str, empt
         await db.close()
     assert "operator" in key.scopes
     assert key.suspended_at is None
-    assert set(team.quota) == {field.name for field in fields(QuotaSettings)}
+    assert set(team.quota) == {
+        *("requests_per_s", "burst", "concurrent_jobs", "queued_jobs", "storage_bytes", "cpu_s_day")
+    }, "what bounded each key until now"
     assert not any(team.quota.values()), "all keys together had no bound before"
 
 
@@ -261,3 +261,29 @@ async def test_an_up_to_date_database_costs_no_alembic_and_no_lock(
         )
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, database_url)
         assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
+
+
+async def test_what_there_was_is_counted(database_kind: str, empty_database_url: str) -> None:
+    """Each content counts once for its team and its key, however often they refer to it."""
+    await _with(empty_database_url, lambda c: _load(c, SCHEMAS / "0.1.0" / f"{database_kind}.sql"))
+    await upgrade(empty_database_url)
+
+    async def total(query: str) -> int:
+        return int(await _with(empty_database_url, lambda c: c.execute(text(query)).scalar_one() or 0))
+
+    digests = " UNION ".join(
+        f"SELECT {column} FROM {table}"  # noqa: S608
+        for table, column in (
+            *(("scripts", "content_sha"), ("jobs", "content_sha")),
+            *(("jobs", "files_sha"), ("jobs", "stdin_sha")),
+        )
+    )
+    contents = await total(f"SELECT sum(size) FROM contents WHERE sha256 IN ({digests})")  # noqa: S608
+    rows = await total("SELECT sum(storage_bytes) FROM jobs")
+    assert contents + rows > 0
+    assert await total(f"SELECT bytes FROM holdings WHERE owner_id = '{FIRST_TEAM}'") == contents + rows  # noqa: S608
+    references = await total("SELECT count(*) FROM scripts") + await total(
+        "SELECT count(content_sha) + count(files_sha) + count(stdin_sha) FROM jobs"
+    )
+    query = f"SELECT sum(uses) FROM held_contents WHERE owner_id = '{FIRST_TEAM}'"  # noqa: S608
+    assert await total(query) == references

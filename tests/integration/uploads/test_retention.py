@@ -95,7 +95,7 @@ class Stored:
             content.sha256,
             finished_at=at,
             status="queued" if at is None else "succeeded",
-            storage_bytes=len(log) + 10 * kept,
+            storage_bytes=len(log) + (len(log[:5]) if large else 0) + 10 * kept,
             **fields,
         )
         if at is None:
@@ -119,8 +119,8 @@ class Stored:
                     log=None if large else log,
                     log_key=log_key,
                     log_bytes=len(log),
-                    stdout=log[:5],
-                    stderr=b"",
+                    stdout=log[:5] if large else None,
+                    stderr=b"" if large else None,
                 )
             )
             for key in keys:
