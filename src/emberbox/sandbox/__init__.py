@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from emberbox.sandbox.process import Process
     from emberbox.sandbox.sandbox import Sandbox
     from emberbox.sandbox.templates.pool import PoolStatus
-    from emberbox.sandbox.templates.store import Template
     from emberbox.sandbox.templates.stored import TemplateRecord
+    from emberbox.sandbox.templates.template import Template
 
 _HOMES = {
     "Engine": "engine",
     "PoolStatus": "templates.pool",
     "Process": "process",
     "Sandbox": "sandbox",
-    "Template": "templates.store",
+    "Template": "templates.template",
     "TemplateRecord": "templates.stored",
 }
 

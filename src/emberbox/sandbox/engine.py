@@ -22,8 +22,8 @@ from emberbox.sandbox.machines.plan import MachineSize, disk_of, size_of
 from emberbox.sandbox.machines.standby import StandbyStatus
 from emberbox.sandbox.parts import EngineParts, start_parts
 from emberbox.sandbox.sandbox import Sandbox
-from emberbox.sandbox.templates.store import Template, TemplatePlan, TemplateStore
 from emberbox.sandbox.templates.stored import remove_superseded
+from emberbox.sandbox.templates.template import Template, TemplatePlan
 from emberbox.sandbox.turnover import Turnover
 from emberbox.tasks import TaskKeeper, UndoStack, undone_on_failure
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from emberbox.sandbox.machines.plan import MachinePlan
     from emberbox.sandbox.packages.requests import Packages
     from emberbox.sandbox.templates.pool import PoolStatus
+    from emberbox.sandbox.templates.store import TemplateStore
     from emberbox.vmm.base import DriverReport
 
 _log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from emberbox.files.locks import Lock
     from emberbox.images import Progress
-    from emberbox.sandbox.templates.store import Template
+    from emberbox.sandbox.templates.template import Template
 
 _log = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from emberbox.config import PoolSettings
     from emberbox.sandbox.machines.live import LiveMachine
-    from emberbox.sandbox.templates.store import Template
+    from emberbox.sandbox.templates.template import Template
     from emberbox.tasks import TaskKeeper
 
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from emberbox.sandbox.machines.making import MachineMaker
     from emberbox.sandbox.machines.plan import MachinePlan, MachineSize
     from emberbox.sandbox.machines.standby import StandbyStock
-    from emberbox.sandbox.templates.store import Template
+    from emberbox.sandbox.templates.template import Template
     from emberbox.tasks import TaskKeeper
 
 _Kind = tuple[str, "MachineSize", int]

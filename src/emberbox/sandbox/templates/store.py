@@ -16,7 +16,7 @@ import platform
 import secrets
 import shutil
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,6 @@ from emberbox.errors import ImageError, NoSpace, VmmError
 from emberbox.files.atomic import sync
 from emberbox.files.locks import wait_for_lock
 from emberbox.model import MIB
-from emberbox.sandbox.machines.plan import MachinePlan, MachineSize
 from emberbox.sandbox.templates.opened import SHARE, OpenTemplates
 from emberbox.sandbox.templates.stored import (
     TemplateRecord,
@@ -34,8 +33,9 @@ from emberbox.sandbox.templates.stored import (
     trim_templates,
     write_record,
 )
+from emberbox.sandbox.templates.template import Template, TemplatePlan
 from emberbox.sandbox.templates.warming import warm
-from emberbox.vmm.base import DriverReport, LoadedSnapshot, Snapshot, SnapshotDriver, part
+from emberbox.vmm.base import DriverReport, Snapshot, SnapshotDriver, part
 from emberbox.vmm.kvm.acceleration import cpu_model
 
 if TYPE_CHECKING:
@@ -43,10 +43,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from emberbox.files.locks import Lock
-    from emberbox.images import Image, Progress
-    from emberbox.runtimes import Runtime
+    from emberbox.images import Progress
     from emberbox.sandbox.machines.making import MachineMaker
-    from emberbox.sandbox.packages.layers import Layer
 
 _log = logging.getLogger(__name__)
 
@@ -54,44 +52,6 @@ FORMAT = 2
 """Goes into every key: raise it when the way in which templates are built changes."""
 _OTHERS_S = 1800.0
 _REMOVAL_S = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TemplatePlan:
-    """What a template is made of.
-
-    Args:
-        runtime: What warms it.
-        image: What it boots.
-        size: How large it is.
-        layers: What lies over its image, the last one on top.
-        scope: Who is charged with it where it is made for this; None for this data folder's owner.
-    """
-
-    runtime: Runtime
-    image: Image
-    size: MachineSize
-    layers: tuple[Layer, ...] = ()
-    scope: str | None = None
-
-    def __str__(self) -> str:
-        """Return what it is, for people."""
-        vcpus = "" if self.size.vcpus == 1 else f" and {self.size.vcpus} virtual CPUs"
-        return f"a template of {self.runtime.name} at {self.size.memory_mib} MiB{vcpus}"
-
-    @property
-    def machine(self) -> MachinePlan:
-        """A machine of this kind; callers `replace` what is its own."""
-        layers = tuple(layer.path for layer in self.layers)
-        return MachinePlan(image=self.image, size=self.size, layers=layers)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Template(TemplatePlan):
-    """A template that is open for cloning."""
-
-    record: TemplateRecord
-    snapshot: LoadedSnapshot
 
 
 class TemplateStore:
