@@ -110,8 +110,11 @@ async def test_a_number_that_something_runs_as_is_not_used_again(
         assert "still runs as user" in caplog.text
         with pytest.raises(VmmStartFailed):
             users(folder, 2).take("m-2")
-        assert mine.hold(left.pid, "m-1")[0] == user.uid
+        uid, held = mine.hold(left.pid, "m-1")
+        assert uid == user.uid
+        assert held is not None
         left.kill()
+    await held.release()
     assert users(folder, 2).take("m-3").uid == user.uid
 
 
