@@ -290,10 +290,10 @@ async def test_a_vm_that_stops_under_a_program_without_a_limit_is_noticed(
 ) -> None:
     monkeypatch.setattr("emberbox.guest.deadline.CHECK_S", 0.5)
     async with engine.sandbox("python") as sandbox:
+        sandbox._live.patience_s = 20.0
         async with sandbox.start(
             ["sh", "-c", "echo on; sleep 3600"], limits=Limits(timeout_s=None)
         ) as process:
-            sandbox._live.patience_s = 1.0
             async for _ in process.output():
                 os.kill(sandbox.pid, signal.SIGSTOP)
             result = await process.result()

@@ -28,7 +28,6 @@ KINDS = (
     "Process.output",
     "Process.cancel",
     "Process.collect",
-    "Process.result (no limit)",
     "Process.write_stdin",
 )
 LIMIT_S = 15.0

@@ -176,9 +176,9 @@ class FileOperations:
             )
 
     async def _ask(
-        self, request: dict[str, Any], parse: Callable[[Fields], T], timeout_s: float = REQUEST_S
+        self, request: dict[str, Any], parse: Callable[[Fields], T], timeout_s: float | None = None
     ) -> T:
-        return await self._session.open(request, parse).answer(timeout_s)
+        return await self._session.open(request, parse).answer(REQUEST_S if timeout_s is None else timeout_s)
 
 
 def _request(operation: str, path: Path, *, user: str | None = None, **fields: Any) -> dict[str, Any]:

@@ -91,11 +91,11 @@ async def test_the_services_own_clock_ends_a_program_too(
     monkeypatch.setattr(
         "emberbox.service.jobs.running.bounds.FOLLOW_S", 1.0 - service.settings.vmm.clone_timeout_s
     )
-    job = await caller.submit("echo on; sleep 20", timeout_s=5)
+    job = await caller.submit("echo on; sleep 60", timeout_s=10)
     sandbox = await _stop_at_its_first_words(service, job.id)
     ended = await caller.ended(job.id)
     assert (ended.status, ended.reason) == ("timed_out", "timeout")
-    assert "did not end the program after 6 s" in str(ended.message)
+    assert "did not end the program after 11 s" in str(ended.message)
     assert await caller.stdout(ended) == "on\n"
     assert sandbox.closed
 
@@ -104,7 +104,8 @@ async def test_a_vm_that_stops_behind_its_program_costs_what_it_left(
     service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("emberbox.sandbox.outputs.READ_S", 0.5)
-    collect, sandboxes = service.artifacts.collect, []
+    collect = service.artifacts.collect
+    sandboxes: list[Sandbox] = []
 
     async def collecting(sandbox: Any, *arguments: Any, **options: Any) -> object:
         sandboxes.append(sandbox)
@@ -123,7 +124,7 @@ async def test_a_job_whose_vm_has_stopped_is_cancelled_without_it(
     service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("emberbox.service.jobs.running.runner.CANCEL_S", BOUND_S)
-    job = await caller.submit("echo on; sleep 20", timeout_s=3600)
+    job = await caller.submit("echo on; sleep 60", timeout_s=3600)
     sandbox = await _stop_at_its_first_words(service, job.id)
     await service.jobs.cancel(caller.key, job.id)
     ended = await caller.ended(job.id)
@@ -136,7 +137,7 @@ async def test_stopped_vms_hold_no_place_for_others(
 ) -> None:
     monkeypatch.setattr("emberbox.guest.process.GRACE_S", BOUND_S)
     count = service.worker.concurrency
-    jobs = [await caller.submit("echo on; sleep 20", timeout_s=5) for _ in range(count)]
+    jobs = [await caller.submit("echo on; sleep 60", timeout_s=10) for _ in range(count)]
     for job in jobs:
         await _stop_at_its_first_words(service, job.id)
     assert (await other.run("echo through")).status == "succeeded"

@@ -53,10 +53,10 @@ def artifacts(database: Database, blobs: MemoryBlobs, settings: Settings) -> Art
 async def collect(
     artifacts: Artifacts, sandbox: Sandbox, contents: StoredContents, make_job: Callable[..., Any]
 ) -> Callable[..., Any]:
-    async def collect(*patterns: str, source: Any = None) -> Collected:
+    async def collect(*patterns: str, source: Any = None, **options: Any) -> Collected:
         job: JobRecord = await make_job((await contents.put_file("a", b"x")).sha256)
         job = replace(job, spec=JobSpec(artifacts=list(patterns)))
-        return await artifacts.collect(sandbox if source is None else source, job, boundless())
+        return await artifacts.collect(sandbox if source is None else source, job, boundless(), **options)
 
     return collect
 

@@ -98,15 +98,11 @@ async def test_a_number_that_something_runs_as_is_not_used_again(
 ) -> None:
     mine = users(folder, 2)
     user = mine.take("m-1")
-    # It hides who it is from whoever looks at its folder in /proc, as a VMM that was taken over may.
-    hide = "import ctypes, sys; ctypes.CDLL(None).prctl(4, 0); print(flush=True); sys.stdin.read()"
+    # Who changes its user by itself is hidden from whoever looks at its folder in /proc alone.
+    become = "import os, sys; u = int(sys.argv[1]); os.setgroups([]); os.setgid(u); os.setuid(u)"
+    waits = f"{become}; print(flush=True); sys.stdin.read()"
     with subprocess.Popen(
-        [sys.executable, "-c", hide],
-        user=user.uid,
-        group=user.uid,
-        extra_groups=[],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        [sys.executable, "-c", waits, str(user.uid)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as left:
         assert left.stdout is not None
         left.stdout.readline()
@@ -114,14 +110,17 @@ async def test_a_number_that_something_runs_as_is_not_used_again(
         assert "still runs as user" in caplog.text
         with pytest.raises(VmmStartFailed):
             users(folder, 2).take("m-2")
-        assert mine.hold(left.pid, "m-1")[0] == user.uid
+        uid, held = mine.hold(left.pid, "m-1")
+        assert uid == user.uid
+        assert held is not None
         left.kill()
+    await held.release()
     assert users(folder, 2).take("m-3").uid == user.uid
 
 
 @as_root
 def test_a_process_that_nobody_noted_keeps_its_number_too(folder: Path) -> None:
-    waits = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    waits = ["/bin/sh", "-c", "read line"]
     own = {"user": FIRST + 1, "group": FIRST + 1, "extra_groups": []}
     with subprocess.Popen(waits, stdin=subprocess.PIPE, **own) as stranger:  # type: ignore[call-overload]
         try:
