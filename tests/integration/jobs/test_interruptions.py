@@ -124,7 +124,7 @@ async def test_a_mistake_of_the_worker_is_not_the_jobs(
     assert counts(await caller.run("echo in the end")) == ("succeeded", 0, 1, 0)
 
 
-async def test_a_job_that_breaks_its_worker_does_not_do_so_for_ever(
+async def test_a_job_that_breaks_its_worker_is_written_off(
     service: Service, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bound(service, interruptions=2)
