@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from emberbox.client import AttemptBegan, JobEnded
+from emberbox.client import AttemptBegan, JobEnded, JobProgress
+from emberbox.client.log_events import read_message
 from emberbox.errors import NotFound, ServerUnreachable
 from emberbox.schemas.jobs import LogEntry
 from tests.unit.client.conftest import job_values
@@ -88,6 +89,16 @@ async def test_nothing_is_missed_or_repeated(
     assert [event.data for event in events if isinstance(event, LogEntry)] == LINES
     assert isinstance(events[-1], JobEnded)
     assert len(server.seen) == -(-14 // events_each)
+
+
+async def test_what_is_made_ready_is_told(connect: Callable[..., AsyncClient]) -> None:
+    end = f"event: end\nid: end\ndata: {json.dumps(job_values())}\n\n"
+    text = f'event: progress\ndata: {{"message":"making a template"}}\n\n{end}'
+    client = connect(lambda request: httpx.Response(200, content=text.encode()))
+    events = [event async for event in client.jobs.events("job_01")]
+    assert events[0] == JobProgress("making a template")
+    assert isinstance(events[1], JobEnded)
+    assert read_message('{"type":"progress","message":"making a template"}') == events[0]
 
 
 async def test_logs_are_the_output_alone(connect: Callable[..., AsyncClient]) -> None:

@@ -36,7 +36,7 @@ async def events(
                 yield _event("attempt", item.id, compact_json(attempt=item.attempt))
             elif isinstance(item, JobProgress):
                 # Without an id: who comes back goes on behind the last output.
-                yield f"event: progress\ndata: {compact_json(message=item.message)}\n\n".encode()
+                yield _event("progress", None, compact_json(message=item.message))
             else:
                 yield _event("end", END, (await shielded(full_jobs.view(item.job))).model_dump_json())
 
@@ -47,7 +47,8 @@ def _output(record: LogRecord, encoding: str) -> bytes:
     return _event("output", record.id, told)
 
 
-def _event(name: str, event_id: str, data: str) -> bytes:
+def _event(name: str, event_id: str | None, data: str) -> bytes:
     # JSON holds no line end outside of its strings, and escapes them within: one line of data is
     # all there is.
-    return f"event: {name}\nid: {event_id}\ndata: {data}\n\n".encode()
+    known = "" if event_id is None else f"id: {event_id}\n"
+    return f"event: {name}\n{known}data: {data}\n\n".encode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,10 +88,10 @@ async def _opened(engine: Engine, run: RunLine, runtime: Runtime, how: RunOption
     if run.console:
         shown["console"] = _show_line
     async with AsyncExitStack() as stack:
-        preparing: ShownProgress | nullcontext[None] = nullcontext()
-        if packages:
-            preparing = ShownProgress(f"preparing the packages of {run.requirements}", after_s=QUIET_S)
-        with preparing as shown["progress"]:
+        with ExitStack() as telling:
+            if packages:
+                news = ShownProgress(f"preparing the packages of {run.requirements}", after_s=QUIET_S)
+                shown["progress"] = telling.enter_context(news)
             opening = engine.sandbox(runtime.name, how, limits=_limits(run, runtime), **packages, **shown)
             sandbox = await stack.enter_async_context(opening)
         yield sandbox

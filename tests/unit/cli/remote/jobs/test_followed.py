@@ -10,7 +10,7 @@ import pytest
 
 from emberbox.cli.remote.jobs import followed
 from emberbox.cli.remote.jobs.followed import run_and_follow, told
-from emberbox.client import JobEnded
+from emberbox.client import JobEnded, JobProgress
 from emberbox.errors import Conflict, EmberboxError, NotFound, ServerUnreachable
 from emberbox.schemas.jobs import Job
 from tests.unit.client.conftest import job_values
@@ -59,6 +59,15 @@ async def _interrupted(jobs: Jobs, *, answered: bool) -> None:
     jobs.answering.set()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_what_is_made_ready_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    async def events() -> AsyncIterator[JobProgress | JobEnded]:
+        yield JobProgress("making a template of python at 512 MiB")
+        yield JobEnded(JOB)
+
+    assert await followed.Output().show(events()) is JOB
+    assert capsys.readouterr().err == "emberbox: making a template of python at 512 MiB\n"
 
 
 @pytest.mark.parametrize("answered", [False, True], ids=["before the server answered", "while it runs"])
