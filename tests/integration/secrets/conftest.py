@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from emberbox.store import Database
 
 SECRETS = ("geheime Variable", "geheimer Webhook")
-CODE = 'test "$TOKEN" = "geheime Variable" && echo "$PLAIN"'
+CODE = 'printf %s "$TOKEN" | tr a-z b-za; echo " $PLAIN"'
+SAID = "hfifjnf Vbsjbcmf open\n"
 BODY: dict[str, Any] = {
     "runtime": "bash",
     "code": CODE,
