@@ -54,9 +54,12 @@ async def starting(settings: Settings) -> AsyncIterator[Service]:
 
 @asynccontextmanager
 async def calling(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """Start a service, and yield a client with a key that may run jobs."""
+    """Start a service, and yield a client with a key that may run jobs: the same one each time."""
     async with starting(settings) as service:
-        _, secret = await service.keys.create("test", ["run"])
+        kept = settings.data / "test.key"
+        if not kept.exists():
+            kept.write_text((await service.keys.create("test", ["run"]))[1])
+        secret = kept.read_text()
         transport = httpx.ASGITransport(create_app(service), raise_app_exceptions=False)
         headers = {"Authorization": f"Bearer {secret}"}
         async with httpx.AsyncClient(transport=transport, base_url="http://here", headers=headers) as client:

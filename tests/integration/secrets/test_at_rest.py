@@ -108,6 +108,7 @@ async def test_a_sealed_text_opens_in_its_own_row_alone(
     first, second = await _run(app_client), await _run(app_client)
     moved = await service.db.scalar(select(jobs.c.sealed_env).where(jobs.c.id == first.id))
     await service.db.change(update(jobs).where(jobs.c.id == second.id).values(sealed_env=moved))
+    service.live.recent.clear()
     answer = await app_client.post(f"/v1/jobs/{second.id}/rerun")
     assert (answer.status_code, answer.json()["code"]) == (503, "secrets_unavailable")
     report = await examine(service.db, service.vault.ring)
