@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=\[\]:-]{0,512}")
+_HOST = re.compile(rb"[A-Za-z0-9._~%\[\]:-]{0,512}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"})
 _DEFAULT_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -109,7 +109,8 @@ def _refusal(scope: Scope) -> Response | None:
         detail = "the request's Host header is no host with an optional port"
     else:
         return None
-    return problem(status=400, code="malformed_request", detail=detail, scope=scope)
+    headers = {"connection": "close"}
+    return problem(status=400, code="malformed_request", detail=detail, headers=headers, scope=scope)
 
 
 class _Answer:

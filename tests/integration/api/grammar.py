@@ -6,6 +6,7 @@ places: those that are wrong everywhere are refused at the first of them.
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from dataclasses import dataclass, field
@@ -223,7 +224,8 @@ def _bodies(template: str) -> st.SearchStrategy[tuple[tuple[str, bytes], bytes]]
 def _spoilt(whole: dict[str, Any], changes: list[tuple[Any, Any]]) -> Any:
     """Return a body in which some values, or names, are others."""
     body = json.loads(json.dumps(whole))
-    for chance, value in changes:
+    # The values are shared: what is put in may be changed by the next change.
+    for chance, value in copy.deepcopy(changes):
         place: Any = body
         while True:
             keys: list[Any] = list(place) if isinstance(place, dict) else list(range(len(place)))

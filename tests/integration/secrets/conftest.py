@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from emberbox.store import Database
 
 SECRETS = ("geheime Variable", "geheimer Webhook")
-CODE = 'test "$TOKEN" = "geheime Variable" && echo "$PLAIN"'
+CODE = 'printf %s "$TOKEN" | tr a-z b-za; echo " $PLAIN"'
+SAID = "hfifjnf Vbsjbcmf open\n"
 BODY: dict[str, Any] = {
     "runtime": "bash",
     "code": CODE,
@@ -53,9 +54,12 @@ async def starting(settings: Settings) -> AsyncIterator[Service]:
 
 @asynccontextmanager
 async def calling(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """Start a service, and yield a client with a key that may run jobs."""
+    """Start a service, and yield a client with a key that may run jobs: the same one each time."""
     async with starting(settings) as service:
-        _, secret = await service.keys.create("test", ["run"])
+        kept = settings.data / "test.key"
+        if not kept.exists():
+            kept.write_text((await service.keys.create("test", ["run"]))[1])
+        secret = kept.read_text()
         transport = httpx.ASGITransport(create_app(service), raise_app_exceptions=False)
         headers = {"Authorization": f"Bearer {secret}"}
         async with httpx.AsyncClient(transport=transport, base_url="http://here", headers=headers) as client:

@@ -21,7 +21,7 @@ from emberbox.service.secrets.source import KEY_FILE, KeyFile, key_source
 from emberbox.service.secrets.vault import Vault
 from emberbox.service.webhooks.news import delivery_row
 from emberbox.store.tables import deliveries, jobs, meta, webhooks
-from tests.integration.secrets.conftest import BODY, SECRETS, calling, everything, settle, starting
+from tests.integration.secrets.conftest import BODY, SAID, SECRETS, calling, everything, settle, starting
 from tests.integration.webhooks.receiver import receiving
 from tests.patience import PATIENCE_S
 from tests.vaults import vault_with
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 PLAIN = "whsec_offen"
 
 
-async def _run(client: httpx.AsyncClient, body: dict[str, Any] = BODY, **headers: str) -> Job:
+async def _run(
+    client: httpx.AsyncClient, body: dict[str, Any] = BODY, headers: dict[str, str] | None = None
+) -> Job:
     answer = await client.post("/v1/jobs", params={"wait": 180}, json=body, headers=headers)
     assert not any(secret in answer.text for secret in SECRETS)
     return Job.model_validate(answer.raise_for_status().json())
@@ -65,7 +67,7 @@ async def test_a_program_has_its_secrets_and_nobody_else(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     job = await _run(app_client)
-    assert (job.status, job.stdout) == ("succeeded", "open\n")
+    assert (job.status, job.stdout) == ("succeeded", SAID)
     assert (job.env_names, job.secret_env_names) == (["PLAIN"], ["TOKEN"])
     listed = await app_client.get("/v1/jobs")
     hook = (await app_client.post("/v1/webhooks", json={"url": "http://127.0.0.1:9/"})).json()
@@ -81,7 +83,7 @@ async def test_another_run_has_them_too(app_client: httpx.AsyncClient) -> None:
     job = await _run(app_client)
     again = (await app_client.post(f"/v1/jobs/{job.id}/rerun")).json()
     ended = await app_client.get(f"/v1/jobs/{again['id']}", params={"wait": 180})
-    assert (ended.json()["status"], ended.json()["stdout"]) == ("succeeded", "open\n")
+    assert (ended.json()["status"], ended.json()["stdout"]) == ("succeeded", SAID)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +108,7 @@ async def test_a_sealed_text_opens_in_its_own_row_alone(
     first, second = await _run(app_client), await _run(app_client)
     moved = await service.db.scalar(select(jobs.c.sealed_env).where(jobs.c.id == first.id))
     await service.db.change(update(jobs).where(jobs.c.id == second.id).values(sealed_env=moved))
+    service.live.recent.clear()
     answer = await app_client.post(f"/v1/jobs/{second.id}/rerun")
     assert (answer.status_code, answer.json()["code"]) == (503, "secrets_unavailable")
     report = await examine(service.db, service.vault.ring)
@@ -116,13 +119,13 @@ async def test_a_repeated_request_is_known_without_a_hash_of_its_secrets(
     app_client: httpx.AsyncClient, service: Service
 ) -> None:
     named = {"Idempotency-Key": "n"}
-    job = await _run(app_client, **named)
+    job = await _run(app_client, headers=named)
     other = {
         **BODY,
         "secret_env": {"TOKEN": "another"},
         "webhook": {**BODY["webhook"], "secret": "another one"},
     }
-    assert (await _run(app_client, other, **named)).id == job.id
+    assert (await _run(app_client, other, named)).id == job.id
     answer = await app_client.post("/v1/jobs", json={**BODY, "secret_env": {"OTHER": "x"}}, headers=named)
     assert answer.json()["code"] == "idempotency_mismatch"
 

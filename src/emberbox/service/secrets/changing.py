@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, insert, select
@@ -70,8 +71,8 @@ async def rotate(db: Database, source: KeySource) -> Report:
         SecretsUnavailable: The keys that are there cannot be read; nothing was changed.
         StoreError, NoSpace, OSError: It was broken off; nothing is lost, and it can be repeated.
     """
-    ring = await asyncio.to_thread(_with_new_key, source) if isinstance(source, KeyFile) else None
-    ring = ring or await asyncio.to_thread(source.load)
+    read = partial(_with_new_key, source) if isinstance(source, KeyFile) else source.load
+    ring = await asyncio.to_thread(read)
     await _remember(db, _USED, await _listed(db, _USED) | {ring.current.id})
     return await reseal(db, ring)
 

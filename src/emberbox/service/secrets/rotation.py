@@ -15,6 +15,7 @@ from emberbox.service.secrets.holdings import HOLDINGS, Holding, Texts
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from sqlalchemy import RowMapping
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from emberbox.service.secrets.keys import Keyring
@@ -76,11 +77,11 @@ async def reseal(db: Database, ring: Keyring) -> Report:
     return report
 
 
-async def _pages(db: Database, holding: Holding) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+async def _pages(db: Database, holding: Holding) -> AsyncIterator[Sequence[RowMapping]]:
     last, column = "", holding.table.c.id
     while True:
         query = select(holding.table).where(holding.where, column > last).order_by(column).limit(_PAGE)
-        rows: Sequence[Any] = await db.rows(query)
+        rows = await db.rows(query)
         if not rows:
             return
         last = rows[-1]["id"]

@@ -63,7 +63,7 @@ def test_a_url_that_names_the_host_is_refused_at_once() -> None:
     assert check_url("https://198.41.0.5/hook", reach()).host == "198.41.0.5"
 
 
-@pytest.mark.parametrize("text", ["localhost", "10.0.0.1;10.0.0.2", "10.0.0.0/33", "::1%lo"])
+@pytest.mark.parametrize("text", ["localhost", "10.0.0.1;10.0.0.2", "10.0.0.0/33", "::g"])
 def test_a_setting_that_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(InvalidSettings, match=r"webhooks\.own_addresses"):
         WebhookSettings(own_addresses=text)
