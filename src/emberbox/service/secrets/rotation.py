@@ -114,11 +114,11 @@ def _anew(texts: Texts, ring: Keyring) -> Texts:
     }
 
 
-def _stale(holding: Holding, row: Mapping[str, Any], ring: Keyring) -> bool:
+def _stale(holding: Holding, row: Mapping[Any, Any], ring: Keyring) -> bool:
     return any(sealing.key_of(text) != ring.current.id for text in holding.read(row).values())
 
 
-def _note(report: Report, holding: Holding, row: Mapping[str, Any], ring: Keyring | None) -> None:
+def _note(report: Report, holding: Holding, row: Mapping[Any, Any], ring: Keyring | None) -> None:
     texts = holding.read(row)
     problem = _problem(texts, ring)
     if problem is None:
