@@ -157,6 +157,7 @@ async def test_it_starts_without_configuration_and_runs_a_job(serve: Callable[..
             "blobs": "ok",
             "engine": "ok",
             "disk": "ok",
+            "ends": "ok",
         }
         job = (
             await client.post("/v1/jobs?wait=180", json={"runtime": "bash", "code": "echo $((6*7))"})
