@@ -308,7 +308,8 @@ async def test_artifacts_come_back(service: Service, caller: Caller) -> None:
     (artifact,) = await service.artifacts.list(job.id)
     assert (artifact.path, artifact.size) == ("out/1.txt", 4)
     assert b"".join([piece async for piece in service.artifacts.stream(artifact)]) == b"one\n"
-    assert job.storage_bytes == 4
+    submitted = await caller.submit("true")
+    assert 4 < job.storage_bytes < 4 + 2 * submitted.storage_bytes, "the artifact and the row"
 
 
 async def test_the_same_idempotency_key_gives_the_same_job(caller: Caller, other: Caller) -> None:
@@ -441,8 +442,8 @@ class TestOneAtATime:
         gate.touch()
         ended = [await caller.ended(job.id) for job in (*greedy, urgent)] + [await other.ended(modest.id)]
         order = [job.id for job in sorted(ended, key=lambda job: job.claimed_at or 0)]
-        assert order[0] == urgent.id
-        assert modest.id in order[1:3]
+        assert set(order[:2]) == {urgent.id, modest.id}, "a priority costs no other team a turn"
+        assert order[2:] == [job.id for job in greedy]
 
     async def test_stopping_hands_back_what_does_not_end(self, service: Service, caller: Caller) -> None:
         job = await caller.submit("sleep 60")
