@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emberbox.vmm.base import MachineState
-from tests.hung import BOUND_S, cut_bounds, ends
+from tests.hung import cut_bounds, ends
 from tests.patience import PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ KINDS = (
 )
 LIMIT_S = 15.0
 """Enough for a program's first words on a busy machine, which the cases wait for."""
+BEGIN_S = 30.0
+"""Enough for its beginning."""
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -40,11 +42,10 @@ async def test_a_stopped_vmm_ends_with_the_wait(
 ) -> None:
     async with engine.sandbox("bash", timeout_s=LIMIT_S) as sandbox:
         await sandbox.run("true", timeout_s=PATIENCE_S)
-        pid = sandbox.pid
+        pid, sandbox._live.patience_s = sandbox.pid, BEGIN_S
 
         def stop() -> None:
             cut_bounds(monkeypatch)
-            sandbox._live.patience_s = BOUND_S
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
 

@@ -191,7 +191,7 @@ async def test_an_endless_answer_is_cut_off(path: Path, api: FirecrackerApi) -> 
 @pytest.mark.parametrize(
     "endless", [b"HTTP/1.1 100 \r\n\r\n", b"HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n\r\n"]
 )
-async def test_an_answer_in_crumbs_is_bounded_and_leaves_others_their_turns(
+async def test_an_answer_in_crumbs_leaves_others_their_turns(
     path: Path, api: FirecrackerApi, endless: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, since_others = 0, 0
