@@ -43,6 +43,8 @@ Strike = Callable[[random.Random], Awaitable[str]]
 """Breaks the service once and mends it; returns what was done."""
 
 DISK_MIB = 128
+_LIMIT_S = 180.0
+"""The time limit of jobs."""
 _STOPPED_LIMIT_S = 15.0
 """The time limit of jobs whose VMs are stopped; 10 s later the host's clock ends such a VM."""
 _STOPPED_ENDS = frozenset({("timed_out", "timeout"), ("lost", "vm_lost"), ("failed", "vm_died")})
@@ -122,20 +124,14 @@ async def fill_disk(place: Place, times: int, *, seed: int | None = None) -> Rep
 
 async def stop_machines(place: Place, times: int, *, seed: int | None = None) -> Report:
     """Stop a VM's VMM (SIGSTOP) at random moments, for good: the service must end it by its own clock."""
-    service = place.service(EMBERBOX_VMM_CLONE_TIMEOUT_S="60")
-
-    async def strike(dice: random.Random) -> str:
-        async with asyncio.timeout(PATIENCE_S):
-            while not (found := sorted(_vmms(service.data))):  # noqa: ASYNC110  nothing tells of a VMM's start
-                await asyncio.sleep(0.02)
-        pid = dice.choice(found)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGSTOP)
-        await asyncio.sleep(dice.uniform(0, 2.0))
-        return f"stopped VMM {pid}, one of {len(found)}"
-
     report = Report(what="SIGSTOP of VMs", seed=_seed(seed), own_doing=_STOPPED_ENDS)
-    return await _attack(service, report, strike, times, timeout_s=_STOPPED_LIMIT_S)
+    return await _signal_machines(place, report, times, signal.SIGSTOP)
+
+
+async def kill_machines(place: Place, times: int, *, seed: int | None = None) -> Report:
+    """Kill a VM's VMM (SIGKILL) at random moments, as the kernel does for want of the host's memory."""
+    report = Report(what="kill -9 of VMs", seed=_seed(seed))
+    return await _signal_machines(place, report, times, signal.SIGKILL)
 
 
 async def take_database_away(place: Place, times: int = 3, *, seed: int | None = None) -> Report:
@@ -170,7 +166,7 @@ def _seed(seed: int | None) -> int:
 
 
 async def _attack(
-    service: ServiceProcess, report: Report, strike: Strike, times: int, *, timeout_s: float = 180.0
+    service: ServiceProcess, report: Report, strike: Strike, times: int, *, timeout_s: float = _LIMIT_S
 ) -> Report:
     """Strike a service so many times under load; returns the report once all its jobs have ended."""
     sys.stdout.write(f"{report.what}: seed {report.seed}\n")
@@ -191,6 +187,23 @@ async def _attack(
     finally:
         await service.end()
     return report
+
+
+async def _signal_machines(place: Place, report: Report, times: int, number: signal.Signals) -> Report:
+    service = place.service(EMBERBOX_VMM_CLONE_TIMEOUT_S="60")
+
+    async def strike(dice: random.Random) -> str:
+        async with asyncio.timeout(PATIENCE_S):
+            while not (found := sorted(_vmms(service.data))):  # noqa: ASYNC110  nothing tells of a VMM's start
+                await asyncio.sleep(0.02)
+        pid = dice.choice(found)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        await asyncio.sleep(dice.uniform(0, 2.0))
+        return f"sent {number.name} to VMM {pid}, one of {len(found)}"
+
+    timeout_s = _STOPPED_LIMIT_S if number is signal.SIGSTOP else _LIMIT_S
+    return await _attack(service, report, strike, times, timeout_s=timeout_s)
 
 
 async def _left(data: Path) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.attack.broken_hosts import Place, fill_disk, stop_machines, take_database_away
+from tests.attack.broken_hosts import Place, fill_disk, kill_machines, stop_machines, take_database_away
 from tests.integration.postgres import find_programs
 
 if TYPE_CHECKING:
@@ -26,6 +26,13 @@ def place(tmp_path: Path, data_folder: Path, images: ImageStore) -> Place:
 async def test_vms_that_stop(place: Place) -> None:
     report = await stop_machines(place, 3, seed=1)
     assert report.faults() == [], report.summary()
+
+
+async def test_vms_that_are_killed(place: Place) -> None:
+    """Their jobs are run again, and none is to blame."""
+    report = await kill_machines(place, 6, seed=1)
+    assert report.faults() == [], report.summary()
+    assert "interrupted" in {outcome for job in report.jobs for outcome in job.outcomes}, report.summary()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a small file system is mounted")
