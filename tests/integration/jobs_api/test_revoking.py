@@ -26,6 +26,8 @@ from tests.patience import PATIENCE_S
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from fastapi import FastAPI
+
     from emberbox.service.service import Service
     from emberbox.store.records import KeyRecord
     from tests.integration.conftest import Served
@@ -75,7 +77,7 @@ async def test_a_websocket_of_a_key_that_ends_is_closed_and_the_job_goes_on(
 @pytest.mark.parametrize("how", ["revoked", "suspended"])
 @pytest.mark.parametrize("format", ["json", "text"])
 async def test_a_followed_log_breaks_off(
-    how: str, format: str, keys: Keys, served: Served, service: Service
+    how: str, format: str, keys: Keys, served: Served, app: FastAPI, service: Service
 ) -> None:
     end, code = ENDS[how]
     key, theirs = await new_key(service)
@@ -90,7 +92,7 @@ async def test_a_followed_log_breaks_off(
                 async with asyncio.timeout(PATIENCE_S):
                     async for _ in answer.aiter_bytes():
                         pass
-        await until(lambda: followers(served).count == 0)
+        await until(lambda: followers(app) == 0)
         async with asyncio.timeout(PATIENCE_S):
             while (again := await client.get(path, headers=theirs)).status_code == 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)

@@ -43,6 +43,8 @@ def job_values(**changes: object) -> dict[str, object]:
     """A job as the server shows it."""
     return {
         "id": "job_01",
+        "team_id": "team_01",
+        "key_id": "key_01",
         "runtime": "python",
         "entry": "main.py",
         "status": "succeeded",

@@ -19,9 +19,7 @@ TeamId = Annotated[str, identifier("team")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    text = (
-        "Make teams on a server, and say what each may use; needs a key with the scopes operator and admin."
-    )
+    text = "Make teams on a server, and say what each may use."
     group(app, "teams", text, create, list_, show, update)
 
 

@@ -9,6 +9,7 @@ from emberbox.client._sync.jobs import Jobs
 from emberbox.client._sync.keys import Keys
 from emberbox.client._sync.machines import Machines
 from emberbox.client._sync.scripts import Scripts
+from emberbox.client._sync.teams import Teams
 from emberbox.client._sync.transport import Transport
 from emberbox.client._sync.webhooks import Webhooks
 from emberbox.client.paths import path_of
@@ -71,6 +72,7 @@ class Client:
         self._transport = Transport(self.place, timeout_s=timeout_s, policy=policy, network=network)
         self.jobs = Jobs(self._transport)
         self.scripts = Scripts(self._transport, self.jobs)
+        self.teams = Teams(self._transport)
         self.keys = Keys(self._transport)
         self.webhooks = Webhooks(self._transport)
         self.machines = Machines(self._transport)
@@ -108,33 +110,35 @@ class Client:
         )
 
     def usage(
-        self, since: date | None = None, until: date | None = None, *, all_keys: bool = False
+        self, since: date | None = None, until: date | None = None, *, team: str | None = None
     ) -> UsageReport:
         """Return what was used by day, both days included.
 
         Args:
             since: First day (UTC); None for 29 days before `until`.
             until: Last day; None for today.
-            all_keys: Of every key, which needs the scope `admin`; else of this one.
+            team: Id of another team, or `all`, which needs the scope `operator`; None for this key's.
         """
         return self._transport.get(
             UsageReport,
             "/v1/usage",
             since=since and since.isoformat(),
             until=until and until.isoformat(),
-            all_keys="true" if all_keys else None,
+            team=team,
         )
 
     def node(self) -> Node:
-        """Return the state of the service and of the machine that it runs on."""
+        """Return the state of the service and of its machine. Needs the scope `operator`."""
         return self._transport.get(Node, "/v1/node")
 
     def pools(self) -> list[Pool]:
-        """Return what is kept ready."""
+        """Return what is kept ready. Needs the scope `operator`."""
         return (self._transport.get(Pools, "/v1/pools")).items
 
     def keep_ready(self, runtime: str, ready: int, *, wait_s: float = 0.0) -> PoolChanged:
-        """Have `ready` VMs of a runtime kept ready, which needs the scope `admin`; 0 leaves it to demand.
+        """Have `ready` VMs of a runtime kept ready; 0 leaves it to demand.
+
+        Needs the scopes `operator` and `admin`.
 
         Args:
             runtime: Name or alias.

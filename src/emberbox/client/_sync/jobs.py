@@ -126,14 +126,19 @@ class Jobs(Artifacts):
     def list(
         self,
         *,
+        team: str | None = None,
         status: JobStatus | str | None = None,
         runtime: str | None = None,
         script_id: str | None = None,
         label: tuple[str, str] | str | None = None,
         limit: int | None = None,
     ) -> Iterator[Job]:
-        """Yield jobs, newest first, without their output. `limit` None means all."""
+        """Yield jobs, newest first, without their output. `limit` None means all.
+
+        `team` is the id of another team, or `all`, which needs the scope `operator`; None for this key's.
+        """
         query = {
+            "team": team,
             "status": None if status is None else str(status),
             "runtime": runtime,
             "script_id": script_id,

@@ -71,13 +71,17 @@ class Scripts(Part):
     def list(
         self,
         *,
+        team: str | None = None,
         runtime: str | None = None,
         name: str | None = None,
         label: tuple[str, str] | str | None = None,
         limit: int | None = None,
     ) -> Iterator[Script]:
-        """Yield scripts, newest first; their `files` are left out. `limit` None means all."""
-        query = {"runtime": runtime, "name": name, "label": label_filter(label)}
+        """Yield scripts, newest first; their `files` are left out.
+
+        `limit` None means all, `team` is as of `jobs.list`.
+        """
+        query = {"team": team, "runtime": runtime, "name": name, "label": label_filter(label)}
         return self._transport.pages(Script, "/v1/scripts", limit=limit, **query)
 
     def get(self, script_id: str) -> Script:

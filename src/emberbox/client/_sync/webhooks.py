@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Webhooks(Part):
-    """The webhooks of this key: `client.webhooks`."""
+    """The webhooks of this key's team: `client.webhooks`."""
 
     def create(
         self, url: str, events: Sequence[WebhookEvent | str] | None = None, *, description: str = ""
@@ -31,9 +31,9 @@ class Webhooks(Part):
             body["events"] = [str(event) for event in events]
         return self._transport.post(WebhookWithSecret, "/v1/webhooks", body)
 
-    def list(self, *, limit: int | None = None) -> Iterator[Webhook]:
-        """Yield webhooks, newest first."""
-        return self._transport.pages(Webhook, "/v1/webhooks", limit=limit)
+    def list(self, *, team: str | None = None, limit: int | None = None) -> Iterator[Webhook]:
+        """Yield webhooks, newest first. `team` is as of `jobs.list`."""
+        return self._transport.pages(Webhook, "/v1/webhooks", limit=limit, team=team)
 
     def get(self, webhook_id: str) -> Webhook:
         """Return a webhook. Raises `NotFound`."""
