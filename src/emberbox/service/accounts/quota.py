@@ -132,10 +132,10 @@ class Quotas:
         """Return the bounds of running jobs, as last read."""
         return Bounds(
             self._running({}),
-            {team: self._running(quota) for team, quota in self._teams.items()},
+            {team: self._running(quota) for team, quota in list(self._teams.items())},
             {
                 key: int(quota["concurrent_jobs"])
-                for key, quota in self._keys.items()
+                for key, quota in list(self._keys.items())
                 if "concurrent_jobs" in quota
             },
         )
@@ -151,7 +151,10 @@ class Quotas:
 
     def learn(self, key: KeyRecord) -> None:
         """Take a key, its team and their quotas over at once, before its first job may start."""
-        self._active.add(key.team_id)
+        if key.team_id not in self._active:
+            # Others may be new as well: all are read again before anything is claimed.
+            self._active.add(key.team_id)
+            self._own_read = float("-inf")
         self._teams[key.team_id] = key.team_quota
         self._keys[key.id] = key.quota
 
