@@ -35,6 +35,29 @@ async def test_a_team_alone_takes_all_and_half_beside_another(service: Service) 
     assert not (await read(quotas)).bounds()
 
 
+async def test_another_team_counts_from_its_first_job_on(service: Service) -> None:
+    await service.keys.create("ours", ["run"])
+    quotas = await read(quotas_of(service.db, places=4))
+    team = await service.teams.create("other")
+    key, _ = await service.keys.create("theirs", ["run"], team_id=team.id)
+    assert not quotas.bounds()
+    quotas.learn(key)
+    assert quotas.bounds().default == quotas.bounds().of[team.id] == 2
+
+
+async def test_a_first_job_has_all_teams_read_again(service: Service) -> None:
+    """A service that has just started knows no team yet."""
+    quotas = await read(quotas_of(service.db, places=4))
+    await service.keys.create("ours", ["run"])
+    team = await service.teams.create("other")
+    key, _ = await service.keys.create("theirs", ["run"], team_id=team.id)
+    await quotas.refresh()
+    assert not quotas.bounds(), "they were read a moment ago"
+    quotas.learn(key)
+    await quotas.refresh()
+    assert quotas.bounds().default == 2
+
+
 async def test_the_places_of_all_workers_count(service: Service) -> None:
     team = await service.teams.create("other")
     await service.keys.create("ours", ["run"])

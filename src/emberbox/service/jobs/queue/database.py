@@ -61,7 +61,7 @@ class DatabaseQueue:
 
     Args:
         db: The database.
-        bounds: Called before each claim for the bounds of running jobs.
+        bounds: Called for each claim, in any thread, for the bounds of running jobs.
     """
 
     def __init__(self, db: Database, bounds: Callable[[], Bounds] = Bounds) -> None:
@@ -106,10 +106,12 @@ class DatabaseQueue:
     async def claim(self, worker_id: str, count: int, lease_s: float) -> list[JobRecord]:
         """See `JobQueue`: one transaction, in which each job sees those taken before it."""
         self._news.clear()
-        now, bounds = now_us(), self._bounds()
+        now = now_us()
         lease = {"v_worker": worker_id, "v_lease": now + int(lease_s * 1e6), "v_now": now}
 
         async def take(connection: AsyncConnection) -> list[JobRecord]:
+            # Asked for here: whoever's job is there by now has its bound known.
+            bounds = self._bounds()
             running: list[Any] = list(await connection.execute(RUNNING)) if bounds else []
             taken: list[JobRecord] = []
             # Another worker may take what was found, on PostgreSQL; that is looked past, within a bound.
