@@ -85,12 +85,15 @@ class VmmUsers:
         self._next = secrets.randbelow(self._count)
 
     def prepare(self) -> None:
-        """Make the folder. Raises `RequirementMissing`."""
+        """Make the folder, and clear it of what killed engines left. Blocks. Raises `RequirementMissing`."""
         try:
             self._folder.parent.mkdir(mode=0o755, exist_ok=True)
             self._folder.mkdir(mode=0o700, exist_ok=True)
             if self._folder.stat().st_uid != os.geteuid():
                 raise PermissionError(0, "it is somebody else's")
+            for path in self._folder.iterdir():
+                if path.name.isdecimal():
+                    self._clear(path)
         except OSError as error:
             raise RequirementMissing(
                 f"{self._folder}, where all engines of this host note which user a VMM has, cannot be used "
@@ -98,6 +101,15 @@ class VmmUsers:
                 mend=f"mkdir -p -m 700 {self._folder}",
                 detail=str(error),
             ) from error
+
+    def _clear(self, path: Path) -> None:
+        lock = None
+        with contextlib.suppress(FileNotFoundError):
+            lock = try_lock(path, make=False)
+        if lock is not None:
+            with lock:
+                if not self.in_use(int(path.name), _read(lock)):
+                    path.unlink()
 
     def path(self, uid: int) -> Path:
         """Return the file that is locked while a machine has this number."""

@@ -73,10 +73,20 @@ class TestOtherProcess:
     ) -> None:
         assert other.stdout is not None
         theirs = {int(word) for word in other.stdout.readline().split()}
+        mine = users(folder, 61)
+        mine.prepare()
+        assert len(list(folder.iterdir())) == 30, "what is held stays"
         other.kill()
         other.wait()
-        mine = users(folder, 61)
         assert theirs < {mine.take(f"mine-{number}").uid for number in range(60)}
+
+
+async def test_what_killed_ones_left_does_not_gather(folder: Path) -> None:
+    held = users(folder).take("m-1")
+    (folder / str(FIRST + 70)).write_text("m-0")
+    users(folder).prepare()
+    assert [path.name for path in folder.iterdir()] == [str(held.uid)]
+    await held.release()
 
 
 async def test_a_number_is_used_again_as_late_as_can_be(folder: Path) -> None:
