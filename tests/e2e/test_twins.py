@@ -104,7 +104,7 @@ else:
 """
 
 
-async def test_guards_of_waiting_programs_are_shared_and_those_of_new_ones_are_not(engine: Engine) -> None:
+async def test_guards_of_waiting_programs_are_shared_and_those_of_new_ones_not(engine: Engine) -> None:
     """What SECURITY.md says of clones that are alike is true."""
     template = await engine.template("python")
     assert template.record.waiting

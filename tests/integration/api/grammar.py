@@ -225,7 +225,8 @@ def _spoilt(whole: dict[str, Any], changes: list[tuple[Any, Any]]) -> Any:
     """Return a body in which some values, or names, are others."""
     body = json.loads(json.dumps(whole))
     # The values are shared: what is put in may be changed by the next change.
-    for chance, value in copy.deepcopy(changes):
+    for chance, shared in changes:
+        value = copy.deepcopy(shared)
         place: Any = body
         while True:
             keys: list[Any] = list(place) if isinstance(place, dict) else list(range(len(place)))

@@ -34,28 +34,28 @@ class Holding:
     table: Table
     column: Column[Any]
     where: ColumnElement[bool]
-    read: Callable[[Mapping[Any, Any]], Texts]
-    write: Callable[[Mapping[Any, Any], Texts], Any]
+    read: Callable[[Mapping[str, Any]], Texts]
+    write: Callable[[Mapping[str, Any], Texts], Any]
 
 
-def _webhook(row: Mapping[Any, Any]) -> Texts:
+def _webhook(row: Mapping[str, Any]) -> Texts:
     return {places.webhook_secret(row["id"]): row["secret"]}
 
 
-def _job_webhook(row: Mapping[Any, Any]) -> Texts:
+def _job_webhook(row: Mapping[str, Any]) -> Texts:
     secret = (row["webhook"] or {}).get("secret")
     return {places.job_webhook(row["id"]): secret} if secret else {}
 
 
-def _job_variables(row: Mapping[Any, Any]) -> Texts:
+def _job_variables(row: Mapping[str, Any]) -> Texts:
     return {places.job_variable(row["id"], name): text for name, text in (row["sealed_env"] or {}).items()}
 
 
-def _delivery(row: Mapping[Any, Any]) -> Texts:
+def _delivery(row: Mapping[str, Any]) -> Texts:
     return {places.job_webhook(row["job_id"]): row["secret"]}
 
 
-def _lone(row: Mapping[Any, Any], texts: Texts) -> str:
+def _lone(row: Mapping[str, Any], texts: Texts) -> str:
     return next(iter(texts.values()))
 
 

@@ -13,14 +13,14 @@ from emberbox.service.secrets import sealing
 from emberbox.service.secrets.holdings import HOLDINGS, Holding, Texts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator
 
-    from sqlalchemy import RowMapping
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from emberbox.service.secrets.keys import Keyring
     from emberbox.store.database import Database
 
+Row = dict[str, Any]
 _PAGE = 200
 _NAMED = 10
 
@@ -71,17 +71,17 @@ async def reseal(db: Database, ring: Keyring) -> Report:
             if stale:
                 async with db.writing() as connection:
                     report.written += await _rewrite(connection, holding, stale, ring)
-                rows = await db.rows(_of(holding, [row["id"] for row in rows]))
+                rows = await _found(db, _of(holding, [row["id"] for row in rows]))
             for row in rows:
                 _note(report, holding, row, ring)
     return report
 
 
-async def _pages(db: Database, holding: Holding) -> AsyncIterator[Sequence[RowMapping]]:
+async def _pages(db: Database, holding: Holding) -> AsyncIterator[list[Row]]:
     last, column = "", holding.table.c.id
     while True:
         query = select(holding.table).where(holding.where, column > last).order_by(column).limit(_PAGE)
-        rows = await db.rows(query)
+        rows = await _found(db, query)
         if not rows:
             return
         last = rows[-1]["id"]
@@ -91,7 +91,8 @@ async def _pages(db: Database, holding: Holding) -> AsyncIterator[Sequence[RowMa
 async def _rewrite(connection: AsyncConnection, holding: Holding, ids: list[str], ring: Keyring) -> int:
     """Seal rows anew within a transaction, as they are in it; returns how many."""
     table, written = holding.table, 0
-    for row in (await connection.execute(_of(holding, ids).with_for_update())).mappings().all():
+    found = (await connection.execute(_of(holding, ids).with_for_update())).mappings().all()
+    for row in map(dict[str, Any], found):
         try:
             texts = _anew(holding.read(row), ring)
         except SecretsUnavailable:
@@ -101,6 +102,10 @@ async def _rewrite(connection: AsyncConnection, holding: Holding, ids: list[str]
             await connection.execute(update(table).where(table.c.id == row["id"]).values(**value))
             written += 1
     return written
+
+
+async def _found(db: Database, query: Select[Any]) -> list[Row]:
+    return [dict(row) for row in await db.rows(query)]
 
 
 def _of(holding: Holding, ids: list[str]) -> Select[Any]:
@@ -114,11 +119,11 @@ def _anew(texts: Texts, ring: Keyring) -> Texts:
     }
 
 
-def _stale(holding: Holding, row: Mapping[Any, Any], ring: Keyring) -> bool:
+def _stale(holding: Holding, row: Row, ring: Keyring) -> bool:
     return any(sealing.key_of(text) != ring.current.id for text in holding.read(row).values())
 
 
-def _note(report: Report, holding: Holding, row: Mapping[Any, Any], ring: Keyring | None) -> None:
+def _note(report: Report, holding: Holding, row: Row, ring: Keyring | None) -> None:
     texts = holding.read(row)
     problem = _problem(texts, ring)
     if problem is None:

@@ -275,7 +275,7 @@ def test_details_on_demand(emberbox: Emberbox, how: str) -> None:
         (("run", "-", "-r", "pyhton"), "there is no runtime 'pyhton'. Did you mean 'python'?"),
         (("run", "LICENSE"), "cannot tell the runtime of 'LICENSE'"),
         (("run",), "name the script to run"),
-        (("run", "-c", "1", "-r", "python", "-e", "=x"), "--env '=x'"),
+        (("run", "-c", "1", "-r", "python", "-e", "=x"), "--env: a variable has a name"),
         (("run", "-c", "1", "-r", "python", "-e", "NOT_SET_HERE"), "NOT_SET_HERE: it is not set here"),
         (("run", "-c", "1", "-r", "python", "-f", "nothing"), "there is no file 'nothing'"),
         (("run", "-c", "1", "-r", "python", "-f", "LICENSE:"), "--file 'LICENSE:'"),

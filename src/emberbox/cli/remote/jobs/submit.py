@@ -136,7 +136,7 @@ def job_parameters(
     *,
     args: Sequence[str] | None,
     env: Sequence[str] | None,
-    secret_env: Sequence[str] | None,
+    secret_env: Sequence[str] | None = None,
     files: Sequence[str] | None,
     artifacts: Sequence[str] | None,
     stdin: str | None,
