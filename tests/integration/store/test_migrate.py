@@ -9,11 +9,12 @@ import subprocess
 import sys
 import warnings
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, TextClause, inspect, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -148,10 +149,8 @@ async def test_what_there_was_belongs_to_the_first_team(database_kind: str, empt
     await _with(empty_database_url, lambda c: c.execute(text("UPDATE keys SET scopes = 'admin'")))
     await upgrade(empty_database_url)
     for table in ("keys", "scripts", "jobs", "webhooks", "deliveries", "usage"):
-        owners = await _with(
-            empty_database_url,
-            lambda c, table=table: c.execute(text(f"SELECT team_id FROM {table}")).scalars().all(),  # noqa: S608
-        )
+        query = text(f"SELECT team_id FROM {table}")  # noqa: S608
+        owners = await _with(empty_database_url, partial(_column, query))
         assert owners == [FIRST_TEAM], table
     db = Database(empty_database_url)
     try:
@@ -163,6 +162,10 @@ async def test_what_there_was_belongs_to_the_first_team(database_kind: str, empt
     assert key.suspended_at is None
     assert set(team.quota) == {field.name for field in fields(QuotaSettings)}
     assert not any(team.quota.values()), "all keys together had no bound before"
+
+
+def _column(query: TextClause, connection: Connection) -> list[Any]:
+    return list(connection.execute(query).scalars())
 
 
 def _load(connection: Connection, file: Path) -> None:
