@@ -115,6 +115,6 @@ def _make(
             vars(error).update(values)
     if isinstance(error, InvalidManifest):
         error.problem = message
-    if isinstance(error, RateLimited):
+    if isinstance(error, RateLimited | QuotaExceeded):
         error.retry_after_s = retry_after_s(headers.get("retry-after", "")) or 1.0
     return error

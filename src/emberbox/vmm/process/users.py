@@ -96,7 +96,7 @@ class VmmUsers:
                     self._clear(path)
         except OSError as error:
             raise RequirementMissing(
-                f"{self._folder}, where all engines of this host note which user a VMM has, cannot be used "
+                "the folder where all engines of this host note which user a VMM has cannot be used "
                 f"({error.strerror})",
                 mend=f"mkdir -p -m 700 {self._folder}",
                 detail=str(error),
