@@ -12,6 +12,7 @@ from emberbox.errors import (
     GuestRequestFailed,
     InvalidManifest,
     PackagesFailed,
+    QuotaExceeded,
     RateLimited,
     RequirementMissing,
 )
