@@ -29,6 +29,8 @@ ON_HOST = ("-m", "tests.integration.serve_on_host")
 """Programs are plain processes of this host: for all in which the VM does not matter."""
 ON_VMS = ("-m", "emberbox", "serve")
 """Programs are in microVMs."""
+SPREAD_S = 10
+"""How long an attack may spread before the load begins beside it."""
 CONNECTIONS = httpx.Limits(max_connections=None, max_keepalive_connections=50)
 
 
@@ -225,11 +227,15 @@ async def _key(operator: Tenant, team: str | None) -> str:
 
 
 async def _in_force(bad: Tenant, attacking: asyncio.Task[None]) -> None:
-    """Wait until the attack has been answered, and has had a moment to spread."""
+    """Wait until the attack has been answered, and no more answers come, or they have for a while."""
     async with asyncio.timeout(PATIENCE_S):
         while not bad.answers and not attacking.done():  # noqa: ASYNC110  nothing tells of an attack's beginning
             await asyncio.sleep(0.05)
-    await asyncio.sleep(1.0)
+    for _ in range(SPREAD_S):
+        before = bad.answers.total()
+        await asyncio.sleep(1.0)
+        if bad.answers.total() == before:
+            break
     if attacking.done():
         attacking.result()
 
