@@ -211,7 +211,7 @@ async def test_there_is_no_network(engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"memory_mib": 1}, "memory must be 96"),
+        ({"memory_mib": 1}, "memory_mib must be 96"),
         ({"vcpus": 0}, "vcpus must be 1"),
         ({"disk_mib": 10**6}, "disk_mib must be 1"),
         ({"limits": None, "timeout_s": -1.0}, "timeout_s must be above 0"),
