@@ -13,6 +13,7 @@ There is one answer for the whole of Emberbox:
 from __future__ import annotations
 
 import re
+from functools import cache
 
 HIDDEN = (
     (0x00, 0x1F),  # controls: line ends, escapes
@@ -67,15 +68,21 @@ PLAIN_PATTERN = rf"^(?:[^\u200c\u200d{_RANGES}]|{_JOINED}(?:{_JOINER}{_JOINED})+
 """Matches text without `HIDDEN`, in the regular expressions of Python, of Pydantic and of JSON Schema."""
 # Halves of characters, which no UTF-8 can hold, can stand in no pattern of Pydantic's, which refuses them.
 _NEIGHBOUR = _JOINED.replace("^", "^\ud800-\udfff", 1)
-_HIDDEN = re.compile(rf"[{_RANGES}\ud800-\udfff]|(?<!{_NEIGHBOUR}){_JOINER}|{_JOINER}(?!{_NEIGHBOUR})")
 _HALVES = re.compile("[\ud800-\udfff]")
 _BLANKS = "\n\t"
 _JOINERS = "\u200c\u200d"
 
 
+@cache
+def _hidden() -> re.Pattern[str]:
+    # It takes a millisecond, which few commands need.
+    halves = "\ud800-\udfff"
+    return re.compile(rf"[{_RANGES}{halves}]|(?<!{_NEIGHBOUR}){_JOINER}|{_JOINER}(?!{_NEIGHBOUR})")
+
+
 def has_hidden(text: str) -> bool:
     """Return whether a text has one of `HIDDEN`, or half of a character (a lone surrogate)."""
-    return _HIDDEN.search(text) is not None
+    return not text.isprintable() if text.isascii() else _hidden().search(text) is not None
 
 
 def is_unicode(text: str) -> bool:
@@ -94,7 +101,7 @@ def escaped(text: str, *, lines: bool = False) -> str:
         return text
     kept = _JOINERS + _BLANKS if lines else _JOINERS
     printable = "".join(one if one.isprintable() or one in kept else _code(one) for one in text)
-    return _HIDDEN.sub(
+    return _hidden().sub(
         lambda found: found[0] if lines and found[0] in _BLANKS else _code(found[0]), printable
     )
 
@@ -105,7 +112,7 @@ def escaped_json(text: str) -> str:
     Args:
         text: As `json.dumps` writes it; between its strings are blanks and line feeds alone.
     """
-    return text if text.isascii() and "\x7f" not in text else _HIDDEN.sub(_json_escape, text)
+    return text if text.isascii() and "\x7f" not in text else _hidden().sub(_json_escape, text)
 
 
 def _json_escape(found: re.Match[str]) -> str:
