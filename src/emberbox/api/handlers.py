@@ -10,6 +10,7 @@ from starlette.routing import Match
 
 from emberbox.api.problems import answer_to, problem
 from emberbox.errors import EmberboxError
+from emberbox.schemas.base import problem_of
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
@@ -56,7 +57,7 @@ async def _on_http_error(connection: Any, error: Any) -> Response:
 
 async def _on_invalid(connection: Any, error: Any) -> Response:
     wrong = [
-        {"field": ".".join(str(part)[:100] for part in one["loc"]), "message": str(one["msg"])}
+        {"field": ".".join(str(part)[:100] for part in one["loc"]), "message": problem_of(one)}
         for one in error.errors()[:WRONG_FIELDS]
     ]
     detail = "; ".join(f"{one['field']}: {one['message']}" for one in wrong[:3])

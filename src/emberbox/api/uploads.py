@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from emberbox.api.multipart import read_form
 from emberbox.errors import InvalidInput, UnknownRuntime
-from emberbox.schemas.base import Labels, Request, bounded
+from emberbox.schemas.base import Labels, Request, bounded, plain, problem_of
 from emberbox.service.uploads.intake import receive, scratch_folder
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ class UploadFields(Request):
     """The fields of an upload besides its files."""
 
     runtime: Annotated[str, bounded(64, 1)] | None = None
-    entry: Annotated[str, bounded(1024, 1)] | None = None
-    name: Annotated[str, bounded(255, 1)] | None = None
+    entry: Annotated[str, plain(1024, 1)] | None = None
+    name: Annotated[str, plain(255, 1)] | None = None
     labels: Labels = Field(default_factory=dict)
 
     @field_validator("labels", mode="before")
@@ -43,7 +43,7 @@ class UploadFields(Request):
             return value
         try:
             return json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError('must be a JSON object such as {"team": "data"}') from error
 
 
@@ -108,7 +108,7 @@ def _check(values: dict[str, str]) -> UploadFields:
         return UploadFields.model_validate({name: value for name, value in values.items() if value})
     except ValidationError as error:
         first = error.errors()[0]
-        raise InvalidInput(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+        raise InvalidInput(f"{'.'.join(str(part) for part in first['loc'])}: {problem_of(first)}") from error
 
 
 def form_description(*required: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from emberbox.cli import exit_codes
+from emberbox.text import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +38,8 @@ def write_line(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Return `text` without control characters, so that what a guest said cannot steer the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)
+    """Return `text` with what is hidden written out, so that what a guest said cannot steer the terminal."""
+    return escaped(text, lines=True)
 
 
 def guarded(options: GlobalOptions, command: Callable[[], int]) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, TypeVar
 
+from emberbox.text import escaped_json
+
 if TYPE_CHECKING:
     import datetime
     from collections.abc import Callable, Iterable, Sequence
@@ -113,7 +115,7 @@ def print_json(value: object, *, indent: int | None = 2) -> None:
     """Print a value as JSON; in one line where `indent` is None."""
     import json
 
-    write_out(json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+    write_out(escaped_json(json.dumps(value, indent=indent, ensure_ascii=False)) + "\n")
 
 
 def write_out(text: str) -> None:

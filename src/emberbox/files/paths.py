@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emberbox.errors import InvalidPath
+from emberbox.text import escaped, has_hidden
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -16,9 +17,6 @@ MAX_PATH_BYTES = 1024
 MAX_NAME_BYTES = 255
 MAX_GUEST_PATH_BYTES = 4096
 """The longest path that a file of a guest can have, as Linux counts."""
-# Control characters, and what has no place in text at all (surrogates, which come from names that are not
-# UTF-8).
-_REFUSED_CATEGORIES = frozenset({"Cc", "Cs"})
 
 
 def clean_path(path: str) -> str:
@@ -28,13 +26,16 @@ def clean_path(path: str) -> str:
     so.
 
     Raises:
-        InvalidPath: It is empty or absolute, has a part `..`, control characters or bytes that are not UTF-8,
-            or is longer than 1024 bytes (255 for each part).
+        InvalidPath: It is empty or absolute, has a part `..`, hidden characters (`emberbox.text`) or bytes
+            that are not UTF-8, or is longer than 1024 bytes (255 for each part).
     """
     if path.startswith("/"):
         raise InvalidPath(f"{_quoted(path)} must be relative: files lie in the work folder")
-    if has_controls(path):
-        raise InvalidPath(f"{_quoted(path)} has control characters, or is not UTF-8; rename the file")
+    if has_hidden(path):
+        raise InvalidPath(
+            f"{_quoted(path)} has control characters or others that are not seen, or is not UTF-8; "
+            "rename the file"
+        )
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise InvalidPath(f"{_quoted(path)} leads out of its folder; leave out the part '..'")
@@ -52,11 +53,6 @@ def check_plain(path: str) -> None:
     if clean_path(path) != path:
         wanted = "a plain path below the work folder, such as data/input.txt"
         raise InvalidPath(f"{_quoted(path)} must be {wanted}")
-
-
-def has_controls(text: str) -> bool:
-    """Return whether a text has control characters, or halves of characters, which no UTF-8 can hold."""
-    return any(unicodedata.category(character) in _REFUSED_CATEGORIES for character in text)
 
 
 def check_distinct(paths: Iterable[str]) -> None:
@@ -96,13 +92,12 @@ def stays_below(path: str) -> bool:
 
 
 def readable(text: str) -> str:
-    r"""Return a guest's text for people: control characters, and bytes that are not UTF-8, as `\xNN`."""
-    decoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(f"\\x{ord(sign):02x}" if unicodedata.category(sign) == "Cc" else sign for sign in decoded)
+    r"""Return a guest's text for people: hidden characters, and bytes that are not UTF-8, written out."""
+    return escaped(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
 
 
 def _quoted(path: str) -> str:
-    if path.isprintable():
+    if path.isprintable() and not has_hidden(path):
         return repr(path[:100])
     return ascii(path if len(path) <= 100 else path[:100] + "…")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from emberbox.files.paths import stays_below
 from emberbox.guest.frames import violation
+from emberbox.text import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,13 +23,15 @@ MAX_COUNT = 2**63 - 1
 _TOKEN = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
+_ONE_LINE = str.maketrans("\r\n\t", "   ")
+
+
 def clean_text(text: str, limit: int = 500) -> str:
     """Return `text` fit for a message or a log.
 
-    It has at most `limit` characters, one line, and nothing that steers a terminal.
+    It has at most `limit` characters, one line, and what steers a terminal is written out.
     """
-    text = text[:limit]
-    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+    return escaped(text[:limit].translate(_ONE_LINE))[:limit]
 
 
 class Fields:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from emberbox.text import PLAIN_PATTERN, is_unicode
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _T = TypeVar("_T")
 
@@ -54,11 +60,31 @@ def bounded(most: int, least: int | None = None) -> StringConstraints:
     return StringConstraints(min_length=least, max_length=most, pattern=r"^[^\x00]*$")
 
 
+def plain(most: int, least: int | None = None) -> StringConstraints:
+    """Return the bounds of a name's length in characters; nothing in it is hidden (`emberbox.text`)."""
+    return StringConstraints(min_length=least, max_length=most, pattern=PLAIN_PATTERN)
+
+
+def problem_of(error: ErrorDetails) -> str:
+    """Return what is wrong with a field, for people, who would not read the pattern of plain text."""
+    if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] == PLAIN_PATTERN:
+        return "String should be one line, without control characters and others that are not seen"
+    return error["msg"]
+
+
+def _check_unicode(text: str) -> str:
+    if not is_unicode(text):
+        raise PydanticCustomError("string_unicode", "Input should be Unicode, without halves of characters")
+    return text
+
+
 LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,62}$")]
-LabelValue = Annotated[str, bounded(200)]
+LabelValue = Annotated[str, plain(200)]
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=32)]
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 """Text without NUL, which neither a command line nor PostgreSQL can hold."""
+AnyText = Annotated[str, AfterValidator(_check_unicode)]
+"""Any text that UTF-8 can hold. JSON can also name halves of characters, which no text has."""
 Integer = Annotated[int, Field(strict=True)]
 """A whole number, and not a text or a truth value that could be read as one."""
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]

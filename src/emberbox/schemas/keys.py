@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
-from emberbox.schemas.base import Answer, Integer, Number, Request, bounded
+from emberbox.schemas.base import Answer, Integer, Number, Request, plain
 
 
 class Scope(StrEnum):
@@ -33,7 +33,7 @@ class KeyQuota(Request):
     cpu_s_day: Number | None = Field(default=None, ge=0, le=1e9)
 
 
-KeyName = Annotated[str, bounded(200, 1)]
+KeyName = Annotated[str, plain(200, 1)]
 Scopes = Annotated[list[Scope], Field(min_length=1, max_length=3)]
 ExpiresAt = Annotated[
     AwareDatetime | None,

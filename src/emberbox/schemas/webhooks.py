@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from emberbox.schemas.base import Answer, Request, Switch, bounded
+from emberbox.schemas.base import Answer, Request, Switch, plain
 from emberbox.schemas.jobs import JobMetrics, JobStatus, JobTimes, Reason  # noqa: TC001  as above
 
 
@@ -37,7 +37,7 @@ class DeliveryStatus(StrEnum):
 WebhookUrl = Annotated[
     str, StringConstraints(min_length=8, max_length=2048, pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://[^\x00-\x20]+$")
 ]
-Description = Annotated[str, bounded(500)]
+Description = Annotated[str, plain(500)]
 Events = Annotated[list[WebhookEvent], Field(min_length=1, max_length=len(WebhookEvent))]
 
 

@@ -8,6 +8,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+from emberbox.text import escaped, escaped_json
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
 
@@ -43,13 +45,13 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return escaped_json(json.dumps(line, default=str, ensure_ascii=False))
 
 
 class TextLines(logging.Formatter):
     """Time, level, action, message, and what `extra` holds as `name=value`.
 
-    Control characters are escaped.
+    What is hidden is written out (`emberbox.text`).
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -58,8 +60,10 @@ class TextLines(logging.Formatter):
         extra = _extra(record)
         words = [moment, f"{record.levelname:<7}", str(extra.pop("action", record.name)), record.getMessage()]
         words += [f"{name}={value}" for name, value in extra.items()]
-        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(words))
-        return line if not record.exc_info else f"{line}\n{self.formatException(record.exc_info)}"
+        line = escaped(" ".join(words))
+        if not record.exc_info:
+            return line
+        return f"{line}\n{escaped(self.formatException(record.exc_info), lines=True)}"
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:

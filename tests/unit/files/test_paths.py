@@ -42,6 +42,9 @@ WRONG = [
     "\x1b",
     "a\x7f",
     "a\x85",
+    "a\u202egnp.exe",
+    "a\u200b",
+    "\ufeffa",
     "\udcff",
     "x" * 256,
     "ä" * 128,
@@ -116,3 +119,4 @@ def test_clean_paths_stay_below(path: str) -> None:
 
 def test_text_of_a_guest_steers_no_terminal() -> None:
     assert readable("a\x1b[31m\n\x7f\x85\udcff ß 日本") == "a\\x1b[31m\\x0a\\x7f\\x85\\xff ß 日本"
+    assert readable("a\u202egnp.exe\u200b") == "a\\u202egnp.exe\\u200b"

@@ -13,6 +13,7 @@ import pytest
 
 from emberbox.server.service_log import JsonLines, TextLines
 from emberbox.server.systemd import notify, watchdog_interval_s
+from emberbox.text import has_hidden
 from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -42,7 +43,19 @@ def test_a_line_of_text_cannot_be_forged() -> None:
     line = TextLines().format(_record("ended", action="job.ended", name_of_it="x\n2026 INFO \x1b[2J forged"))
     assert "\n" not in line
     assert "\x1b" not in line
-    assert "job.ended ended name_of_it=x\\n2026" in line
+    assert "job.ended ended name_of_it=x\\x0a2026" in line
+
+
+@pytest.mark.parametrize("form", [TextLines(), JsonLines()])
+def test_what_a_name_hides_is_written_out(form: logging.Formatter) -> None:
+    try:
+        raise ValueError("a\u202eb")
+    except ValueError:
+        record = _record("\u200bended", name_of_it="x\u2066y")
+        record.exc_info = sys.exc_info()
+    line = form.format(record)
+    assert not has_hidden(line.replace("\n", ""))
+    assert all(written in line for written in ("\\u202e", "\\u200b", "\\u2066"))
 
 
 def test_both_forms_hold_tracebacks() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emberbox.errors import ImageImportFailed
+from emberbox.text import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,4 +100,4 @@ def _quoted(text: str) -> str:
 
 
 def _comment(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return escaped(text)

@@ -10,13 +10,13 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import delete, insert, select
 
 from emberbox.errors import InvalidInput, NotFound
-from emberbox.files.paths import has_controls
 from emberbox.ids import is_id, new_id
 from emberbox.schemas.base import Labels
 from emberbox.service.uploads.entries import find_entry
 from emberbox.store.database import Database, now_us
 from emberbox.store.records import ContentRecord, KeyRecord, ScriptRecord
 from emberbox.store.tables import scripts as table
+from emberbox.text import has_hidden
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -185,8 +185,10 @@ _LABELS: TypeAdapter[dict[str, str]] = TypeAdapter(Labels)
 
 
 def _check_name(name: str) -> str:
-    if not 1 <= len(name) <= _MAX_NAME_LENGTH or has_controls(name):
-        raise InvalidInput(f"a script's name must be 1 to {_MAX_NAME_LENGTH} characters, on one line")
+    if not 1 <= len(name) <= _MAX_NAME_LENGTH or has_hidden(name):
+        raise InvalidInput(
+            f"a script's name must be 1 to {_MAX_NAME_LENGTH} characters that are seen, on one line"
+        )
     return name
 
 

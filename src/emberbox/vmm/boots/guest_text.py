@@ -6,6 +6,8 @@ writing forge what is read, and lines have no end. Whoever shows it passes it th
 
 from __future__ import annotations
 
+from emberbox import text as texts
+
 WIDTH = 400
 """Characters of a line that are shown by `last_lines`."""
 
@@ -15,17 +17,7 @@ def escaped(text: str) -> str:
 
     A carriage return ahead of a line feed, as serial consoles write it, is left out.
     """
-    return "".join(
-        letter if letter.isprintable() or letter in "\n\t" else _written(letter)
-        for letter in text.replace("\r\n", "\n")
-    )
-
-
-def _written(letter: str) -> str:
-    code = ord(letter)
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return texts.escaped(text.replace("\r\n", "\n"), lines=True)
 
 
 def last_lines(text: str, count: int, width: int = WIDTH) -> list[str]:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emberbox.text import has_hidden
 from emberbox.vmm.boots.guest_text import WIDTH, escaped, last_lines
 
 
@@ -29,7 +30,8 @@ def test_what_steers_a_terminal_is_written_out(text: str, shown: str) -> None:
 @given(st.text())
 def test_all_that_is_left_is_printable(text: str) -> None:
     shown = escaped(text)
-    assert all(letter.isprintable() or letter in "\n\t" for letter in shown)
+    assert all(letter.isprintable() or letter in "\n\t\u200c\u200d" for letter in shown)
+    assert not has_hidden(shown.replace("\n", "").replace("\t", ""))
     assert escaped(shown) == shown
 
 

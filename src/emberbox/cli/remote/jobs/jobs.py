@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from emberbox.cli import exit_codes
 from emberbox.cli.commands import argument, group, option
-from emberbox.cli.failures import say
+from emberbox.cli.failures import printable, say
 from emberbox.cli.options import WAIT
 from emberbox.cli.remote.jobs.submit import hand_in
 from emberbox.cli.remote.remote import (
@@ -22,10 +20,12 @@ from emberbox.cli.remote.remote import (
     label_of,
     shown_labels,
 )
-from emberbox.cli.tables import moment, print_json, size
+from emberbox.cli.tables import moment, print_json, size, write_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import typer
 
     from emberbox.client import AsyncClient
     from emberbox.schemas.jobs import Artifact, CompileReport, Job, JobMetrics
@@ -193,6 +193,6 @@ async def download(
         print_json([str(path) for path in found], indent=None)
         return
     for path in found:
-        typer.echo(str(path))
+        write_out(f"{printable(str(path))}\n")
     if not found:
         await _say_why_nothing(there.client, job_id)

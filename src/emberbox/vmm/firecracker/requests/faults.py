@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from emberbox.errors import VmmRefused
+from emberbox.text import escaped
 from emberbox.vmm.process.process import explain_signal
 
 LONGEST_FAULT = 2048
@@ -167,10 +168,8 @@ def explain_exit(code: int, said: str) -> str:
 
 
 def harmless(text: str) -> str:
-    """Return a VMM's text, cut to `LONGEST_FAULT` characters, without what steers a terminal or a log."""
-    return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[:LONGEST_FAULT]
-    )
+    """Return a VMM's text in `LONGEST_FAULT` characters, what steers a terminal or a log written out."""
+    return escaped(text[:LONGEST_FAULT])[:LONGEST_FAULT]
 
 
 def _advice(message: str) -> str | None:

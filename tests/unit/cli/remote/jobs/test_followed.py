@@ -110,7 +110,7 @@ async def test_a_refused_submission_is_no_job(capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({}, ""), ({"message": "m\x1b"}, ""), ({"status": "failed", "message": "m\x1b"}, "emberbox: m�\n")],
+    [({}, ""), ({"message": "m\x1b"}, ""), ({"status": "failed", "message": "m\x1b"}, "emberbox: m\\x1b\n")],
 )
 def test_why_it_ended_is_said_when_it_did_not_end_well(
     capsys: pytest.CaptureFixture[str], changes: dict[str, object], said: str
