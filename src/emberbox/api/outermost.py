@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 
-from emberbox.api.problems import answer_to_unexpected
+from emberbox.api.problems import answer_to_unexpected, problem
 from emberbox.ids import new_id
 
 if TYPE_CHECKING:
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from emberbox.service.status.telemetry import Telemetry
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_HOST = re.compile(rb"[A-Za-z0-9._~%\[\]:-]{0,512}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"})
 _DEFAULT_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -51,7 +53,7 @@ class OutermostLayer:
             return await self._app(scope, receive, send)
         answer = _Answer(scope, send)
         try:
-            await self._app(scope, receive, answer.send)
+            await (_refusal(scope) or self._app)(scope, receive, answer.send)
         except ClientDisconnect:
             _log.debug(
                 "the caller went away", extra={"action": "http.disconnected", "request_id": answer.request_id}
@@ -92,6 +94,23 @@ class OutermostLayer:
                     "duration_ms": round(seconds * 1000, 2),
                 },
             )
+
+
+def _refusal(scope: Scope) -> Response | None:
+    """Return the answer to a request that does not say which host it is for; None for one that does.
+
+    HTTP/1.1 wants exactly one `Host` (RFC 9112, 3.2): with two, a proxy and this service could each believe
+    another one.
+    """
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    if len(hosts) > 1 or (not hosts and scope["http_version"] == "1.1"):
+        detail = f"the request has {len(hosts)} Host headers; HTTP/1.1 wants exactly one"
+    elif hosts and _HOST.fullmatch(hosts[0]) is None:
+        detail = "the request's Host header is no host with an optional port"
+    else:
+        return None
+    headers = {"connection": "close"}
+    return problem(status=400, code="malformed_request", detail=detail, headers=headers, scope=scope)
 
 
 class _Answer:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from emberbox.api.problems import problem
 from emberbox.errors import EmberboxError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from websockets.http11 import Request
 
 HEAD_S = 30.0
 """A request's head must be there this long after its connection was opened, or after its first byte."""
@@ -25,10 +30,13 @@ KEEP_ALIVE_S = 75
 FAREWELL_S = 5
 """How long requests that are still under way may take at the end."""
 
-_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
-    b"content-length: 36\r\nconnection: close\r\n\r\nThe head of the request is too large"
-)
+
+def _refusal(status: int, code: str, detail: str) -> bytes:
+    """Return a whole answer, for what comes to no application: a problem document, as all others are."""
+    answer = problem(status=status, code=code, detail=detail, headers={"connection": "close"}, scope={})
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
+    lines += [name + b": " + value for name, value in answer.raw_headers]
+    return b"\r\n".join([*lines, b"", bytes(answer.body)])
 
 
 class Connection(HttpToolsProtocol):
@@ -68,8 +76,15 @@ class Connection(HttpToolsProtocol):
         if self._in_head and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
-                self.transport.write(_TOO_LARGE)
+                detail = f"the head of the request is larger than {HEAD_BYTES} bytes"
+                self.transport.write(_refusal(431, "head_too_large", detail))
                 self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP."""
+        detail = "what came is no request that HTTP/1.1 knows; look at the bytes that were sent"
+        self.transport.write(_refusal(400, "malformed_request", detail))
+        self.transport.close()
 
     def _expect_head(self) -> None:
         if self._patience is None:
@@ -81,6 +96,29 @@ class Connection(HttpToolsProtocol):
             self._patience = None
         self._in_head = False
         self._head_bytes = 0
+
+
+class WebSocketConnection(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket, which would else tell of a wrong handshake in plain text."""
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; a head that cannot be read is refused, which uvicorn would leave without an answer."""
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.transport.is_closing():
+            self._refuse()
+
+    def handle_connect(self, event: Request) -> None:
+        """Open the WebSocket, or refuse it."""
+        if self.conn.accept(event).status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            super().handle_connect(event)
+        else:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        self.handshake_complete = self.close_sent = True
+        detail = "this is no handshake of a WebSocket, version 13 (RFC 6455, 4.1), or its head is too large"
+        self.transport.write(_refusal(400, "malformed_request", detail))
+        self.transport.close()
 
 
 def _send_at_once(transport: asyncio.Transport) -> None:
@@ -107,7 +145,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 http=Connection,
-                ws="websockets-sansio",
+                ws=WebSocketConnection,
                 ws_max_size=message_bytes,
                 # A few bytes on the wire must not become many in memory.
                 ws_per_message_deflate=False,

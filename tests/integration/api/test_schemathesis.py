@@ -19,9 +19,8 @@ import pytest
 
 from emberbox.api import auth
 from emberbox.api.openapi import document
-from emberbox.errors import ImageError
 from emberbox.service.service import Service
-from emberbox.testing.engine import HostEngine
+from tests.integration.api.refusing import RefusingEngine
 from tests.integration.api.samples import make_some_of_each
 from tests.integration.serving import serving
 from tests.patience import PATIENCE_S
@@ -59,25 +58,14 @@ BEYOND_SCHEMA = {
 """Operations that may refuse values which their description allows, and what it has no words for."""
 
 
-class _Engine(HostEngine):
-    """Runs programs until it is told not to."""
-
-    refusing = False
-
-    async def open_sandbox(self, *args: Any, **options: Any) -> Any:
-        if self.refusing:
-            raise ImageError("nothing is run here any more")
-        return await super().open_sandbox(*args, **options)
-
-
 @pytest.fixture
-async def engine(service_settings: Settings) -> _Engine:
-    return _Engine(service_settings)
+async def engine(service_settings: Settings) -> RefusingEngine:
+    return RefusingEngine(service_settings)
 
 
 @pytest.fixture
 async def service(
-    service_settings: Settings, engine: _Engine, monkeypatch: pytest.MonkeyPatch
+    service_settings: Settings, engine: RefusingEngine, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Service]:
     monkeypatch.setattr(auth, "FAILURES_AT_ONCE", 1_000_000)
     settings = replace(service_settings, server=replace(service_settings.server, wait_s=0.2))
@@ -86,7 +74,7 @@ async def service(
 
 
 async def test_nothing_is_found(
-    app: FastAPI, service: Service, engine: _Engine, database_kind: str, tmp_path: Path
+    app: FastAPI, service: Service, engine: RefusingEngine, database_kind: str, tmp_path: Path
 ) -> None:
     _, secret = await service.keys.create("fuzzing", ["admin"], quota={"requests_per_s": 0})
     async with serving(app) as url:

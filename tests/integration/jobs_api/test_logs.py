@@ -203,3 +203,56 @@ async def test_what_cannot_be_asked(
 ) -> None:
     job = (await run(app_client, "print('abcdefghijklmnopqrstuvwxyz')"))["id"]
     problem(await app_client.get(f"/v1/jobs/{job}/logs", params={**way, **params}), 422, "invalid_input")
+
+
+FOLLOWED: list[dict[str, str]] = [
+    {},
+    {"follow": "true"},
+    {"format": "text"},
+    {"follow": "true", "format": "text"},
+]
+
+
+@pytest.mark.parametrize("options", FOLLOWED)
+async def test_an_id_that_never_was_is_refused_before_the_answer_begins(
+    app_client: httpx.AsyncClient, service: Service, options: dict[str, str]
+) -> None:
+    done = (await run(app_client, "print('x')"))["id"]
+    whole = (await page(app_client, done)).entries[-1].id
+    offset = int(whole.partition(".")[2])
+    await service.worker.stop(0)
+    waiting = (await submit(app_client, "print()"))["id"]
+    beyond = [f"1.{offset + 1}", f"1.{offset - 1}", "1.1", "1.999999999999999", "2.0", "999999999.1"]
+    for job, wrong in ((done, beyond), (waiting, ["1.0", "1.5", "2.0"])):
+        for after in wrong:
+            address, header = f"/v1/jobs/{job}/logs", {"Last-Event-ID": after}
+            answer = await app_client.get(address, params={**options, "after": after})
+            problem(answer, 422, "invalid_input")
+            problem(await app_client.get(address, params=options, headers=header), 422, "invalid_input")
+    answer = await app_client.get(f"/v1/jobs/{done}/logs", params={**options, "after": whole})
+    assert answer.status_code == 200
+
+
+async def test_an_id_beyond_a_log_that_grows_is_refused(
+    app_client: httpx.AsyncClient, service: Service
+) -> None:
+    job = (await submit(app_client, "print('x', flush=True); input()", interactive=True))["id"]
+    await until(partial(_has_entries, app_client, job, 1))
+    last = int((await page(app_client, job)).entries[-1].id.partition(".")[2])
+    for after in (f"1.{last + 1}", f"1.{last - 1}", "1.1", "2.0"):
+        for options in FOLLOWED:
+            answer = await app_client.get(f"/v1/jobs/{job}/logs", params={**options, "after": after})
+            problem(answer, 422, "invalid_input")
+    live = service.live.get(job)
+    assert live is not None
+    await live.write_stdin(b"\n")
+    await ended(app_client, job)
+
+
+async def test_who_followed_an_attempt_elsewhere_by_a_wrong_id_begins_anew(
+    app_client: httpx.AsyncClient, service: Service
+) -> None:
+    job = (await run(app_client, "print('x')"))["id"]
+    items = [item async for item in service.logs.follow(job, after="1.7")]
+    kinds = [type(item).__name__ for item in items]
+    assert kinds == ["AttemptBegan", "LogRecord", "JobEnded"]

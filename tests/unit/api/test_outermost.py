@@ -109,7 +109,7 @@ async def test_an_answer_that_breaks_off_is_cut_not_ended(caplog: pytest.LogCapt
         "root_path": "",
         "client": None,
         "server": ("x", 1),
-        "headers": [(b"x-api-key", SECRET.encode())],
+        "headers": [(b"host", b"here"), (b"x-api-key", SECRET.encode())],
     }
     with pytest.raises(RuntimeError, match="no more"):
         await app(scope, receive, send)
@@ -164,7 +164,9 @@ async def _open(app: FastAPI, headers: dict[str, str]) -> list[dict[str, Any]]:
         "root_path": "",
         "client": ("127.0.0.1", 1),
         "server": ("x", 1),
-        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        "headers": [
+            (name.lower().encode(), value.encode()) for name, value in {"Host": "x", **headers}.items()
+        ],
         "subprotocols": [],
         "extensions": {"websocket.http.response": {}},
     }

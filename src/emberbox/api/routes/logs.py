@@ -103,12 +103,12 @@ async def get_logs(
     kind = _kind(format, request.headers.get("accept", ""), follow=follow)
     if kind == sse.MEDIA_TYPE and start == sse.END:
         return _after_the_end(terminal=job.terminal)
+    if start is not None:
+        # Refuses an id that never was, while that can still be said.
+        await logs.check(job, start)
     if kind is None:
         most = min(limit or _PAGE_BYTES, _PAGE_MOST)
         return answer(log_view(*await logs.read(job, after=start, limit_bytes=most, stream=stream), encoding))
-    if start is not None:
-        # Refuses an id that never was, while that can still be said.
-        await logs.read(job, after=start, limit_bytes=1)
     if kind == sse.MEDIA_TYPE:
         events = sse.events(full_jobs, logs.follow(job.id, after=start, stream=stream), encoding)
         return StreamAnswer(events, media_type=kind, followers=followers, heartbeat=sse.HEARTBEAT)

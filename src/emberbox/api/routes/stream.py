@@ -38,7 +38,7 @@ async def stream_job(
     _check_origin(socket, server.cors_origins)
     job = await job_of(jobs, key, job_id)
     if after is not None:
-        await logs.read(job, after=after, limit_bytes=1)
+        await logs.check(job, after)
     with followers.one():
         await socket.accept(PROTOCOL if PROTOCOL in socket.scope["subprotocols"] else None)
         items = logs.follow(job.id, after=after)

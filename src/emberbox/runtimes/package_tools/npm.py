@@ -44,7 +44,7 @@ class Npm(PackageTool):
         """Tell whether it names no dependencies, as one that only describes the script."""
         try:
             about = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         return isinstance(about, dict) and not any(
             about.get(name) for name in ("dependencies", "optionalDependencies")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from sqlalchemy import RowMapping, select
 
@@ -138,6 +139,27 @@ class Logs:
                 return records, last, complete
         return records, None if complete else last, complete
 
+    async def check(self, job: JobRecord, after: str) -> None:
+        """Check that the log can go on behind an id, while that can still be said.
+
+        What an attempt wrote that runs in another process is not known here: its ids are taken.
+
+        Raises:
+            InvalidInput: `after` is no id of this log.
+        """
+        position = parse_position(after)
+        if (log := self._live.log_of(job.id)) is not None:
+            offset = _within(position, log.attempt)
+            await _check_entry(log.read_from(offset, follow=False), position, at_end=offset == log.size)
+        elif (stored := await self._stored(job.id)) is not None:
+            await self._check_stored(stored, position)
+        elif position.attempt > job.attempt:
+            raise _no_entry(position)
+
+    async def _check_stored(self, stored: RowMapping, position: Position) -> None:
+        at_end = _within(position, stored["attempt"]) == stored["log_bytes"]
+        await _check_entry(self._from_stored(stored, position), position, at_end=at_end)
+
     async def follow(
         self, job_id: str, *, after: str | None = None, stream: str | None = None
     ) -> AsyncGenerator[LogRecord | AttemptBegan | JobEnded, None]:
@@ -169,8 +191,14 @@ class Logs:
         self, job: JobRecord, position: Position | None
     ) -> AsyncIterator[LogRecord | AttemptBegan]:
         stored = await self._stored(job.id)
-        if stored is not None and position is not None and position.attempt < stored["attempt"]:
-            yield AttemptBegan(stored["attempt"], str(Position(stored["attempt"], 0)))
+        if stored is not None and position is not None:
+            try:
+                await self._check_stored(stored, position)
+            except InvalidInput:
+                # The attempt ran in another process, and the reader came with an id that was none of it.
+                position = Position(0, 0)
+            if position.attempt < stored["attempt"]:
+                yield AttemptBegan(stored["attempt"], str(Position(stored["attempt"], 0)))
         async for record in self._from_stored(stored, position):
             yield record
 
@@ -239,8 +267,21 @@ def _within(position: Position | None, attempt: int) -> int:
     if position is None or position.attempt < attempt:
         return 0
     if position.attempt > attempt:
-        raise InvalidInput(f"{position} is the id of no entry of this log")
+        raise _no_entry(position)
     return position.offset
+
+
+async def _check_entry(records: AsyncIterator[LogRecord], position: Position, *, at_end: bool) -> None:
+    """Raise `InvalidInput` unless an entry follows, or the place is the log's end."""
+    async with aclosing(cast("AsyncGenerator[LogRecord, None]", records)) as found:
+        async for _ in found:
+            return
+    if not at_end:
+        raise _no_entry(position)
+
+
+def _no_entry(position: Position) -> InvalidInput:
+    return InvalidInput(f"{position} is the id of no entry of this log")
 
 
 def _wanted(item: LogRecord | AttemptBegan, stream: str | None) -> bool:
