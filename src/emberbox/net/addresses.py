@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import re
 import socket
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _Address = IPv4Address | IPv6Address
 
@@ -124,6 +128,27 @@ def is_loopback(host: str) -> bool:
     """Return whether only programs of this machine reach the host: `localhost`, 127.0.0.0/8 or ::1."""
     address = _read(host)
     return host == "localhost" or (address is not None and any(address in network for network in _LOOPBACK))
+
+
+def networks_of(text: str) -> list[IPv4Network | IPv6Network]:
+    """Return networks such as `192.0.2.0/24`, separated by commas; a lone address is a network of one.
+
+    Raises `ValueError` for what is neither.
+    """
+    return [ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip()]
+
+
+def is_within(address: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    """Return whether the address, or an IPv4 address that it carries, lies in one of the networks.
+
+    Args:
+        address: As for `is_public`; what is none lies nowhere.
+        networks: Of either kind.
+    """
+    found, all_of_them = _read(address), tuple(networks)
+    v4 = tuple(one for one in all_of_them if isinstance(one, IPv4Network))
+    v6 = tuple(one for one in all_of_them if isinstance(one, IPv6Network))
+    return found is not None and _within(found, v4, v6)
 
 
 def literal_address(host: str) -> str | None:

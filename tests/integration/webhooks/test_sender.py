@@ -120,6 +120,25 @@ async def test_private_addresses_are_never_connected_to(receiver: Receiver, host
     assert (network.connected, receiver.connections) == ([], 0)
 
 
+async def test_the_hosts_own_public_address_is_never_connected_to(receiver: Receiver) -> None:
+    network, settings = Network(), WebhookSettings(own_addresses=f"{PUBLIC}, 2606:4700::/64")
+    table = {
+        "own.test": [PUBLIC],
+        "mixed.test": ["192.34.59.7", PUBLIC],
+        "mapped.test": [f"::ffff:{PUBLIC}"],
+        "six.test": [OTHER_PUBLIC],
+    }
+    sender = Sender(settings, names(table), network=network)
+    for host in (*table, PUBLIC, f"[{OTHER_PUBLIC}]"):
+        reply = await sender.send(f"http://{host}:{receiver.port}/", {}, b"")
+        assert "own host" in (reply.error or ""), host
+    receiver.answers = [answer(307, Location=f"http://{PUBLIC}:{receiver.port}/")]
+    table["elsewhere.test"] = ["192.34.59.7"]
+    reply = await sender.send(f"http://elsewhere.test:{receiver.port}/", {}, b"")
+    assert "own host" in (reply.error or "")
+    assert network.connected == ["192.34.59.7"]
+
+
 async def test_private_addresses_are_called_when_allowed(receiver: Receiver) -> None:
     reply = await post(
         f"http://private.test:{receiver.port}/x", {"private.test": ["127.0.0.1"]}, allow_private=True

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import httpcore
 
-from emberbox.net.addresses import is_public
 from emberbox.net.names import AddressRefused, Resolver, checked_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from emberbox.service.webhooks.reach import Reach
 
 
 class PinnedBackend(httpcore.AsyncNetworkBackend):
@@ -19,19 +20,19 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
 
     Args:
         resolver: Turns names into addresses.
-        allow_private: Whether addresses outside the public internet may be called.
+        reach: Judges addresses when they are about to be connected to.
         network: Makes the connections to addresses; None means the system's.
     """
 
     def __init__(
         self,
         resolver: Resolver,
+        reach: Reach,
         *,
-        allow_private: bool = False,
         network: httpcore.AsyncNetworkBackend | None = None,
     ) -> None:
         self._resolver = resolver
-        self._allow_private = allow_private
+        self._reach = reach
         self._network = network or httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -51,7 +52,7 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
             httpcore.ConnectTimeout: None of them answered in time.
         """
         failure: Exception = httpcore.ConnectError("no address answered")
-        addresses = await checked_addresses(self._resolver, host, port, self._allowed)
+        addresses = await checked_addresses(self._resolver, host, port, self._reach.allows)
         each = None if timeout is None else timeout / len(addresses)
         for address in addresses:
             try:
@@ -69,6 +70,3 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
     async def sleep(self, seconds: float) -> None:
         """Wait; httpcore asks for it between tries."""
         await asyncio.sleep(seconds)
-
-    def _allowed(self, address: str) -> bool:
-        return self._allow_private or is_public(address)

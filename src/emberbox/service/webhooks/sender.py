@@ -16,6 +16,7 @@ from emberbox.errors import InvalidInput
 from emberbox.net.backoff import retry_after_s
 from emberbox.net.names import AddressRefused, NameUnknown, Resolver
 from emberbox.service.webhooks.pinned import PinnedBackend
+from emberbox.service.webhooks.reach import Reach
 from emberbox.service.webhooks.targets import Target, parse_target, redirected
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Sender:
         network: httpcore.AsyncNetworkBackend | None = None,
     ) -> None:
         self._settings = settings
-        self._backend = PinnedBackend(resolver, allow_private=settings.allow_private, network=network)
+        self._backend = PinnedBackend(resolver, Reach(settings), network=network)
         self._tls: ssl.SSLContext | None = None
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
@@ -161,7 +162,8 @@ def _judged(reply: Reply) -> Reply:
 _EXPLANATIONS: tuple[tuple[type[Exception], str], ...] = (
     (
         AddressRefused,
-        "the host has a loopback, link-local, private or otherwise not public address, which is not called",
+        "the host has a loopback, link-local, private or otherwise not public address, or one of this "
+        "service's own host, which is not called",
     ),
     (NameUnknown, "the host's name could not be resolved"),
     (InvalidInput, "the URL cannot be called"),

@@ -6,10 +6,14 @@ import contextlib
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from emberbox.errors import InvalidInput
-from emberbox.net.addresses import is_public, literal_address
+from emberbox.net.addresses import literal_address
+
+if TYPE_CHECKING:
+    from emberbox.service.webhooks.reach import Reach
 
 # Longer than what a webhook may be given: escapes make a URL grow, and redirects may be longer.
 _LONGEST = 8192
@@ -71,22 +75,24 @@ def parse_target(url: str) -> Target:
     return target
 
 
-def check_url(url: str, *, allow_private: bool) -> Target:
+def check_url(url: str, reach: Reach) -> Target:
     """Check what can be checked of a webhook's URL before its name is resolved.
 
     Args:
         url: The URL as it was given.
-        allow_private: Whether addresses outside the public internet may be called.
+        reach: Judges an address that the URL names instead of a host.
 
     Raises:
         InvalidInput: It cannot be a webhook's URL, or names an address that may not be called.
     """
     target = parse_target(url)
     address = literal_address(target.host)
-    local = target.host == "localhost" or target.host.endswith(".localhost")
-    if not allow_private and (local or (address is not None and not is_public(address))):
+    if target.host == "localhost" or target.host.endswith(".localhost"):
+        address = "127.0.0.1"
+    if address is not None and not reach.allows(address):
         raise InvalidInput(
-            "webhooks may not point to loopback, link-local or private addresses (webhooks.allow_private)"
+            "webhooks may not point to loopback, link-local or private addresses, nor to this service's own "
+            "host (webhooks.allow_private)"
         )
     return target
 

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emberbox.config import WebhookSettings
 from emberbox.errors import InvalidInput
+from emberbox.service.webhooks.reach import Reach
 from emberbox.service.webhooks.targets import check_url, parse_target, redirected
 
 
@@ -22,7 +24,7 @@ from emberbox.service.webhooks.targets import check_url, parse_target, redirecte
     ],
 )
 def test_a_url_has_one_spelling(url: str, spelled: str) -> None:
-    assert check_url(url, allow_private=False).url == spelled
+    assert check_url(url, Reach(WebhookSettings())).url == spelled
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,7 @@ def test_a_url_has_one_spelling(url: str, spelled: str) -> None:
 )
 def test_what_is_no_webhook_url_is_refused(url: str) -> None:
     with pytest.raises(InvalidInput):
-        check_url(url, allow_private=True)
+        check_url(url, Reach(WebhookSettings(allow_private=True)))
 
 
 @pytest.mark.parametrize(
@@ -90,8 +92,8 @@ def test_what_is_no_webhook_url_is_refused(url: str) -> None:
 )
 def test_private_literals_are_refused_unless_allowed(host: str) -> None:
     with pytest.raises(InvalidInput, match="private"):
-        check_url(f"http://{host}/", allow_private=False)
-    assert check_url(f"http://{host}/", allow_private=True).port == 80
+        check_url(f"http://{host}/", Reach(WebhookSettings()))
+    assert check_url(f"http://{host}/", Reach(WebhookSettings(allow_private=True))).port == 80
 
 
 @given(st.text(max_size=60))
