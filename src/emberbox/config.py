@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import shlex
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -328,6 +329,40 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecretSettings:
+    """Where the keys come from that encrypt secrets in the database; one of these at most.
+
+    Args:
+        key_file: Whole path of a file with the keys, for the service's user alone; empty for
+            `secrets.key` in the data folder, which is made at the first start.
+        key_credential: Name of a systemd credential with the keys; empty for none.
+        key_command: Command line that prints the keys, such as a vault's client; it is run without a
+            shell, and may take 30 seconds. Empty for none.
+
+    Raises:
+        InvalidSettings: A value that cannot be.
+    """
+
+    key_file: str = ""
+    key_credential: str = ""
+    key_command: str = ""
+
+    def __post_init__(self) -> None:
+        if sum(map(bool, (self.key_file, self.key_credential, self.key_command))) > 1:
+            raise InvalidSettings(
+                "secrets: key_file, key_credential and key_command exclude each other; keep one"
+            )
+        if self.key_file and not Path(self.key_file).is_absolute():
+            raise InvalidSettings(f"secrets.key_file must be a whole path, or empty, not {self.key_file!r}")
+        if "/" in self.key_credential or self.key_credential in (".", ".."):
+            raise InvalidSettings("secrets.key_credential must be the name of a credential, not a path")
+        try:
+            shlex.split(self.key_command)
+        except ValueError as error:
+            raise InvalidSettings(f"secrets.key_command cannot be read: {error}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BlobSettings:
     """Where the service keeps its bytes.
 
@@ -411,7 +446,9 @@ class WebhookSettings:
     """How news is delivered.
 
     Args:
-        allow_private: Whether loopback, link-local and private addresses may be called.
+        allow_private: Whether loopback, link-local and private addresses may be called, and this host's own.
+        own_addresses: Addresses and networks, separated by commas, that lead to this host though none of its
+            interfaces has them, as behind NAT or a load balancer. They are not called either.
         attempts: Tries until a delivery is dead.
         timeout_s: Bound of one try.
         retry_s: Pause after the first failure; it doubles with each one, with jitter.
@@ -420,11 +457,24 @@ class WebhookSettings:
     """
 
     allow_private: bool = False
+    own_addresses: str = ""
     attempts: int = 8
     timeout_s: float = 10.0
     retry_s: float = 5.0
     retry_max_s: float = 3600.0
     concurrency: int = 8
+
+    def __post_init__(self) -> None:
+        if self.own_addresses:
+            # Commands that run one VM need nothing of this, and their start is counted in milliseconds.
+            from emberbox.net.addresses import networks_of
+
+            try:
+                networks_of(self.own_addresses)
+            except ValueError as error:
+                raise InvalidSettings(
+                    f"webhooks.own_addresses must be addresses or networks, separated by commas: {error}"
+                ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -467,6 +517,7 @@ class Settings:
         packages: See `PackageSettings`.
         server: See `ServerSettings`.
         store: See `StoreSettings`.
+        secrets: See `SecretSettings`.
         blobs: See `BlobSettings`.
         worker: See `WorkerSettings`.
         jobs: See `JobSettings`.
@@ -485,6 +536,7 @@ class Settings:
     packages: PackageSettings = field(default_factory=PackageSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
+    secrets: SecretSettings = field(default_factory=SecretSettings)
     blobs: BlobSettings = field(default_factory=BlobSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
     jobs: JobSettings = field(default_factory=JobSettings)
@@ -585,6 +637,7 @@ _GROUPS: dict[str, type[Any]] = {
     "packages": PackageSettings,
     "server": ServerSettings,
     "store": StoreSettings,
+    "secrets": SecretSettings,
     "blobs": BlobSettings,
     "worker": WorkerSettings,
     "jobs": JobSettings,

@@ -48,6 +48,7 @@
     ├── StoreError              the database failed
     │   └── SchemaMismatch      the database is of a later release
     ├── BlobError               the blob store failed
+    ├── SecretsUnavailable      a secret in the database cannot be sealed or read: its key is not there
     └── ServerUnreachable       the client got no answer from the server
 
 Each class has a stable `code` for programs, and `retryable`: whether the same call may succeed
@@ -427,6 +428,12 @@ class BlobError(EmberboxError):
 
     code = "blob_error"
     retryable = True
+
+
+class SecretsUnavailable(EmberboxError):
+    """A secret cannot be sealed, or cannot be read: its key is not there, or it was altered."""
+
+    code = "secrets_unavailable"
 
 
 class ServerUnreachable(EmberboxError):

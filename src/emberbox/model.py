@@ -102,6 +102,8 @@ class RunOptions:
     """Arguments of the script."""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Added to the environment. May hold secrets: never logged, and names alone are shown."""
+    secret_env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The same, and stored sealed, wherever it is stored; not one of `env`."""
     timeout_s: float | None = None
     """Wall-clock limit in seconds."""
     cpu_s: float | None = None
@@ -125,11 +127,18 @@ class RunOptions:
         if isinstance(self.args, str):
             raise InvalidInput("args is a list of texts, not one text")
         object.__setattr__(self, "args", tuple(self.args))
-        check_words(self.args, self.env)
+        check_words(self.args, {**self.env, **self.secret_env})
+        if twice := self.env.keys() & self.secret_env.keys():
+            raise InvalidInput(f"the variable {min(twice)!r} is in env and in secret_env; give it once")
         # Sizes are checked where it is known what a VM can have.
         _check_limits(self, _OWN_LIMITS)
         if self.network != "off":
             raise InvalidInput(f"network is 'off', not {self.network!r}")
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """All that is added to the environment."""
+        return {**self.env, **self.secret_env}
 
     @classmethod
     def of(cls, options: RunOptions | None, given: RunParameters, *, args: Sequence[str] = ()) -> RunOptions:
@@ -150,8 +159,9 @@ class RunOptions:
         return replace(usual, **{name: value for name, value in own.items() if value is not None})
 
     def to_json(self) -> dict[str, Any]:
-        """Return all options as JSON-ready values."""
+        """Return all options as JSON-ready values, but for `secret_env`, which nobody writes down so."""
         values = {option.name: getattr(self, option.name) for option in fields(self)}
+        del values["secret_env"]
         return {**values, "args": list(self.args), "env": dict(self.env)}
 
     def updated(self, values: Mapping[str, Any]) -> Self:
@@ -168,6 +178,7 @@ class RunParameters(TypedDict, total=False):
     """`RunOptions` as keywords of a call, which takes `args` elsewhere; None is as good as left out."""
 
     env: Mapping[str, str] | None
+    secret_env: Mapping[str, str] | None
     timeout_s: float | None
     cpu_s: float | None
     memory_mib: int | None

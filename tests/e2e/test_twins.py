@@ -85,3 +85,31 @@ async def test_every_clone_is_sent_entropy_of_its_own(
         await engine.run("print(1)", runtime="python")
     assert len(set(sent)) == 3
     assert all(len(entropy) >= 32 for entropy in sent)
+
+
+GUARDS = """
+import ctypes, json, struct, subprocess, sys
+
+def guards():
+    # 16 random bytes of the kernel, by AT_RANDOM: the C library's guards of stack and pointers.
+    data = open("/proc/self/auxv", "rb").read()
+    entries = dict(struct.iter_unpack("=QQ", data))
+    return ctypes.string_at(entries[25], 16).hex()
+
+if sys.argv[1:] == ["new"]:
+    print(guards())
+else:
+    new = subprocess.run([sys.executable, __file__, "new"], capture_output=True, text=True, check=True)
+    print(json.dumps({"waiting": guards(), "new": new.stdout.strip(), "hash": hash("seed")}))
+"""
+
+
+async def test_guards_of_waiting_programs_are_shared_and_those_of_new_ones_not(engine: Engine) -> None:
+    """What SECURITY.md says of clones that are alike is true."""
+    template = await engine.template("python")
+    assert template.record.waiting
+    results = await asyncio.gather(*(engine.run(GUARDS, runtime="python") for _ in range(4)))
+    drawn = [json.loads(result.stdout) for result in results]
+    assert len({one["waiting"] for one in drawn}) == 1
+    assert len({one["hash"] for one in drawn}) == 1
+    assert len({one["new"] for one in drawn} | {one["waiting"] for one in drawn}) == 5

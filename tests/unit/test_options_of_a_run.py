@@ -57,6 +57,9 @@ def test_the_api_and_its_client_take_all_of_them() -> None:
         ({"env": {"A": "\0"}}, "cannot hold NUL"),
         ({"env": {"": "x"}}, "cannot be empty"),
         ({"env": {"A=B": "x"}}, "or hold '='"),
+        ({"secret_env": {"A": "\0"}}, "cannot hold NUL"),
+        ({"secret_env": {"A=B": "x"}}, "or hold '='"),
+        ({"env": {"A": "x"}, "secret_env": {"A": "y"}}, "'A' is in env and in secret_env"),
         ({"network": "all"}, "network is 'off'"),
         ({"timeout_s": 0}, "timeout_s must be above 0"),
         ({"cpu_s": -1}, "cpu_s must be above 0"),
@@ -84,7 +87,13 @@ def test_bounds_are_those_named_and_the_usual_ones() -> None:
 
 
 def test_secrets_of_the_environment_are_not_in_the_text() -> None:
-    assert "geheim" not in repr(JobSpec(options=RunOptions(env={"TOKEN": "geheim"})))
+    options = RunOptions(env={"TOKEN": "geheim"}, secret_env={"OTHER": "geheim"})
+    assert "geheim" not in repr(JobSpec(options=options))
+    assert options.variables == {"TOKEN": "geheim", "OTHER": "geheim"}
+
+
+def test_secret_variables_are_never_written_down_with_the_options() -> None:
+    assert "geheim" not in str(JobSpec(options=RunOptions(secret_env={"TOKEN": "geheim"})).to_json())
 
 
 def test_a_stored_job_is_flat_and_stays_readable() -> None:
@@ -94,7 +103,7 @@ def test_a_stored_job_is_flat_and_stays_readable() -> None:
     )
     assert (spec.artifacts, spec.retries, spec.interactive) == (["*.txt"], 2, True)
     assert {name: value for name, value in spec.to_json().items() if name in STORED} == STORED
-    assert set(spec.to_json()) == {*NAMES, "artifacts", "retries", "interactive"}
+    assert set(spec.to_json()) == {*NAMES - {"secret_env"}, "artifacts", "retries", "interactive"}
     assert JobSpec.from_json({**STORED, "later": 1}) == spec
     assert JobSpec.from_json({}) == JobSpec()
     assert (JobSpec().options.timeout_s, JobSpec().options.output_bytes) == (30, 16 * 1024 * 1024)

@@ -94,11 +94,17 @@ def idempotency(key: str | None, route: str, body: BaseModel) -> tuple[str, str]
     Args:
         key: None where the caller gave none, which returns None.
         route: Of the request.
-        body: Of the request; in whatever order it was written, its hash is the same.
+        body: Of the request; in whatever order it was written, its hash is the same. Of secrets, names
+            alone count: a hash of a weak secret, which lies in the database, would tell it.
     """
     if key is None:
         return None
-    values = {"route": route, "body": body.model_dump(mode="json", exclude_defaults=True)}
+    named = body.model_dump(mode="json", exclude_defaults=True)
+    if "secret_env" in named:
+        named["secret_env"] = sorted(named["secret_env"])
+    if "webhook" in named:
+        named["webhook"].pop("secret", None)
+    values = {"route": route, "body": named}
     return key, hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

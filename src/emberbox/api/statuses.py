@@ -19,7 +19,7 @@ _CODES = {
         *("capacity_exhausted", "data_folder_busy", "engine_closed", "not_ready", "requirement_missing"),
         *("service_stopping", "blob_error", "schema_mismatch", "server_unreachable", "store_error"),
         *("boot_failed", "snapshot_failed", "vmm_died", "vmm_error", "vmm_not_ready", "vmm_refused"),
-        *("vmm_start_failed", "vmm_timeout"),
+        *("vmm_start_failed", "vmm_timeout", "secrets_unavailable"),
     ),
     504: ("guest_timeout",),
     507: ("no_space",),

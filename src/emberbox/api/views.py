@@ -114,6 +114,7 @@ def job_view(
         retries=job.spec.retries,
         args=list(options.args),
         env_names=sorted(options.env),
+        secret_env_names=sorted(job.sealed_env or ()),
         network=options.network,
         interactive=job.spec.interactive,
         limits=shown(JobLimits, options),

@@ -34,6 +34,7 @@ MODULES = {
     "runtimes": "local.runtimes",
     "images": "local.images",
     "templates": "local.templates",
+    "secrets": "local.secrets",
     "bench": "local.bench",
     "submit": "remote.jobs.submit",
     "scripts": "remote.jobs.scripts",
@@ -48,7 +49,7 @@ MODULES = {
     "profiles": "remote.profiles",
 }
 """Where each command is."""
-ON_LINUX = frozenset({"run", "serve", "setup", "doctor", "images", "templates", "bench"})
+ON_LINUX = frozenset({"run", "serve", "setup", "doctor", "images", "templates", "secrets", "bench"})
 """What runs VMs, or looks after them. The others talk to a server, from any system."""
 WITHOUT_SERVER = ON_LINUX | {"runtimes", "login", "profiles"}
 """What speaks to no server that could be named before the command."""

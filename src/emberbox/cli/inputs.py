@@ -40,11 +40,14 @@ def check_file(path: Path, instead: str = "") -> None:
         raise InvalidInput(f"{str(path)!r} may not be read by you")
 
 
-def read_environment(given: Iterable[str], host: Mapping[str, str] | None = None) -> dict[str, str]:
+def read_environment(
+    given: Iterable[str], option: str = "--env", *, host: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Return the variables of `K=V` and `K`; the latter takes its value from the host.
 
     Args:
         given: As on the command line.
+        option: What it was given with, for messages, which tell names alone.
         host: The host's variables; None for this process's own.
     """
     known = os.environ if host is None else host
@@ -52,9 +55,11 @@ def read_environment(given: Iterable[str], host: Mapping[str, str] | None = None
     for text in given:
         name, joined, value = text.partition("=")
         if not name:
-            raise InvalidInput(f"--env {text!r}: give NAME=VALUE, or NAME to take its value from here")
+            raise InvalidInput(
+                f"{option}: a variable has a name; give NAME=VALUE, or NAME to take its value from here"
+            )
         if not joined and name not in known:
-            raise InvalidInput(f"--env {name}: it is not set here; give it as {name}=VALUE")
+            raise InvalidInput(f"{option} {name}: it is not set here; give it as {name}=VALUE")
         variables[name] = value if joined else known[name]
     return variables
 

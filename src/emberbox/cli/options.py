@@ -49,6 +49,8 @@ SIZE = (
 """What runs here and jobs take alike. Each reaches `RunOptions` by its name alone."""
 TIMEOUT = Option("timeout_s", "--timeout -t", "Time limit.", float, "SECONDS")
 ENV = Option("env", "--env -e", "Variable; K alone takes yours.", str, "K[=V]", many=True)
+_SEALED = "Variable that a server stores encrypted; K alone takes yours."
+SECRET_ENV = Option("secret_env", "--secret-env", _SEALED, str, "K[=V]", many=True)
 COLD = Option("cold", "--cold", "Boot a VM instead of cloning one.")
 
 CODE = Option("code", "--code -c", "The script's text, instead of FILE.", str, "CODE")
@@ -77,6 +79,7 @@ RUN = (
     *SIZE,
     Option("max_output_mib", "--max-output", _MOST, int, "MIB"),
     ENV.saying("Environment variable; K alone takes yours."),
+    SECRET_ENV.saying("The same; jobs on a server keep it encrypted."),
     FILES.saying("File or folder to put beside the script."),
     COLD,
     Option("console", "--console", _CONSOLE),
@@ -93,6 +96,7 @@ SUBMIT = (
     WAIT,
     INTERACTIVE,
     ENV,
+    SECRET_ENV,
     FILES,
     REQUIREMENTS,
     Option("artifacts", "--artifact -a", "Keep files that match afterwards.", str, "GLOB", many=True),

@@ -58,7 +58,7 @@ def encode_options(options: Mapping[str, Any]) -> dict[str, Any]:
             if isinstance(body[name], str):
                 raise InvalidInput(f"{name} is a list of texts, not one text")
             body[name] = [str(value) for value in body[name]]
-    for name in ("env", "labels"):
+    for name in ("env", "secret_env", "labels"):
         if name in body:
             body[name] = dict(body[name])
     return body

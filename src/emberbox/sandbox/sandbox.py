@@ -183,7 +183,7 @@ class Sandbox(SandboxVm):
         args = self.options.args if args is None else args
         request = ExecRequest(
             argv=self.runtime.command(path, args),
-            env={**self.runtime.env, **self.options.env, **(env or {})},
+            env={**self.runtime.env, **self.options.variables, **(env or {})},
             cwd=self.runtime.cwd or WORK,
             stdin=stdin,
             files=inline,

@@ -8,7 +8,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AnyHttpUrl, Field, StringConstraints
 
-from emberbox.schemas.base import Answer, Integer, Labels, Number, Request, Switch, Text, bounded
+from emberbox.schemas.base import (
+    Answer,
+    AnyText,
+    Integer,
+    Labels,
+    Number,
+    Request,
+    Switch,
+    Text,
+    bounded,
+    plain,
+)
 
 
 class JobStatus(StrEnum):
@@ -61,28 +72,33 @@ FilePath = Annotated[str, StringConstraints(min_length=1, max_length=1024, patte
 class EncodedFile(Request):
     """A file's content that is not text."""
 
-    base64: str
+    base64: AnyText
 
 
 class JobWebhook(Request):
     """News of this one job. `secret` signs the deliveries; None leaves them unsigned."""
 
     url: AnyHttpUrl
-    secret: Annotated[str, StringConstraints(min_length=8, max_length=128)] | None = None
+    secret: Annotated[str, bounded(128, 8)] | None = None
 
 
 class RunOptions(Request):
     """How a script or code is run."""
 
-    name: Annotated[str, bounded(200)] | None = None
+    name: Annotated[str, plain(200)] | None = None
     args: list[Word] = Field(default_factory=list, max_length=1000)
-    stdin: str | None = Field(default=None, description="What the program reads, as text.")
-    stdin_base64: str | None = Field(default=None, description="What the program reads, when it is not text.")
+    stdin: AnyText | None = Field(default=None, description="What the program reads, as text.")
+    stdin_base64: AnyText | None = Field(
+        default=None, description="What the program reads, when it is not text."
+    )
     interactive: Switch = Field(
         default=False, description="Leave standard input open, to be fed through the WebSocket."
     )
     env: dict[EnvName, Word] = Field(default_factory=dict, max_length=200)
-    files: dict[FilePath, str | EncodedFile] = Field(
+    secret_env: dict[EnvName, Word] = Field(
+        default_factory=dict, max_length=200, description="As `env`, stored encrypted. None that `env` has."
+    )
+    files: dict[FilePath, AnyText | EncodedFile] = Field(
         default_factory=dict, max_length=1000, description="Put into the work folder first."
     )
     artifacts: list[FilePath] = Field(
@@ -225,6 +241,7 @@ class Job(Answer):
     retries: int
     args: list[str]
     env_names: list[str] = Field(description="Names alone: values may be secrets.")
+    secret_env_names: list[str] = Field(default_factory=list, description="Those of `secret_env`.")
     labels: dict[str, str]
     network: str
     interactive: bool

@@ -27,6 +27,9 @@ from emberbox.service.jobs.running.worker import Worker
 from emberbox.service.jobs.submitting.orders import Orders
 from emberbox.service.jobs.submitting.submission import Submission
 from emberbox.service.jobs.waiting import JobWaits
+from emberbox.service.secrets.changing import begin
+from emberbox.service.secrets.source import key_source
+from emberbox.service.secrets.vault import Vault
 from emberbox.service.status.gauges import Gauges
 from emberbox.service.status.node import NodeStatus
 from emberbox.service.status.telemetry import Telemetry
@@ -114,6 +117,9 @@ class Service:
         await upgrade(url)
         self.db = Database(url, connections=store.connections, synchronous=store.synchronous)
         self._undo.push(self.db.close)
+        keys = key_source(self.settings.secrets, self.settings.data)
+        self.vault = Vault(keys)
+        await begin(self.db, keys, self.vault)
         self.blobs = open_blobs(self.settings.blobs, self.settings.data)
         self._undo.push(self.blobs.close)
         self._undo.push(self._closings.settle)
@@ -131,8 +137,8 @@ class Service:
         self._undo.push(self.keys.flush)
         self.quotas = Quotas(self.db, self.settings.quota)
         self.usage = Usage(self.db)
-        self.dispatcher = Dispatcher(self.db, self.settings, self.telemetry.delivery)
-        self.webhooks = Webhooks(self.db, self.settings, self.dispatcher.wake)
+        self.dispatcher = Dispatcher(self.db, self.settings, self.vault, self.telemetry.delivery)
+        self.webhooks = Webhooks(self.db, self.settings, self.vault, self.dispatcher.wake)
 
     def _assemble_uploads(self) -> None:
         self.contents = Contents(self.db, self.blobs)
@@ -156,7 +162,12 @@ class Service:
             check_url=self.webhooks.check_url,
         )
         self.submission = Submission(
-            db, self.queue, self.quotas, check_ready=self.check_ready, accepted=self._accepted
+            db,
+            self.queue,
+            self.quotas,
+            self.vault,
+            check_ready=self.check_ready,
+            accepted=self._accepted,
         )
         self._undo.push(self.submission.settle)
 
@@ -164,7 +175,7 @@ class Service:
         self.worker = Worker(
             new_id("worker"),
             self.queue,
-            Runner(self.engine, self.contents, self.blobs, self.artifacts, self._closings),
+            Runner(self.engine, self.contents, self.blobs, self.artifacts, self.vault, self._closings),
             self.endings,
             self.live,
             self.quotas,
@@ -202,6 +213,7 @@ class Service:
             ("sweeper", self.sweeper.run),
             ("webhooks", self.dispatcher.run),
             ("keys", self._flush_keys),
+            ("secrets", self.vault.run),
         ]
         for name, run in loops:
             self._loops.start(_lasting(name, run), f"service-{name}")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0004")
 """Every revision of the schema, oldest first; the last one is that of this release."""
 FOLDER = Path(__file__).with_name("migrations")
 WAIT_S = 300.0

@@ -99,6 +99,7 @@ class JobRecord(Record):
     stdout_bytes: int
     stderr_bytes: int
     storage_bytes: int
+    sealed_env: dict[str, str] | None = None
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Self:
@@ -208,11 +209,13 @@ class ClaimedDelivery(Record):
     """A delivery that this process may attempt until its lease ends.
 
     `attempt` counts this one; its outcome is written only while that number stands in the row.
+    `secret` is sealed, as in the row.
     """
 
     id: str
     key_id: str
     webhook_id: str | None
+    job_id: str | None
     event: str
     lane: str
     url: str

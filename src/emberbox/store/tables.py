@@ -111,6 +111,7 @@ jobs = Table(
     _needed("spec", JSON),
     _needed("labels", JSON),
     Column("webhook", JSON(none_as_null=True)),
+    Column("sealed_env", JSON(none_as_null=True)),
     _needed("priority", Integer),
     _needed("fair_order", BigInteger),
     _needed("status", String(16)),
@@ -147,6 +148,8 @@ jobs = Table(
 """One run of a script or of inline code.
 
 `spec` holds arguments, environment, limits and what to keep (`emberbox.store.records.JobSpec`).
+`sealed_env` holds its secret variables by name, each value sealed (`emberbox.service.secrets`), and so
+is the secret in `webhook`; every table keeps secrets sealed.
 `claimed_at`, `started_at` and `ended_at` are of the latest attempt: taken by a worker, program
 begun, program ended; `finished_at` is when the terminal state was written. `available_at` holds a
 job back that is to be tried again later.
@@ -214,7 +217,7 @@ webhooks = Table(
     _needed("url", Text),
     _needed("description", Text),
     _needed("events", JSON),
-    _needed("secret", String(128)),
+    _needed("secret", Text),
     _needed("active", Boolean),
     _needed("created_at", BigInteger),
     _needed("updated_at", BigInteger),
@@ -230,7 +233,7 @@ deliveries = Table(
     _needed("event", String(64)),
     _needed("lane", String(128)),
     _needed("url", Text),
-    _needed("secret", String(128)),
+    _needed("secret", Text),
     _needed("payload", Text),
     _needed("status", String(16)),
     _needed("history", JSON),

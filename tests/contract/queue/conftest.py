@@ -27,6 +27,7 @@ from tests.integration.conftest import (  # noqa: F401
     sqlite_template,
     sqlite_url,
 )
+from tests.vaults import vault_with
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -84,7 +85,10 @@ class MemoryBench:
     async def job(self, owner: str = "a", *, priority: int = 0) -> JobRecord:
         record = key(owner)
         places = await self.queue.places(None, {(record.id, priority)})
-        row = {**new_row(record, order(priority), now_us()), "fair_order": places(record.id, priority)}
+        row = {
+            **new_row(record, order(priority), now_us(), vault_with()),
+            "fair_order": places(record.id, priority),
+        }
         job = JobRecord.from_row(row)
         await self.queue.put([job])
         return job
@@ -113,6 +117,7 @@ class DatabaseBench:
             db,
             self.queue,
             Quotas(db, QuotaSettings()),
+            vault_with(),
             check_ready=lambda: None,
             accepted=lambda job: None,
         )

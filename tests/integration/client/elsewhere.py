@@ -23,6 +23,7 @@ PACKAGES = frozenset(
             "aiosqlite",
             "alembic",
             "asyncpg",
+            "cryptography",
             "fastapi",
             "httptools",
             "multipart",

@@ -19,12 +19,14 @@ from emberbox.store.records import JobRecord, JobSpec, KeyRecord
 from emberbox.store.tables import deliveries, keys
 from tests.integration.webhooks.receiver import Receiver, receiving
 from tests.patience import PATIENCE_S
+from tests.vaults import vault_with
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from emberbox.store import Database
 
+VAULT = vault_with()
 HOOKS = WebhookSettings(allow_private=True, attempts=4, timeout_s=PATIENCE_S, retry_s=0.02, retry_max_s=0.2)
 
 
@@ -123,13 +125,13 @@ async def owner(make_owner: Callable[[], Awaitable[KeyRecord]]) -> KeyRecord:
 @pytest.fixture
 async def dispatcher(database: Database) -> AsyncIterator[Dispatcher]:
     """A dispatcher that runs, with short pauses."""
-    async with dispatching(Dispatcher(database, settings_with())) as running:
+    async with dispatching(Dispatcher(database, settings_with(), VAULT)) as running:
         yield running
 
 
 @pytest.fixture
 def webhooks(database: Database, dispatcher: Dispatcher) -> Webhooks:
-    return Webhooks(database, settings_with(), dispatcher.wake)
+    return Webhooks(database, settings_with(), VAULT, dispatcher.wake)
 
 
 async def settled(database: Database, count: int = 1, timeout_s: float = PATIENCE_S) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from emberbox.service.webhooks.dispatcher import Dispatcher
 from emberbox.service.webhooks.news import enqueue_for_job
-from tests.integration.webhooks.conftest import dispatching, ended_job, settings_with, settled
+from tests.integration.webhooks.conftest import VAULT, dispatching, ended_job, settings_with, settled
 
 if TYPE_CHECKING:
     from emberbox.store import Database
@@ -22,10 +22,11 @@ from dataclasses import replace
 from emberbox.config import Settings, WebhookSettings
 from emberbox.service.webhooks.dispatcher import Dispatcher
 from emberbox.store import Database
+from tests.vaults import vault_with
 
 async def main():
     settings = replace(Settings(), webhooks=WebhookSettings(allow_private=True, timeout_s=3.0))
-    await Dispatcher(Database(sys.argv[1]), settings, lease_margin_s=0.5).run()
+    await Dispatcher(Database(sys.argv[1]), settings, vault_with(), lease_margin_s=0.5).run()
 
 asyncio.run(main())
 """
@@ -47,7 +48,7 @@ async def test_what_a_killed_dispatcher_had_is_delivered_after_its_lease(
     finally:
         process.send_signal(signal.SIGKILL)
         await process.wait()
-    async with dispatching(Dispatcher(database, settings_with())):
+    async with dispatching(Dispatcher(database, settings_with(), VAULT)):
         rows = await settled(database, 3)
     assert {row["status"] for row in rows} == {"delivered"}
     heard = {one.headers["emberbox-delivery"] for one in receiver.received}

@@ -14,7 +14,7 @@ from emberbox.service.webhooks import registry
 from emberbox.service.webhooks.news import enqueue_for_job
 from emberbox.service.webhooks.registry import Webhooks
 from emberbox.store.tables import deliveries, webhooks
-from tests.integration.webhooks.conftest import ended_job, settings_with
+from tests.integration.webhooks.conftest import VAULT, ended_job, settings_with
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,7 +27,7 @@ URL = "https://example.org/hook"
 
 @pytest.fixture
 def hooks(database: Database) -> Webhooks:
-    return Webhooks(database, settings_with(allow_private=False), lambda: None)
+    return Webhooks(database, settings_with(allow_private=False), VAULT, lambda: None)
 
 
 async def test_a_webhook_is_made_changed_and_deleted(

@@ -32,6 +32,7 @@ class RunLine:
         timeout_s: Seconds; 0 for no limit, None for the runtime's own.
         max_output_mib: Output at which the program is killed, in MiB; 0 for no limit, None for the usual one.
         env: `K=V` or `K`.
+        secret_env: The same.
         files: `HOST` or `HOST:GUEST`.
         console: Show the guest's console on standard error.
         json: Print the result as JSON instead of the output.
@@ -50,6 +51,7 @@ class RunLine:
     timeout_s: float | None = None
     max_output_mib: int | None = None
     env: tuple[str, ...] = ()
+    secret_env: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     console: bool = False
     json: bool = False

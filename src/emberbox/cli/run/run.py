@@ -45,10 +45,10 @@ def execute(options: GlobalOptions, run: RunLine) -> int:
     """
     context.configure_logging(options)
     settings = options.settings()
-    env = read_environment(run.env)
+    env, secret_env = read_environment(run.env), read_environment(run.secret_env, "--secret-env")
     files = read_files(run.files)
     program = read_program(run, context.catalog(settings))
-    how = replace(run.options, args=program_arguments(run, program.runtime), env=env)
+    how = replace(run.options, args=program_arguments(run, program.runtime), env=env, secret_env=secret_env)
     if run.output_dir is not None:
         check_folder(run.output_dir)
     return run_interruptible(lambda: _run(settings, run, program, how, files))

@@ -8,19 +8,23 @@ import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Never
 
+from emberbox.errors import SecretsUnavailable
 from emberbox.net.backoff import Backoff
 from emberbox.net.names import SystemResolver
 from emberbox.schemas.signatures import DELIVERY_HEADER, EVENT_HEADER, SIGNATURE_HEADER, sign
+from emberbox.service.secrets.places import job_webhook, webhook_secret
 from emberbox.service.webhooks.lanes import Lanes
 from emberbox.service.webhooks.outbox import Outbox, history_entry
 from emberbox.service.webhooks.sender import Reply, Sender
 from emberbox.store.database import Database, now_us
 from emberbox.tasks import TaskKeeper, set_within, shielded
+from emberbox.text import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from emberbox.config import Settings
+    from emberbox.service.secrets.vault import Vault
     from emberbox.store.records import ClaimedDelivery
 
 _log = logging.getLogger(__name__)
@@ -42,6 +46,7 @@ class Dispatcher:
     Args:
         db: The database.
         settings: Their group `webhooks`.
+        vault: Opens the secrets that sign them.
         count: Called with the outcome of each attempt: `delivered`, `failed` (it will be tried
             again) or `dead`; None tells nobody.
         lease_margin_s: By how much a lease outlasts the longest attempt, in seconds.
@@ -51,11 +56,13 @@ class Dispatcher:
         self,
         db: Database,
         settings: Settings,
+        vault: Vault,
         count: Callable[[str], None] | None = None,
         *,
         lease_margin_s: float = LEASE_MARGIN_S,
     ) -> None:
         self._settings = settings.webhooks
+        self._vault = vault
         self._count = count
         self._lease_s = settings.webhooks.timeout_s + lease_margin_s
         self._backoff = Backoff(
@@ -140,7 +147,11 @@ class Dispatcher:
 
     async def _send(self, sender: Sender, claimed: ClaimedDelivery) -> Reply:
         try:
-            return await sender.send(claimed.url, self._headers(claimed), claimed.payload.encode())
+            headers, body = self._headers(claimed), claimed.payload.encode()
+        except SecretsUnavailable as error:
+            return Reply(error=f"it cannot be signed: {error.message}")
+        try:
+            return await sender.send(claimed.url, headers, body)
         except asyncio.CancelledError:
             await shielded(self._outbox.release(claimed))
             raise
@@ -152,7 +163,7 @@ class Dispatcher:
             status=reply.status,
             duration_ms=reply.duration_ms,
             error=reply.error,
-            response=_readable(reply.body, claimed.secret),
+            response=_readable(reply.body, self._secret(claimed) if reply.body else ""),
         )
         if reply.status == 410 and claimed.webhook_id is not None:
             await self._outbox.deactivate(claimed.webhook_id)
@@ -184,9 +195,16 @@ class Dispatcher:
             EVENT_HEADER: claimed.event,
             DELIVERY_HEADER: claimed.id,
         }
-        if claimed.secret:
-            headers[SIGNATURE_HEADER] = sign(claimed.payload.encode(), claimed.secret, int(time.time()))
+        if secret := self._secret(claimed):
+            headers[SIGNATURE_HEADER] = sign(claimed.payload.encode(), secret, int(time.time()))
         return headers
+
+    def _secret(self, claimed: ClaimedDelivery) -> str:
+        """Return what signs a delivery; empty for an unsigned one. Raises `SecretsUnavailable`."""
+        if not claimed.secret:
+            return ""
+        hook, job = claimed.webhook_id, claimed.job_id or ""
+        return self._vault.unseal(claimed.secret, webhook_secret(hook) if hook else job_webhook(job))
 
 
 def _until(at: int | None) -> float:
@@ -194,13 +212,8 @@ def _until(at: int | None) -> float:
 
 
 def _readable(body: bytes, secret: str) -> str | None:
-    """Return the body's beginning as text, without controls and without a secret that was sent back."""
+    """Return the body's beginning as text, the hidden written out, without a secret that was sent back."""
     text = body.decode("utf-8", "replace")
     if secret:
         text = text.replace(secret, "[secret]")
-    return (
-        "".join(
-            character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text
-        )
-        or None
-    )
+    return escaped(text, lines=True) or None

@@ -10,7 +10,9 @@ from sqlalchemy import RowMapping, Table, delete, func, insert, select, update
 
 from emberbox.errors import Conflict, NotFound, QuotaExceeded
 from emberbox.ids import is_id, new_id
+from emberbox.service.secrets.places import webhook_secret
 from emberbox.service.webhooks.news import delivery_row
+from emberbox.service.webhooks.reach import Reach
 from emberbox.service.webhooks.targets import check_url
 from emberbox.store.database import Database, now_us
 from emberbox.store.records import DeliveryRecord, KeyRecord, WebhookRecord
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from emberbox.config import Settings
+    from emberbox.service.secrets.vault import Vault
 
 _WebhookPage = tuple[list[WebhookRecord], str | None]
 _DeliveryPage = tuple[list[DeliveryRecord], str | None]
@@ -36,12 +39,14 @@ class Webhooks:
     Args:
         db: The database.
         settings: Their group `webhooks`.
+        vault: Seals their secrets.
         wake: Called when there is something to deliver.
     """
 
-    def __init__(self, db: Database, settings: Settings, wake: Callable[[], None]) -> None:
+    def __init__(self, db: Database, settings: Settings, vault: Vault, wake: Callable[[], None]) -> None:
         self._db = db
-        self._allow_private = settings.webhooks.allow_private
+        self._reach = Reach(settings.webhooks)
+        self._vault = vault
         self._wake = wake
 
     def check_url(self, url: str) -> str:
@@ -49,7 +54,7 @@ class Webhooks:
 
         Raises `InvalidInput` when it cannot be a webhook's, or may not be called.
         """
-        return check_url(url, allow_private=self._allow_private).url
+        return check_url(url, self._reach).url
 
     async def create(
         self, key: KeyRecord, *, url: str, events: Sequence[str], description: str = ""
@@ -59,16 +64,17 @@ class Webhooks:
         Raises:
             InvalidInput: The URL cannot be called, or may not be.
             QuotaExceeded: The key has `MOST_WEBHOOKS` already.
+            SecretsUnavailable: There is no key that could seal the secret.
         """
         target, now = self.check_url(url), now_us()
-        secret = _new_secret()
+        secret, webhook_id = _new_secret(), new_id("whk")
         row: dict[str, Any] = {
-            "id": new_id("whk"),
+            "id": webhook_id,
             "key_id": key.id,
             "url": target,
             "description": description,
             "events": _distinct(events),
-            "secret": secret,
+            "secret": self._vault.seal(secret, webhook_secret(webhook_id)),
             "active": True,
             "created_at": now,
             "updated_at": now,
@@ -119,9 +125,13 @@ class Webhooks:
         )
 
     async def rotate(self, key: KeyRecord, webhook_id: str) -> tuple[WebhookRecord, str]:
-        """Give a webhook a new secret, with which every attempt from now on is signed. Raises `NotFound`."""
+        """Give a webhook a new secret, with which every attempt from now on is signed.
+
+        Raises `NotFound`, and `SecretsUnavailable` when there is no key that could seal it.
+        """
         secret = _new_secret()
-        return await self._change(key, webhook_id, {"secret": secret}), secret
+        sealed = self._vault.seal(secret, webhook_secret(webhook_id))
+        return await self._change(key, webhook_id, {"secret": sealed}), secret
 
     async def delete(self, key: KeyRecord, webhook_id: str) -> None:
         """Delete a webhook and its deliveries, the pending ones too. Raises `NotFound`."""

@@ -275,7 +275,7 @@ def test_details_on_demand(emberbox: Emberbox, how: str) -> None:
         (("run", "-", "-r", "pyhton"), "there is no runtime 'pyhton'. Did you mean 'python'?"),
         (("run", "LICENSE"), "cannot tell the runtime of 'LICENSE'"),
         (("run",), "name the script to run"),
-        (("run", "-c", "1", "-r", "python", "-e", "=x"), "--env '=x'"),
+        (("run", "-c", "1", "-r", "python", "-e", "=x"), "--env: a variable has a name"),
         (("run", "-c", "1", "-r", "python", "-e", "NOT_SET_HERE"), "NOT_SET_HERE: it is not set here"),
         (("run", "-c", "1", "-r", "python", "-f", "nothing"), "there is no file 'nothing'"),
         (("run", "-c", "1", "-r", "python", "-f", "LICENSE:"), "--file 'LICENSE:'"),
@@ -297,5 +297,5 @@ def test_mistakes(emberbox: Emberbox, words: tuple[str, ...], message: str) -> N
 def test_the_console_goes_to_standard_error_each_line_marked(emberbox: Emberbox) -> None:
     done = emberbox(*code("print(6 * 7)", "--console"))
     assert done.stdout == b"42\n"
-    assert done.stderr.decode() == "console | a line of the guest's kernel \ufffd[2J\n"
+    assert done.stderr.decode() == "console | a line of the guest's kernel \\x1b[2J\n"
     assert emberbox(*code("print(6 * 7)")).stderr == b""

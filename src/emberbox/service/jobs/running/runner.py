@@ -16,12 +16,14 @@ from emberbox.errors import (
     InvalidInput,
     NotFound,
     PackagesFailed,
+    SecretsUnavailable,
     VmmDied,
 )
 from emberbox.model import RunResult, RunStatus
 from emberbox.sandbox.packages.requests import REQUEST_BYTES, PackageRequest, tool_of
 from emberbox.service.jobs.running import outcomes
 from emberbox.service.jobs.running.artifacts import Artifacts, Collected
+from emberbox.service.jobs.sealed import opened_options
 from emberbox.store.database import now_us
 from emberbox.tasks import TaskKeeper, undone_on_failure
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from emberbox.sandbox import Engine, Process, Sandbox
     from emberbox.service.jobs.running.endings import Outcome
     from emberbox.service.jobs.running.live import LiveJob
+    from emberbox.service.secrets.vault import Vault
     from emberbox.service.uploads.contents import Contents
     from emberbox.store.records import ContentRecord, JobRecord
 
@@ -50,16 +53,24 @@ class Runner:
         contents: Scripts and files.
         blobs: Takes large logs.
         artifacts: Takes what is kept.
+        vault: Opens jobs' secrets.
         keeper: Ends sandboxes in the background.
     """
 
     def __init__(
-        self, engine: Engine, contents: Contents, blobs: BlobStore, artifacts: Artifacts, keeper: TaskKeeper
+        self,
+        engine: Engine,
+        contents: Contents,
+        blobs: BlobStore,
+        artifacts: Artifacts,
+        vault: Vault,
+        keeper: TaskKeeper,
     ) -> None:
         self._engine = engine
         self._contents = contents
         self._blobs = blobs
         self._artifacts = artifacts
+        self._vault = vault
         self._keeper = keeper
 
     async def run(self, live: LiveJob) -> Outcome:
@@ -88,12 +99,13 @@ class Runner:
             packages = await self._packages(job, runtime)
             # All output is taken as it comes, and bounded by the job's own limit.
             limits = replace(runtime.limits.of_runs(), keep_bytes=None)
+            options = opened_options(self._vault, job)
             sandbox = await self._engine.open_sandbox(
-                job.runtime, job.spec.options, limits=limits, scope=job.key_id, packages=packages
+                job.runtime, options, limits=limits, scope=job.key_id, packages=packages
             )
         except PackagesFailed as error:
             return await outcomes.without_packages(self._blobs, live, error)
-        except (InvalidInput, ImageError) as error:
+        except (InvalidInput, ImageError, SecretsUnavailable) as error:
             return outcomes.refused("refused", error)
         live.sandbox = sandbox
         try:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from emberbox.service.accounts.quota import Quotas
     from emberbox.service.jobs.queue.base import JobQueue, Places
+    from emberbox.service.secrets.vault import Vault
 
 RECOUNT_S = 1.0
 """A key's waiting jobs are counted again after this long, in case another process took some in."""
@@ -81,6 +82,7 @@ class Batch:
         queue: Gives new jobs their places.
         quotas: What each key may use.
         waiting: What is known of keys' waiting jobs; kept up to date.
+        vault: Seals their secrets.
     """
 
     def __init__(
@@ -89,11 +91,13 @@ class Batch:
         queue: JobQueue,
         quotas: Quotas,
         waiting: dict[str, Waiting],
+        vault: Vault,
     ) -> None:
         self._connection = connection
         self._queue = queue
         self._quotas = quotas
         self._waiting = waiting
+        self._vault = vault
         self._now = now_us()
         self._named: dict[tuple[str, str], tuple[str, str]] = {}
         self._rows: list[dict[str, Any]] = []
@@ -118,13 +122,14 @@ class Batch:
                 return earlier, False
             await self._check_waiting(request.key)
             await self._check_cpu(request.key)
+            return self._add(request, places), True
         except EmberboxError as error:
             return error
-        return self._add(request, places), True
 
     def _add(self, request: Request, places: Places) -> JobRecord:
         key, order = request.key, request.order
-        row = new_row(key, order, self._now) | {"fair_order": places(key.id, order.priority)}
+        row = new_row(key, order, self._now, self._vault)
+        row["fair_order"] = places(key.id, order.priority)
         self._rows.append(row)
         if request.idempotency is not None:
             idempotency_key, request_hash = request.idempotency
@@ -138,7 +143,7 @@ class Batch:
                     "created_at": self._now,
                 }
             )
-        self._made[row["id"]] = job = JobRecord(**{**row, "spec": order.spec})
+        self._made[row["id"]] = job = JobRecord.from_row(row)
         return job
 
     async def _read_names(self, requests: list[Request]) -> None:

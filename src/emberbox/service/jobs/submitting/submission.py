@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from emberbox.service.accounts.quota import Quotas
     from emberbox.service.jobs.queue.base import JobQueue
+    from emberbox.service.secrets.vault import Vault
     from emberbox.store.database import Database
     from emberbox.store.records import JobRecord, KeyRecord
 
@@ -40,6 +41,7 @@ class Submission:
         db: Their rows.
         queue: Gives them their places, and is told of new ones.
         quotas: What each key may use.
+        vault: Seals jobs' secrets.
         check_ready: Called before a job is accepted; raises what speaks against it.
         accepted: Called with each new job.
     """
@@ -49,6 +51,7 @@ class Submission:
         db: Database,
         queue: JobQueue,
         quotas: Quotas,
+        vault: Vault,
         *,
         check_ready: Callable[[], None],
         accepted: Callable[[JobRecord], None],
@@ -56,6 +59,7 @@ class Submission:
         self._db = db
         self._queue = queue
         self._quotas = quotas
+        self._vault = vault
         self._check_ready = check_ready
         self._accepted = accepted
         self._pending: list[Request] = []
@@ -79,7 +83,7 @@ class Submission:
 
         Raises:
             IdempotencyMismatch: That earlier request was another one.
-            QuotaExceeded, StoreError, NoSpace, ServiceStopping: Nothing was accepted.
+            QuotaExceeded, SecretsUnavailable, StoreError, NoSpace, ServiceStopping: Nothing was accepted.
         """
         try:
             self._check_ready()
@@ -102,8 +106,8 @@ class Submission:
         return job, new
 
     async def rerun(self, key: KeyRecord, job: JobRecord) -> JobRecord:
-        """Submit the same job again. Raises as `submit` does."""
-        return (await self.submit(key, JobOrder.again(job)))[0]
+        """Submit the same job again. Raises as `submit` does, and `SecretsUnavailable`."""
+        return (await self.submit(key, JobOrder.again(job, self._vault)))[0]
 
     async def settle(self) -> None:
         """Wait until everything that was submitted is written."""
@@ -160,6 +164,6 @@ class Submission:
 
     async def _write(self, requests: list[Request]) -> list[Answer]:
         def write(connection: AsyncConnection) -> Awaitable[list[Answer]]:
-            return Batch(connection, self._queue, self._quotas, self._waiting).write(requests)
+            return Batch(connection, self._queue, self._quotas, self._waiting, self._vault).write(requests)
 
         return await self._db.write(write)
