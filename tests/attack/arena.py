@@ -221,7 +221,7 @@ async def _key(operator: Tenant, team: str | None) -> str:
         made = await operator.ask("POST", "/v1/teams", json={"name": team})
         body["team_id"] = made.raise_for_status().json()["id"]
     answer = (await operator.ask("POST", "/v1/keys", json=body)).raise_for_status()
-    return str(answer.json()["key"])
+    return str(answer.json()["secret"])
 
 
 async def _in_force(bad: Tenant, attacking: asyncio.Task[None]) -> None:

@@ -35,6 +35,16 @@ async def test_a_team_alone_takes_all_and_half_beside_another(service: Service) 
     assert not (await read(quotas)).bounds()
 
 
+async def test_another_team_counts_from_its_first_job_on(service: Service) -> None:
+    await service.keys.create("ours", ["run"])
+    quotas = await read(quotas_of(service.db, places=4))
+    team = await service.teams.create("other")
+    key, _ = await service.keys.create("theirs", ["run"], team_id=team.id)
+    assert not quotas.bounds()
+    quotas.learn(key)
+    assert quotas.bounds().default == quotas.bounds().of[team.id] == 2
+
+
 async def test_the_places_of_all_workers_count(service: Service) -> None:
     team = await service.teams.create("other")
     await service.keys.create("ours", ["run"])

@@ -109,7 +109,7 @@ class Quotas:
         self._places = places
         self._teams: dict[str, Mapping[str, float]] = {}
         self._keys: dict[str, Mapping[str, float]] = {}
-        self._others = False
+        self._active: set[str] = set()
         self._own_read = float("-inf")
 
     def shares(self, key: KeyRecord, name: str) -> list[Share]:
@@ -147,10 +147,11 @@ class Quotas:
         if self._settings.concurrent_jobs:
             return self._settings.concurrent_jobs
         share = quota.get("worker_share") or self._settings.worker_share
-        return max(1, int(self._places * share)) if self._others and share < 1 else 0
+        return max(1, int(self._places * share)) if len(self._active) > 1 and share < 1 else 0
 
     def learn(self, key: KeyRecord) -> None:
-        """Take the quotas of a key and its team over at once, before its first job may start."""
+        """Take a key, its team and their quotas over at once, before its first job may start."""
+        self._active.add(key.team_id)
         self._teams[key.team_id] = key.team_quota
         self._keys[key.id] = key.quota
 
@@ -163,7 +164,7 @@ class Quotas:
         self._keys = {row["id"]: row["quota"] for row in own}
         found: Any = await self._db.rows(select(teams.c.id, teams.c.quota))
         self._teams = {row["id"]: row["quota"] for row in found}
-        self._others = len({row["team_id"] for row in own}) > 1
+        self._active = {row["team_id"] for row in own}
         places = await self._db.scalar(select(func.sum(workers.c.concurrency)))
         self._places = max(self._own_places, int(places or 0))
         self._own_read = time.monotonic()
