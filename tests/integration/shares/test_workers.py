@@ -45,6 +45,17 @@ async def test_another_team_counts_from_its_first_job_on(service: Service) -> No
     assert quotas.bounds().default == quotas.bounds().of[team.id] == 2
 
 
+async def test_a_team_that_comes_first_does_not_hide_another(service: Service) -> None:
+    """Both are new; the one that does not wait to submit may not take all places for that."""
+    quotas = await read(quotas_of(service.db, places=4))
+    await service.keys.create("ours", ["run"])
+    team = await service.teams.create("other")
+    key, _ = await service.keys.create("theirs", ["run"], team_id=team.id)
+    quotas.learn(key)
+    await quotas.refresh()
+    assert quotas.bounds().of[team.id] == 2
+
+
 async def test_the_places_of_all_workers_count(service: Service) -> None:
     team = await service.teams.create("other")
     await service.keys.create("ours", ["run"])

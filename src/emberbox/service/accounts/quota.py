@@ -111,6 +111,7 @@ class Quotas:
         self._keys: dict[str, Mapping[str, float]] = {}
         self._active: set[str] = set()
         self._own_read = float("-inf")
+        self._team_came = float("-inf")
 
     def shares(self, key: KeyRecord, name: str) -> list[Share]:
         """Return what holds for a key of a bound such as `queued_jobs`: its team's, and then its own."""
@@ -151,13 +152,20 @@ class Quotas:
 
     def learn(self, key: KeyRecord) -> None:
         """Take a key, its team and their quotas over at once, before its first job may start."""
-        self._active.add(key.team_id)
+        if key.team_id not in self._active:
+            # The keys of others may be as new as this one, and they want their places too.
+            self._active.add(key.team_id)
+            self._team_came = time.monotonic()
         self._teams[key.team_id] = key.team_quota
         self._keys[key.id] = key.quota
 
     async def refresh(self) -> None:
-        """Read the quotas of teams and keys and the workers' places again, if that is some time ago."""
-        if time.monotonic() - self._own_read < KEYS_S:
+        """Read the quotas of teams and keys and the workers' places again.
+
+        Only if that is some time ago, or a team came since.
+        """
+        begun = time.monotonic()
+        if self._team_came < self._own_read and begun - self._own_read < KEYS_S:
             return
         active = keys.c.revoked_at.is_(None)
         own = await self._db.rows(select(keys.c.id, keys.c.team_id, keys.c.quota).where(active))
@@ -167,7 +175,7 @@ class Quotas:
         self._active = {row["team_id"] for row in own}
         places = await self._db.scalar(select(func.sum(workers.c.concurrency)))
         self._places = max(self._own_places, int(places or 0))
-        self._own_read = time.monotonic()
+        self._own_read = begun
 
 
 def shares_of(key: KeyRecord, settings: QuotaSettings, name: str) -> list[Share]:
