@@ -146,10 +146,8 @@ async def test_what_there_was_belongs_to_the_first_team(database_kind: str, empt
     await _with(empty_database_url, lambda c: c.execute(text("UPDATE keys SET scopes = 'admin'")))
     await upgrade(empty_database_url)
     for table in ("keys", "scripts", "jobs", "webhooks", "deliveries", "usage"):
-        owners = await _with(
-            empty_database_url,
-            lambda c, table=table: c.execute(text(f"SELECT team_id FROM {table}")).scalars().all(),  # noqa: S608
-        )
+        query = text(f"SELECT team_id FROM {table}")  # noqa: S608
+        owners = await _with(empty_database_url, lambda c: c.execute(query).scalars().all())  # noqa: B023
         assert owners == [FIRST_TEAM], table
     db = Database(empty_database_url)
     try:
