@@ -85,7 +85,7 @@ async def test_a_teams_admin_stays_in_the_team(app_client: httpx.AsyncClient, ma
     admin = bearer(await make_key("admin", team="other"))
     own = (await app_client.get("/v1/me", headers=admin)).json()
     operator = (await app_client.get("/v1/me")).json()["id"]
-    refused: list[tuple[str, str, Any, int]] = [
+    refused: list[tuple[str, str, dict[str, Any] | None, int]] = [
         ("POST", "/v1/teams", {"name": "x"}, 403),
         ("GET", "/v1/teams", None, 403),
         ("PATCH", f"/v1/teams/{own['team_id']}", {"quota": {}}, 403),

@@ -8,11 +8,13 @@ import sqlite3
 import subprocess
 import sys
 import warnings
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, TextClause, inspect, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -147,7 +149,7 @@ async def test_what_there_was_belongs_to_the_first_team(database_kind: str, empt
     await upgrade(empty_database_url)
     for table in ("keys", "scripts", "jobs", "webhooks", "deliveries", "usage"):
         query = text(f"SELECT team_id FROM {table}")  # noqa: S608
-        owners = await _with(empty_database_url, lambda c: c.execute(query).scalars().all())  # noqa: B023
+        owners = await _with(empty_database_url, partial(_column, query))
         assert owners == [FIRST_TEAM], table
     db = Database(empty_database_url)
     try:
@@ -161,6 +163,10 @@ async def test_what_there_was_belongs_to_the_first_team(database_kind: str, empt
         *("requests_per_s", "burst", "concurrent_jobs", "queued_jobs", "storage_bytes", "cpu_s_day")
     }, "what bounded each key until now"
     assert not any(team.quota.values()), "all keys together had no bound before"
+
+
+def _column(query: TextClause, connection: Connection) -> list[Any]:
+    return list(connection.execute(query).scalars())
 
 
 def _load(connection: Connection, file: Path) -> None:
