@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emberbox.config import Settings, StoreSettings, WebhookSettings
+from emberbox.config import QuotaSettings, Settings, StoreSettings, WebhookSettings
 from emberbox.store import Database
 from emberbox.store.migrate import upgrade
 from emberbox.store.tables import FIRST_TEAM
@@ -180,6 +180,8 @@ def service_settings(tmp_path: Path, database_url: str) -> Settings:
         Settings(data=tmp_path / "data"),
         store=StoreSettings(url=database_url),
         webhooks=WebhookSettings(allow_private=True, retry_s=0.05),
+        # One team of a test does not keep half of the places free for another.
+        quota=QuotaSettings(worker_share=1.0),
     )
 
 
