@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import warnings
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
