@@ -95,7 +95,8 @@ class HeldEnds:
 
     async def none(self, at_most_s: float) -> bool:
         """Wait until nothing waits to be written; returns whether that is so, after `at_most_s` at most."""
-        return await set_within(self._none, at_most_s)
+        # It is asked before each job: a timer for each would stay with the event loop for a while.
+        return self._none.is_set() or await set_within(self._none, at_most_s)
 
     def told_of(self, job: JobRecord) -> str | None:
         """Return what a caller is told of a job whose attempt has ended and waits here; None for others."""
