@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from emberbox.service.service import Service
     from tests.integration.jobs.conftest import Caller
 
-WARM = 200
-JOBS = 1_000
+WARM = 1_100
+"""More than the caches remember: they are full afterwards."""
+JOBS = 500
 AT_ONCE = 8
 
 
