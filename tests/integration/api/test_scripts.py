@@ -261,11 +261,12 @@ async def _until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_one_key_does_not_see_another_s_scripts(
+async def test_one_team_does_not_see_another_s_scripts(
     app_client: httpx.AsyncClient, make_key: Callable[..., Awaitable[str]]
 ) -> None:
     mine = await _upload(app_client, ("a.py", b"print(1)"))
-    other = {"Authorization": f"Bearer {await make_key('run')}"}
+    ours = {"Authorization": f"Bearer {await make_key('run')}"}
+    other = {"Authorization": f"Bearer {await make_key('run', team='other')}"}
     theirs = Script.model_validate_json(
         (await app_client.post("/v1/scripts", files=[("file", ("a.py", b"print(1)"))], headers=other)).content
     )
@@ -281,7 +282,7 @@ async def test_one_key_does_not_see_another_s_scripts(
         missing = await app_client.request(method, f"/v1/scripts/scr_{'0' * 26}{path}", headers=other)
         assert answer.status_code == missing.status_code == 404
         assert answer.json()["detail"] == missing.json()["detail"]
-    for headers, script in ((other, theirs), ({}, mine)):
+    for headers, script in ((other, theirs), (ours, mine)):
         listed = (await app_client.get("/v1/scripts", headers=headers)).json()["items"]
         assert [item["id"] for item in listed] == [script.id]
     assert (await app_client.get(f"/v1/scripts/{mine.id}/content")).status_code == 200
