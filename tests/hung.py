@@ -148,6 +148,15 @@ async def _death_reason(sandbox: Sandbox, stop: Stop) -> str:
     raise AssertionError("a VM that has stopped has answered")
 
 
+async def _killed_from_outside(sandbox: Sandbox, stop: Stop) -> bool:
+    stop()
+    try:
+        await sandbox.metrics()
+    except GuestTimeout as error:
+        return await sandbox.killed_from_outside(error)
+    raise AssertionError("a VM that has stopped has answered")
+
+
 async def _close(sandbox: Sandbox, stop: Stop) -> None:
     async with sandbox.start(["cat"], stdin=True):
         stop()
@@ -274,6 +283,7 @@ CASES: dict[str, Case] = {
     "Sandbox.delete_file": _stopped(lambda sandbox: sandbox.delete_file("a")),
     "Sandbox.get_archive": _get_archive,
     "Sandbox.kill": _kill,
+    "Sandbox.killed_from_outside": _killed_from_outside,
     "Sandbox.list_files": _stopped(lambda sandbox: sandbox.list_files()),
     "Sandbox.make_folder": _stopped(lambda sandbox: sandbox.make_folder("a")),
     "Sandbox.metrics": _stopped(lambda sandbox: sandbox.metrics()),

@@ -51,7 +51,7 @@ def keys(request: pytest.FixtureRequest, service: Service) -> Keys:
 
 async def new_key(service: Service) -> tuple[KeyRecord, dict[str, str]]:
     key, secret = await service.keys.create("holder", ["run"])
-    return key, {"X-API-Key": secret}
+    return key, {"Authorization": f"Bearer {secret}"}
 
 
 @pytest.mark.parametrize("how", list(ENDS))
@@ -78,7 +78,7 @@ async def test_a_websocket_of_a_key_that_ends_is_closed_and_the_job_goes_on(
 @pytest.mark.parametrize("how", ["revoked", "suspended"])
 @pytest.mark.parametrize("format", ["json", "text"])
 async def test_a_followed_log_breaks_off(
-    how: str, format: str, keys: Keys, served: Served, service: Service, app: FastAPI
+    how: str, format: str, keys: Keys, app: FastAPI, served: Served, service: Service
 ) -> None:
     end, code = ENDS[how]
     key, theirs = await new_key(service)
@@ -161,7 +161,7 @@ async def test_the_last_key_that_manages_teams_is_not_suspended(served: Served, 
 @pytest.mark.parametrize("running", ["end", "keep"])
 async def test_a_revoked_keys_jobs(running: str, served: Served, service: Service) -> None:
     key, secret = await service.keys.create("holder", ["run"], quota={"concurrent_jobs": 1})
-    theirs = {"X-API-Key": secret}
+    theirs = {"Authorization": f"Bearer {secret}"}
     async with caller(served) as client:
         endless = {"runtime": "bash", "code": "sleep 600"}
         first = (await client.post("/v1/jobs", json=endless, headers=theirs)).json()["id"]
