@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from emberbox.sandbox.packages.turns import Turns
+from emberbox.turns import Turns
 
 
 async def test_owners_take_turns_however_many_each_wants() -> None:
