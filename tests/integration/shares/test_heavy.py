@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from emberbox.config import QuotaSettings
-from emberbox.service.uploads import intake
+from emberbox.service.uploads import archives, intake
 from emberbox.service.uploads.heavy import SMALL_BYTES
 from tests.integration.jobs.conftest import Caller
 from tests.patience import PATIENCE_S
@@ -47,7 +47,7 @@ class Hold:
         self.most = 0
         self._free = threading.Event()
         self._loop = asyncio.get_running_loop()
-        self._unpack = intake.unpack
+        self._unpack = archives.unpack
 
     def unpack(self, path: Path, *arguments: Any) -> Any:
         """Unpack an archive, after the hold."""

@@ -117,13 +117,13 @@ async def test_those_for_whom_templates_are_made_take_turns(
         return False
 
     async def run(memory_mib: int, scope: str, news: Told) -> None:
-        async with engine.sandbox("python", memory_mib=memory_mib, scope=scope, progress=news):
+        async with few.sandbox("python", memory_mib=memory_mib, scope=scope, progress=news):
             pass
 
     monkeypatch.setattr("emberbox.sandbox.templates.store.warm", warm)
-    engine = Engine(Settings(data=tmp_path, pool=PoolSettings(minimum=0, maximum=0, standby=0)))
+    few = Engine(Settings(data=tmp_path, pool=PoolSettings(minimum=0, maximum=0, standby=0)))
     many, other = Told(), Told()
-    async with engine, asyncio.TaskGroup() as runs:
+    async with few, asyncio.TaskGroup() as runs:
         for memory_mib in (128, 192, 256, 384):
             runs.create_task(run(memory_mib, "team_1", many))
         await until(lambda: "warming the template" in many.steps)
