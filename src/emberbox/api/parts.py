@@ -77,7 +77,8 @@ SubmissionPart = Annotated[Submission, _part(lambda service: service.submission)
 TeamsPart = Annotated[Teams, _part(lambda service: service.teams)]
 TelemetryPart = Annotated[Telemetry, _part(lambda service: service.telemetry)]
 UploadsPart = Annotated[
-    Uploads, _part(lambda service: Uploads(service.scripts, service.settings, service.check_ready))
+    Uploads,
+    _part(lambda service: Uploads(service.scripts, service.settings, service.check_ready, service.heavy)),
 ]
 UsagePart = Annotated[Usage, _part(lambda service: service.usage)]
 WaitersPart = Annotated[Waiters, Depends(_waiters)]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from emberbox.config import Settings
     from emberbox.service.accounts.reservations import Reservation
+    from emberbox.service.uploads.heavy import HeavyTurns
     from emberbox.service.uploads.scripts import Scripts
     from emberbox.store.records import KeyRecord, ScriptRecord
 
@@ -57,11 +58,13 @@ class Uploads:
         scripts: Where they go.
         settings: The bounds of forms and archives.
         check_ready: Raises what speaks against taking new work.
+        heavy: Teams' turns at what takes long.
     """
 
     scripts: Scripts
     settings: Settings
     check_ready: Callable[[], None]
+    heavy: HeavyTurns
 
     async def store(
         self, request: HTTPRequest, key: KeyRecord, *, fallback: str | None = None
@@ -100,23 +103,23 @@ class Uploads:
             )
             form = await while_good(request.scope, reading)
             fields = _check(form.fields)
-            upload = await receive(form.files, bounds, scratch, room)
             create = partial(
                 self.scripts.create,
                 key,
-                upload,
-                room,
+                room=room,
                 entry=fields.entry,
                 name=fields.name,
                 labels=fields.labels,
             )
-            try:
-                return await create(runtime=fields.runtime)
-            except UnknownRuntime:
-                named = fields.runtime or upload.archive or PurePosixPath(upload.name).suffix
-                if fallback is None or named:
-                    raise
-                return await create(runtime=fallback)
+            async with self.heavy.for_upload(key.team_id, form.files):
+                upload = await receive(form.files, bounds, scratch, room)
+                try:
+                    return await create(upload, runtime=fields.runtime)
+                except UnknownRuntime:
+                    named = fields.runtime or upload.archive or PurePosixPath(upload.name).suffix
+                    if fallback is None or named:
+                        raise
+                    return await create(upload, runtime=fallback)
 
 
 def _check(values: dict[str, str]) -> UploadFields:

@@ -97,7 +97,8 @@ async def start_parts(
     book = MachineBook(kept, driver.name)
     slots = Slots(folder.number * SLOTS, machine_count(settings), machines_mib(settings))
     standbys = StandbyStock(settings.pool, max(1, slots.count // STANDBY_SHARE), keeper)
-    launches = capacity.launches or max(2, len(os.sched_getaffinity(0)) * 2)
+    processors = len(os.sched_getaffinity(0))
+    launches = capacity.launches or max(2, processors * 2)
     maker = MachineMaker(driver, Places(folder, slots, settings, book), vmm, launches, standbys)
     pools = Pools(maker, standbys, settings.pool, keeper)
     slots.on_shortage = lambda: standbys.give_up_one() or pools.give_up_one()
@@ -105,9 +106,15 @@ async def start_parts(
     opened.stock = pools
     templates = None
     if isinstance(driver, SnapshotDriver):
-        room = settings.templates.disk_mib
         templates = TemplateStore(
-            settings.data / "templates", maker, driver, driver.name, report, room, opened
+            settings.data / "templates",
+            maker,
+            driver,
+            driver.name,
+            report,
+            settings.templates.disk_mib,
+            opened,
+            builds=max(2, processors),
         )
         undo.push(templates.close)
     return EngineParts(

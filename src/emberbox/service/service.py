@@ -41,6 +41,7 @@ from emberbox.service.status.telemetry import Telemetry
 from emberbox.service.upkeep.retention import Sweeper
 from emberbox.service.upkeep.space import SpaceGuard
 from emberbox.service.uploads.contents import Contents
+from emberbox.service.uploads.heavy import HeavyTurns
 from emberbox.service.uploads.scripts import Scripts
 from emberbox.service.webhooks.dispatcher import Dispatcher
 from emberbox.service.webhooks.registry import Webhooks
@@ -149,6 +150,7 @@ class Service:
         self.webhooks = Webhooks(self.db, self.settings, self.vault, self.dispatcher.wake)
 
     def _assemble_uploads(self) -> None:
+        self.heavy = HeavyTurns()
         self.contents = Contents(self.db, self.blobs)
         self.scripts = Scripts(
             self.db, self.contents, self.engine.runtimes, quotas=self.quotas, reservations=self.reservations
@@ -179,6 +181,7 @@ class Service:
             self.contents,
             self.reservations,
             self.vault,
+            self.heavy,
             check_ready=self.check_ready,
             accepted=self._accepted,
         )

@@ -14,6 +14,7 @@ from emberbox.service.jobs.queue.database import DatabaseQueue
 from emberbox.service.jobs.submitting.order import JobOrder, new_row
 from emberbox.service.jobs.submitting.submission import Submission
 from emberbox.service.uploads.contents import Contents
+from emberbox.service.uploads.heavy import HeavyTurns
 from emberbox.store import Database
 from emberbox.store.database import now_us
 from emberbox.store.records import JobRecord, JobSpec
@@ -114,6 +115,7 @@ class DatabaseBench:
             Contents(db, MemoryBlobs()),
             reservations_of(db),
             vault_with(),
+            HeavyTurns(),
             check_ready=lambda: None,
             accepted=lambda job: None,
         )

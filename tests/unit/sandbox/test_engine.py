@@ -104,6 +104,36 @@ async def test_a_template_is_charged_to_whom_it_was_made_for(engine: Engine, tmp
     assert {record.memory_mib: record.scope for record in records} == {512: "key_1", 256: None}
 
 
+async def test_those_for_whom_templates_are_made_take_turns(
+    driver: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0})
+    released, warming = asyncio.Event(), [0]
+
+    async def warm(*_: object) -> bool:
+        warming.append(warming[-1] + 1)
+        await released.wait()
+        warming.append(warming[-1] - 1)
+        return False
+
+    async def run(memory_mib: int, scope: str, news: Told) -> None:
+        async with few.sandbox("python", memory_mib=memory_mib, scope=scope, progress=news):
+            pass
+
+    monkeypatch.setattr("emberbox.sandbox.templates.store.warm", warm)
+    few = Engine(Settings(data=tmp_path, pool=PoolSettings(minimum=0, maximum=0, standby=0)))
+    many, other = Told(), Told()
+    async with few, asyncio.TaskGroup() as runs:
+        for memory_mib in (128, 192, 256, 384):
+            runs.create_task(run(memory_mib, "team_1", many))
+        await until(lambda: "warming the template" in many.steps)
+        runs.create_task(run(512, "team_2", other))
+        await until(lambda: "warming the template" in other.steps)
+        assert many.steps.count("warming the template") == 1
+        released.set()
+    assert max(warming) == 2
+
+
 async def test_callers_are_told_what_is_made(engine: Engine) -> None:
     news = Told()
     async with engine:

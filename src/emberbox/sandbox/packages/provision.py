@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from emberbox.errors import PackagesFailed
 from emberbox.model import PackagesResult, elapsed_ms
 from emberbox.sandbox.packages.requests import PackageRequest, Packages, request_of, tool_of
-from emberbox.sandbox.packages.turns import Turns
+from emberbox.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -35,6 +35,7 @@ from emberbox.sandbox.templates.stored import (
 )
 from emberbox.sandbox.templates.template import Template, TemplatePlan
 from emberbox.sandbox.templates.warming import warm
+from emberbox.turns import Turns
 from emberbox.vmm.base import DriverReport, Snapshot, SnapshotDriver, part
 from emberbox.vmm.kvm.acceleration import cpu_model
 
@@ -65,6 +66,8 @@ class TemplateStore:
         report: What probing the driver found.
         room_mib: Room for all of them on disk; 0 for no bound.
         opened: Those that are open.
+        builds: How many are made at once. Those for whom they are made take turns, and none has more than
+            half of them made at once.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class TemplateStore:
         report: DriverReport,
         room_mib: int,
         opened: OpenTemplates,
+        builds: int,
     ) -> None:
         self._root = root
         self._maker = maker
@@ -91,6 +95,7 @@ class TemplateStore:
             "cpu": cpu_model() if report.accelerator == "kvm" else platform.machine(),
         }
         self._locks: dict[str, asyncio.Lock] = {}
+        self._turns = Turns(builds, each=max(1, builds // 2))
 
     def key(self, plan: TemplatePlan) -> str:
         """Return the hash of all that goes into a template."""
@@ -165,7 +170,8 @@ class TemplateStore:
         with await wait_for_lock(lock, what=what, timeout_s=_OTHERS_S, waiting=waiting):
             found = read_record(self._root / key)  # what another process has built meanwhile
             if found is None or record is not None:
-                found = await self._build(key, plan, progress)
+                async with self._turns.place(plan.scope):
+                    found = await self._build(key, plan, progress)
         return await self._open(found, plan, lease, progress), True
 
     async def _trim(self) -> None:

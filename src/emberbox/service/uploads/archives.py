@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from emberbox.service.uploads.bundles import BundleFile
 
-__all__ = ["ArchiveBounds", "archive_kind", "unpack"]
+__all__ = ["ArchiveBounds", "archive_kind", "begins_like_archive", "unpack"]
 
 _HEAD_BYTES = 512
 _GZIP = b"\x1f\x8b"
@@ -34,6 +34,13 @@ _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 # What parsers raise for damage; they are many, and not all of it is documented.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, LookupError, ArithmeticError)
 _UNSUPPORTED = (NotImplementedError, RuntimeError)
+
+
+def begins_like_archive(path: Path) -> bool:
+    """Tell whether a file may be an archive, by its first bytes alone. Blocks while it reads them."""
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    return head.startswith((*_ZIP, _GZIP)) or is_tar(head)
 
 
 def archive_kind(path: Path) -> str | None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from emberbox.service.jobs.queue.base import JobQueue
     from emberbox.service.secrets.vault import Vault
     from emberbox.service.uploads.contents import Contents, NewContent
+    from emberbox.service.uploads.heavy import HeavyTurns
     from emberbox.store.database import Database
     from emberbox.store.records import JobRecord, KeyRecord
 
@@ -51,6 +52,7 @@ class Submission:
         contents: Takes what jobs are made of.
         reservations: Promises of room for what is too large for a row.
         vault: Seals jobs' secrets.
+        heavy: Teams' turns at storing what is large.
         check_ready: Called before a job is accepted; raises what speaks against it.
         accepted: Called with each new job.
     """
@@ -63,6 +65,7 @@ class Submission:
         contents: Contents,
         reservations: Reservations,
         vault: Vault,
+        heavy: HeavyTurns,
         *,
         check_ready: Callable[[], None],
         accepted: Callable[[JobRecord], None],
@@ -73,6 +76,7 @@ class Submission:
         self._contents = contents
         self._reservations = reservations
         self._vault = vault
+        self._heavy = heavy
         self._check_ready = check_ready
         self._accepted = accepted
         self._pending: list[Request] = []
@@ -130,8 +134,10 @@ class Submission:
             if earlier is not None:
                 return earlier
             room.keep(size)
-            room.write(sum(plan.size for plan in order.plans))
-            return await self._submit_prepared(key, order, idempotency)
+            written = sum(plan.size for plan in order.plans)
+            room.write(written)
+            async with self._heavy.for_bytes(key.team_id, written):
+                return await self._submit_prepared(key, order, idempotency)
 
     async def _submit_prepared(
         self, key: KeyRecord, order: JobOrder, idempotency: tuple[str, str] | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from emberbox.sandbox.packages.turns import Turns
+from emberbox.turns import Turns
 
 
 async def test_owners_take_turns_however_many_each_wants() -> None:
@@ -42,3 +42,34 @@ async def test_who_is_cancelled_while_it_waits_leaves_no_gap() -> None:
     assert entered == ["stays"]
     async with asyncio.timeout(60), turns.place("after"):
         pass
+
+
+async def test_an_owner_holds_no_more_than_its_share_and_leaves_the_rest_to_others() -> None:
+    turns, order = Turns(3, each=2), []
+    held = asyncio.Event()
+
+    async def one(owner: str) -> None:
+        async with turns.place(owner):
+            order.append(owner)
+            await held.wait()
+
+    tasks = [asyncio.create_task(one(owner)) for owner in "aaaab"]
+    await asyncio.sleep(0)
+    assert order == list("aab")
+    held.set()
+    await asyncio.gather(*tasks)
+    assert order == list("aabaa")
+    assert await _most_at_once(turns, "aaaa") == 2, "nothing is left of who held places before"
+
+
+async def _most_at_once(turns: Turns, owners: str) -> int:
+    inside: list[int] = [0]
+
+    async def one(owner: str) -> None:
+        async with turns.place(owner):
+            inside.append(inside[-1] + 1)
+            await asyncio.sleep(0)
+            inside.append(inside[-1] - 1)
+
+    await asyncio.gather(*(one(owner) for owner in owners))
+    return max(inside)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -16,10 +16,13 @@ class Turns:
 
     Args:
         places: How many there are.
+        each: How many of them one owner holds at most; None for all. The others stay free for other owners.
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, each: int | None = None) -> None:
         self._free = places
+        self._each = places if each is None else each
+        self._held: Counter[str | None] = Counter()
         self._waiting: OrderedDict[str | None, deque[asyncio.Future[None]]] = OrderedDict()
 
     @asynccontextmanager
@@ -28,33 +31,35 @@ class Turns:
 
         May be cancelled while it waits.
         """
-        await self._take(owner)
-        try:
-            yield
-        finally:
-            self._pass_on()
-
-    async def _take(self, owner: str | None) -> None:
-        if self._free and not self._waiting:
-            self._free -= 1
-            return
         mine = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(owner, deque()).append(mine)
+        self._let_in()
         try:
             await mine
-        except asyncio.CancelledError:
+            yield
+        finally:
+            # A place may also have come together with a cancellation.
             if mine.done() and not mine.cancelled():
-                # The place came together with the cancellation: it is the next one's.
-                self._pass_on()
-            raise
+                self._leave(owner)
 
-    def _pass_on(self) -> None:
-        while self._waiting:
-            owner, line = self._waiting.popitem(last=False)
+    def _leave(self, owner: str | None) -> None:
+        self._free += 1
+        self._held[owner] -= 1
+        if not self._held[owner]:
+            del self._held[owner]
+        self._let_in()
+
+    def _let_in(self) -> None:
+        """Give free places to those who may have one: the first of each owner in turn."""
+        while self._free:
+            owners = [owner for owner in self._waiting if self._held[owner] < self._each]
+            if not owners:
+                return
+            line = self._waiting.pop(owners[0])
             following = line.popleft()
             if line:
-                self._waiting[owner] = line
+                self._waiting[owners[0]] = line
             if not following.done():
+                self._free -= 1
+                self._held[owners[0]] += 1
                 following.set_result(None)
-                return
-        self._free += 1
