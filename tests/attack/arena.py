@@ -20,7 +20,7 @@ import httpx
 from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 
 ROOT = Path(__file__).parents[2]
 WORKERS = 4
@@ -29,6 +29,12 @@ ON_HOST = ("-m", "tests.integration.serve_on_host")
 """Programs are plain processes of this host: for all in which the VM does not matter."""
 ON_VMS = ("-m", "emberbox", "serve")
 """Programs are in microVMs."""
+MOST = 2.0
+"""What is promised: how many times longer an attack may make a wait."""
+ALLOWANCE_S = 0.5
+"""Added to that: what a busy machine makes of a wait that is short."""
+GIVEN_UP = 4.0
+"""A load is given up when it takes so many times as long as the longest wait alone."""
 CONNECTIONS = httpx.Limits(max_connections=None, max_keepalive_connections=50)
 
 
@@ -58,25 +64,33 @@ class Outcome:
         alone: The waits with half the workers, and nobody else there.
         attacked: The waits for the same load under attack.
         answers: What the attacker was answered: how often each status.
+        through: How much of what a share bounds the attacker got, as the way counts it.
     """
 
     way: str
     alone: Waits
     attacked: Waits
     answers: Counter[int] = field(default_factory=Counter)
+    through: int = 0
 
     @property
     def factors(self) -> tuple[float, float]:
         """How many times longer the attack made the median and the worst wait."""
         return self.attacked.median / self.alone.median, self.attacked.worst / self.alone.worst
 
+    @property
+    def bearable(self) -> bool:
+        """Whether the other's waits were at most twice as long, and the allowance."""
+        pairs = ((self.alone.median, self.attacked.median), (self.alone.worst, self.attacked.worst))
+        return all(attacked <= MOST * alone + ALLOWANCE_S for alone, attacked in pairs)
+
     def __str__(self) -> str:
         median, worst = self.factors
         answers = " ".join(f"{count}x{status}" for status, count in sorted(self.answers.items()))
         return (
-            f"{self.way:10} alone {self.alone.median:6.2f} / {self.alone.worst:6.2f} s  attacked "
-            f"{self.attacked.median:6.2f} / {self.attacked.worst:6.2f} s  "
-            f"x {median:.2f} / {worst:.2f}  ({answers})"
+            f"{self.way}: alone {self.alone.median:.2f} / {self.alone.worst:.2f} s; attacked "
+            f"{self.attacked.median:.2f} / {self.attacked.worst:.2f} s; x {median:.2f} / {worst:.2f}; "
+            f"through {self.through}; answers {answers}"
         )
 
 
@@ -92,6 +106,7 @@ class Tenant:
         self.url = url
         self.secret = secret
         self.answers: Counter[int] = Counter()
+        self.through = 0
         self.http = httpx.AsyncClient(
             base_url=url,
             headers={"Authorization": f"Bearer {secret}"},
@@ -131,11 +146,13 @@ class Arena:
         folder: An empty folder for the services' data.
         program: How a service is started: `ON_HOST` or `ON_VMS`.
         settings: Of the services, as environment variables.
+        images: Where the images of VMs lie; None without VMs.
     """
 
     folder: Path
     program: Sequence[str] = ON_HOST
-    settings: dict[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    images: Path | None = None
 
     async def compare(
         self,
@@ -151,21 +168,26 @@ class Arena:
             attack: Attacks until it is cancelled. It is in force a second after its first answer.
         """
         async with self._service(f"{way}-alone", WORKERS // 2) as (good, _):
+            await good.run("true")  # its template is there
             alone = Waits(await load(good))
         async with self._service(f"{way}-attacked", WORKERS) as (good, bad):
+            await good.run("true")
             attacking = asyncio.create_task(attack(bad), name=f"attack-{way}")
             try:
                 await _in_force(bad, attacking)
-                attacked = Waits(await load(good))
+                attacked = await _endured(load(good), alone)
             finally:
                 attacking.cancel()
                 await asyncio.gather(attacking, return_exceptions=True)
-        return Outcome(way, alone, attacked, bad.answers)
+        return Outcome(way, alone, attacked, bad.answers, bad.through)
 
     @contextlib.asynccontextmanager
     async def _service(self, name: str, workers: int) -> AsyncIterator[tuple[Tenant, Tenant]]:
         """Run a service; yields who works, of its first team, and who attacks, of another."""
         data = self.folder / name
+        data.mkdir(parents=True)
+        if self.images is not None:
+            (data / "images").symlink_to(self.images)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *(*self.program, "--port", "0", "--data", str(data)),
@@ -222,6 +244,16 @@ async def _key(operator: Tenant, team: str | None) -> str:
         body["team_id"] = made.raise_for_status().json()["id"]
     answer = (await operator.ask("POST", "/v1/keys", json=body)).raise_for_status()
     return str(answer.json()["secret"])
+
+
+async def _endured(load: Awaitable[Sequence[float]], alone: Waits) -> Waits:
+    """Return the waits of a load that is under attack; where it is given up, one that is as long as that."""
+    bound_s = GIVEN_UP * alone.worst + ALLOWANCE_S
+    try:
+        async with asyncio.timeout(bound_s):
+            return Waits(await load)
+    except TimeoutError:
+        return Waits([bound_s])
 
 
 async def _in_force(bad: Tenant, attacking: asyncio.Task[None]) -> None:

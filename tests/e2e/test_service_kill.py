@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.attack.broken_hosts import Place, kill_service
+from tests.attack.strikes import Place, kill_service
 from tests.attack.load import UNDERWAY
 
 if TYPE_CHECKING:
