@@ -27,14 +27,14 @@ WORKERS = 4
 """Jobs at once of the service under attack; half of them for who works alone."""
 ON_HOST = ("-m", "tests.integration.serve_on_host")
 """Programs are plain processes of this host: for all in which the VM does not matter."""
-ON_VMS = ("-m", "emberbox", "serve")
+ON_VMS = ("-m", "emberbox.cli.main", "serve")
 """Programs are in microVMs."""
 MOST = 2.0
 """What is promised: how many times longer an attack may make a wait."""
 ALLOWANCE_S = 0.5
 """Added to that: what a busy machine makes of a wait that is short."""
-GIVEN_UP = 4.0
-"""A load is given up when it takes so many times as long as the longest wait alone."""
+GIVEN_UP, GIVEN_UP_S = 4.0, 10.0
+"""A load is given up when it takes so many times as long as alone, and so many seconds."""
 CONNECTIONS = httpx.Limits(max_connections=None, max_keepalive_connections=50)
 
 
@@ -140,19 +140,21 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class Arena:
-    """Where an attack is measured.
+    """Where attacks are measured.
 
     Args:
-        folder: An empty folder for the services' data.
+        folder: Gets the data of the services under attack.
+        alone: Who works at a service of half as many workers, where nobody else is.
         program: How a service is started: `ON_HOST` or `ON_VMS`.
-        settings: Of the services, as environment variables.
+        settings: Of the services under attack, as environment variables.
         images: Where the images of VMs lie; None without VMs.
     """
 
     folder: Path
-    program: Sequence[str] = ON_HOST
-    settings: Mapping[str, str] = field(default_factory=dict)
-    images: Path | None = None
+    alone: Tenant
+    program: Sequence[str]
+    settings: Mapping[str, str]
+    images: Path | None
 
     async def compare(
         self,
@@ -167,62 +169,83 @@ class Arena:
             load: Does the good tenant's work, and returns its waits in seconds.
             attack: Attacks until it is cancelled. It is in force a second after its first answer.
         """
-        async with self._service(f"{way}-alone", WORKERS // 2) as (good, _):
-            await good.run("true")  # its template is there
-            alone = Waits(await load(good))
-        async with self._service(f"{way}-attacked", WORKERS) as (good, bad):
-            await good.run("true")
+        data = self.folder / way
+        async with _service(data, self.program, self.images, self.settings, attacked=True) as (good, bad):
+            begun = time.monotonic()
+            alone = Waits(await load(self.alone))
+            alone_s = time.monotonic() - begun
             attacking = asyncio.create_task(attack(bad), name=f"attack-{way}")
             try:
                 await _in_force(bad, attacking)
-                attacked = await _endured(load(good), alone)
+                attacked = await _endured(load(good), GIVEN_UP * alone_s + GIVEN_UP_S)
             finally:
                 attacking.cancel()
                 await asyncio.gather(attacking, return_exceptions=True)
         return Outcome(way, alone, attacked, bad.answers, bad.through)
 
-    @contextlib.asynccontextmanager
-    async def _service(self, name: str, workers: int) -> AsyncIterator[tuple[Tenant, Tenant]]:
-        """Run a service; yields who works, of its first team, and who attacks, of another."""
-        data = self.folder / name
-        data.mkdir(parents=True)
-        if self.images is not None:
-            (data / "images").symlink_to(self.images)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *(*self.program, "--port", "0", "--data", str(data)),
-            cwd=ROOT,
-            env=self._environment(data, workers),
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            url = await _announced(data, process)
-            async with contextlib.AsyncExitStack() as stack:
-                operator = Tenant(url, (data / "admin.key").read_text().strip())
-                stack.push_async_callback(operator.http.aclose)
-                good = Tenant(url, await _key(operator, None))
-                stack.push_async_callback(good.http.aclose)
-                attacked = name.endswith("-attacked")
-                bad = Tenant(url, await _key(operator, "attackers")) if attacked else good
-                stack.push_async_callback(bad.http.aclose)
-                yield good, bad
-        finally:
-            await _ended(process)
 
-    def _environment(self, data: Path, workers: int) -> dict[str, str]:
-        own = {name: value for name, value in os.environ.items() if not name.startswith("EMBERBOX_")}
-        empty = data.parent / "no-settings.toml"
-        empty.parent.mkdir(parents=True, exist_ok=True)
-        empty.touch()
-        return {
-            **own,
-            "EMBERBOX_CONFIG": str(empty),
-            "EMBERBOX_WORKER_CONCURRENCY": str(workers),
-            "EMBERBOX_WORKER_DRAIN_S": "0",
-            "EMBERBOX_WEBHOOKS_ALLOW_PRIVATE": "true",
-            **self.settings,
-        }
+@contextlib.asynccontextmanager
+async def opened(
+    folder: Path, program: Sequence[str] = ON_HOST, images: Path | None = None
+) -> AsyncIterator[Arena]:
+    """Run the service of who works alone; yields the arena of all that is measured beside it."""
+    async with _service(folder / "alone", program, images, attacked=False) as (good, _):
+        yield Arena(folder, good, program, {}, images)
+
+
+@contextlib.asynccontextmanager
+async def _service(
+    data: Path,
+    program: Sequence[str],
+    images: Path | None,
+    settings: Mapping[str, str] | None = None,
+    *,
+    attacked: bool,
+) -> AsyncIterator[tuple[Tenant, Tenant]]:
+    """Run a service; yields who works, of its first team, and who attacks, of another if it is attacked.
+
+    A job of the first has ended: the template that all jobs need is there.
+    """
+    data.mkdir(parents=True)
+    if images is not None:
+        (data / "images").symlink_to(images)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *(*program, "--port", "0", "--data", str(data)),
+        cwd=ROOT,
+        env=_environment(data, WORKERS if attacked else WORKERS // 2, settings or {}),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        url = await _announced(data, process)
+        async with contextlib.AsyncExitStack() as stack:
+            operator = Tenant(url, (data / "admin.key").read_text().strip())
+            stack.push_async_callback(operator.http.aclose)
+            good = Tenant(url, await _key(operator, None))
+            stack.push_async_callback(good.http.aclose)
+            await good.run("true")
+            bad = good
+            if attacked:
+                bad = Tenant(url, await _key(operator, "attackers"))
+                stack.push_async_callback(bad.http.aclose)
+            yield good, bad
+    finally:
+        await _ended(process)
+
+
+def _environment(data: Path, workers: int, settings: Mapping[str, str]) -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("EMBERBOX_")}
+    empty = data.parent / "no-settings.toml"
+    empty.touch()
+    return {
+        **own,
+        "EMBERBOX_CONFIG": str(empty),
+        "EMBERBOX_WORKER_CONCURRENCY": str(workers),
+        "EMBERBOX_WORKER_DRAIN_S": "0",
+        "EMBERBOX_WEBHOOKS_ALLOW_PRIVATE": "true",
+        **settings,
+    }
 
 
 async def _announced(data: Path, process: asyncio.subprocess.Process) -> str:
@@ -246,9 +269,8 @@ async def _key(operator: Tenant, team: str | None) -> str:
     return str(answer.json()["secret"])
 
 
-async def _endured(load: Awaitable[Sequence[float]], alone: Waits) -> Waits:
+async def _endured(load: Awaitable[Sequence[float]], bound_s: float) -> Waits:
     """Return the waits of a load that is under attack; where it is given up, one that is as long as that."""
-    bound_s = GIVEN_UP * alone.worst + ALLOWANCE_S
     try:
         async with asyncio.timeout(bound_s):
             return Waits(await load)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
 
 from tests.attack import ways
-from tests.attack.arena import ON_VMS, Arena
+from tests.attack.arena import ON_VMS, Arena, opened
 from tests.attack.rows import Row
 from tests.e2e.package_index import PackageIndex, served
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
+    from emberbox.images import ImageStore
     from tests.attack.arena import Outcome
 
     Record = Callable[[str, object], None]
@@ -121,8 +124,8 @@ WAYS = {
         tried="archives that expand to 60 MiB, eight at a time",
         holds="no more than the team's bytes are kept",
         without={"EMBERBOX_QUOTA_STORAGE_BYTES": "0"},
-        settings={"EMBERBOX_QUOTA_STORAGE_BYTES": str(5 * ways.MIB)},
-        share=4,
+        settings={"EMBERBOX_QUOTA_STORAGE_BYTES": str(610 * ways.MIB)},
+        share=10,
     ),
     "webhooks": Way(
         run=ways.webhooks,
@@ -144,32 +147,49 @@ ROWS = tuple(
 )
 
 
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> None:
+    """Look for nothing between two tests: the service of who works alone lives through all of them."""
+
+
+@pytest_asyncio.fixture(scope="module")
+async def on_host(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Arena]:
+    async with opened(tmp_path_factory.mktemp("on-host")) as arena:
+        yield arena
+
+
+@pytest_asyncio.fixture(scope="module")
+async def on_vms(
+    tmp_path_factory: pytest.TempPathFactory, data_folder: Path, images: ImageStore
+) -> AsyncIterator[Arena]:
+    """Return an arena whose build VMs ask for packages on this machine, where there are none."""
+    folder = tmp_path_factory.mktemp("on-vms")
+    with served(PackageIndex()) as index:
+        async with opened(folder, ON_VMS, data_folder / "images") as arena:
+            yield replace(arena, settings={"EMBERBOX_PACKAGES_PIP_INDEX": index.address})
+
+
+Measure = Callable[..., Awaitable["Outcome"]]
+
+
 @pytest.fixture
-def measured(
-    name: str, request: pytest.FixtureRequest, tmp_path: Path, data_folder: Path, record_property: Record
-) -> Iterator[Callable[..., Awaitable[Outcome]]]:
+def measured(name: str, request: pytest.FixtureRequest, tmp_path: Path, record_property: Record) -> Measure:
     """Return what measures a way once, with settings besides its own, and records its figures."""
     way, numbers = WAYS[name], itertools.count(1)
-    with served(PackageIndex()) as index:
-        settings, place = dict(way.settings), Arena(tmp_path)
-        if way.on_vms:
-            request.getfixturevalue("images")
-            place = Arena(tmp_path, ON_VMS, images=data_folder / "images")
-            # Nothing is asked for outside of this machine.
-            settings["EMBERBOX_PACKAGES_PIP_INDEX"] = index.address
+    arena: Arena = request.getfixturevalue("on_vms" if way.on_vms else "on_host")
 
-        async def measure(**more: str) -> Outcome:
-            number = next(numbers)
-            chosen = replace(place, folder=tmp_path / str(number), settings={**settings, **more})
-            outcome = await way.run(chosen)
-            record_property(f"({number})", str(outcome))
-            return outcome
+    async def measure(**more: str) -> Outcome:
+        number = next(numbers)
+        settings = {**arena.settings, **way.settings, **more}
+        outcome = await way.run(replace(arena, folder=tmp_path / str(number), settings=settings))
+        record_property(f"({number})", str(outcome))
+        return outcome
 
-        yield measure
+    return measure
 
 
 @pytest.mark.parametrize("name", WAYS)
-async def test_another_tenant_waits_no_longer(name: str, measured: Callable[..., Awaitable[Outcome]]) -> None:
+async def test_another_tenant_waits_no_longer(name: str, measured: Measure) -> None:
     outcomes = []
     for _ in range(TRIES):
         outcomes.append(await measured())
@@ -179,6 +199,6 @@ async def test_another_tenant_waits_no_longer(name: str, measured: Callable[...,
 
 
 @pytest.mark.parametrize("name", WAYS)
-async def test_without_the_share(name: str, measured: Callable[..., Awaitable[Outcome]]) -> None:
+async def test_without_the_share(name: str, measured: Measure) -> None:
     outcome = await measured(**WAYS[name].without)
     assert WAYS[name].harms(outcome), outcome
