@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from emberbox.config import Settings
     from emberbox.service.accounts.reservations import Reservation
+    from emberbox.service.uploads.intake import Upload
     from emberbox.service.uploads.scripts import Scripts
     from emberbox.store.records import KeyRecord, ScriptRecord
 
@@ -100,23 +101,29 @@ class Uploads:
             )
             form = await while_good(request.scope, reading)
             fields = _check(form.fields)
-            upload = await receive(form.files, bounds, scratch, room)
-            create = partial(
-                self.scripts.create,
-                key,
-                upload,
-                room,
-                entry=fields.entry,
-                name=fields.name,
-                labels=fields.labels,
-            )
-            try:
-                return await create(runtime=fields.runtime)
-            except UnknownRuntime:
-                named = fields.runtime or upload.archive or PurePosixPath(upload.name).suffix
-                if fallback is None or named:
-                    raise
-                return await create(runtime=fallback)
+            async with self.scripts.turn(key):
+                upload = await receive(form.files, bounds, scratch, room)
+                return await self._create(key, upload, room, fields, fallback)
+
+    async def _create(
+        self, key: KeyRecord, upload: Upload, room: Reservation, fields: UploadFields, fallback: str | None
+    ) -> ScriptRecord:
+        create = partial(
+            self.scripts.create,
+            key,
+            upload,
+            room,
+            entry=fields.entry,
+            name=fields.name,
+            labels=fields.labels,
+        )
+        try:
+            return await create(runtime=fields.runtime)
+        except UnknownRuntime:
+            named = fields.runtime or upload.archive or PurePosixPath(upload.name).suffix
+            if fallback is None or named:
+                raise
+            return await create(runtime=fallback)
 
 
 def _check(values: dict[str, str]) -> UploadFields:

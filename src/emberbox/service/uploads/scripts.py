@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import delete, insert, select
@@ -62,6 +63,14 @@ class Scripts:
         self._runtimes = runtimes
         self._quotas = quotas
         self._reservations = reservations
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def turn(self, key: KeyRecord) -> asyncio.Lock:
+        """Return what an upload holds while its files are opened and stored: one of each team at a time.
+
+        Threads do that, of which there are few, so that one team must not take them all.
+        """
+        return self._turns.setdefault(key.team_id, asyncio.Lock())
 
     def reserve(self, key: KeyRecord) -> Reservation:
         """Return a promise of room for an upload, to be used by `with`; nothing is promised yet."""
