@@ -121,11 +121,11 @@ WAYS = {
     ),
     "uploads": Way(
         run=ways.uploads,
-        tried="archives that expand to 60 MiB, eight at a time",
-        holds="no more than the team's bytes are kept",
+        tried="archives that expand to 20 MiB, eight at a time",
+        holds="they are opened one after the other, and no more than the team's bytes are kept",
         without={"EMBERBOX_QUOTA_STORAGE_BYTES": "0"},
-        settings={"EMBERBOX_QUOTA_STORAGE_BYTES": str(610 * ways.MIB)},
-        share=10,
+        settings={"EMBERBOX_QUOTA_STORAGE_BYTES": str(50 * ways.MIB)},
+        share=2,
     ),
     "webhooks": Way(
         run=ways.webhooks,
