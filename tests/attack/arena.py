@@ -1,34 +1,21 @@
-"""A real service process with two tenants: one who works, and one who does its worst."""
+"""Measures what one tenant's attack costs another, against what that one has alone."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
-import signal
 import statistics
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
-
-from tests.patience import PATIENCE_S
+from tests.attack.two_tenants import ON_HOST, Tenant, running_service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-WORKERS = 4
-"""Jobs at once of the service under attack; half of them for who works alone."""
-ON_HOST = ("-m", "tests.integration.serve_on_host")
-"""Programs are plain processes of this host: for all in which the VM does not matter."""
-ON_VMS = ("-m", "emberbox.cli.main", "serve")
-"""Programs are in microVMs."""
 MOST = 2.0
 """What is promised: how many times longer an attack may make a wait."""
 ALLOWANCE_S = 0.5
@@ -37,7 +24,6 @@ GIVEN_UP, GIVEN_UP_S = 4.0, 10.0
 """A load is given up when it takes so many times as long as alone, and so many seconds."""
 _UNANSWERED_S = 15.0
 """An attack that is not answered for so long is in force all the same."""
-CONNECTIONS = httpx.Limits(max_connections=None, max_keepalive_connections=50)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,50 +82,6 @@ class Outcome:
         )
 
 
-class Tenant:
-    """One team with a key.
-
-    Args:
-        url: The service's.
-        secret: The key's.
-    """
-
-    def __init__(self, url: str, secret: str) -> None:
-        self.url = url
-        self.secret = secret
-        self.answers: Counter[int] = Counter()
-        self.through = 0
-        self.http = httpx.AsyncClient(
-            base_url=url,
-            headers={"Authorization": f"Bearer {secret}"},
-            timeout=PATIENCE_S,
-            limits=CONNECTIONS,
-        )
-
-    async def ask(self, method: str, path: str, **options: object) -> httpx.Response:
-        """Make one request and count its answer."""
-        answer = await self.http.request(method, path, **options)  # type: ignore[arg-type]
-        self.answers[answer.status_code] += 1
-        return answer
-
-    async def submit(self, code: str, **options: object) -> httpx.Response:
-        """Submit a job of the shell."""
-        return await self.ask("POST", "/v1/jobs", json={"runtime": "bash", "code": code, **options})
-
-    async def run(self, code: str, **options: object) -> dict[str, object]:
-        """Run a job of the shell to its end, which must be a good one; returns it."""
-        answer = await self.submit(code, **options)
-        if answer.status_code != 202:
-            raise RuntimeError(f"refused: {answer.text}")
-        job: dict[str, object] = answer.json()
-        async with asyncio.timeout(PATIENCE_S):
-            while job["status"] in ("queued", "running"):
-                job = (await self.ask("GET", f"/v1/jobs/{job['id']}", params={"wait": 60})).json()
-        if job["status"] != "succeeded":
-            raise RuntimeError(f"a job ended as {job['status']}: {job['message']}")
-        return job
-
-
 @dataclass(frozen=True, slots=True)
 class Arena:
     """Where attacks are measured.
@@ -172,7 +114,8 @@ class Arena:
             attack: Attacks until it is cancelled. It is in force a second after its first answer.
         """
         data = self.folder / way
-        async with _service(data, self.program, self.images, self.settings, attacked=True) as (good, bad):
+        running = running_service(data, self.program, self.images, self.settings, attacked=True)
+        async with running as (good, bad):
             begun = time.monotonic()
             alone = Waits(await load(self.alone))
             alone_s = time.monotonic() - begun
@@ -180,6 +123,8 @@ class Arena:
             try:
                 await _in_force(bad, attacking)
                 attacked = await _endured(load(good), GIVEN_UP * alone_s + GIVEN_UP_S)
+                if attacking.done():
+                    attacking.result()  # an attack that failed shows nothing
             finally:
                 attacking.cancel()
                 await asyncio.gather(attacking, return_exceptions=True)
@@ -191,84 +136,8 @@ async def opened(
     folder: Path, program: Sequence[str] = ON_HOST, images: Path | None = None
 ) -> AsyncIterator[Arena]:
     """Run the service of who works alone; yields the arena of all that is measured beside it."""
-    async with _service(folder / "alone", program, images, attacked=False) as (good, _):
+    async with running_service(folder / "alone", program, images, attacked=False) as (good, _):
         yield Arena(folder, good, program, {}, images)
-
-
-@contextlib.asynccontextmanager
-async def _service(
-    data: Path,
-    program: Sequence[str],
-    images: Path | None,
-    settings: Mapping[str, str] | None = None,
-    *,
-    attacked: bool,
-) -> AsyncIterator[tuple[Tenant, Tenant]]:
-    """Run a service; yields who works, of its first team, and who attacks, of another if it is attacked.
-
-    A job of the first has ended: the template that all jobs need is there.
-    """
-    data.mkdir(parents=True)
-    if images is not None:
-        (data / "images").symlink_to(images)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *(*program, "--port", "0", "--data", str(data)),
-        cwd=ROOT,
-        env=_environment(data, WORKERS if attacked else WORKERS // 2, settings or {}),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        url = await _announced(data, process)
-        async with contextlib.AsyncExitStack() as stack:
-            operator = Tenant(url, (data / "admin.key").read_text().strip())
-            stack.push_async_callback(operator.http.aclose)
-            good = Tenant(url, await _key(operator, None))
-            stack.push_async_callback(good.http.aclose)
-            await good.run("true")
-            bad = good
-            if attacked:
-                bad = Tenant(url, await _key(operator, "attackers"))
-                stack.push_async_callback(bad.http.aclose)
-            yield good, bad
-    finally:
-        await _ended(process)
-
-
-def _environment(data: Path, workers: int, settings: Mapping[str, str]) -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith("EMBERBOX_")}
-    empty = data.parent / "no-settings.toml"
-    empty.touch()
-    return {
-        **own,
-        "EMBERBOX_CONFIG": str(empty),
-        "EMBERBOX_WORKER_CONCURRENCY": str(workers),
-        "EMBERBOX_WORKER_DRAIN_S": "0",
-        "EMBERBOX_WEBHOOKS_ALLOW_PRIVATE": "true",
-        **settings,
-    }
-
-
-async def _announced(data: Path, process: asyncio.subprocess.Process) -> str:
-    """Wait until a service says where it is."""
-    async with asyncio.timeout(PATIENCE_S):
-        while process.returncode is None:
-            with contextlib.suppress(FileNotFoundError, ValueError):
-                about = json.loads((data / "service.json").read_text())
-                if about["pid"] == process.pid:
-                    return str(about["url"])
-            await asyncio.sleep(0.05)
-    raise RuntimeError(f"the service ended with {process.returncode} before it served")
-
-
-async def _key(operator: Tenant, team: str | None) -> str:
-    body: dict[str, object] = {"name": "tenant", "scopes": ["run"]}
-    if team is not None:
-        made = await operator.ask("POST", "/v1/teams", json={"name": team})
-        body["team_id"] = made.raise_for_status().json()["id"]
-    answer = (await operator.ask("POST", "/v1/keys", json=body)).raise_for_status()
-    return str(answer.json()["secret"])
 
 
 async def _endured(load: Awaitable[Sequence[float]], bound_s: float) -> Waits:
@@ -289,16 +158,6 @@ async def _in_force(bad: Tenant, attacking: asyncio.Task[None]) -> None:
     await asyncio.sleep(1.0)
     if attacking.done():
         attacking.result()
-
-
-async def _ended(process: asyncio.subprocess.Process) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(number)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(30):
-                    await process.wait()
 
 
 async def timed(work: Awaitable[object]) -> float:

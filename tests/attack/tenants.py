@@ -16,8 +16,9 @@ import pytest
 import pytest_asyncio
 
 from tests.attack import ways
-from tests.attack.arena import ON_VMS, Arena, opened
+from tests.attack.arena import Arena, opened
 from tests.attack.rows import Row
+from tests.attack.two_tenants import ON_VMS
 from tests.e2e.package_index import PackageIndex, served
 
 if TYPE_CHECKING:

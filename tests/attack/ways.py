@@ -16,11 +16,13 @@ import zipfile
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from tests.attack.arena import Arena, Outcome, Tenant, timed
+from tests.attack.arena import Arena, Outcome, timed
 from tests.attack.receivers import receivers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+    from tests.attack.two_tenants import Tenant
 
 JOBS = 6
 """Jobs of the good tenant's load."""
