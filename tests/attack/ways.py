@@ -20,7 +20,7 @@ from tests.attack.arena import Arena, Outcome, timed
 from tests.attack.receivers import receivers
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Coroutine, Sequence
 
     from tests.attack.two_tenants import Tenant
 
@@ -229,13 +229,6 @@ async def webhooks(arena: Arena) -> Outcome:
             return await together(*(told() for _ in range(JOBS)))
 
         return await arena.compare("webhooks", load, attack)
-
-
-WAYS: dict[str, Callable[[Arena], Awaitable[Outcome]]] = {
-    way.__name__: way
-    for way in (priority, sleepers, floods, bodies, streams, sizes, builds, artifacts, uploads, webhooks)
-}
-"""Every way, by its name."""
 
 
 async def jobs(good: Tenant) -> Sequence[float]:
