@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.attack.broken_hosts import Place, fill_disk, kill_machines, stop_machines, take_database_away
+from tests.attack.strikes import Place, fill_disk, kill_machines, stop_machines, take_database_away
 from tests.integration.postgres import find_programs
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.attack.broken_hosts import Place, kill_service
 from tests.attack.load import UNDERWAY
+from tests.attack.strikes import Place, kill_service
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.attack.broken_hosts import Place, fill_disk, kill_service, take_database_away
+from tests.attack.strikes import Place, fill_disk, kill_service, take_database_away
 from tests.e2e.services import SERVE_ON_HOST
 from tests.integration.postgres import find_programs
 
