@@ -51,7 +51,7 @@ LARGE = [
     code_of(SHARE + 2),
     {**code_of(10), "stdin": "x" * (SHARE + 1)},
     {**code_of(10), "files": {"a": os.urandom(SHARE // 2).hex(), "b": "x"}},
-    {**code_of(10), "args": ["x" * 100_000] * 4},
+    {**code_of(SHARE - 40_000), "args": ["x" * 70_000]},
 ]
 
 

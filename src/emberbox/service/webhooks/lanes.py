@@ -19,8 +19,8 @@ _REMEMBERED = 10_000
 class Lanes:
     """Counts what is under way to each destination (lane) and for each team.
 
-    A lane gets half of all, and one at a time while its last attempt failed or was slow; a team gets
-    half of all, however many lanes it has.
+    A team gets half of all, however many lanes it has. A lane gets half of that, and one at a time
+    while its last attempt failed or was slow.
 
     Args:
         concurrency: Deliveries under way at once, over all.
@@ -28,8 +28,8 @@ class Lanes:
 
     def __init__(self, concurrency: int) -> None:
         self._concurrency = concurrency
-        self._lane_share = max(1, concurrency // 2)
         self._team_share = max(1, concurrency // 2)
+        self._lane_share = max(1, self._team_share // 2)
         self._in_lane: Counter[str] = Counter()
         self._of_team: Counter[str] = Counter()
         self._bad: Recent[str, None] = Recent(_REMEMBERED)
