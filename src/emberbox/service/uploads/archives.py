@@ -9,7 +9,6 @@ within it stay closed.
 from __future__ import annotations
 
 import contextlib
-import gzip
 import zipfile
 import zlib
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from emberbox.errors import InvalidArchive, InvalidPath, NoSpace, PayloadTooLarg
 from emberbox.files.paths import check_distinct, clean_path
 from emberbox.files.tar_fields import BadTar
 from emberbox.files.tars import Bytes, TarReader, is_tar
+from emberbox.service.uploads.gzips import open_gzip
 from emberbox.service.uploads.unpacking import ArchiveBounds, DiskFailed, Room, Sink
 from emberbox.service.uploads.zips import unpack_zip
 
@@ -100,7 +100,7 @@ def _unpack(path: Path, kind: str, sink: Sink) -> None:
     if kind == "zip":
         unpack_zip(path, sink)
     elif kind == "tar.gz":
-        with gzip.open(path, "rb") as packed:
+        with open_gzip(path) as packed:
             _unpack_tar(packed, sink)
     else:
         with path.open("rb") as plain:
@@ -127,6 +127,6 @@ def _unpack_tar(stream: Bytes, sink: Sink) -> None:
 
 
 def _unpacked_head(path: Path) -> bytes:
-    with contextlib.suppress(*_DAMAGE), gzip.open(path, "rb") as packed:
+    with contextlib.suppress(*_DAMAGE), open_gzip(path) as packed:
         return packed.read(_HEAD_BYTES)
     return b""
