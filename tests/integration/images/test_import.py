@@ -299,7 +299,7 @@ async def test_a_full_disk(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Non
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(importer, "write_tree", full)
-    assert "the disk is full" in await bench.refused(f"oci:{bench.layout.folder}:1")
+    assert "the disk under the data folder is full" in await bench.refused(f"oci:{bench.layout.folder}:1")
 
 
 async def test_a_failed_import_leaves_the_runtime_as_it_was(bench: Bench) -> None:

@@ -36,8 +36,10 @@ async def test_a_claim_finds_the_next_jobs_by_an_index(
     database: Database, statements: list[tuple[str, Any]], tmp_path: Path
 ) -> None:
     await DatabaseQueue(database).claim("w", 4, 30.0)
-    (claim,) = [(statement, values) for statement, values in statements if "UPDATE" in statement]
+    (claim,) = [(statement, values) for statement, values in statements if "fair_order" in statement]
     with closing(sqlite3.connect(tmp_path / "service.db")) as connection:
         plan = [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + claim[0], claim[1])]
-    assert plan[0].endswith("INDEX sqlite_autoindex_jobs_1 (id=?)"), plan
-    assert not [step for step in plan if "TEMP B-TREE" in step]
+    assert "SEARCH mine USING INDEX ix_jobs_line (status=? AND team_id=?)" in plan
+    assert not [step for step in plan if step.startswith(("SCAN job", "SCAN mine", "SCAN turns"))], plan
+    # What is sorted is one row for each team that waits.
+    assert plan.count("USE TEMP B-TREE FOR ORDER BY") == 1
