@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 WARM = 1_100
 """More than the caches remember: they are full afterwards."""
-JOBS = 500
+JOBS = 1_000
 AT_ONCE = 8
 
 
