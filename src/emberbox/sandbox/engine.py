@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
@@ -26,6 +27,7 @@ from emberbox.sandbox.templates.stored import remove_superseded
 from emberbox.sandbox.templates.template import Template, TemplatePlan
 from emberbox.sandbox.turnover import Turnover
 from emberbox.tasks import TaskKeeper, UndoStack, undone_on_failure
+from emberbox.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
@@ -89,6 +91,8 @@ class Engine:
         self._keeper = TaskKeeper()
         self._parts: EngineParts | None = None
         self._closed = False
+        places = max(2, len(os.sched_getaffinity(0)))
+        self._builds = Turns(places, each=places // 2)
         self._turnover = Turnover(
             replaced=lambda old, by: self._running.pools.replace(old, by),
             unused=self._start_giving_up,
@@ -186,9 +190,17 @@ class Engine:
         with ExitStack() as use:
             return await self._image(runtime, use, progress)
 
-    async def _image(self, runtime: Runtime, use: ExitStack, progress: Progress | None = None) -> Image:
-        """Return the runtime's image as `image` does; it is given up no sooner than `use` is closed."""
-        image = self.images.find(runtime) or await self.images.build(runtime, progress)
+    async def _image(
+        self, runtime: Runtime, use: ExitStack, progress: Progress | None = None, scope: str | None = None
+    ) -> Image:
+        """Return the runtime's image as `image` does; it is given up no sooner than `use` is closed.
+
+        Those for whom images are built, by their scopes, take turns.
+        """
+        image = self.images.find(runtime)
+        if image is None:
+            async with self._builds.place(scope):
+                image = await self.images.build(runtime, progress)
         if self._parts is not None and not self._closed:
             # At once, so that no other call takes it for one that nothing uses.
             self._turnover.use(runtime.name, image.key)
@@ -315,7 +327,7 @@ class Engine:
         size = self._size(found, chosen.memory_mib, chosen.vcpus)
         disk_mib = disk_of(found, chosen.disk_mib, size)
         with ExitStack() as use:
-            image = await self._image(found, use, progress)
+            image = await self._image(found, use, progress, scope)
             plan, installed = await self._plan(found, image, size, packages, scope)
             machine = replace(plan.machine, disk_mib=disk_mib, script_drive=script_drive, console=console)
             programs = None

@@ -9,7 +9,7 @@ import pytest
 
 from emberbox import Engine, Settings
 from emberbox.config import CapacitySettings, CompileSettings, PoolSettings
-from emberbox.errors import CapacityExhausted, EngineClosed, InvalidInput
+from emberbox.errors import CapacityExhausted, EngineClosed, ImageBuildFailed, InvalidInput
 from emberbox.images import Image, SilentProgress
 from emberbox.sandbox.templates.stored import in_use, prune_templates, stored_templates
 from emberbox.vmm.base import DriverReport, MachineState
@@ -132,6 +132,37 @@ async def test_those_for_whom_templates_are_made_take_turns(
         assert many.steps.count("warming the template") == 1
         released.set()
     assert max(warming) == 2
+
+
+async def test_those_for_whom_images_are_built_take_turns(
+    driver: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0})
+    begun: list[Told] = []
+    released = asyncio.Event()
+
+    async def build(store: ImageStore, runtime: Runtime, progress: Told) -> Image:
+        begun.append(progress)
+        await released.wait()
+        raise ImageBuildFailed("there is no mirror")
+
+    async def run(runtime: str, scope: str, news: Told) -> None:
+        with pytest.raises(ImageBuildFailed):
+            await few.open_sandbox(runtime, scope=scope, progress=news)
+
+    monkeypatch.setattr("emberbox.images.ImageStore.find", lambda store, runtime: None)
+    monkeypatch.setattr("emberbox.images.ImageStore.build", build)
+    few = Engine(Settings(data=tmp_path, pool=PoolSettings(minimum=0, maximum=0, standby=0)))
+    many, other = Told(), Told()
+    async with few, asyncio.TaskGroup() as runs:
+        for runtime in ("ruby", "lua", "go"):
+            runs.create_task(run(runtime, "team_1", many))
+        await until(lambda: bool(begun))
+        runs.create_task(run("perl", "team_2", other))
+        await until(lambda: other in begun)
+        assert begun == [many, other]
+        released.set()
+    assert begun.count(many) == 3
 
 
 async def test_callers_are_told_what_is_made(engine: Engine) -> None:
