@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from emberbox.errors import CapacityExhausted
 from emberbox.model import MIB
+from emberbox.sandbox.templates.stored import SHARE
 from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-SHARE = 2
-"""What a scope had made beyond one of so many parts of the room is given up first."""
 LOOK_S = 0.2
 """Pause between two looks at whether a template in use has become free."""
 
