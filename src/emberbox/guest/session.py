@@ -38,6 +38,7 @@ from emberbox.guest.frames import (
     violation,
 )
 from emberbox.guest.greeting import Greeting
+from emberbox.net.pace import Pace
 from emberbox.tasks import TaskKeeper, shielded
 
 if TYPE_CHECKING:
@@ -224,18 +225,16 @@ class Session:
 
     async def _read(self) -> None:
         decoder = FrameDecoder()
-        clock = asyncio.get_running_loop().time
-        allowance, last = float(FRAMES_PER_SECOND), clock()
+        pace = Pace(FRAMES_PER_SECOND, at_once=FRAMES_PER_SECOND)
         while data := await self._reader.read(READ_BYTES):
+            frames = 0
             for frame in decoder.feed(data):
-                allowance -= 1
+                frames += 1
                 self._dispatch(frame)
                 if self.ended:
                     return
-            now = clock()
-            allowance, last = min(allowance + (now - last) * FRAMES_PER_SECOND, FRAMES_PER_SECOND), now
-            if allowance < 0:
-                await asyncio.sleep(-allowance / FRAMES_PER_SECOND)
+            if pause_s := pace.pause_s(frames):
+                await asyncio.sleep(pause_s)
 
     def _dispatch(self, frame: Frame) -> None:
         if not frame.channel:
