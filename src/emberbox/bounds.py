@@ -59,6 +59,11 @@ OUTPUT_BYTES = Range(1, 1 << 40)
 RETRIES = Range(0, 100)
 MACHINES = 100
 """Live machines of one engine at once."""
+UID_BASE = 790_000
+"""First of the uids (and gids) that belong to VMMs, unless `vmm.uid_base` says another. Above the ranges
+of people, services and the first subuids by default."""
+UID_COUNT = 100_000
+"""How many there are. The first one is no machine's: what looks at the host runs as it."""
 GRACE_S = Range(0, 7 * 86_400)
 """How long the secret until now of an API key may stay good."""
 WORDS_BYTES = 80 * 1024

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 from urllib.parse import urlsplit
 
-from emberbox.bounds import MEMORY_MIB, RETRIES, TIMEOUT_S, VCPUS, Range
+from emberbox.bounds import MEMORY_MIB, RETRIES, TIMEOUT_S, UID_BASE, UID_COUNT, VCPUS, Range
 from emberbox.errors import InvalidSettings
 from emberbox.model import MIB
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_LAST_UID_BASE = 2**32 - 100_002
+_LAST_UID_BASE = 2**32 - 2 - UID_COUNT
 _MOST_STANDBYS = 32
 _BUILD_MIB = Range(256, MEMORY_MIB.most)
 _HIGHEST_RATE = 2**20
@@ -82,7 +82,7 @@ class VmmSettings:
     boot_cpu_s: float = 20.0
     boot_idle_s: float = 8.0
     clone_timeout_s: float = 60.0
-    uid_base: int = 790_000
+    uid_base: int = UID_BASE
     firecracker: str = ""
     jailer: str = ""
     disk_mib_per_s: int = 0
@@ -114,7 +114,7 @@ class VmmSettings:
         if not 1 <= self.uid_base <= _LAST_UID_BASE:
             raise InvalidSettings(
                 f"vmm.uid_base must be 1 to {_LAST_UID_BASE}, not {self.uid_base}: uid 0 is root, "
-                "100,000 are used"
+                f"{UID_COUNT:,} are used"
             )
         for name in ("firecracker", "jailer"):
             if (path := getattr(self, name)) and not Path(path).is_absolute():

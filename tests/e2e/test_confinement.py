@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
+from emberbox.bounds import UID_BASE, UID_COUNT
 from emberbox.runtimes import builtin_folder, discover
 from emberbox.vmm.process.cgroup import Cgroups
-from emberbox.vmm.process.users import UID_BASE, UID_COUNT
 from emberbox.vmm.qemu.driver import QemuDriver
 from tests.e2e.vmm_guests import machine_spec, no_machine_left, talk
 from tests.patience import PATIENCE_S

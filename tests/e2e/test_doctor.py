@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from emberbox import Settings
+from emberbox.bounds import UID_BASE, UID_COUNT
 from emberbox.doctor import Level, diagnose, inspect_host
 from emberbox.doctor.trials.machine import CONSOLE_BYTES, try_machine
 from emberbox.vmm.process.cgroup import Cgroups
-from emberbox.vmm.process.users import UID_BASE, UID_COUNT
 from tests.e2e.drivers.kinds import KINDS
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from emberbox.bounds import UID_BASE, UID_COUNT
 from emberbox.vmm.base import Rates
 from emberbox.vmm.kvm.kinds import KvmKind, look_at_kvm
 from emberbox.vmm.kvm.node import DEVICE
-from emberbox.vmm.process.users import UID_BASE, UID_COUNT
 from emberbox.vmm.qemu import launch as launching
 from emberbox.vmm.qemu.snapshot import QemuLoadedSnapshot, save
 from tests.conftest import ROOT

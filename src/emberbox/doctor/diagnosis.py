@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emberbox.bounds import UID_COUNT
 from emberbox.doctor import probes
 from emberbox.doctor.checks import host, machines, stock
 from emberbox.doctor.checks.drivers import look_at_drivers
@@ -16,7 +17,6 @@ from emberbox.doctor.finding import Finding, Level, Row, problem_of
 from emberbox.errors import EmberboxError
 from emberbox.images.tools.requirements import REQUIREMENTS, which
 from emberbox.vmm.process.host_memory import memory_within_bounds
-from emberbox.vmm.process.users import UID_COUNT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -38,6 +38,7 @@ from emberbox.guest.frames import (
     violation,
 )
 from emberbox.guest.greeting import Greeting
+from emberbox.net.pace import Pace
 from emberbox.tasks import TaskKeeper, shielded
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class Session:
         *,
         streams: tuple[int, ...] = (),
         on_event: EventHandler | None = None,
+        most: int = MAX_CHANNELS,
     ) -> Channel[T]:
         """Send a REQUEST and return its channel, without waiting.
 
@@ -137,44 +139,36 @@ class Session:
             parse: Makes the value from the RESULT.
             streams: Streams that the guest may send on.
             on_event: Called for each EVENT.
+            most: How many channels may be open with it.
 
         Raises:
             GuestError: The session has ended.
-            GuestRequestFailed: All channels are open (`busy`).
+            GuestRequestFailed: So many are open already (`busy`).
             InvalidInput: The request is too large or holds text that is not UTF-8.
         """
         self.check()
-        if len(self._channels) >= MAX_CHANNELS:
+        if len(self._channels) >= most:
             raise GuestRequestFailed(
-                "busy", f"{MAX_CHANNELS} operations are under way in this sandbox; wait for one to end"
+                "busy", f"{most} operations are under way in this sandbox; wait for one to end"
             )
-        return self._open(request, parse, streams=streams, on_event=on_event)
-
-    def pulse(self, within_s: float) -> None:
-        """Have the agent answer a ping within `within_s` seconds, or the session ends. Does not wait.
-
-        Does nothing while an earlier one is under way.
-        """
-        if self.ended or (self._pulse is not None and not self._pulse.done):
-            return
-        self._pulse = self._open({"op": "ping"}, read_nothing)
-        silent = f"the guest's agent gave no sign of life within {within_s:g} s; its sandbox was ended"
-        self._pulse.expect(within_s, silent)
-
-    def _open(
-        self,
-        request: Mapping[str, Any],
-        parse: Callable[[Fields], T],
-        *,
-        streams: tuple[int, ...] = (),
-        on_event: EventHandler | None = None,
-    ) -> Channel[T]:
         number = self._free_number()
         frame = encode(FrameType.REQUEST, number, encode_object(request))
         channel = Channel(self, number, str(request["op"]), parse, streams=streams, on_event=on_event)
         self._channels[number] = channel
         self._writer.write(frame)
         return channel
+
+    def pulse(self, within_s: float) -> None:
+        """Have the agent answer a ping within `within_s` seconds, or the session ends. Does not wait.
+
+        Does nothing while an earlier one is under way.
+        """
+        closing = self.ended or self._closing is not None
+        if closing or (self._pulse is not None and not self._pulse.done):
+            return
+        self._pulse = self.open({"op": "ping"}, read_nothing, most=MAX_CHANNELS + 1)
+        silent = f"the guest's agent gave no sign of life within {within_s:g} s; its sandbox was ended"
+        self._pulse.expect(within_s, silent)
 
     def check(self) -> None:
         """Raise the session's end, if it has come."""
@@ -224,18 +218,16 @@ class Session:
 
     async def _read(self) -> None:
         decoder = FrameDecoder()
-        clock = asyncio.get_running_loop().time
-        allowance, last = float(FRAMES_PER_SECOND), clock()
+        pace = Pace(FRAMES_PER_SECOND, at_once=FRAMES_PER_SECOND)
         while data := await self._reader.read(READ_BYTES):
+            frames = 0
             for frame in decoder.feed(data):
-                allowance -= 1
+                frames += 1
                 self._dispatch(frame)
                 if self.ended:
                     return
-            now = clock()
-            allowance, last = min(allowance + (now - last) * FRAMES_PER_SECOND, FRAMES_PER_SECOND), now
-            if allowance < 0:
-                await asyncio.sleep(-allowance / FRAMES_PER_SECOND)
+            if pause_s := pace.pause_s(frames):
+                await asyncio.sleep(pause_s)
 
     def _dispatch(self, frame: Frame) -> None:
         if not frame.channel:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emberbox.images.debian.archive import Archive
+from emberbox.images.debian.archive import open_archive
 from emberbox.images.debian.newer import PackageChange, changed_packages, newer_packages
-from emberbox.images.debian.suites import find_suite
 from emberbox.images.kernels.kernel import newest_kernel
 
 if TYPE_CHECKING:
@@ -135,10 +134,7 @@ async def renew(
 
 async def _outlook(suite: str, architecture: str, packages: Iterable[str], progress: Progress) -> Outlook:
     with tempfile.TemporaryDirectory(prefix="emberbox-") as name:
-        folder = Path(name)
-        lists = folder / "apt"
-        lists.mkdir()
-        archive = await Archive(await find_suite(suite, folder), architecture, lists, progress).open()
+        archive = await open_archive(suite, architecture, Path(name), progress)
         kernel, _ = await newest_kernel(archive, architecture)
         offered = await archive.offered({kernel, *packages})
     return Outlook(suite, {**offered, KERNEL: offered.get(kernel, ())})

@@ -1,1 +1,1 @@
-"""What all who reach out over a network share: addresses, names, pauses between tries."""
+"""What all who reach out over a network share: addresses, names, pauses between tries, the pace of a peer."""

@@ -339,7 +339,7 @@ class Engine:
             if chosen.cold or script_drive is not None:
                 live, waiting = await self._running.maker.boot(machine), False
             else:
-                live, waiting = await self._cloned(plan, machine, progress)
+                live, waiting = await self._cloned(plan, machine, use, progress)
             sandbox = Sandbox(
                 live, found, chosen, limits, waiting=waiting, programs=programs, keeper=self._keeper
             )
@@ -350,19 +350,17 @@ class Engine:
             return sandbox
 
     async def _cloned(
-        self, plan: TemplatePlan, machine: MachinePlan, progress: Progress | None
+        self, plan: TemplatePlan, machine: MachinePlan, use: ExitStack, progress: Progress | None
     ) -> tuple[LiveMachine, bool]:
-        """Return a clone of the template, which stays open for as long, and whether an interpreter waits."""
+        """Return a clone of the template, and whether an interpreter waits.
+
+        The template is closed for no other one before `use` is closed.
+        """
         template = await self._templates.get(plan, progress)
         # An engine that has ended meanwhile clones nothing.
-        pools, let_go = self._running.pools, self._templates.hold(template)
-        try:
-            live = await pools.claim(template, machine)
-        except BaseException:
-            let_go()
-            raise
-        live.undo.push_call(let_go)
-        return live, template.record.waiting
+        pools = self._running.pools
+        use.callback(self._templates.hold(template))
+        return await pools.claim(template, machine), template.record.waiting
 
     def _programs(self, runtime: Runtime, scope: str | None, *made_by: str) -> CompileCache | None:
         """Return what may be used instead of compiling; None always compiles."""

@@ -8,10 +8,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from emberbox.bounds import UID_BASE
 from emberbox.errors import EmberboxError, RequirementMissing
 from emberbox.vmm.base import DriverReport, Machine
 from emberbox.vmm.process.leftovers import find_machine
-from emberbox.vmm.process.users import UID_BASE, VmmUsers
+from emberbox.vmm.process.users import VmmUsers
 from emberbox.vmm.recorded import machine_from_json
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from emberbox.bounds import UID_BASE, UID_COUNT
 from emberbox.vmm.driver import VmmDriver
 from emberbox.vmm.process.cgroup import Cgroups
-from emberbox.vmm.process.users import UID_BASE, UID_COUNT
 from tests.e2e.vmm_guests import machine_spec
 
 if TYPE_CHECKING:

@@ -90,7 +90,7 @@ def release(tmp_path: Path, builders: Builders, monkeypatch: pytest.MonkeyPatch)
         return Suite(name=name, listing=made.listing)
 
     monkeypatch.setattr("emberbox.images.build.build_rootfs", made.install)
-    monkeypatch.setattr("emberbox.images.updates.find_suite", find)
+    monkeypatch.setattr("emberbox.images.debian.archive.find_suite", find)
     builders.calls.clear()
     return made
 

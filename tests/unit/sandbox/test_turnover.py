@@ -86,3 +86,20 @@ async def test_what_runs_on_the_old_image_goes_on_and_what_starts_gets_the_new_o
         await until(lambda: not is_locked(lease))
         await until(lambda: not (tmp_path / "templates" / old_template).exists())
         assert removals and (tmp_path / "templates" / status.template).exists()
+
+
+async def test_a_pool_that_nobody_ordered_does_not_keep_its_successor_open(
+    tmp_path: Path, driver: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Engine(Settings(data=tmp_path, pool=PoolSettings(minimum=1, maximum=2, standby=0))) as engine:
+        async with engine.sandbox("python"):
+            (old,) = [status.template for status in engine.pools()]
+        image = engine.images.find(engine.runtimes.get("python"))
+        assert image is not None
+        newer: Image = replace(image, key="def")
+        monkeypatch.setattr(ImageStore, "find", lambda *_: newer)
+        async with engine.sandbox("python"):
+            (status,) = engine.pools()
+            assert status.template != old
+            pools = engine._started.pools
+            assert not pools.uses(status.template), "it may be closed where another needs the room"

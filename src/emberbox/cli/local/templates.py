@@ -60,7 +60,6 @@ def prune(ctx: typer.Context, *, dry_run: bool) -> None:
 
     Those that were unused for longest go first. What an engine has open stays.
     """
-    from emberbox.sandbox.templates.opened import SHARE
     from emberbox.sandbox.templates.stored import prune_templates, trim_templates
 
     settings = ctx.obj.settings()
@@ -71,7 +70,7 @@ def prune(ctx: typer.Context, *, dry_run: bool) -> None:
     root = settings.data / "templates"
     removed = prune_templates(root, keep_images=images, dry_run=dry_run)
     gone = {record.key for record in removed}
-    beyond = trim_templates(root, settings.templates.disk_mib, SHARE, without=gone, dry_run=dry_run)
+    beyond = trim_templates(root, settings.templates.disk_mib, without=gone, dry_run=dry_run)
     removed += beyond
     freed = megabytes(sum(record.stored_bytes for record in removed))
     names = [f"{record.runtime} {record.key[:12]}" for record in removed]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from emberbox.bounds import UID_BASE, UID_COUNT
 from emberbox.doctor.finding import Finding, Row
 from emberbox.doctor.trials.machine import CONSOLE_BYTES
-from emberbox.vmm.process.users import UID_BASE, UID_COUNT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from emberbox.errors import ImageBuildFailed, RequirementMissing
 from emberbox.images.debian.newer import Offered, parse_madison
 from emberbox.images.debian.packages import stanza_fields
-from emberbox.images.debian.suites import meaning
+from emberbox.images.debian.suites import find_suite, meaning
 from emberbox.images.tools.process import run_capture, run_tool
 from emberbox.images.tools.requirements import find_program
 
@@ -41,6 +41,20 @@ Dir::State::status "{folder}/status";
 """
 # apt's own download user could not write into a private folder, hence the sandbox's user. Keys and
 # passwords for mirrors stay the host's.
+
+
+async def open_archive(suite: str, architecture: str, folder: Path, progress: Progress) -> Archive:
+    """Return a release's archive as this host reaches it, with its lists fetched.
+
+    Raises as `find_suite` and `Archive.open`.
+
+    Args:
+        suite: The release's name, such as `bookworm`.
+        architecture: `amd64` or `arm64`.
+        folder: An empty folder, which the caller removes.
+        progress: Takes what apt prints.
+    """
+    return await Archive(await find_suite(suite, folder), architecture, folder, progress).open()
 
 
 class Archive:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emberbox.errors import ImageBuildFailed, RequirementMissing
-from emberbox.images.debian.archive import Archive
-from emberbox.images.debian.suites import find_suite
+from emberbox.images.debian.archive import Archive, open_archive
 from emberbox.images.kernels.bzimage import Payload, find_payload, unpack_here
 from emberbox.images.kernels.modules import guest_modules
 from emberbox.images.tools.process import run_tool
@@ -58,7 +57,7 @@ async def fetch_kernel(suite: str, architecture: str, folder: Path, progress: Pr
     """
     lists = folder / "apt"
     lists.mkdir()
-    packages = await Archive(await find_suite(suite, folder), architecture, lists, progress).open()
+    packages = await open_archive(suite, architecture, lists, progress)
     package, version = await newest_kernel(packages, architecture)
     progress.log(f"kernel package {package} {version}")
     archive = await packages.download(package, version, folder)

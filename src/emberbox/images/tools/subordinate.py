@@ -9,13 +9,14 @@ import os
 import pwd
 from pathlib import Path
 
+from emberbox.bounds import UID_BASE, UID_COUNT
 from emberbox.files.paths import text_of
 
 COUNT = 65_536
 """How many an unprivileged build needs."""
 FIRST = 100_000
 """Where such ranges begin on Debian."""
-_VMMS = range(790_000, 890_000)
+_VMMS = range(UID_BASE, UID_BASE + UID_COUNT)
 """What belongs to VMMs by default (`vmm.uid_base`)."""
 _SUBUID = Path("/etc/subuid")
 _SUBGID = Path("/etc/subgid")

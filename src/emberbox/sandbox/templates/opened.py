@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from emberbox.errors import CapacityExhausted
 from emberbox.model import MIB
+from emberbox.sandbox.templates.stored import SHARE
 from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-SHARE = 2
-"""What a scope had made beyond one of so many parts of the room is given up first."""
 LOOK_S = 0.2
 """Pause between two looks at whether a template in use has become free."""
 
@@ -129,7 +128,8 @@ class OpenTemplates:
             yield take_in
         finally:
             if entry.template is None:
-                del self._entries[key]
+                # The end of the engine may have taken it out meanwhile.
+                self._entries.pop(key, None)
 
     async def _make_room(self, size: int, progress: Progress | None) -> None:
         try:
@@ -166,8 +166,10 @@ class OpenTemplates:
         return min((key for key in self._entries if not self._in_use(key)), key=order, default=None)
 
     async def close(self, key: str) -> None:
-        """Close a template, and what is kept ready of it; machines that live go on."""
-        entry = self._entries.pop(key)
+        """Close a template, and what is kept ready of it; machines that live go on. Repeating is harmless."""
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return
         try:
             if self.stock is not None:
                 await self.stock.drop(key)
@@ -182,5 +184,5 @@ class OpenTemplates:
 
     async def close_all(self) -> None:
         """Close all that are open."""
-        for key in list(self._entries):
-            await self.close(key)
+        while self._entries:
+            await self.close(next(iter(self._entries)))

@@ -119,9 +119,9 @@ class Pool:
         )
 
     @property
-    def floor(self) -> int:
-        """How many are kept ready at least."""
-        return self._floor
+    def ordered(self) -> int:
+        """How many are kept ready at least because somebody ordered it; 0 where nobody did."""
+        return self._floor if self._ordered else 0
 
     def keep(self, minimum: int) -> None:
         """Keep at least `minimum` ready from now on, within the maximum."""

@@ -39,7 +39,7 @@ class Pools:
         self._settings = settings
         self._keeper = keeper
         self._replaced: set[str] = set()
-        self._floors: dict[_Kind, int] = {}
+        self._ordered: dict[_Kind, int] = {}
         self._ending: dict[str, list[asyncio.Task[None]]] = {}
 
     def of(self, template: Template) -> Pool:
@@ -53,8 +53,8 @@ class Pools:
                 self._settings,
                 self._keeper,
             )
-            if (floor := self._floors.pop(_kind(template), 0)) > 0:
-                self.by_template[key].keep(floor)
+            if ordered := self._ordered.pop(_kind(template), 0):
+                self.by_template[key].keep(ordered)
         return self.by_template[key]
 
     async def claim(self, template: Template, plan: MachinePlan) -> LiveMachine:
@@ -100,8 +100,8 @@ class Pools:
     def replace(self, image: str, by: str) -> None:
         """Begin to end the pools of an image that a newer one has taken the place of.
 
-        As many machines as they were to keep ready are kept ready of the newer one, once that is
-        used. What is claimed of the old one from now on is made for the call.
+        As many machines as were ordered to be kept ready of it are kept ready of the newer one, once
+        that is used. What is claimed of the old one from now on is made for the call.
 
         Args:
             image: The old one's key.
@@ -111,7 +111,7 @@ class Pools:
         self._replaced.discard(by)
         for key, pool in list(self.by_template.items()):
             if pool.template.image.key == image:
-                self._floors[_kind(pool.template)] = pool.floor
+                self._ordered[_kind(pool.template)] = pool.ordered
                 del self.by_template[key]
                 ending = self._keeper.start(pool.close(), f"pool-replaced-{key}")
                 self._ending.setdefault(image, []).append(ending)

@@ -24,7 +24,6 @@ from emberbox.errors import ImageError, NoSpace, VmmError
 from emberbox.files.atomic import sync
 from emberbox.files.locks import wait_for_lock
 from emberbox.model import MIB
-from emberbox.sandbox.templates.opened import SHARE, OpenTemplates
 from emberbox.sandbox.templates.stored import (
     TemplateRecord,
     lease_file,
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from emberbox.files.locks import Lock
     from emberbox.images import Progress
     from emberbox.sandbox.machines.making import MachineMaker
+    from emberbox.sandbox.templates.opened import OpenTemplates
 
 _log = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class TemplateStore:
     async def _trim(self) -> None:
         """Remove what has no room on disk any more; what cannot be removed stays, and is logged."""
         try:
-            await asyncio.to_thread(trim_templates, self._root, self._room_mib, SHARE)
+            await asyncio.to_thread(trim_templates, self._root, self._room_mib)
         except OSError as error:
             _log.warning("templates cannot be removed: %s", error, extra={"action": "template.not_removed"})
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+SHARE = 2
+"""What a scope had made beyond one of so many parts of the room goes first, in memory and on disk."""
 _NAME = "template.json"
 
 
@@ -146,17 +148,16 @@ def remove_templates(
 
 
 def trim_templates(
-    root: Path, room_mib: int, share: int, *, without: Collection[str] = (), dry_run: bool = False
+    root: Path, room_mib: int, *, without: Collection[str] = (), dry_run: bool = False
 ) -> list[TemplateRecord]:
     """Remove templates until the rest fits, and return them: those that were not used for longest.
 
-    Those of a scope that has more than its share go first. What is being built, or open, stays, even
-    beyond the room. Blocks.
+    Those of a scope that has more than its share (`SHARE`) go first. What is being built, or open,
+    stays, even beyond the room. Blocks.
 
     Args:
         root: `<data>/templates`.
         room_mib: Room for all of them; 0 for no bound.
-        share: One scope's share is one of so many parts of the room.
         without: Keys of templates that count as removed already.
         dry_run: True removes nothing.
     """
@@ -171,7 +172,7 @@ def trim_templates(
         for record in by_use:
             if not room or total <= room:
                 return removed
-            beyond = record.scope is not None and charged[record.scope] > room // share
+            beyond = record.scope is not None and charged[record.scope] > room // SHARE
             if record in removed or (beyond_share and not beyond):
                 continue
             if _remove(root, record.key) if not dry_run else not in_use(root, record.key):

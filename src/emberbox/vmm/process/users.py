@@ -19,6 +19,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emberbox.bounds import UID_COUNT
 from emberbox.errors import RequirementMissing, VmmStartFailed
 from emberbox.files.locks import Lock, try_lock
 
@@ -29,11 +30,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-UID_BASE = 790_000
-"""First of the uids (and gids) that belong to VMMs. Above the ranges of people, services and the
-first subuids by default."""
-UID_COUNT = 100_000
-"""How many there are. The first one is no machine's: what looks at the host runs as it."""
 FOLDER = Path("/run/emberbox/users")
 """Where all engines of this host note who has which. Gone with a restart, as all machines are."""
 _PROC = Path("/proc")

@@ -12,6 +12,8 @@ import logging
 
 from qemu.qmp import Message, QMPClient
 
+from emberbox.net.pace import Pace
+
 LONGEST_LINE = 65_536
 """Bytes of the longest answer or event that is read; QEMU's own have a few thousand."""
 PER_SECOND = 500
@@ -26,9 +28,7 @@ class PacedClient(QMPClient):
 
     def __init__(self, name: str) -> None:
         super().__init__(name, readbuflen=LONGEST_LINE)
-        self._clock = asyncio.get_running_loop().time
-        self._allowance = float(AT_ONCE)
-        self._seen = self._clock()
+        self._pace = Pace(PER_SECOND, AT_ONCE)
         self._stopped = False
 
     def stop(self) -> None:
@@ -37,16 +37,11 @@ class PacedClient(QMPClient):
 
     async def _do_recv(self) -> Message:
         line = await self._readline()
-        await self._pace(1 + len(line) // _MESSAGE_BYTES)
+        # Without a pause, too, others get their turn.
+        await asyncio.sleep(self._pace.pause_s(1 + len(line) // _MESSAGE_BYTES))
         if self._stopped:
             raise EOFError
         return Message(line, eager=True)
-
-    async def _pace(self, cost: int) -> None:
-        now = self._clock()
-        self._allowance = min(self._allowance + (now - self._seen) * PER_SECOND, AT_ONCE) - cost
-        self._seen = now
-        await asyncio.sleep(max(0.0, -self._allowance / PER_SECOND))
 
     def _cb_inbound(self, msg: Message) -> Message:
         # The library makes a text of each message, also for a log that nobody keeps.

@@ -133,3 +133,32 @@ async def test_one_that_cannot_be_opened_takes_no_room(shelf: Shelf) -> None:
         async with shelf.opened.opening("a", None, 60 * MIB, None):
             raise ZeroDivisionError
     assert shelf.opened.size() == 0
+
+
+async def test_the_end_closes_all_while_others_still_open_and_close(shelf: Shelf) -> None:
+    held, ending = asyncio.Event(), asyncio.Event()
+
+    async def close(key: str) -> None:
+        shelf.closed.append(key)
+        if key == "a":
+            ending.set()
+            await held.wait()
+
+    shelf._close = close  # type: ignore[method-assign]
+    for key in "abc":
+        await shelf.open(key, 30)
+    end = asyncio.create_task(shelf.opened.close_all())
+    await asyncio.wait_for(ending.wait(), PATIENCE_S)
+    await shelf.open("d", 60)
+    assert shelf.closed == ["a", "b"], "there was no room beside b"
+    held.set()
+    await asyncio.wait_for(end, PATIENCE_S)
+    assert shelf.closed == ["a", "b", "c", "d"]
+    assert not any(is_locked(shelf.folder / key) for key in "abcd")
+
+
+async def test_an_opening_that_fails_behind_the_end_tells_why(shelf: Shelf) -> None:
+    with pytest.raises(OSError, match="no such file"):
+        async with shelf.opened.opening("a", None, MIB, None):
+            await shelf.opened.close_all()
+            raise OSError("no such file")

@@ -87,20 +87,20 @@ def _keys(root: Path) -> set[str]:
 
 def test_what_was_unused_for_longest_makes_room(tmp_path: Path) -> None:
     _stored(tmp_path, ("a", None, 40), ("b", None, 40), ("c", None, 40))
-    assert [record.key for record in trim_templates(tmp_path, 100, 2, dry_run=True)] == ["a"]
+    assert [record.key for record in trim_templates(tmp_path, 100, dry_run=True)] == ["a"]
     assert _keys(tmp_path) == {"a", "b", "c"}
-    assert [record.key for record in trim_templates(tmp_path, 100, 2)] == ["a"]
+    assert [record.key for record in trim_templates(tmp_path, 100)] == ["a"]
     assert _keys(tmp_path) == {"b", "c"}
-    assert trim_templates(tmp_path, 100, 2) == []
-    assert trim_templates(tmp_path, 0, 2) == [], "0 is no bound"
+    assert trim_templates(tmp_path, 100) == []
+    assert trim_templates(tmp_path, 0) == [], "0 is no bound"
 
 
 def test_what_is_beyond_its_scopes_share_goes_first(tmp_path: Path) -> None:
     _stored(tmp_path, ("ours", None, 40), ("a1", "a", 30), ("b1", "b", 10), ("a2", "a", 30), ("a3", "a", 20))
-    assert trim_templates(tmp_path, 130, 2) == [], "nobody else needs the room"
-    assert [record.key for record in trim_templates(tmp_path, 100, 2)] == ["a1"]
-    assert [record.key for record in trim_templates(tmp_path, 90, 2)] == ["a2"]
-    assert [record.key for record in trim_templates(tmp_path, 60, 2)] == ["ours"]
+    assert trim_templates(tmp_path, 130) == [], "nobody else needs the room"
+    assert [record.key for record in trim_templates(tmp_path, 100)] == ["a1"]
+    assert [record.key for record in trim_templates(tmp_path, 90)] == ["a2"]
+    assert [record.key for record in trim_templates(tmp_path, 60)] == ["ours"]
     assert _keys(tmp_path) == {"b1", "a3"}
 
 
@@ -108,6 +108,6 @@ def test_what_is_open_stays_beyond_the_room(tmp_path: Path) -> None:
     _stored(tmp_path, ("a", None, 60), ("b", None, 60))
     with lease_file(tmp_path, "a").open("w") as lease:
         fcntl.flock(lease, fcntl.LOCK_SH)
-        assert [record.key for record in trim_templates(tmp_path, 50, 2)] == ["b"]
-    assert [record.key for record in trim_templates(tmp_path, 50, 2)] == ["a"]
+        assert [record.key for record in trim_templates(tmp_path, 50)] == ["b"]
+    assert [record.key for record in trim_templates(tmp_path, 50)] == ["a"]
     assert list(tmp_path.iterdir()) == [], "neither templates nor their locks are left"

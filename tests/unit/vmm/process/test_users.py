@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from emberbox.bounds import UID_BASE, UID_COUNT
 from emberbox.errors import RequirementMissing, VmmStartFailed
 from emberbox.vmm.process.cgroup import Cgroups
-from emberbox.vmm.process.users import UID_BASE, UID_COUNT, VmmUsers
+from emberbox.vmm.process.users import VmmUsers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
