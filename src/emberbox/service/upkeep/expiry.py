@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, or_, se
 from emberbox.service.accounts.holdings import Refund
 from emberbox.service.jobs.rows import delete_jobs, log_bytes
 from emberbox.service.uploads.contents import delete_contents, remove_unheld
+from emberbox.service.uploads.script_rows import delete_scripts
 from emberbox.store.tables import artifacts, contents, deliveries, idempotency, jobs, results, scripts
 
 if TYPE_CHECKING:
@@ -105,15 +106,9 @@ async def expire_artifacts(db: Database, before: int) -> Expired:
 async def expire_scripts(db: Database, before: int) -> Expired:
     """Delete scripts that were uploaded before a time. Their jobs stay."""
     some = select(scripts.c.id).where(scripts.c.created_at < before).limit(BATCH)
-    charged = (scripts.c.team_id, scripts.c.key_id, scripts.c.content_sha)
-    gone = delete(scripts).where(scripts.c.id.in_(some)).returning(*charged)
-    refund = Refund()
     async with db.writing() as connection:
-        found = (await connection.execute(gone)).all()
-        for row in found:
-            refund.add(row, [row.content_sha])
-        loose = await refund.write(connection)
-    return Expired(len(found), await remove_unheld(db, loose))
+        deleted = await delete_scripts(connection, scripts.c.id.in_(some))
+    return Expired(deleted.count, await remove_unheld(db, deleted.loose))
 
 
 async def expire_deliveries(db: Database, before: int) -> Expired:
