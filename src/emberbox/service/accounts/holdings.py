@@ -7,13 +7,13 @@ that store the same are both charged: neither can tell that the other has it, no
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Table, bindparam, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import bindparam, delete, select, update
 
 from emberbox.errors import QuotaExceeded
 from emberbox.store.tables import contents, held_contents, holdings
+from emberbox.store.upserts import adding
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -172,16 +172,8 @@ async def _locked(connection: AsyncConnection, owner_ids: Collection[str]) -> di
     return stored
 
 
-def _adding(make: Any, table: Table, count: str) -> Any:
-    """Return the statement that makes a row, or adds to the count of the one that is there."""
-    row = make(table)
-    more = {count: table.c[count] + row.excluded[count]}
-    return row.on_conflict_do_update(index_elements=list(table.primary_key), set_=more)
-
-
-_MAKERS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-_USE = {name: _adding(make, held_contents, "uses") for name, make in _MAKERS.items()}
-_MOVE = {name: _adding(make, holdings, "bytes") for name, make in _MAKERS.items()}
+_USE = adding(held_contents, "uses")
+_MOVE = adding(holdings, "bytes")
 _LOOK = select(holdings.c.owner_id, holdings.c.bytes).where(
     holdings.c.owner_id.in_(bindparam("owners", expanding=True))
 )

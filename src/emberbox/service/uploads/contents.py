@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, and_, delete, exists, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from emberbox.errors import BlobError, EmberboxError, NotFound
@@ -27,6 +26,7 @@ from emberbox.store.database import Database, now_us
 from emberbox.store.records import ContentRecord
 from emberbox.store.tables import contents as table
 from emberbox.store.tables import held_contents
+from emberbox.store.upserts import unless_there
 from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
@@ -218,10 +218,7 @@ async def insert_contents(connection: AsyncConnection, made: Sequence[NewContent
         await connection.execute(_INSERT[connection.dialect.name], rows)
 
 
-_INSERT = {
-    "sqlite": sqlite.insert(table).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(table).on_conflict_do_nothing(),
-}
+_INSERT = unless_there(table)
 
 
 async def remove_unheld(db: Database, digests: Sequence[str]) -> list[str]:
