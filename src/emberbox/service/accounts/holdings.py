@@ -7,13 +7,13 @@ that store the same are both charged: neither can tell that the other has it, no
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Table, bindparam, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import bindparam, delete, select, update
 
 from emberbox.errors import QuotaExceeded
 from emberbox.store.tables import contents, held_contents, holdings
+from emberbox.store.upserts import adding
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -66,10 +66,9 @@ class Ledger:
     async def open(self, owner_ids: Collection[str], digests: Collection[str]) -> None:
         """Read what these store, and what is known of contents; holds the owners' rows."""
         self._stored = await _locked(self._connection, owner_ids)
-        named = {"digests": sorted(digests)}
-        for row in await self._connection.execute(_SIZES, named):
-            self._sizes[row.sha256] = row.size
-        for row in await self._connection.execute(_HELD, {**named, "owners": sorted(owner_ids)}):
+        self._sizes = await _sizes(self._connection, digests)
+        named = {"owners": sorted(owner_ids), "digests": sorted(digests)}
+        for row in await self._connection.execute(_HELD, named):
             self._held.add((row.owner_id, row.sha256))
 
     def knows(self, digest: str) -> bool:
@@ -143,23 +142,41 @@ class Refund:
             deleted after the commit (`emberbox.service.uploads.contents.remove_unheld`).
         """
         less = Counter({owner: -size for owner, size in self._freed.items()})
-        loose = set()
-        await _locked(connection, {owner for owner, _ in self._uses} | set(self._freed))
-        for (owner, digest), count in sorted(self._uses.items()):
-            this = {"owner": owner, "digest": digest}
-            left = (await connection.execute(_FEWER, {**this, "count": count})).scalar()
-            if left is not None and left <= 0:
-                await connection.execute(_DROP, this)
-                size = (await connection.execute(_SIZE, {"digest": digest})).scalar()
-                less[owner] -= int(size or 0)
-                loose.add(digest)
+        await _locked(connection, self._freed)
+        dropped = await self._drop(connection) if self._uses else []
+        loose = sorted({digest for _, digest in dropped})
+        sizes = await _sizes(connection, loose)
+        for owner, digest in dropped:
+            less[owner] -= sizes.get(digest, 0)
         await _move(connection, less)
-        return sorted(loose)
+        return loose
+
+    async def _drop(self, connection: AsyncConnection) -> list[tuple[str, str]]:
+        """Take the references away; returns which owner holds which content no more.
+
+        All at once: a sweep has a thousand of them, and others wait until its transaction ends.
+        """
+        fewer = [
+            {"owner": owner, "digest": digest, "count": count}
+            for (owner, digest), count in sorted(self._uses.items())
+        ]
+        await connection.execute(_FEWER, fewer)
+        named = {
+            "owners": sorted({owner for owner, _ in self._uses}),
+            "digests": sorted({digest for _, digest in self._uses}),
+        }
+        return [(row.owner_id, row.sha256) for row in await connection.execute(_DROP, named)]
 
 
 async def _move(connection: AsyncConnection, more: Mapping[str, int]) -> None:
     if rows := [{"owner_id": owner, "bytes": size} for owner, size in sorted(more.items()) if size]:
         await connection.execute(_MOVE[connection.dialect.name], rows)
+
+
+async def _sizes(connection: AsyncConnection, digests: Collection[str]) -> dict[str, int]:
+    """Return the sizes of contents, of those that are stored."""
+    found = await connection.execute(_SIZES, {"digests": sorted(digests)})
+    return {row.sha256: row.size for row in found}
 
 
 async def _locked(connection: AsyncConnection, owner_ids: Collection[str]) -> dict[str, int]:
@@ -172,16 +189,8 @@ async def _locked(connection: AsyncConnection, owner_ids: Collection[str]) -> di
     return stored
 
 
-def _adding(make: Any, table: Table, count: str) -> Any:
-    """Return the statement that makes a row, or adds to the count of the one that is there."""
-    row = make(table)
-    more = {count: table.c[count] + row.excluded[count]}
-    return row.on_conflict_do_update(index_elements=list(table.primary_key), set_=more)
-
-
-_MAKERS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-_USE = {name: _adding(make, held_contents, "uses") for name, make in _MAKERS.items()}
-_MOVE = {name: _adding(make, holdings, "bytes") for name, make in _MAKERS.items()}
+_USE = adding(held_contents, "uses")
+_MOVE = adding(holdings, "bytes")
 _LOOK = select(holdings.c.owner_id, holdings.c.bytes).where(
     holdings.c.owner_id.in_(bindparam("owners", expanding=True))
 )
@@ -189,16 +198,18 @@ _STORED = _LOOK.order_by(holdings.c.owner_id).with_for_update()
 _SIZES = select(contents.c.sha256, contents.c.size).where(
     contents.c.sha256.in_(bindparam("digests", expanding=True))
 )
-_SIZE = select(contents.c.size).where(contents.c.sha256 == bindparam("digest"))
-_HELD = select(held_contents.c.owner_id, held_contents.c.sha256).where(
+_THESE = (
     held_contents.c.owner_id.in_(bindparam("owners", expanding=True)),
     held_contents.c.sha256.in_(bindparam("digests", expanding=True)),
 )
-_THIS = (held_contents.c.owner_id == bindparam("owner"), held_contents.c.sha256 == bindparam("digest"))
+_HELD = select(held_contents.c.owner_id, held_contents.c.sha256).where(*_THESE)
 _FEWER = (
     update(held_contents)
-    .where(*_THIS)
+    .where(held_contents.c.owner_id == bindparam("owner"), held_contents.c.sha256 == bindparam("digest"))
     .values(uses=held_contents.c.uses - bindparam("count"))
-    .returning(held_contents.c.uses)
 )
-_DROP = delete(held_contents).where(*_THIS)
+_DROP = (
+    delete(held_contents)
+    .where(*_THESE, held_contents.c.uses <= 0)
+    .returning(held_contents.c.owner_id, held_contents.c.sha256)
+)

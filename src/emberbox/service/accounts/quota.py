@@ -119,7 +119,7 @@ class Quotas:
     def shares_of_job(self, job: JobRecord, name: str) -> list[Share]:
         """Return what holds for a job, by the quotas of its team and key as last read."""
         team, key = self._teams.get(job.team_id, {}), self._keys.get(job.key_id, {})
-        return _shares(job, team, key, self._settings, name)
+        return _shares((job.team_id, team), (job.key_id, key), self._settings, name)
 
     def precedence(self, key: KeyRecord, priority: int) -> int:
         """Return how much of a job's priority counts against other teams: none, unless it is granted."""
@@ -175,20 +175,19 @@ class Quotas:
 
 def shares_of(key: KeyRecord, settings: QuotaSettings, name: str) -> list[Share]:
     """Return what holds for a key of a bound: its team's, and then its own."""
-    return _shares(_Caller(key.team_id, key.id), key.team_quota, key.quota, settings, name)
-
-
-@dataclass(frozen=True, slots=True)
-class _Caller:
-    team_id: str
-    key_id: str
+    return _shares((key.team_id, key.team_quota), (key.id, key.quota), settings, name)
 
 
 def _shares(
-    of: Charged, team: Mapping[str, float], key: Mapping[str, float], settings: QuotaSettings, name: str
+    team: tuple[str, Mapping[str, float]],
+    key: tuple[str, Mapping[str, float]],
+    settings: QuotaSettings,
+    name: str,
 ) -> list[Share]:
+    """Return the shares of a team and a key, of which each comes with its id and its own quota."""
+    (team_id, of_team), (key_id, of_key) = team, key
     found = (
-        Share("team", of.team_id, float(team.get(name, getattr(settings, name)))),
-        Share("key", of.key_id, float(key.get(name, 0))),
+        Share("team", team_id, float(of_team.get(name, getattr(settings, name)))),
+        Share("key", key_id, float(of_key.get(name, 0))),
     )
     return [share for share in found if share.bound > 0]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from emberbox.errors import InvalidInput
 from emberbox.store.tables import usage
+from emberbox.store.upserts import adding
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -67,13 +67,7 @@ async def record_usage(
     await connection.execute(_ADD[connection.dialect.name], row)
 
 
-def _adding(make: Any) -> Any:
-    row = make(usage)
-    added = {name: usage.c[name] + row.excluded[name] for name in ("jobs", "succeeded", "cpu_s", "run_s")}
-    return row.on_conflict_do_update(index_elements=["key_id", "day"], set_=added)
-
-
-_ADD = {"sqlite": _adding(sqlite.insert), "postgresql": _adding(postgresql.insert)}
+_ADD = adding(usage, "jobs", "succeeded", "cpu_s", "run_s")
 
 
 async def cpu_s_today(connection: AsyncConnection, share: Share, day: str) -> float:

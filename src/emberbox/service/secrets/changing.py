@@ -126,13 +126,12 @@ async def _listed(db: Database, name: str) -> set[str]:
 
 
 async def _remember(db: Database, name: str, words: Collection[str]) -> None:
-    value = " ".join(sorted(words))
-    if await db.scalar(select(meta.c.value).where(meta.c.name == name)) == value:
+    if await _listed(db, name) == set(words):
         return
     try:
         async with db.writing() as connection:
             await connection.execute(delete(meta).where(meta.c.name == name))
-            await connection.execute(insert(meta).values(name=name, value=value))
+            await connection.execute(insert(meta).values(name=name, value=" ".join(sorted(words))))
     except IntegrityError:
         # Another service on this database does the same at this moment.
         _log.info("%s is being written elsewhere", name, extra={"action": "secrets.elsewhere"})

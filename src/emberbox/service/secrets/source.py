@@ -57,7 +57,7 @@ class KeyFile:
                         f"{self._name} may be read by others than its owner: chmod 600 it, and rotate the "
                         "key if others could have read it"
                     )
-                return Keyring.parse(file.read(_MOST_BYTES).decode("ascii", "replace"))
+                return _parsed(file.read(_MOST_BYTES))
         except OSError as error:
             raise SecretsUnavailable(
                 f"the key file, {self._name}, cannot be read ({error.strerror}): put it back, or begin with "
@@ -109,7 +109,7 @@ class Credential:
             raise SecretsUnavailable(
                 f"the credential {self._name!r} of secrets.key_credential cannot be read: {error.strerror}"
             ) from error
-        return Keyring.parse(data[:_MOST_BYTES].decode("ascii", "replace"))
+        return _parsed(data)
 
 
 class Command:
@@ -136,7 +136,7 @@ class Command:
                 subprocess.CalledProcessError: f"it ended with {getattr(error, 'returncode', None)}",
             }.get(type(error), "it could not be started")
             raise SecretsUnavailable(f"secrets.key_command told no keys: {reason}") from error
-        return Keyring.parse(done.stdout[:_MOST_BYTES].decode("ascii", "replace"))
+        return _parsed(done.stdout)
 
 
 def key_source(settings: SecretSettings, data: Path) -> KeySource:
@@ -148,3 +148,8 @@ def key_source(settings: SecretSettings, data: Path) -> KeySource:
     if settings.key_file:
         return KeyFile(Path(settings.key_file), "the file that secrets.key_file names")
     return KeyFile(data / KEY_FILE, f"{KEY_FILE} in the data folder", own=True)
+
+
+def _parsed(data: bytes) -> Keyring:
+    """Return the ring of what a source holds, of its first bytes where it holds too much."""
+    return Keyring.parse(data[:_MOST_BYTES].decode("ascii", "replace"))

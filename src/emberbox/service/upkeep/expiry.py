@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, or_, select, update
-from sqlalchemy.exc import IntegrityError
 
 from emberbox.service.accounts.holdings import Refund
 from emberbox.service.jobs.rows import delete_jobs, log_bytes
-from emberbox.service.uploads.contents import remove_unheld
+from emberbox.service.uploads.contents import delete_contents, remove_unheld
+from emberbox.service.uploads.script_rows import delete_scripts
 from emberbox.store.tables import artifacts, contents, deliveries, idempotency, jobs, results, scripts
 
 if TYPE_CHECKING:
@@ -106,15 +106,9 @@ async def expire_artifacts(db: Database, before: int) -> Expired:
 async def expire_scripts(db: Database, before: int) -> Expired:
     """Delete scripts that were uploaded before a time. Their jobs stay."""
     some = select(scripts.c.id).where(scripts.c.created_at < before).limit(BATCH)
-    charged = (scripts.c.team_id, scripts.c.key_id, scripts.c.content_sha)
-    gone = delete(scripts).where(scripts.c.id.in_(some)).returning(*charged)
-    refund = Refund()
     async with db.writing() as connection:
-        found = (await connection.execute(gone)).all()
-        for row in found:
-            refund.add(row, [row.content_sha])
-        loose = await refund.write(connection)
-    return Expired(len(found), await remove_unheld(db, loose))
+        deleted = await delete_scripts(connection, scripts.c.id.in_(some))
+    return Expired(deleted.count, await remove_unheld(db, deleted.loose))
 
 
 async def expire_deliveries(db: Database, before: int) -> Expired:
@@ -130,7 +124,7 @@ async def expire_idempotency(db: Database, before: int) -> Expired:
 
 
 async def expire_contents(db: Database, before: int) -> Expired:
-    """Delete contents that nothing refers to and that nobody asked for since a time."""
+    """Delete contents that were stored before a time, and that nothing refers to."""
     needed = (exists().where(column == contents.c.sha256) for column in _REFERENCES)
     unused = and_(contents.c.touched_at < before, *(~used for used in needed))
     # More at once than elsewhere: each search passes over all that is old and in use.
@@ -138,19 +132,10 @@ async def expire_contents(db: Database, before: int) -> Expired:
     ids = await db.read(lambda connection: _ids(connection, old, 5 * BATCH))
     rows, blob_keys = 0, []
     for start in range(0, len(ids), BATCH):
-        deleted = await _delete_contents(db, and_(contents.c.sha256.in_(ids[start : start + BATCH]), unused))
+        deleted = await delete_contents(db, and_(contents.c.sha256.in_(ids[start : start + BATCH]), unused))
         rows += len(deleted)
         blob_keys += [key for key in deleted if key]
     return Expired(rows, blob_keys)
-
-
-async def _delete_contents(db: Database, condition: ColumnElement[bool]) -> Sequence[str | None]:
-    try:
-        rows = await db.changed(delete(contents).where(condition).returning(contents.c.blob_key))
-        return [row["blob_key"] for row in rows]
-    except IntegrityError:
-        # Something came to refer to one of them; the next sweep sees which.
-        return []
 
 
 _REFERENCES = (scripts.c.content_sha, jobs.c.content_sha, jobs.c.files_sha, jobs.c.stdin_sha)

@@ -38,8 +38,7 @@ _UNSUPPORTED = (NotImplementedError, RuntimeError)
 
 def begins_like_archive(path: Path) -> bool:
     """Tell whether a file may be an archive, by its first bytes alone. Blocks while it reads them."""
-    with path.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES)
+    head = _head(path)
     return head.startswith((*_ZIP, _GZIP)) or is_tar(head)
 
 
@@ -48,8 +47,7 @@ def archive_kind(path: Path) -> str | None:
 
     Blocks while it reads.
     """
-    with path.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES)
+    head = _head(path)
     if head.startswith(_ZIP):
         return "zip"
     if head.startswith(_GZIP):
@@ -124,6 +122,11 @@ def _unpack_tar(stream: Bytes, sink: Sink) -> None:
                 sink.add(entry.name, reader.pieces(), entry.mode)
     except BadTar as error:
         raise InvalidArchive(f"{error}; make it anew", detail=repr(error.__cause__ or error)) from error
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(_HEAD_BYTES)
 
 
 def _unpacked_head(path: Path) -> bytes:

@@ -16,8 +16,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, exists, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, and_, delete, exists, select
 from sqlalchemy.exc import IntegrityError
 
 from emberbox.errors import BlobError, EmberboxError, NotFound
@@ -27,6 +26,7 @@ from emberbox.store.database import Database, now_us
 from emberbox.store.records import ContentRecord
 from emberbox.store.tables import contents as table
 from emberbox.store.tables import held_contents
+from emberbox.store.upserts import unless_there
 from emberbox.tasks import shielded
 
 if TYPE_CHECKING:
@@ -218,21 +218,26 @@ async def insert_contents(connection: AsyncConnection, made: Sequence[NewContent
         await connection.execute(_INSERT[connection.dialect.name], rows)
 
 
-_INSERT = {
-    "sqlite": sqlite.insert(table).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(table).on_conflict_do_nothing(),
-}
+_INSERT = unless_there(table)
 
 
 async def remove_unheld(db: Database, digests: Sequence[str]) -> list[str]:
     """Delete the rows of those contents that no team holds any more; returns the keys of their blobs."""
     held = exists().where(held_contents.c.sha256 == table.c.sha256)
-    unheld = delete(table).where(table.c.sha256.in_(digests), ~held).returning(table.c.blob_key)
+    deleted = await delete_contents(db, and_(table.c.sha256.in_(digests), ~held))
+    return [key for key in deleted if key]
+
+
+async def delete_contents(db: Database, condition: ColumnElement[bool]) -> list[str | None]:
+    """Delete the rows of contents; returns the key of each one's blob, None for one that lay in its row.
+
+    Where something comes to refer to one of them at this moment, none is deleted: the sweeper looks again.
+    """
     try:
-        return [row["blob_key"] for row in await db.changed(unheld) if row["blob_key"]]
+        rows = await db.changed(delete(table).where(condition).returning(table.c.blob_key))
     except IntegrityError:
-        # Something came to refer to one of them at this moment; the sweeper looks again.
         return []
+    return [row["blob_key"] for row in rows]
 
 
 def _is_quick(files: Sequence[BundleFile] | Sequence[PlannedFile]) -> bool:

@@ -7,16 +7,17 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import delete, insert, select
+from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
 from emberbox.errors import InvalidInput, NotFound
 from emberbox.ids import is_id, new_id
 from emberbox.schemas.base import Labels
-from emberbox.service.accounts.holdings import Ledger, Refund, owners
+from emberbox.service.accounts.holdings import Ledger, owners
 from emberbox.service.ownership import listed, within_reach
 from emberbox.service.uploads.contents import insert_contents
 from emberbox.service.uploads.entries import find_entry
+from emberbox.service.uploads.script_rows import delete_scripts
 from emberbox.store.database import Database, now_us
 from emberbox.store.records import ContentRecord, KeyRecord, ScriptRecord
 from emberbox.store.tables import scripts as table
@@ -183,21 +184,13 @@ class Scripts:
 
         Raises `NotFound`.
         """
-
-        async def write(connection: AsyncConnection) -> list[str] | None:
-            gone = (await connection.execute(mine)).first()
-            if gone is None:
-                return None
-            refund = Refund()
-            refund.add(gone, [gone.content_sha])
-            return await refund.write(connection)
-
-        charged = (table.c.team_id, table.c.key_id, table.c.content_sha)
-        mine = delete(table).where(*_reached(key, script_id)).returning(*charged)
-        loose = await self._db.write(write) if is_id(script_id, "scr") else None
-        if loose is None:
+        if not is_id(script_id, "scr"):
             raise _not_found()
-        await self._contents.remove_unheld(loose)
+        mine = _reached(key, script_id)
+        deleted = await self._db.write(lambda connection: delete_scripts(connection, *mine))
+        if not deleted.count:
+            raise _not_found()
+        await self._contents.remove_unheld(deleted.loose)
         _log.info(
             "script %s deleted",
             script_id,

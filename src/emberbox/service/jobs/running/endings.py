@@ -187,8 +187,9 @@ class Endings:
     async def _finished_before(self, job: JobRecord) -> tuple[JobRecord, int] | None:
         """Return the same where this very attempt has ended: an earlier write of it came through, unheard."""
         now = await self._db.read(lambda connection: find_job(connection, job.id))
-        own = now is not None and (now.worker_id, now.attempt) == (job.worker_id, job.attempt)
-        return (now, 1) if now is not None and own and now.terminal else None
+        if now is None or not now.terminal or (now.worker_id, now.attempt) != (job.worker_id, job.attempt):
+            return None
+        return now, 1
 
     def _tell(self, job: JobRecord, news: int, output: JobOutput) -> None:
         self._live.recent[job.id] = (job, output)

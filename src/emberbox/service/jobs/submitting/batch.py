@@ -71,6 +71,19 @@ class Request:
             self.answer.set_result(answer)
 
 
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """Bytes of a job: of its row, and of the contents that it refers to, by digest."""
+
+    row: int
+    parts: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        """All that the job waits with."""
+        return self.row + sum(self.parts.values())
+
+
 class Batch:
     """One transaction.
 
@@ -124,59 +137,57 @@ class Batch:
         Raises what speaks against it. Nothing is written.
         """
         await self._read([request])
-        return await self._checked(request, self._parts(request.order))
+        return await self._checked(request, self._sizes(request.order))
 
     def new_bytes(self, request: Request) -> int:
         """Return how many bytes a request that was checked would add to what its team stores."""
-        parts = self._parts(request.order)
-        return request.order.row_bytes + self._ledger.new_bytes(request.key.team_id, parts)
+        sizes = self._sizes(request.order)
+        return sizes.row + self._ledger.new_bytes(request.key.team_id, sizes.parts)
 
     async def _read(self, requests: list[Request]) -> None:
         await self._read_names(requests)
         await self._read_ended_keys(requests)
         digests = {digest for request in requests for digest in request.order.digests}
-        keys = {(request.key.team_id, request.key.id) for request in requests}
-        await self._ledger.open({owner for pair in keys for owner in pair}, digests)
+        owners = {owner for request in requests for owner in (request.key.team_id, request.key.id)}
+        await self._ledger.open(owners, digests)
 
     def _precedence(self, request: Request) -> int:
         return self._quotas.precedence(request.key, request.order.priority)
 
-    def _parts(self, order: JobOrder) -> dict[str, int]:
-        """Return the sizes of the contents that a job refers to, by digest."""
+    def _sizes(self, order: JobOrder) -> _Sizes:
         planned = {plan.sha256: plan.size for plan in order.plans}
-        return {digest: self._ledger.size(digest) for digest in order.digests} | planned
+        stored = {digest: self._ledger.size(digest) for digest in order.digests}
+        return _Sizes(order.row_bytes, stored | planned)
 
     async def _answer(self, request: Request, places: Places) -> Answer:
-        parts = self._parts(request.order)
+        sizes = self._sizes(request.order)
         try:
-            earlier = await self._checked(request, parts)
-            return earlier or (self._add(request, places, parts), True)
+            earlier = await self._checked(request, sizes)
+            return earlier or (self._add(request, places, sizes), True)
         except EmberboxError as error:
             return error
 
-    async def _checked(self, request: Request, parts: dict[str, int]) -> tuple[JobRecord, bool] | None:
+    async def _checked(self, request: Request, sizes: _Sizes) -> tuple[JobRecord, bool] | None:
         if (earlier := await self._earlier(request)) is not None:
             return earlier, False
-        key, row_bytes = request.key, request.order.row_bytes
+        key = request.key
         self._check_key(key)
-        size = row_bytes + sum(parts.values())
-        await self._line.check(self._connection, key, size, self._made.values())
+        await self._line.check(self._connection, key, sizes.total, self._made.values())
         await self._check_cpu(key)
-        self._ledger.check(self._quotas.shares(key, "storage_bytes"), parts, row_bytes)
+        self._ledger.check(self._quotas.shares(key, "storage_bytes"), sizes.parts, sizes.row)
         return None
 
-    def _add(self, request: Request, places: Places, parts: dict[str, int]) -> JobRecord:
-        key, order = request.key, request.order
-        row_bytes, precedence = order.row_bytes, self._precedence(request)
+    def _add(self, request: Request, places: Places, sizes: _Sizes) -> JobRecord:
+        key, order, precedence = request.key, request.order, self._precedence(request)
         row = new_row(key, order, self._now, self._vault) | {
             "precedence": precedence,
             "fair_order": places(key.team_id, precedence),
-            "input_bytes": row_bytes + sum(parts.values()),
-            "storage_bytes": row_bytes,
+            "input_bytes": sizes.total,
+            "storage_bytes": sizes.row,
         }
         self._made[row["id"]] = job = JobRecord.from_row(row)
         self._line.add(job)
-        self._ledger.add(job, parts, order.digests, row_bytes)
+        self._ledger.add(job, sizes.parts, order.digests, sizes.row)
         new = (content for content in request.contents if not self._ledger.knows(content.plan.sha256))
         self._contents.update({content.plan.sha256: content for content in new})
         self._rows.append(row)
