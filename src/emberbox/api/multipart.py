@@ -70,7 +70,7 @@ async def read_form(
         HTTPException: 415, the body is something else.
         InvalidInput: The form is broken, or has a field that it should not have.
         PayloadTooLarge: More than `max_bytes` or `max_files`, or a text field that is too long.
-        QuotaExceeded: The team's storage is used up.
+        QuotaExceeded: The share of storage is used up.
         NoSpace: The disk is full.
     """
     reader = _Reader(folder, files, fields, max_bytes, max_files, room)
