@@ -179,7 +179,7 @@ class CapacitySettings:
 class TemplateSettings:
     """How much templates may take. What was not used for longest is given up first, never what is in use.
 
-    Where room is short, what a key had made beyond half of it goes first.
+    Where room is short, what a team had made beyond half of it goes first.
 
     Args:
         disk_mib: Room on disk, which a template needs at its making and again when it is opened; 0

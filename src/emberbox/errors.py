@@ -35,7 +35,7 @@
     ├── SandboxClosed           the sandbox was used after its end
     ├── EngineClosed            the engine was used after its end
     ├── DataFolderBusy          another process holds what cannot be shared
-    ├── CapacityExhausted       all slots are in use, and waiting was bounded
+    ├── CapacityExhausted       all slots are in use, and waiting was bounded; or a ceiling is reached
     ├── NotAuthenticated        no key, or one that is unknown, expired or revoked
     ├── NotAllowed              the key lacks the scope, or it is another team's
     │   └── KeySuspended        the key is good, but may do nothing for now
@@ -327,7 +327,7 @@ class DataFolderBusy(EmberboxError):
 
 
 class CapacityExhausted(EmberboxError):
-    """All slots are in use, and the wait for one has reached its bound."""
+    """All slots are in use, and the wait for one has reached its bound, or a ceiling is reached."""
 
     code = "capacity_exhausted"
     retryable = True

@@ -14,7 +14,6 @@ import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _LENGTH = 26
-_PATTERN = re.compile(rf"[a-z]+_[{_ALPHABET}]{{{_LENGTH}}}")
 _lock = threading.Lock()
 _last = 0
 
@@ -31,9 +30,14 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{_encode(fresh)}"
 
 
+def id_pattern(prefix: str) -> str:
+    """Return the regular expression of identifiers with this prefix, for schemas; without anchors."""
+    return rf"{prefix}_[0-9a-hjkmnp-tv-z]{{{_LENGTH}}}"
+
+
 def is_id(text: str, prefix: str) -> bool:
     """Return whether `text` could be an identifier with this prefix."""
-    return text.startswith(f"{prefix}_") and _PATTERN.fullmatch(text) is not None
+    return re.fullmatch(id_pattern(prefix), text) is not None
 
 
 def _encode(number: int) -> str:

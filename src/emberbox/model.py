@@ -129,7 +129,7 @@ class RunOptions:
         if isinstance(self.args, str):
             raise InvalidInput("args is a list of texts, not one text")
         object.__setattr__(self, "args", tuple(self.args))
-        check_words(self.args, {**self.env, **self.secret_env})
+        check_words(self.args, self.variables)
         if twice := self.env.keys() & self.secret_env.keys():
             raise InvalidInput(f"the variable {min(twice)!r} is in env and in secret_env; give it once")
         # The rest is for `check`: what a job was stored with stays readable.
@@ -159,7 +159,7 @@ class RunOptions:
         """Raise `InvalidInput` for what no VM and no agent can be given (see `emberbox.bounds`)."""
         for name, allowed in OPTIONS.items():
             allowed.check(name, getattr(self, name))
-        words = json.dumps([self.args, dict(self.env)], ensure_ascii=False, separators=(",", ":"))
+        words = json.dumps([self.args, self.variables], ensure_ascii=False, separators=(",", ":"))
         if len(words.encode("utf-8", "surrogatepass")) > WORDS_BYTES:
             raise InvalidInput(
                 f"arguments and variables may have {WORDS_BYTES // 1024} KiB together; put more into a file"

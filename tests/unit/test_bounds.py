@@ -171,6 +171,14 @@ def test_words_within_the_bound_always_reach_the_agent(letter: str) -> None:
     assert encode(FrameType.REQUEST, 1, encode_object(request.fields()))
 
 
+def test_secret_variables_count_among_the_words() -> None:
+    env = {"A": "x" * (WORDS_BYTES // 2)}
+    RunOptions(env=env).check()
+    for more in ({"secret_env": {"B": env["A"]}}, {"args": (env["A"],)}):
+        with pytest.raises(InvalidInput, match="80 KiB together"):
+            RunOptions(env=env, **more).check()
+
+
 def test_texts_for_people() -> None:
     assert str(MEMORY_MIB) == "96 to 65,536"
     assert str(OPTIONS["timeout_s"]) == "above 0 to 86,400"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from emberbox.api.auth import caller_of
 from emberbox.api.bodies import UPLOAD_MEMORY_BYTES, IncomingBody, OpenBodies
+from emberbox.api.heads import announced_bytes
 from emberbox.api.problems import BodyTooLarge, answer_to, problem
 from emberbox.errors import EmberboxError
 
@@ -41,11 +43,11 @@ class Bounds:
             return await self._app(scope, receive, send)
         upload = scope["path"] in self._uploads
         bound = self._upload_bytes if upload else self._body_bytes
-        announced = _announced(scope)
+        announced = announced_bytes(scope)
         if (refusal := _refusal(scope, announced, bound)) is not None:
             return await refusal(scope, receive, send)
         in_memory = UPLOAD_MEMORY_BYTES if upload else bound
-        place = self._bodies.place(scope["state"].get("key"))
+        place = self._bodies.place(caller_of(scope))
         try:
             if announced is None or announced > 0:
                 place.open(min(announced or 0, in_memory))
@@ -71,15 +73,3 @@ def _refusal(scope: Scope, announced: int | None, bound: int) -> Response | None
     return problem(
         status=413, code="payload_too_large", detail=error.detail, headers=error.headers, scope=scope
     )
-
-
-def _announced(scope: Scope) -> int | None:
-    """Return how many bytes the body has; None where that is not said."""
-    size: int | None = 0
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            # int() takes more than digits; what is no length is left to the count.
-            return int(value) if value.isdigit() and len(value) < 20 else None
-        if name == b"transfer-encoding":
-            size = None
-    return size

@@ -14,6 +14,7 @@ from fastapi import HTTPException
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from emberbox.api.heads import announced_bytes
 from emberbox.errors import InvalidInput, NoSpace, PayloadTooLarge
 from emberbox.files.disk import is_full
 from emberbox.service.uploads.intake import UploadPart
@@ -69,12 +70,12 @@ async def read_form(
         HTTPException: 415, the body is something else.
         InvalidInput: The form is broken, or has a field that it should not have.
         PayloadTooLarge: More than `max_bytes` or `max_files`, or a text field that is too long.
-        QuotaExceeded: The team's storage is used up.
+        QuotaExceeded: The share of storage is used up.
         NoSpace: The disk is full.
     """
     reader = _Reader(folder, files, fields, max_bytes, max_files, room)
     boundary = _boundary(request)
-    reader.expect(_announced(request))
+    reader.expect(announced_bytes(request.scope) or 0)
     try:
         with closing(MultipartParser(boundary, reader.callbacks())) as parser:
             async for piece in request.stream():
@@ -95,11 +96,6 @@ def _boundary(request: Request) -> bytes:
     if kind != b"multipart/form-data" or not boundary:
         raise HTTPException(415, "send the files as multipart/form-data, each in a field 'file'")
     return boundary
-
-
-def _announced(request: Request) -> int:
-    size = request.headers.get("content-length", "")
-    return int(size) if size.isdigit() and len(size) < 20 else 0
 
 
 class _Reader:

@@ -9,8 +9,9 @@ from fastapi import Header, Path, Query
 from pydantic import BaseModel
 
 from emberbox.errors import NotFound
-from emberbox.ids import is_id
+from emberbox.ids import id_pattern, is_id
 from emberbox.service.jobs.jobs import Jobs
+from emberbox.service.ownership import EVERY_TEAM
 from emberbox.store.records import JobRecord, KeyRecord
 
 
@@ -34,7 +35,7 @@ LabelFilter = Annotated[
 TeamFilter = Annotated[
     str | None,
     Query(
-        pattern=r"^(all|team_[0-9a-hjkmnp-tv-z]{26})$",
+        pattern=f"^({EVERY_TEAM}|{id_pattern('team')})$",
         description="Another team's, or `all` teams'; needs the scope `operator`. "
         "The key's own team's if not given.",
     ),
@@ -83,9 +84,7 @@ def cursor_of(prefix: str) -> Any:
     Args:
         prefix: Of the identifiers of what is listed.
     """
-    return Query(
-        description="`next_cursor` of the page before.", pattern=rf"^{prefix}_[0-9a-hjkmnp-tv-z]{{26}}$"
-    )
+    return Query(description="`next_cursor` of the page before.", pattern=f"^{id_pattern(prefix)}$")
 
 
 def label_of(text: str | None) -> tuple[str, str] | None:

@@ -79,7 +79,7 @@ class Uploads:
 
         Raises:
             InvalidInput, InvalidPath, InvalidArchive, UnknownRuntime, PayloadTooLarge: The upload
-            cannot be taken; nothing is kept. QuotaExceeded: The key's storage is used up. NoSpace,
+            cannot be taken; nothing is kept. QuotaExceeded: The share of storage is used up. NoSpace,
             ServiceStopping: Nothing new is taken now.
         """
         self.check_ready()

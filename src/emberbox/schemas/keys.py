@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field
 
 from emberbox.bounds import GRACE_S
+from emberbox.ids import id_pattern
 from emberbox.schemas.base import Answer, Integer, Number, Request, plain
 
 
@@ -56,7 +57,7 @@ class Quota(Request):
     body_bytes: Integer | None = Field(default=None, ge=0, le=1 << 60)
 
 
-TeamId = Annotated[str, Field(pattern=r"^team_[0-9a-hjkmnp-tv-z]{26}$")]
+TeamId = Annotated[str, Field(pattern=f"^{id_pattern('team')}$")]
 TeamName = Annotated[
     str,
     Field(

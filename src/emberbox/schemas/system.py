@@ -73,7 +73,7 @@ class Worker(Answer):
 
 
 class Queue(Answer):
-    """The queue, over all keys."""
+    """The queue, over all teams."""
 
     queued: int
     running: int

@@ -149,7 +149,7 @@ async def revoke(
     there: Remote,
     key_id: KeyId,
     running: Annotated[
-        str, option("--running", "end its running jobs, or keep them for the team.", "end|keep")
+        str, option("--running", "End its running jobs, or keep them for the team.", "end|keep")
     ] = "end",
 ) -> None:
     """End a key for good, at once. Its jobs that wait are cancelled."""

@@ -22,7 +22,10 @@ def register(app: typer.Typer) -> None:
 
 @command()
 async def status(there: Remote) -> None:
-    """Show the state of a server: its machine, its queue, its workers, and what it keeps ready."""
+    """Show the state of a server: its machine, its queue, its workers, and what it keeps ready.
+
+    Needs a key with the scope operator.
+    """
     from emberbox.cli.tables import print_json
 
     place, node, pools = there.client.place, await there.client.node(), await there.client.pools()

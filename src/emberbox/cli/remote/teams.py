@@ -19,7 +19,7 @@ TeamId = Annotated[str, identifier("team")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    text = "Make teams on a server, and say what each may use."
+    text = "Make teams on a server, and say what each may use, as its operator."
     group(app, "teams", text, create, list_, show, update)
 
 

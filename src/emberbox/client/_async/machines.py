@@ -1,4 +1,4 @@
-"""Machines, for those with the scope `admin`."""
+"""Machines, for those with the scopes `operator` and `admin`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Written by scripts/sync_client.py from _async/machines.py; change that instead.
-"""Machines, for those with the scope `admin`."""
+"""Machines, for those with the scopes `operator` and `admin`."""
 
 from __future__ import annotations
 

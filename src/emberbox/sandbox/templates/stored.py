@@ -47,7 +47,7 @@ class TemplateRecord:
         build_s: How long it took.
         stored_bytes: What it takes on disk.
         layers: Digests of the layers over its image.
-        scope: Who had it made, and is charged with it, such as the id of an API key; None for this data
+        scope: Who had it made, and is charged with it, such as a team's id; None for this data
             folder's owner.
     """
 
